@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""check_conntrack: a Nagios and Icinga plugin for the Linux connection tracking table."""
+
+import os
+import sys
+
+# also from a symbolic link in the plugin directory, and whatever PYTHONSAFEPATH says
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+
+def load():
+    """The plugin's main; without Python 3.9 or a library, one UNKNOWN line and exit status 3."""
+    if sys.version_info < (3, 9):
+        print('CONNTRACK UNKNOWN - needs Python 3.9 or later, this is %d.%d' % sys.version_info[:2])
+        sys.exit(3)
+    try:
+        from check_conntrack_lib.plugin.cli import main
+    except ImportError as error:
+        if error.name == 'nagiosplugin':
+            print('CONNTRACK UNKNOWN - the Python library nagiosplugin is not installed: '
+                  'apt install python3-nagiosplugin, or pip install nagiosplugin')
+        else:
+            print('CONNTRACK UNKNOWN - incomplete installation: %s' % error)
+        sys.exit(3)
+    return main
+
+
+if __name__ == '__main__':
+    sys.exit(load()())

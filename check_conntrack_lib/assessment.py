@@ -1,0 +1,83 @@
+"""What one run knows: the readings, the recorder's answer, and what follows from both. Both doors render this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Union
+
+from . import recorder, statedir
+from .host import Host
+from .model import History, Missing, Point, Snapshot, Table
+from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, log_evidence, losses
+from .reasoning.trend import WINDOWS, Forecast, forecast
+from .survey import survey
+
+
+class Question(NamedTuple):
+    """What an assessment shall be made of; times in seconds."""
+
+    window: float
+    #: the usage in percent that the trend is projected to
+    critical_line: float
+    #: a choice for `kernlog.read`
+    kernel_log: str
+    #: a file, 'off', or '' for this user's own place
+    history: str
+    history_days: float
+
+
+class Assessment(NamedTuple):
+    """One namespace at one moment."""
+
+    snapshot: Snapshot
+    history: Union[History, Missing]
+    #: None: there is nothing to count from, or the counters are Missing
+    losses: Union[Losses, None]
+    #: None: too few samples yet
+    forecast: Union[Forecast, None]
+    log: Union[LogEvidence, Missing]
+
+
+def assess(host: Host, question: Question, share: Callable[[], AbstractContextManager[None]],
+           patience: float = 1.5) -> Assessment:
+    """Reads, remembers and reasons.
+
+    share: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds.
+    """
+    log_span = max(question.window, LONGEST_LOG_SPAN)
+    snapshot = survey(host, question.kernel_log, log_span, share)
+    with share():
+        history = _history(snapshot, question, patience)
+    sample = snapshot.sample()
+    lost = outlook = None
+    span = question.window
+    if isinstance(history, History) and not isinstance(sample, Missing):
+        if history.base:
+            lost = losses(history.base, sample)
+            span = min(max(span, sample.at.uptime - history.base.at.uptime), log_span)
+        if isinstance(snapshot.table, Table):
+            points = (*history.points, Point(sample.at.uptime, sample.entries))
+            outlook = forecast(points, snapshot.table, question.window, question.critical_line)
+    return Assessment(snapshot, history, lost, outlook, _log(snapshot, span))
+
+
+def _history(snapshot: Snapshot, question: Question, patience: float) -> Union[History, Missing]:
+    if question.history == 'off':
+        return Missing('switched off', chosen=True)
+    sample = snapshot.sample()
+    if isinstance(sample, Missing):
+        return sample
+    path = statedir.check_file(question.history) if question.history else statedir.history_file(os.environ)
+    if isinstance(path, Missing):
+        return path
+    look = recorder.Lookback(question.window, WINDOWS * question.window, comparable)
+    return recorder.consult(path, sample, look, question.history_days, patience)
+
+
+def _log(snapshot: Snapshot, span: float) -> Union[LogEvidence, Missing]:
+    if isinstance(snapshot.kernel_log, Missing):
+        return snapshot.kernel_log
+    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial)

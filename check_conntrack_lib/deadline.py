@@ -1,0 +1,70 @@
+"""One alarm for a run, and a smaller share of it for each reading that may get stuck."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Union
+
+from .text import duration
+
+
+class OutOfTime(TimeoutError):
+    """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
+
+
+class Deadline:
+    """Raises OutOfTime in the main thread, wherever it is, when the time is up.
+
+    The kernel's real-time timer (setitimer) is this object's alone from `start` to `stop`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._began = time.monotonic()
+        #: seconds for the whole run
+        self.limit = seconds
+        self._armed = seconds
+        self._running = False
+
+    def start(self) -> None:
+        signal.signal(signal.SIGALRM, self._ring)
+        self._running = True
+        self._arm(self.left())
+
+    def stop(self) -> None:
+        self._running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def extend_to(self, seconds: float) -> None:
+        """Counts the limit anew, still from the same beginning."""
+        self.limit = seconds
+        self._arm(self.left())
+
+    def left(self) -> float:
+        """Seconds until the end, never negative."""
+        return max(0.0, self._began + self.limit - time.monotonic())
+
+    @contextmanager
+    def share(self, most: float = 2.0) -> Iterator[None]:
+        """Gives what runs inside at most `most` seconds, and at most a third of what is left."""
+        if not self._running:
+            yield
+            return
+        self._arm(min(most, self.left() / 3))
+        try:
+            yield
+        finally:
+            self._arm(self.left())
+
+    def _arm(self, seconds: float) -> None:
+        self._armed = seconds
+        # 0 would switch the timer off
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+
+    def _ring(self, _signal: int, _frame: Union[FrameType, None]) -> None:
+        # should a C call have swallowed this one, the next comes soon
+        signal.setitimer(signal.ITIMER_REAL, 0.25)
+        raise OutOfTime(f'no answer within {duration(self._armed) if self._armed >= 1 else "its time"}')

@@ -1,0 +1,79 @@
+"""The one door to the machine: files under a movable /proc, clocks, identity."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Union
+
+from .model import Instant, Missing
+
+#: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
+LARGEST = 1 << 20
+
+
+def system_clock() -> Instant:
+    """This moment on the kernel's clocks."""
+    return Instant(
+        time.time(),
+        time.clock_gettime(time.CLOCK_BOOTTIME),
+        time.clock_gettime(time.CLOCK_MONOTONIC),
+    )
+
+
+class Host(NamedTuple):
+    """A machine, seen through a proc file system that need not be mounted at /proc."""
+
+    procfs: str = '/proc'
+    clock: Callable[[], Instant] = system_clock
+
+    def path(self, name: str) -> str:
+        """Where a file of /proc is here."""
+        return os.path.join(self.procfs, name)
+
+    def read(self, name: str) -> str:
+        """Text of a small file of /proc. Raises OSError, or ValueError when it is too large."""
+        # without O_NONBLOCK a FIFO in the place of the file would hold the check for ever
+        handle = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        parts: list[bytes] = []
+        try:
+            size = 0
+            while True:
+                part = os.read(handle, 1 << 16)
+                if not part:
+                    return b''.join(parts).decode('ascii', 'replace')
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST:
+                    raise ValueError(f'larger than {LARGEST} bytes')
+        finally:
+            os.close(handle)
+
+    def exists(self, name: str) -> bool:
+        return os.path.exists(self.path(name))
+
+    def boot_id(self) -> Union[str, Missing]:
+        """The kernel's random id of this boot (drivers/char/random.c)."""
+        try:
+            text = self.read('sys/kernel/random/boot_id').strip()
+        except (OSError, ValueError) as error:
+            return Missing.because(error, 'boot id')
+        return text if re.fullmatch(r'[0-9a-f-]{8,64}', text) else Missing('boot id: not an id')
+
+    def netns(self) -> Union[int, Missing]:
+        """Inode of the network namespace that this process reads (fs/nsfs.c)."""
+        try:
+            # the link's text, not its target: it also reads in a copy of a /proc tree
+            target = os.readlink(self.path('self/ns/net'))
+        except OSError as error:
+            return Missing.because(error, 'network namespace')
+        match = re.fullmatch(r'net:\[(\d+)\]', target)
+        return int(match[1]) if match else Missing('network namespace: unreadable link')
+
+    def is_this_kernel(self) -> bool:
+        """Does procfs show the namespace that this process's own system calls reach?"""
+        return self.procfs == '/proc' or (
+            not isinstance(self.netns(), Missing) and self.netns() == self._replace(procfs='/proc').netns()
+        )

@@ -1,0 +1,168 @@
+"""The nouns: immutable values with one unit a field, and Missing for what could not be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Union
+
+
+class Missing(NamedTuple):
+    """A reading that could not be had: why, in a few words, and what would give it."""
+
+    why: str
+    remedy: str = ''
+    #: switched off by the caller, who need not be told of it
+    chosen: bool = False
+
+    @classmethod
+    def because(cls, error: Exception, what: str, remedy: str = '') -> Missing:
+        """The reason in an exception's own words: 'what: Permission denied'."""
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        return cls(f'{what}: {reason}', remedy)
+
+
+class Instant(NamedTuple):
+    """One moment on three clocks, in seconds."""
+
+    #: since 1970; may be set back and forth
+    wall: float
+    #: CLOCK_BOOTTIME: since boot, suspended time included; never set
+    uptime: float
+    #: CLOCK_MONOTONIC: since boot without suspended time, as the kernel log's stamps count
+    monotonic: float
+
+
+class Table(NamedTuple):
+    """One namespace's connection tracking table (net/netfilter/nf_conntrack_standalone.c)."""
+
+    #: nf_conntrack_count: entries allocated in this namespace
+    entries: int
+    #: nf_conntrack_max: the limit for each namespace; 0 or less means no limit
+    maximum: int
+    #: nf_conntrack_buckets: size of the one hash table of all namespaces
+    buckets: Union[int, Missing]
+
+    @property
+    def unlimited(self) -> bool:
+        return self.maximum <= 0
+
+    @property
+    def usage(self) -> float:
+        """Percent of the maximum; above 100 when the maximum was lowered; 0 without a limit."""
+        return 0.0 if self.unlimited else self.entries * 100.0 / self.maximum
+
+
+class NotLoaded(NamedTuple):
+    """There is no connection tracking: the kernel shows no nf_conntrack_count."""
+
+    path: str
+
+
+#: The per-CPU counters that are read and recorded, by their netlink names (conntrack -S), with the
+#: column of /proc/net/stat/nf_conntrack that holds each. To add a counter, add a line.
+COUNTERS: Mapping[str, str] = {
+    'drop': 'drop',
+    'early_drop': 'early_drop',
+    'insert_failed': 'insert_failed',
+    'chain_too_long': 'chainlength',
+    'clash_resolve': 'clashres',
+    'invalid': 'invalid',
+    'icmp_error': 'icmp_error',
+    'search_restart': 'search_restart',
+}
+
+
+class Counters(NamedTuple):
+    """Packets since the namespace was made, by counter, one 32-bit value a possible CPU."""
+
+    per_cpu: Mapping[str, tuple[int, ...]]
+    source: str = ''
+
+    def total(self, name: str) -> int:
+        return sum(self.per_cpu[name])
+
+
+class LogLine(NamedTuple):
+    """One 'table full' line of the kernel log."""
+
+    #: seconds on CLOCK_MONOTONIC
+    stamp: float
+    #: inode of the namespace it names (6.18 and later); None: the line names none
+    netns: Union[int, None] = None
+
+
+class Suppressed(NamedTuple):
+    """One 'net_ratelimit: N callbacks suppressed' line: N messages of any network code were not logged."""
+
+    stamp: float
+    messages: int
+
+
+class KernelLog(NamedTuple):
+    """What the kernel log says of full tables."""
+
+    source: str
+    table_full: tuple[LogLine, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+    #: the ring buffer turned over while it was read: older lines are gone
+    overrun: bool = False
+
+
+class Sample(NamedTuple):
+    """What the recorder keeps of one run in one namespace."""
+
+    at: Instant
+    boot_id: str
+    #: inode of the network namespace
+    netns: int
+    entries: int
+    maximum: int
+    buckets: Union[int, None] = None
+    counters: Union[Counters, None] = None
+
+
+class Point(NamedTuple):
+    """One earlier count: seconds since boot, entries."""
+
+    uptime: float
+    entries: int
+
+
+class History(NamedTuple):
+    """What the recorder answers about the time before this run."""
+
+    #: the sample that losses are counted from
+    base: Union[Sample, None] = None
+    #: earlier counts, oldest first
+    points: tuple[Point, ...] = ()
+    #: has any other run of this boot and namespace been recorded?
+    first_run: bool = True
+    #: why this run could not be recorded; empty when it was
+    unwritten: str = ''
+    #: what was done to the file, said once
+    note: str = ''
+
+
+class Snapshot(NamedTuple):
+    """Every reading of one run: a value, or Missing with its reason."""
+
+    at: Instant
+    boot_id: Union[str, Missing]
+    netns: Union[int, Missing]
+    #: this is the initial namespace (only it has /proc/sys/net/nf_conntrack_max)
+    initial: bool
+    table: Union[Table, NotLoaded, Missing]
+    counters: Union[Counters, Missing]
+    kernel_log: Union[KernelLog, Missing]
+
+    def sample(self) -> Union[Sample, Missing]:
+        """The part that the recorder keeps, or why there is nothing to keep."""
+        if isinstance(self.boot_id, Missing):
+            return self.boot_id
+        if isinstance(self.netns, Missing):
+            return self.netns
+        if not isinstance(self.table, Table):
+            return Missing('no connection tracking table')
+        buckets = None if isinstance(self.table.buckets, Missing) else self.table.buckets
+        counters = None if isinstance(self.counters, Missing) else self.counters
+        return Sample(self.at, self.boot_id, self.netns, self.table.entries, self.table.maximum, buckets, counters)

@@ -1,0 +1,1 @@
+"""The Nagios plugin: the only rooms that import nagiosplugin."""

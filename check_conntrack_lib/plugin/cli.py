@@ -1,0 +1,85 @@
+"""main: options, one check, its text, its exit status; every way out is a plugin's way out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn, Union
+
+from nagiosplugin import Check
+
+from ..deadline import Deadline, OutOfTime
+from ..host import Host, system_clock
+from ..model import Instant
+from ..text import duration
+from .contexts import Results, contexts
+from .options import Options, UsageError, parse
+from .resource import ConnectionTracking
+from .summary import NAME, Verdict, render, unknown
+
+UNKNOWN = 3
+
+
+class _Terminated(BaseException):
+    """SIGTERM: the monitoring system has lost its patience."""
+
+
+def main(argv: Union[Sequence[str], None] = None, clock: Callable[[], Instant] = system_clock) -> int:
+    """Runs the check, prints its output and returns its exit status."""
+    deadline = Deadline(10)
+    deadline.start()
+    signal.signal(signal.SIGTERM, _terminated)
+    verbose = 0
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+        verbose = options.verbose
+        deadline.extend_to(options.timeout)
+        output, status = run(options, deadline, clock)
+    except UsageError as error:
+        output, status = unknown(f'{error} (see --help)'), UNKNOWN
+    except OutOfTime:
+        output, status = unknown(f'no verdict within {duration(deadline.limit)} (--timeout)'), UNKNOWN
+    except (KeyboardInterrupt, _Terminated) as error:
+        output, status = unknown(f'stopped by {"SIGTERM" if isinstance(error, _Terminated) else "SIGINT"}'), UNKNOWN
+    except Exception as error:  # the last border: a plugin must not end with a traceback
+        output, status = unknown(f'internal error: {type(error).__name__}: {error} (-vv shows where)'), UNKNOWN
+        output += _trace() if verbose > 1 else ''
+    finally:
+        deadline.stop()
+    return status if _print(output) else UNKNOWN
+
+
+def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = system_clock) -> tuple[str, int]:
+    """The plugin's output and exit status."""
+    resource = ConnectionTracking(Host(options.procfs, clock), options, deadline)
+    check = Check(resource, *contexts(options), Results(), Verdict(options.verbose))
+    # 1.3.2 takes no name in the constructor
+    check.name = NAME
+    check()
+    return render(check), check.exitcode
+
+
+def _print(output: str) -> bool:
+    """Writes to standard output whatever its encoding; False when it is closed or full."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(output.encode('utf-8', 'replace'))
+        sys.stdout.buffer.flush()
+    except (OSError, ValueError):
+        # nothing more may be written to it when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return False
+    return True
+
+
+def _terminated(_signal: int, _frame: Union[FrameType, None]) -> NoReturn:
+    raise _Terminated
+
+
+def _trace() -> str:
+    import traceback  # only for -vv after an internal error
+
+    return traceback.format_exc().replace('|', '?')

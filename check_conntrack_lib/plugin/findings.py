@@ -1,0 +1,112 @@
+"""The long output: one line a finding, each a fact and its consequence, and the one command to look further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..assessment import Assessment
+from ..model import History, Missing, Table
+from ..reasoning.losses import insert_failed_is_loss
+from ..text import clean, count, duration, growth, percent, rate
+from .headline import is_full
+
+#: sampled in the kernel's own, random, order: the first entries are a fair sample of the table
+LOOK_AT_TABLE = "sudo conntrack -L 2>/dev/null | head -n 5000 | grep -o 'dst=[^ ]*' | sort | uniq -c | sort -rn | head"
+
+
+def findings(a: Assessment) -> list[str]:
+    """Every line there is to say, in reading order."""
+    if not isinstance(a.snapshot.table, Table):
+        return list(_unreadable(a))
+    return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_log(a), *_recorder(a), *_unreadable(a)]
+
+
+def command(a: Assessment) -> str:
+    """The one command that shows more."""
+    if a.losses and a.losses.packets.get('chain_too_long', 0) > a.losses.packets['drop']:
+        return 'look further: sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count'
+    return f'look further: {LOOK_AT_TABLE}'
+
+
+def _table(a: Assessment, table: Table) -> Iterator[str]:
+    if table.unlimited:
+        text = f'table: {count(table.entries, "entry")}; nf_conntrack_max is {table.maximum}: only memory limits it'
+    else:
+        text = f'table: {percent(table.usage)} of nf_conntrack_max: {table.entries} of {table.maximum} entries'
+    if not isinstance(table.buckets, Missing) and table.buckets > 0:
+        text += f', {table.entries / table.buckets:.1f} a bucket'
+    yield text
+    if a.forecast:
+        text = f'trend: {growth(a.forecast.growth)}'
+        if a.forecast.to_full is not None and a.forecast.to_critical is not None:
+            critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
+            text += f', at the critical line in {critical}, full in {full}'
+        yield text
+
+
+def _lost(a: Assessment) -> Iterator[str]:
+    if not a.losses:
+        return
+    span = duration(a.losses.span)
+    if not a.losses.lost:
+        yield f'losses: no packet lost in the last {span}'
+        return
+    dropped, too_long = a.losses.packets['drop'], a.losses.packets.get('chain_too_long', 0)
+    text = f'losses: {count(a.losses.lost, "packet")} in the last {span} ({rate(a.losses.rate(a.losses.lost))})'
+    if dropped:
+        why = 'no room for a new entry' if is_full(a) else 'table full, no memory, or two connections with one address'
+        text += f'; {dropped} dropped: {why}'
+    if too_long:
+        text += f'; {too_long} refused: hash chain too long, raise nf_conntrack_buckets'
+    yield text
+
+
+def _counters(a: Assessment) -> Iterator[str]:
+    if not a.losses or isinstance(a.snapshot.counters, Missing):
+        return
+    span = duration(a.losses.span)
+    evicted = a.losses.packets.get('early_drop', 0)
+    if evicted:
+        yield (f'evicted: {count(evicted, "unassured entry")} gave way to new ones in the last {span}: '
+               'the table was full, half-open connections were cut')
+    failed = a.losses.packets.get('insert_failed', 0)
+    if failed and insert_failed_is_loss(a.snapshot.counters):
+        yield (f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))}): '
+               'connections that clashed, such as two DNS queries from one port')
+    elif failed:
+        yield (f'insert_failed: {failed} in the last {span}; '
+               'this kernel counts solved clashes in it: not judged by default')
+
+
+def _log(a: Assessment) -> Iterator[str]:
+    if isinstance(a.log, Missing):
+        return
+    if a.log.ages:
+        text = f'kernel log: {count(len(a.log.ages), "table-full line")} in the last {duration(a.log.span)}, ' \
+               f'the newest {duration(a.log.ages[-1])} ago'
+        if a.log.suppressed:
+            text += f'; {count(a.log.suppressed, "more network message")} suppressed'
+        yield text + ' (rate-limited: lines are not packets)'
+    elif not isinstance(a.snapshot.kernel_log, Missing):
+        text = f'kernel log: no table-full line in the last {duration(a.log.span)}'
+        if a.log.suppressed:
+            text += f', but {count(a.log.suppressed, "network message")} suppressed'
+        yield text
+    for inode, lines in a.log.elsewhere.items():
+        owner = f'network namespace {inode}' if inode else 'the initial network namespace'
+        yield f'kernel log: {count(lines, "table-full line")} for {owner}: another table, not judged here'
+
+
+def _recorder(a: Assessment) -> Iterator[str]:
+    if isinstance(a.history, History) and a.history.note:
+        yield f'history: {a.history.note}'
+
+
+def _unreadable(a: Assessment) -> Iterator[str]:
+    missing = (('counters', a.snapshot.counters), ('kernel log', a.log), ('history', a.history))
+    for name, reading in missing:
+        if isinstance(reading, Missing) and not reading.chosen:
+            remedy = f'; {clean(reading.remedy)}' if reading.remedy else ''
+            yield f'not checked: {name}: {clean(reading.why)}{remedy}'
+    if isinstance(a.history, History) and a.history.unwritten:
+        yield f'not recorded: {a.history.unwritten}: losses and trend are counted from older samples'

@@ -1,0 +1,235 @@
+"""The command line: every option, its default, and one clear sentence for a wrong one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn, Union
+
+from nagiosplugin import Range
+
+from .. import __version__
+
+SIGNALS = ('counters', 'kernel-log', 'history')
+STATES = ('ok', 'warning', 'critical', 'unknown')
+UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
+LONGEST = 3660 * 86400
+
+_NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
+_RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
+
+
+class UsageError(Exception):
+    """A command line that cannot be obeyed; its text is one sentence."""
+
+
+class Limits(NamedTuple):
+    """Nagios ranges as text; '' is no limit."""
+
+    warning: str
+    critical: str
+
+
+class Options(NamedTuple):
+    """What a run was asked for; times in seconds."""
+
+    usage: Limits
+    #: percent; infinite: switched off
+    trend: float
+    horizon: float
+    window: float
+    drop: Limits
+    insert_failed: Limits
+    #: judge insert_failed also where the kernel counts solved clashes in it
+    insert_failed_requested: bool
+    early_drop: Limits
+    table_full: Limits
+    require: tuple[str, ...]
+    not_loaded: str
+    kernel_log: str
+    procfs: str
+    #: a file, 'off', or '' for this user's own place
+    history: str
+    history_days: float
+    timeout: float
+    verbose: int
+
+
+def range_text(text: str) -> str:
+    """A Nagios range, its numbers with or without '%'; 'off' is no limit. Raises ArgumentTypeError."""
+    if text == 'off':
+        return ''
+    bare = text.replace('%', '')
+    try:
+        if not bare.strip('@:') or not _RANGE.fullmatch(bare):
+            raise ValueError
+        Range(bare)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a Nagios range, such as 85, 10:90, @10:20 or off") from None
+    return bare
+
+
+def seconds(text: str) -> float:
+    """A duration such as 300, 90s, 5m, 1h or 14d. Raises ArgumentTypeError."""
+    match = re.fullmatch(r'(\d{1,9}(?:\.\d{1,3})?)([smhd]?)', text, re.ASCII)
+    if not match or not 0 < float(match[1]) * UNITS[match[2]] <= LONGEST:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a duration, such as 300, 90s, 5m, 1h or 14d")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def percent_or_off(text: str) -> float:
+    """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
+    if text == 'off':
+        return float('inf')
+    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
+    return float(text.rstrip('%'))
+
+
+def days(text: str) -> float:
+    """A number of days, the 'd' optional. Raises ArgumentTypeError."""
+    if text.isdecimal() or re.fullmatch(r'\d+\.\d+', text):
+        text += 'd'
+    return seconds(text) / UNITS['d']
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """A converter that takes these words only."""
+    def convert(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
+        return text
+    return convert
+
+
+class Setting(NamedTuple):
+    """One option with a value, whose '' means its default: what Icinga and NRPE hand over for an unset variable."""
+
+    flags: tuple[str, ...]
+    convert: Callable[[str], Any]
+    metavar: str
+    default: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.flags[-1].lstrip('-').replace('-', '_')
+
+
+def _rate_limits(name: str, warning: str, critical: str, what: str) -> tuple[Setting, ...]:
+    return tuple(
+        Setting((f'--{name}-{level}',), range_text, 'RANGE', default, f'{level.upper()} when {what} is outside')
+        for level, default in (('warning', warning), ('critical', critical)))
+
+
+SETTINGS: dict[str, tuple[Setting, ...]] = {
+    'how full': (
+        Setting(('-w', '--warning'), range_text, 'RANGE', '85',
+                'WARNING when usage in percent of nf_conntrack_max is outside'),
+        Setting(('-c', '--critical'), range_text, 'RANGE', '95', 'CRITICAL when usage is outside'),
+        Setting(('--trend',), percent_or_off, 'PERCENT', '70',
+                'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
+        Setting(('--horizon',), seconds, 'DURATION', '1h', 'how far ahead the trend looks'),
+    ),
+    'losses': (
+        Setting(('--window',), seconds, 'DURATION', '5m',
+                'look back at least so far: a loss stays visible for as long'),
+        *_rate_limits('drop', '0', '10', 'the rate of packets lost (drop and chain too long)'),
+        *_rate_limits('insert-failed', '1', 'off', 'the rate of insert_failed'),
+        *_rate_limits('early-drop', '0', 'off', 'the rate of entries evicted early'),
+        *_rate_limits('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
+    ),
+    'what is read': (
+        Setting(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
+                'the state where the kernel has no connection tracking: ' + ', '.join(STATES)),
+        Setting(('--kernel-log',), str, 'SOURCE', 'auto',
+                'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
+        Setting(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
+        Setting(('--history',), str, 'FILE', '',
+                "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
+                '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
+        Setting(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
+    ),
+    'other': (
+        Setting(('-t', '--timeout'), seconds, 'DURATION', '10s', 'give up after so long, with UNKNOWN'),
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that leaves as a plugin must: wrong use is a UsageError, help and version exit 3."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+    def exit(self, status: int = 0, message: Union[str, None] = None) -> NoReturn:
+        raise SystemExit(3)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser, whose help is the manual."""
+    p = _Parser(
+        prog='check_conntrack', add_help=False, allow_abbrev=False, usage='%(prog)s [options]',
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=110),
+        description='Warns before a Linux connection tracking table is full: usage and its trend, packets lost, '
+                    'entries evicted and the kernel log, in one verdict.',
+        epilog='RANGE is a Nagios range: 85 alerts above 85; off sets no limit. Rates are packets per second over the '
+               'look-back. DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default. '
+               'Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.')
+    for title, settings in SETTINGS.items():
+        group = p.add_argument_group(title)
+        for setting in settings:
+            shown = f' (default: {setting.default})' if setting.default else ''
+            group.add_argument(*setting.flags, metavar=setting.metavar, type=_unless_empty(setting.convert),
+                               help=setting.text + shown)
+        if title == 'what is read':
+            group.add_argument('--require', metavar='SIGNAL', action='append', default=[],
+                               type=_unless_empty(one_of('usage', *SIGNALS)),
+                               help='UNKNOWN when this signal cannot be read: ' + ', '.join(SIGNALS)
+                                    + '; repeatable (usage is always required)')
+    group.add_argument('-v', '--verbose', action='count', default=0,
+                       help='a line for every signal also when all is well; -vv: where an internal error arose')
+    group.add_argument('-V', '--version', action='version', version=f'check_conntrack {__version__}',
+                       help='the version')
+    group.add_argument('-h', '--help', action='help', help='this help')
+    return p
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Options from the arguments after the program's name. Raises UsageError, or SystemExit(3) after help."""
+    given = vars(parser().parse_args(argv))
+    value = {setting.name: setting.convert(setting.default) if given[setting.name] is None else given[setting.name]
+             for settings in SETTINGS.values() for setting in settings}
+
+    def limits(prefix: str) -> Limits:
+        pair = Limits(value[f'{prefix}warning'], value[f'{prefix}critical'])
+        warning, critical = upper_line(pair.warning), upper_line(pair.critical)
+        if warning is not None and critical is not None and warning > critical:
+            option = '--' + prefix.replace('_', '-')
+            raise UsageError(f'{option}warning {pair.warning} is above {option}critical {pair.critical}')
+        return pair
+
+    if not os.path.isdir(value['procfs']):
+        raise UsageError(f"--procfs: '{value['procfs']}' is not a directory")
+    return Options(
+        usage=limits(''), trend=value['trend'], horizon=value['horizon'], window=value['window'],
+        drop=limits('drop_'), insert_failed=limits('insert_failed_'),
+        insert_failed_requested=any(given[f'insert_failed_{level}'] is not None for level in ('warning', 'critical')),
+        early_drop=limits('early_drop_'), table_full=limits('table_full_'),
+        require=tuple(signal for signal in given['require'] if signal), not_loaded=value['not_loaded'],
+        kernel_log=value['kernel_log'], procfs=value['procfs'], history=value['history'],
+        history_days=value['history_days'], timeout=value['timeout'], verbose=given['verbose'])
+
+
+def upper_line(text: str) -> Union[float, None]:
+    """The number that a range alerts above, where it is that simple; None for any other range."""
+    line = Range(text)
+    return line.end if text and not line.invert and line.start <= 0 and line.end != float('inf') else None
+
+
+def _unless_empty(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def converted(text: str) -> Any:
+        return convert(text) if text else None
+    return converted

@@ -1,0 +1,78 @@
+"""Data acquisition: one assessment of this host, as nagiosplugin's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nagiosplugin import Metric, Resource
+
+from ..assessment import Assessment, Question, assess
+from ..deadline import Deadline
+from ..host import Host
+from ..model import Missing, NotLoaded, Table
+from .options import Options, upper_line
+
+#: counters that are shown as a rate besides `lost`
+RATES = ('drop', 'insert_failed', 'early_drop', 'chain_too_long', 'invalid')
+
+
+class ConnectionTracking(Resource):
+    """The connection tracking table of one namespace; `assessment` is there once it was probed."""
+
+    def __init__(self, host: Host, options: Options, deadline: Deadline) -> None:
+        self.host = host
+        self.options = options
+        self.deadline = deadline
+
+    def probe(self) -> list[Metric]:
+        """Every metric of the run; a signal that is Missing yields one that only says so."""
+        options = self.options
+        critical = upper_line(options.usage.critical)
+        question = Question(options.window, 100.0 if critical is None else min(critical, 100.0),
+                            options.kernel_log, options.history, options.history_days)
+        patience = min(1.5, self.deadline.left() / 4)
+        self.assessment = assess(self.host, question, self.deadline.share, patience)
+        return list(metrics(self.assessment))
+
+
+def metrics(a: Assessment) -> Iterator[Metric]:
+    """Metrics in the order of the performance data. A context of its own name judges each."""
+    table = a.snapshot.table
+    if isinstance(table, NotLoaded):
+        yield Metric('not_loaded', table.path)
+        return
+    if isinstance(table, Missing):
+        yield Metric('usage', table, context='missing')
+        return
+    yield from _table_metrics(a, table)
+    yield from _loss_metrics(a)
+    if isinstance(a.log, Missing):
+        yield Metric('kernel-log', a.log, context='missing')
+    else:
+        yield Metric('table_full_lines', len(a.log.ages), min=0)
+    if isinstance(a.history, Missing):
+        yield Metric('history', a.history, context='missing')
+    elif a.history.unwritten:
+        yield Metric('history', Missing(a.history.unwritten), context='missing')
+
+
+def _table_metrics(a: Assessment, table: Table) -> Iterator[Metric]:
+    yield Metric('usage', table.usage, '%', 0, 100)
+    yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.maximum)
+    if not isinstance(table.buckets, Missing):
+        yield Metric('buckets', table.buckets, min=0, context='shown')
+    if a.forecast:
+        yield Metric('growth_per_s', a.forecast.growth)
+
+
+def _loss_metrics(a: Assessment) -> Iterator[Metric]:
+    if isinstance(a.snapshot.counters, Missing):
+        yield Metric('counters', a.snapshot.counters, context='missing')
+    elif a.losses:
+        yield Metric('lost_per_s', a.losses.rate(a.losses.lost), min=0)
+        for name in RATES:
+            if name in a.losses.packets:
+                label = f'{name}_per_s'
+                judged = name in ('insert_failed', 'early_drop')
+                yield Metric(label, a.losses.rate(a.losses.packets[name]), min=0,
+                             context=label if judged else 'shown')

@@ -1,0 +1,53 @@
+"""Presentation: nagiosplugin's results as the text that Icinga, Nagios, NRPE and a terminal show."""
+
+from __future__ import annotations
+
+from nagiosplugin import Check, Ok, Summary
+
+from ..assessment import Assessment
+from ..text import clean
+from . import findings
+from .contexts import Results
+from .headline import headline
+
+NAME = 'CONNTRACK'
+
+
+class Verdict(Summary):
+    """The first line for any state, and the lines below it."""
+
+    def __init__(self, verbose: int) -> None:
+        self.wordy = verbose > 0
+
+    def ok(self, results: Results) -> str:
+        return headline(_assessment(results), list(results))
+
+    problem = ok
+
+    def verbose(self, results: Results) -> list[str]:
+        """On trouble, or when asked to, every finding; the command to look further only on trouble."""
+        a = _assessment(results)
+        trouble = results.most_significant_state != Ok
+        lines = findings.findings(a) if trouble or self.wordy else _only_notes(a)
+        return [*lines, findings.command(a)] if trouble and a.losses is not None else lines
+
+
+def render(check: Check) -> str:
+    """The plugin's whole output. Performance data stand on the first line: NRPE may cut what follows."""
+    performance = ' '.join(str(p) for p in (result.metric.performance() for result in check.results.results) if p)
+    first = f'{NAME} {str(check.state).upper()} - {check.summary_str}'
+    return '\n'.join([f'{first} | {performance}' if performance else first, *check.verbose_str]) + '\n'
+
+
+def unknown(reason: str) -> str:
+    """The whole output of a run that came to no verdict."""
+    return f'{NAME} UNKNOWN - {clean(reason, 400)}\n'
+
+
+def _assessment(results: Results) -> Assessment:
+    assessment: Assessment = results.results[0].metric.resource.assessment
+    return assessment
+
+
+def _only_notes(a: Assessment) -> list[str]:
+    return [line for line in findings.findings(a) if line.startswith('history: ')]

@@ -1,0 +1,182 @@
+"""The kernel log: 'table full' lines from /dev/kmsg, from a file of such records, or from the journal.
+
+Sources: Documentation/ABI/testing/dev-kmsg, kernel/printk/printk.c; the lines come from __nf_conntrack_alloc
+(net/netfilter/nf_conntrack_core.c) through net_warn_ratelimited: at most 10 in 5 s, shared with all network code.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Union
+
+from ..host import Host
+from ..model import KernelLog, LogLine, Missing, Suppressed
+
+DEVICE = '/dev/kmsg'
+JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
+#: no record is longer (CONSOLE_EXT_LOG_MAX); with a smaller buffer the kernel skips the record
+RECORD_SIZE = 8192
+#: more records than the largest ring buffer of any distribution holds: reading ends even in a storm
+MOST_RECORDS = 1 << 18
+#: the end of a log file that is read
+FILE_TAIL = 4 << 20
+#: a record of facility 0 is the kernel's own; what users write to /dev/kmsg has another facility
+KERNEL_PRIORITIES = range(8)
+
+# every form since 2.4; 'expectation table full' is another table and loses no packet
+TABLE_FULL = re.compile(
+    r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'
+)
+SUPPRESSED = re.compile(
+    r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
+)
+_HINTS = (b'table full', b'suppressed')
+
+
+class Line(NamedTuple):
+    """One kernel message: seconds on CLOCK_MONOTONIC, text."""
+
+    stamp: float
+    text: str
+
+
+def parse_record(record: bytes) -> Union[Line, None]:
+    """A record 'priority,sequence,microseconds,flags[,...];text'; None when it is not the kernel's own."""
+    head, semicolon, rest = record.partition(b';')
+    fields = head.split(b',')
+    if not semicolon or len(fields) < 4 or not (fields[0].isdigit() and fields[2].isdigit()):
+        return None
+    if len(fields[0]) > 4 or len(fields[2]) > 20 or int(fields[0]) not in KERNEL_PRIORITIES:
+        return None
+    text = rest.split(b'\n', 1)[0].decode('ascii', 'replace')
+    return Line(int(fields[2]) / 1e6, text)
+
+
+def parse_journal_line(line: str, wall_to_monotonic: float) -> Union[Line, None]:
+    """A line of `journalctl -o short-unix`: 'seconds.micro host kernel: text'."""
+    match = re.fullmatch(r'(\d{1,12}\.\d{1,9}) \S+ kernel: (.*)', line)
+    return Line(float(match[1]) + wall_to_monotonic, match[2]) if match else None
+
+
+def summarize(lines: Iterable[Line], source: str, overrun: bool = False) -> KernelLog:
+    """The lines that speak of full tables."""
+    full, suppressed = [], []
+    for line in lines:
+        match = TABLE_FULL.fullmatch(line.text)
+        if match:
+            full.append(LogLine(line.stamp, int(match[1]) if match[1] else None))
+            continue
+        match = SUPPRESSED.fullmatch(line.text)
+        if match:
+            suppressed.append(Suppressed(line.stamp, int(match[1] or match[2])))
+    return KernelLog(source, tuple(full), tuple(suppressed), overrun)
+
+
+def read(host: Host, choice: str, span: float) -> Union[KernelLog, Missing]:
+    """The log as far as it is kept, at most `span` seconds back in the journal.
+
+    choice: 'auto' (the device, else the journal), 'kmsg', 'journal', 'off', or a file of records.
+    """
+    if choice == 'off':
+        return Missing('switched off', chosen=True)
+    if choice == 'journal':
+        return read_journal(host, span)
+    if choice != 'auto':
+        return read_records(DEVICE if choice == 'kmsg' else choice)
+    log = read_records(DEVICE)
+    if isinstance(log, Missing):
+        journal = read_journal(host, span)
+        if not isinstance(journal, Missing):
+            return journal
+    return log
+
+
+def read_records(path: str) -> Union[KernelLog, Missing]:
+    """The records of a kmsg device or of a file; touches nobody else's position in the log."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        if path == DEVICE:
+            # EPERM comes from kernel.dmesg_restrict, or to root from kernel.printk_devkmsg=off
+            return Missing('needs root', 'reading /dev/kmsg needs CAP_SYSLOG where kernel.dmesg_restrict=1; '
+                           'the journal serves members of group systemd-journal or adm')
+        return Missing.because(error, path)
+    except OSError as error:
+        return Missing.because(error, path)
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            records, overrun = _file_records(handle), False
+        else:
+            records, overrun = _device_records(handle)
+    except OSError as error:
+        return Missing.because(error, path)
+    finally:
+        os.close(handle)
+    return summarize(_lines(records), path, overrun)
+
+
+def read_journal(host: Host, span: float) -> Union[KernelLog, Missing]:
+    """This boot's kernel messages from systemd's journal, if the caller may read it."""
+    import subprocess  # only where /dev/kmsg is closed: 3 ms of start-up
+
+    program = next((path for path in JOURNALCTL if os.access(path, os.X_OK)), None)
+    if program is None:
+        return Missing('no journalctl')
+    now = host.clock()
+    # facility 0: not what users write to /dev/kmsg. Without --quiet it says on stderr what it may not show.
+    command = [program, '--dmesg', '--boot=0', 'SYSLOG_FACILITY=0', f'--since=@{now.wall - span:.0f}',
+               '--output=short-unix', '--no-pager', '--all']
+    try:
+        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                                env={'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'})
+    except OSError as error:
+        return Missing.because(error, program)
+    said = answer.stderr.decode('utf-8', 'replace')
+    if re.search(r'insufficient permissions|not seeing messages|No journal files', said):
+        return Missing('needs root or group systemd-journal', 'add the user to group systemd-journal or adm')
+    if answer.returncode:
+        return Missing('journalctl: ' + (said.strip().splitlines() or [f'exit {answer.returncode}'])[-1])
+    lines = (parse_journal_line(line, now.monotonic - now.wall)
+             for line in answer.stdout.decode('utf-8', 'replace').splitlines())
+    return summarize((line for line in lines if line), 'journal')
+
+
+def _lines(records: Iterable[bytes]) -> Iterator[Line]:
+    for record in records:
+        line = parse_record(record)
+        if line:
+            yield line
+
+
+def _device_records(handle: int) -> tuple[list[bytes], bool]:
+    """Records worth parsing, and whether the ring turned over meanwhile. One read is one record."""
+    kept, overrun = [], False
+    for _ in range(MOST_RECORDS):
+        try:
+            record = os.read(handle, RECORD_SIZE)
+        except BlockingIOError:
+            break
+        except BrokenPipeError:
+            # the next read goes on with the oldest record that is left
+            overrun = True
+            continue
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            continue  # a record larger than the buffer: the kernel has skipped it
+        if not record:
+            break
+        if any(hint in record for hint in _HINTS):
+            kept.append(record)
+    return kept, overrun
+
+
+def _file_records(handle: int) -> list[bytes]:
+    size = os.lseek(handle, 0, os.SEEK_END)
+    os.lseek(handle, max(0, size - FILE_TAIL), os.SEEK_SET)
+    with os.fdopen(os.dup(handle), 'rb') as file:
+        return [line for line in file.read(FILE_TAIL).split(b'\n') if any(hint in line for hint in _HINTS)]

@@ -1,0 +1,98 @@
+"""Packets lost between two samples: differences of per-CPU 32-bit counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Union
+
+from ..model import Counters, KernelLog, Sample
+
+WRAP = 1 << 32
+#: a counter that moved further than this, or faster, did not wrap: it began anew
+FURTHEST_WRAP = WRAP >> 1
+FASTEST_PER_CPU = 5e6
+#: log lines are looked for at most so far back (or one window), however long the check has paused
+LONGEST_LOG_SPAN = 3600.0
+
+
+class Losses(NamedTuple):
+    """What the counters counted during `span` seconds, summed over the CPUs."""
+
+    span: float
+    packets: Mapping[str, int]
+
+    @property
+    def lost(self) -> int:
+        """Packets that conntrack dropped. insert_failed overlaps with both parts and is never added."""
+        return self.packets['drop'] + self.packets.get('chain_too_long', 0)
+
+    def rate(self, packets: int) -> float:
+        """Packets per second over the span."""
+        return packets / self.span
+
+
+def wraps(old: int, new: int, seconds: float) -> Union[int, None]:
+    """The modular difference of one counter on one CPU; None when the counter must have been reset."""
+    if new >= old:
+        return new - old
+    moved = new - old + WRAP
+    return moved if moved <= FURTHEST_WRAP and moved <= FASTEST_PER_CPU * seconds else None
+
+
+def losses(base: Sample, now: Sample) -> Union[Losses, None]:
+    """Losses since `base`; None when its counters cannot be compared (reset, other CPUs, other columns)."""
+    span = now.at.uptime - base.at.uptime
+    if span <= 0 or base.counters is None or now.counters is None:
+        return None
+    old, new = base.counters.per_cpu, now.counters.per_cpu
+    if old.keys() != new.keys():
+        return None
+    packets = {}
+    for name in old:
+        if len(old[name]) != len(new[name]):
+            return None
+        moved = [wraps(a, b, span) for a, b in zip(old[name], new[name])]
+        if None in moved:
+            return None
+        packets[name] = sum(step for step in moved if step)
+    return Losses(span, packets)
+
+
+def comparable(base: Sample, now: Sample) -> bool:
+    """Can losses be counted from `base` to `now`? A run without counters is no base for one with them."""
+    return now.counters is None or losses(base, now) is not None
+
+
+def insert_failed_is_loss(counters: Counters) -> bool:
+    """Kernels without clash_resolve (before 5.10, RHEL 7) count solved clashes in insert_failed, too."""
+    return 'clash_resolve' in counters.per_cpu
+
+
+class LogEvidence(NamedTuple):
+    """The log lines of the look-back, sorted by whose table they speak of."""
+
+    span: float
+    #: seconds since each line of this namespace, or of one that an older kernel does not name; oldest first
+    ages: tuple[float, ...]
+    #: how many lines name another namespace, by its inode; 0 stands for the initial one
+    elsewhere: Mapping[int, int]
+    #: messages that the kernel did not log
+    suppressed: int
+
+
+def log_evidence(log: KernelLog, now: float, span: float, netns: Union[int, None], initial: bool) -> LogEvidence:
+    """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`."""
+    # a kernel that names namespaces (6.18 and later) names all but the initial one
+    names_namespaces = any(line.netns is not None for line in log.table_full)
+    ages = []
+    elsewhere: dict[int, int] = {}
+    for line in log.table_full:
+        if now - line.stamp > span:
+            continue
+        owner = line.netns if line.netns is not None else 0 if names_namespaces and not initial else netns
+        if owner == netns:
+            ages.append(max(0.0, now - line.stamp))
+        else:
+            elsewhere[owner or 0] = elsewhere.get(owner or 0, 0) + 1
+    suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
+    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed)

@@ -1,0 +1,49 @@
+"""Words for numbers, and one way to make foreign text harmless."""
+
+from __future__ import annotations
+
+
+def clean(text: str, limit: int = 200) -> str:
+    """Foreign text (file names, log lines, error messages) fit for one line of plugin output.
+
+    Control characters, the perfdata separator and what cannot be encoded become '?'.
+    """
+    safe = ''.join(c if c.isprintable() and c != '|' and not '\ud800' <= c <= '\udfff' else '?' for c in text)
+    return safe if len(safe) <= limit else safe[:limit - 3] + '...'
+
+
+def duration(seconds: float) -> str:
+    """A span of time in the one unit that a reader needs: '45 s', '21 min', '3 h', '2 days'."""
+    if seconds < 119.5:
+        return f'{seconds:.0f} s'
+    if seconds < 119.5 * 60:
+        return f'{seconds / 60:.0f} min'
+    if seconds < 47.5 * 3600:
+        return f'{seconds / 3600:.0f} h'
+    return f'{seconds / 86400:.0f} days'
+
+
+def percent(value: float) -> str:
+    """One decimal, cut and not rounded: 100.0% is said of a full table only."""
+    return f'{int(value * 10 + 1e-9) / 10:.1f}%'
+
+
+def rate(per_second: float) -> str:
+    """Packets a second with the digits that matter: '312/s', '5.1/s', '0.02/s'."""
+    if per_second >= 99.5:
+        return f'{per_second:.0f}/s'
+    if per_second >= 0.095:
+        return f'{per_second:.1f}/s'
+    return f'{per_second:.2g}/s' if per_second >= 0.0001 else 'less than 0.0001/s'
+
+
+def growth(per_second: float) -> str:
+    """Entries a minute, signed: '+3210/min'."""
+    return f'{per_second * 60:+.0f}/min'
+
+
+def count(number: int, noun: str) -> str:
+    """'1 packet', '2 packets', '1 entry', '2 entries'."""
+    if number == 1:
+        return f'1 {noun}'
+    return f'{number} {noun[:-1]}ies' if noun.endswith('ry') else f'{number} {noun}s'
