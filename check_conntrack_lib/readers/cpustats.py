@@ -50,6 +50,6 @@ def read(host: Host) -> Union[Counters, Missing]:
 
 
 def _hexadecimal(digits: str) -> int:
-    if not 1 <= len(digits) <= 8:
+    if not 1 <= len(digits) <= 8 or not digits.isalnum():
         raise ValueError('not a 32-bit counter')
     return int(digits, 16)
