@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Union
+from typing import Any
 
 from .text import duration
 
@@ -66,7 +66,7 @@ class Deadline:
         # 0 would switch the timer off
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
-    def _ring(self, _signal: int, _frame: Union[FrameType, None]) -> None:
+    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
         raise OutOfTime(f'no answer within {duration(self._armed)}')

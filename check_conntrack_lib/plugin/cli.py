@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn, Union
+from typing import NoReturn
 
 from nagiosplugin import Check
 
@@ -27,7 +27,7 @@ class _Terminated(BaseException):
     """SIGTERM: the monitoring system has lost its patience."""
 
 
-def main(argv: Union[Sequence[str], None] = None, clock: Callable[[], Instant] = system_clock) -> int:
+def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = system_clock) -> int:
     """Runs the check, prints its output and returns its exit status."""
     deadline = Deadline(10)
     deadline.start()
@@ -51,6 +51,11 @@ def main(argv: Union[Sequence[str], None] = None, clock: Callable[[], Instant] =
         deadline.stop()
         signal.signal(signal.SIGTERM, sigterm)
     return status if _print(output) else UNKNOWN
+
+
+def program() -> NoReturn:
+    """The console script: main, and out. Taking the interpreter down in order would cost a tenth of the run."""
+    os._exit(main())
 
 
 def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = system_clock) -> tuple[str, int]:
@@ -78,7 +83,7 @@ def _print(output: str) -> bool:
     return True
 
 
-def _terminated(_signal: int, _frame: Union[FrameType, None]) -> NoReturn:
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
 

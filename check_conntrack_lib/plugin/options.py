@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn, Union
+from typing import Any, NamedTuple, NoReturn
 
 from nagiosplugin import Range
 
@@ -164,7 +164,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
-    def exit(self, status: int = 0, message: Union[str, None] = None) -> NoReturn:
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise SystemExit(3)
 
 
@@ -223,7 +223,7 @@ def parse(argv: Sequence[str]) -> Options:
         history_days=value['history_days'], timeout=value['timeout'], verbose=given['verbose'])
 
 
-def upper_line(text: str) -> Union[float, None]:
+def upper_line(text: str) -> float | None:
     """The number that a range alerts above, where it is that simple; None for any other range."""
     line = Range(text)
     return line.end if text and not line.invert and line.start <= 0 and line.end != float('inf') else None

@@ -6,8 +6,6 @@ skipped, an absent one is absent. Each row is one possible CPU; `entries` repeat
 
 from __future__ import annotations
 
-from typing import Union
-
 from ..host import Host
 from ..model import COUNTERS, Counters, Missing
 
@@ -35,7 +33,7 @@ def parse(text: str) -> Counters:
     return Counters(per_cpu, FILE)
 
 
-def read(host: Host) -> Union[Counters, Missing]:
+def read(host: Host) -> Counters | Missing:
     """The counters of the namespace that host shows, readable by anyone where the kernel has the file."""
     try:
         text = host.read(FILE)
