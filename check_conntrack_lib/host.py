@@ -6,9 +6,9 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from .model import Instant, Missing
+from .noun import NamedTuple
 
 #: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
 LARGEST = 1 << 20

@@ -12,9 +12,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import NamedTuple
 
 from .model import Counters, History, Instant, Missing, Point, Sample
+from .noun import NamedTuple
 from .text import clean
 
 #: 'ctrk', in the file's header: how the recorder knows its own files

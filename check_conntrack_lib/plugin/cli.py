@@ -7,18 +7,21 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
 
 from nagiosplugin import Check
 
 from ..deadline import Deadline, OutOfTime
 from ..host import Host, system_clock
 from ..model import Instant
+from ..noun import TYPE_CHECKING
 from ..text import duration
 from .contexts import Results, contexts
 from .options import Options, UsageError, parse
 from .resource import ConnectionTracking
 from .summary import NAME, Verdict, render, unknown
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 UNKNOWN = 3
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import nagiosplugin
 from nagiosplugin import Context, Critical, Metric, Ok, Performance, Result, ScalarContext, Unknown, Warn
 
 from ..model import Counters, Table
+from ..noun import TYPE_CHECKING
 from ..reasoning.losses import insert_failed_is_loss
 from .options import Limits, Options, upper_line
+
+if TYPE_CHECKING:
+    from typing import Any
 
 #: worst first; nagiosplugin itself puts UNKNOWN above CRITICAL
 SEVERITY = (Critical, Warn, Unknown, Ok)

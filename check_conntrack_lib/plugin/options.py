@@ -6,11 +6,14 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
 
 from nagiosplugin import Range
 
 from .. import __version__
+from ..noun import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 SIGNALS = ('counters', 'kernel-log', 'history')
 STATES = ('ok', 'warning', 'critical', 'unknown')

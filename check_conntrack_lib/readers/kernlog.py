@@ -11,10 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from ..host import Host
 from ..model import KernelLog, LogLine, Missing, Suppressed
+from ..noun import NamedTuple
 
 DEVICE = '/dev/kmsg'
 JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')

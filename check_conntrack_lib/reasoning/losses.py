@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from ..model import Counters, KernelLog, Sample
+from ..noun import NamedTuple
 
 WRAP = 1 << 32
 #: a counter that moved further than this, or faster, did not wrap: it began anew

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ..model import Point, Table
+from ..noun import NamedTuple
 
 #: the slope comes from so many windows
 WINDOWS = 3
