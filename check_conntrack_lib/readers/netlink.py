@@ -69,13 +69,14 @@ def dump(request: int, answers: int, until: Union[float, None] = None) -> Genera
             for kind, payload in messages(netlink.recv(RECEIVED)):
                 if kind == answers:
                     yield payload
-                elif kind == NLMSG_DONE:
-                    return
-                elif kind == NLMSG_ERROR:
+                elif kind in (NLMSG_DONE, NLMSG_ERROR):
                     _raise_error(payload)
+                    if kind == NLMSG_DONE:
+                        return
 
 
 def _raise_error(payload: bytes) -> None:
+    """Both kinds begin with an error number, 0 when all is well."""
     if len(payload) < _ERRNO.size:
         raise ValueError('cut netlink error')
     number = -_ERRNO.unpack_from(payload)[0]
