@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -64,6 +65,17 @@ def gateway(entries: int, table: int) -> Iterator[Any]:
             yield made._replace(timeout=3600 + number % 50)
 
 
+@contextmanager
+def filled(namespace: Any, entries: int, table: int) -> Iterator[None]:
+    """The maximum is held as long: a table that is full elsewhere would make the kernel evict entries here."""
+    with laboratory.maximum(2 * entries):
+        namespace.fill(gateway(entries, table))
+        try:
+            yield
+        finally:
+            namespace.drain()
+
+
 def timed(namespace: Any, *command: str) -> tuple[float, str]:
     """(seconds, output) of one command in the namespace."""
     output = subprocess.DEVNULL if command[0] == 'conntrack' else subprocess.PIPE
@@ -75,19 +87,19 @@ def timed(namespace: Any, *command: str) -> tuple[float, str]:
 
 def cost(namespace: Any, entries: int, rounds: int) -> bool:
     """Prints the table of times; True when all are within the budgets."""
-    namespace.fill(gateway(entries, 0))
     rows: dict[str, list[float]] = {'conntrack -L': [], 'sample': [], 'sample, reading only': [], 'exact': []}
     memory: dict[str, float] = {}
-    for _ in range(rounds):
-        rows['conntrack -L'].append(timed(namespace, 'conntrack', '-L')[0])
-        for name, most in (('sample', SAMPLE), ('exact', 0)):
-            seconds, output = timed(namespace, sys.executable, '-c', READ, str(most))
-            seen, peak, reading = output.split()
-            assert int(seen) == (most or entries), f'{name} saw {seen} entries'
-            rows[name].append(seconds)
-            memory[name] = max(memory.get(name, 0.0), int(peak) / 1024)
-            if name == 'sample':
-                rows['sample, reading only'].append(float(reading))
+    with filled(namespace, entries, 0):
+        for _ in range(rounds):
+            rows['conntrack -L'].append(timed(namespace, 'conntrack', '-L')[0])
+            for name, most in (('sample', SAMPLE), ('exact', 0)):
+                seconds, output = timed(namespace, sys.executable, '-c', READ, str(most))
+                seen, peak, reading = output.split()
+                assert int(seen) == (most or entries), f'{name} saw {seen} entries'
+                rows[name].append(seconds)
+                memory[name] = max(memory.get(name, 0.0), int(peak) / 1024)
+                if name == 'sample':
+                    rows['sample, reading only'].append(float(reading))
     print(f'{entries} entries, {rounds} rounds          median s    least     most   of -L   peak MB')
     ratios = {}
     for name, times in rows.items():
@@ -117,9 +129,7 @@ def errors(namespace: Any, entries: int, tables: int) -> bool:
     missed: dict[str, int] = {}
     wrong_tables = 0
     for table in range(1, tables + 1):
-        namespace.drain()
-        namespace.fill(gateway(entries, table))
-        with namespace.entered():
+        with filled(namespace, entries, table), namespace.entered():
             truth = ctnetlink.read_flows(lambda flows: summarize(flows, entries))
             sample = ctnetlink.read_flows(lambda flows: summarize(flows, entries), SAMPLE)
         assert isinstance(truth, Profile), truth
@@ -156,8 +166,7 @@ def main() -> int:
         print(f'no laboratory here: {why}', file=sys.stderr)
         return 2
     good = True
-    # for as long as it runs: a table that is full elsewhere makes the kernel evict entries here
-    with laboratory.maximum(2 * max(options.entries, options.table_entries)), laboratory.namespace() as namespace:
+    with laboratory.namespace() as namespace:
         if options.rounds:
             good = cost(namespace, options.entries, options.rounds) and good
         if options.tables:

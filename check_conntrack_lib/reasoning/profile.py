@@ -16,8 +16,8 @@ from .counting import Frequent, Histogram
 
 #: a margin holds for all shares of a profile at once with 95 %: the normal quantile for 5 % / 20 shares, two-sided
 Z = 3.02
-#: flows counted at a time: dict and Counter work without the interpreter then
-BATCH = 4096
+#: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
+BATCH = 512
 #: keys of each sort that a profile names
 TOP = 20
 #: keys of each sort that are recorded, and the share of the flows seen that a key must have
