@@ -20,7 +20,8 @@ LAYERS = (
     ('statedir', 'deadline', 'reasoning'),
     ('readers',),
     ('host',),
-    ('model', 'text'),
+    ('model', 'flow', 'text'),
+    ('noun',),
 )
 
 
