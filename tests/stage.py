@@ -66,7 +66,8 @@ def wait(answer: Callable[[], T], what: str, seconds: float = 10) -> T:
     """The first answer that is true."""
     end = time.monotonic() + seconds
     while not (got := answer()):
-        assert time.monotonic() < end, f'no {what} within {seconds} s'
+        if time.monotonic() > end:
+            pytest.fail(f'no {what} within {seconds} s')
         time.sleep(0.03)
     return got
 
@@ -82,8 +83,7 @@ class Stage:
         self.plugins = self._place(PLUGINS)
         self.sudoers = self._place('/etc/sudoers.d')
         # where the flight recorder's file goes
-        self._place(pwd.getpwnam(USER).pw_dir, USER)
-        self._place('/root')
+        self._homes = [self._place(pwd.getpwnam(USER).pw_dir, USER), self._place('/root')]
         shutil.copy(CHECKOUT / 'check_conntrack.py', self.plugins)
         shutil.copytree(CHECKOUT / 'check_conntrack_lib', self.plugins / 'check_conntrack_lib',
                         ignore=shutil.ignore_patterns('__pycache__'))
@@ -107,6 +107,11 @@ class Stage:
         made.mkdir()
         shutil.chown(made, USER, USER)
         return made
+
+    def forget(self) -> None:
+        """Removes what the plugin recorded here."""
+        for home in self._homes:
+            shutil.rmtree(home / '.local', ignore_errors=True)
 
     def _command(self, argv: Sequence[str], user: str | None) -> list[str]:
         outside = ['ip', 'netns', 'exec', self.network.name] if self.network else ['unshare', '--mount']
