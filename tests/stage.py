@@ -32,6 +32,8 @@ USER = 'nagios'
 ENVIRONMENT = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C', 'ICINGA2_USER': USER, 'ICINGA2_GROUP': USER}
 PACKAGES = {
     'icinga2': 'icinga2-bin',
+    'icingacli': 'icingacli icingaweb2 icingaweb2-module-director php-mysql',
+    'mariadbd': 'mariadb-server',
     'nagios4': 'nagios4-core',
     'nrpe': 'nagios-nrpe-server',
     f'{PLUGINS}/check_nrpe': 'nagios-nrpe-plugin',

@@ -438,6 +438,9 @@ def test_nagios(gateway: stage.Stage) -> None:
 
     with laboratory.maximum(MAXIMUM):
         fill(gateway.network, 8800)
+        # with a past, the plugin has all to say
+        by_hand(gateway)
+        time.sleep(1.05)
         gateway.start('nagios4', str(home / 'nagios.cfg'))
         seen = stage.wait(lambda: len(services()) == 2 and services(), 'two results of Nagios')
         printed = by_hand(gateway, '-w', '70', '-c', '90')
