@@ -122,6 +122,13 @@ def test_losses_outlive_the_soft_states() -> None:
         assert check + (attempts - 1) * retry < LOOK_BACK / 2
 
 
+@pytest.mark.parametrize('golden', sorted((stage.CHECKOUT / 'tests/golden').glob('*.txt')), ids=lambda path: path.stem)
+def test_verdict_and_performance_data_fit_old_nrpe(golden: Path) -> None:
+    """Protocols 2 and 3 cut at 1024 bytes: with room for numbers that are longer than these."""
+    first = next(line for line in golden.read_text().splitlines() if line.startswith('CONNTRACK '))
+    assert len(first.encode()) + 2 * len(re.findall(r'\d+', first)) < 1024
+
+
 # Icinga's daemon reads it
 
 HOSTS = """
