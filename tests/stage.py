@@ -33,11 +33,13 @@ ENVIRONMENT = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C', 'ICINGA2_
 PACKAGES = {
     'icinga2': 'icinga2-bin',
     'icingacli': 'icingacli icingaweb2 icingaweb2-module-director php-mysql',
+    'influxd': 'influxdb',
     'mariadbd': 'mariadb-server',
     'nagios4': 'nagios4-core',
     'nrpe': 'nagios-nrpe-server',
     f'{PLUGINS}/check_nrpe': 'nagios-nrpe-plugin',
     'openssl': 'openssl',
+    'promtool': 'prometheus',
     'sudo': 'sudo',
     'visudo': 'sudo',
 }
