@@ -31,6 +31,7 @@ PLUGIN = f'{PLUGINS}/check_conntrack.py'
 USER = 'nagios'
 ENVIRONMENT = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C', 'ICINGA2_USER': USER, 'ICINGA2_GROUP': USER}
 PACKAGES = {
+    'carbon-cache': 'graphite-carbon graphite-web',
     'icinga2': 'icinga2-bin',
     'icingacli': 'icingacli icingaweb2 icingaweb2-module-director php-mysql',
     'influxd': 'influxdb',
