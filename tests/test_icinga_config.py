@@ -247,7 +247,8 @@ def example(option: str) -> list[str]:
         return [option]
     special = {'--not-loaded': 'critical', '--kernel-log': 'journal', '--history': 'off', '--require': 'kernel-log',
                '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
-               '--netns': 'all,web-1_a', '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7'}
+               '--netns': 'all,web-1_a',
+               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7'}
     return [option, special.get(option, '@0:20.5')]
 
 
