@@ -6,16 +6,22 @@ skipped, an absent one is absent. Each row is one possible CPU; `entries` repeat
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Callable, Collection
+from typing import TypeVar, Union
 
 from ..host import Host
 from ..model import COUNTERS, Counters, Missing
 
 FILE = 'net/stat/nf_conntrack'
 
+Content = TypeVar('Content')
 
-def parse(text: str) -> Counters:
-    """Counters by their netlink names. Raises ValueError for a text that is not this file."""
+
+def columns(text: str, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """The columns of these names as far as there are any, one value a CPU row.
+
+    Raises ValueError for a text that is not this file.
+    """
     lines = text.splitlines()
     header = lines[0].split() if lines else []
     if 'entries' not in header:
@@ -25,27 +31,33 @@ def parse(text: str) -> Counters:
         raise ValueError('no CPU rows')
     if any(len(row) != len(header) for row in rows):
         raise ValueError('rows do not fit the header')
-    per_cpu = {}
-    for name, column in COUNTERS.items():
-        if column in header:
-            k = header.index(column)
-            per_cpu[name] = tuple(_hexadecimal(row[k]) for row in rows)
-    if 'drop' not in per_cpu:
+    return {name: tuple(_hexadecimal(row[k]) for row in rows) for k, name in enumerate(header) if name in names}
+
+
+def parse(text: str) -> Counters:
+    """Counters by their netlink names. Raises ValueError for a text that is not this file."""
+    found = columns(text, COUNTERS.values())
+    if 'drop' not in found:
         raise ValueError('no drop column')
-    return Counters(per_cpu, FILE)
+    return Counters({name: found[column] for name, column in COUNTERS.items() if column in found}, FILE)
 
 
 def read(host: Host) -> Union[Counters, Missing]:
     """The counters of the namespace that host shows, readable by anyone where the kernel has the file."""
+    return _read(host, parse)
+
+
+def read_columns(host: Host, names: Collection[str]) -> Union[dict[str, tuple[int, ...]], Missing]:
+    """`columns` of the same file, for those that nothing judges and nobody records."""
+    return _read(host, lambda text: columns(text, names))
+
+
+def _read(host: Host, parse_it: Callable[[str], Content]) -> Union[Content, Missing]:
     try:
-        text = host.read(FILE)
+        return parse_it(host.read(FILE))
     except FileNotFoundError:
         return Missing(f'no {host.path(FILE)}', 'this kernel is built without CONFIG_NF_CONNTRACK_PROCFS')
     except (OSError, ValueError) as error:
-        return Missing.because(error, host.path(FILE))
-    try:
-        return parse(text)
-    except ValueError as error:
         return Missing.because(error, host.path(FILE))
 
 
