@@ -124,20 +124,20 @@ def _opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
-    owner = _one(database, 'PRAGMA application_id')
-    if owner == APPLICATION_ID:
-        version = _one(database, 'PRAGMA user_version')
-        if version != SCHEMA_VERSION:
-            raise _Refused(f'recorded by another version of check_conntrack (schema {version})')
-        return
-    if owner or _one(database, 'SELECT count(*) FROM sqlite_master'):
-        raise _Refused('a database of another program')
-    # the last statement outside: two first runs must not both make the tables
-    database.execute('BEGIN IMMEDIATE')
-    if not _one(database, 'SELECT count(*) FROM sqlite_master'):
-        for statement in SCHEMA.split(';'):
-            database.execute(statement)
-    database.execute('COMMIT')
+    """Makes the tables in an empty file. Raises _Refused for a file that is not ours to write."""
+    if _one(database, 'PRAGMA application_id') != APPLICATION_ID:
+        # asked again under the lock: another first run may be making the tables just now
+        database.execute('BEGIN IMMEDIATE')
+        owner = _one(database, 'PRAGMA application_id')
+        if owner != APPLICATION_ID:
+            if owner or _one(database, 'SELECT count(*) FROM sqlite_master'):
+                raise _Refused('a database of another program')
+            for statement in SCHEMA.split(';'):
+                database.execute(statement)
+        database.execute('COMMIT')
+    version = _one(database, 'PRAGMA user_version')
+    if version != SCHEMA_VERSION:
+        raise _Refused(f'recorded by another version of check_conntrack (schema {version})')
 
 
 def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> History:

@@ -24,8 +24,8 @@ def duration(seconds: float) -> str:
 
 
 def percent(value: float) -> str:
-    """One decimal, cut and not rounded: 100.0% is said of a full table only."""
-    return f'{int(value * 10 + 1e-9) / 10:.1f}%'
+    """One decimal; 100.0% is said of a full table only."""
+    return f'{min(value, 99.9) if 99.9 < value < 100 else value:.1f}%'
 
 
 def rate(per_second: float) -> str:
@@ -38,8 +38,8 @@ def rate(per_second: float) -> str:
 
 
 def growth(per_second: float) -> str:
-    """Entries a minute, signed: '+3210/min'."""
-    return f'{per_second * 60:+.0f}/min'
+    """Entries a minute, signed: '+3210/min'; 'steady' below one in two minutes."""
+    return f'{per_second * 60:+.0f}/min' if abs(per_second) * 60 >= 0.5 else 'steady'
 
 
 def count(number: int, noun: str) -> str:

@@ -135,13 +135,14 @@ def contexts(options: Options) -> tuple[Context, ...]:
 
 def performance(metric: Metric, warning: Union[float, None] = None, critical: Union[float, None] = None) -> Performance:
     """Performance data as every monitoring system reads them: rounded plain numbers, no exponent."""
-    value, warn, crit, low, high = (
-        None if n is None else number(n) for n in (metric.value, warning, critical, metric.min, metric.max))
-    return Performance(metric.name, value, metric.uom, warn, crit, low, high)
+    # a rate below 1 gets six decimals: one lost packet in an hour is not 0
+    places = 2 if metric.uom == '%' or abs(metric.value) >= 1 else 6
+    warn, crit, low, high = (None if n is None else number(n, 6) for n in (warning, critical, metric.min, metric.max))
+    return Performance(metric.name, number(metric.value, places), metric.uom, warn, crit, low, high)
 
 
-def number(value: float) -> str:
-    """A number in short: at most two decimals, or six below 1, so that a lost packet in an hour is not 0."""
-    text = f'{value:.{2 if abs(value) >= 1 else 6}f}'
+def number(value: float, places: int) -> str:
+    """A number with at most so many decimals, never with an exponent."""
+    text = f'{value:.{places}f}'
     text = text.rstrip('0').rstrip('.') if '.' in text else text
     return '0' if text == '-0' else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..assessment import Assessment
-from ..model import History, Missing, Table
+from ..model import History, Missing, NotLoaded, Table
 from ..reasoning.losses import insert_failed_is_loss
 from ..text import clean, count, duration, growth, percent, rate
 from .headline import is_full
@@ -16,8 +16,11 @@ LOOK_AT_TABLE = "sudo conntrack -L 2>/dev/null | head -n 5000 | grep -o 'dst=[^ 
 
 def findings(a: Assessment) -> list[str]:
     """Every line there is to say, in reading order."""
-    if not isinstance(a.snapshot.table, Table):
-        return list(_unreadable(a))
+    if isinstance(a.snapshot.table, NotLoaded):
+        return ['a firewall rule with connection state loads it, so does modprobe nf_conntrack; '
+                'where none is expected, --not-loaded ok says so']
+    if isinstance(a.snapshot.table, Missing):
+        return []
     return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_log(a), *_recorder(a), *_unreadable(a)]
 
 
@@ -38,7 +41,7 @@ def _table(a: Assessment, table: Table) -> Iterator[str]:
     yield text
     if a.forecast:
         text = f'trend: {growth(a.forecast.growth)}'
-        if a.forecast.to_full is not None and a.forecast.to_critical is not None:
+        if a.forecast.to_full and a.forecast.to_critical is not None:
             critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
             text += f', at the critical line in {critical}, full in {full}'
         yield text
@@ -54,11 +57,18 @@ def _lost(a: Assessment) -> Iterator[str]:
     dropped, too_long = a.losses.packets['drop'], a.losses.packets.get('chain_too_long', 0)
     text = f'losses: {count(a.losses.lost, "packet")} in the last {span} ({rate(a.losses.rate(a.losses.lost))})'
     if dropped:
-        why = 'no room for a new entry' if is_full(a) else 'table full, no memory, or two connections with one address'
-        text += f'; {dropped} dropped: {why}'
+        text += f'; {dropped} dropped: {_why_dropped(a)}'
     if too_long:
         text += f'; {too_long} refused: hash chain too long, raise nf_conntrack_buckets'
     yield text
+
+
+def _why_dropped(a: Assessment) -> str:
+    if is_full(a):
+        return 'no room for a new entry'
+    if a.losses and a.losses.clashes >= a.losses.packets['drop']:
+        return 'each clashed with another connection (insert_failed)'
+    return 'the table was full for a moment, or memory was short'
 
 
 def _counters(a: Assessment) -> Iterator[str]:
@@ -69,7 +79,7 @@ def _counters(a: Assessment) -> Iterator[str]:
     if evicted:
         yield (f'evicted: {count(evicted, "unassured entry")} gave way to new ones in the last {span}: '
                'the table was full, half-open connections were cut')
-    failed = a.losses.packets.get('insert_failed', 0)
+    failed = a.losses.clashes
     if failed and insert_failed_is_loss(a.snapshot.counters):
         yield (f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))}): '
                'connections that clashed, such as two DNS queries from one port')

@@ -45,7 +45,8 @@ def is_full(a: Assessment) -> bool:
     """Is a full table what loses the packets? Other causes count in `drop`, too."""
     table = a.snapshot.table
     full_now = isinstance(table, Table) and not table.unlimited and table.entries >= table.maximum
-    return full_now or (not isinstance(a.log, Missing) and bool(a.log.ages))
+    logged = not isinstance(a.log, Missing) and bool(a.log.ages)
+    return full_now or logged or bool(a.losses and a.losses.packets.get('early_drop'))
 
 
 def _usage(a: Assessment) -> str:
@@ -77,8 +78,9 @@ def _early_drop(a: Assessment) -> str:
 
 
 def _insert_failed(a: Assessment) -> str:
-    return f'insert_failed {a.losses.packets["insert_failed"]} times in the last {duration(a.losses.span)}' \
-        if a.losses else ''
+    # chains too long are told as lost packets
+    return f'insert_failed {a.losses.clashes} times in the last {duration(a.losses.span)}' \
+        if a.losses and a.losses.clashes else ''
 
 
 #: the phrase for each metric that can be in trouble, in the order in which equally bad ones are told

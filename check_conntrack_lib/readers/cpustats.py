@@ -62,6 +62,6 @@ def _read(host: Host, parse_it: Callable[[str], Content]) -> Union[Content, Miss
 
 
 def _hexadecimal(digits: str) -> int:
-    if not 1 <= len(digits) <= 8:
+    if not 1 <= len(digits) <= 8 or not digits.isalnum():
         raise ValueError('not a 32-bit counter')
     return int(digits, 16)

@@ -26,6 +26,11 @@ class Losses(NamedTuple):
         """Packets that conntrack dropped. insert_failed overlaps with both parts and is never added."""
         return self.packets['drop'] + self.packets.get('chain_too_long', 0)
 
+    @property
+    def clashes(self) -> int:
+        """Inserts that failed for another reason than a chain too long; since 5.10 each is in `drop`, too."""
+        return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chain_too_long', 0))
+
     def rate(self, packets: int) -> float:
         """Packets per second over the span."""
         return packets / self.span

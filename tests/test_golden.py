@@ -1,0 +1,34 @@
+"""Whole outputs over captured hosts: the text, the performance data and the exit status, to the letter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import scenarios
+
+from check_conntrack_lib.plugin.cli import main
+
+GOLDEN = Path(__file__).parent / 'golden'
+
+
+@pytest.mark.parametrize('name', scenarios.names())
+def test_golden(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+                request: pytest.FixtureRequest) -> None:
+    scenario = scenarios.load(name)
+    history = tmp_path / 'history.sqlite'
+    scenarios.record(scenario, history)
+    monkeypatch.chdir(scenario.directory)
+    status = main(['--procfs', 'proc', '--kernel-log', 'kmsg.log', '--history', str(history), *scenario.argv],
+                  scenario.clock)
+    out, err = capfd.readouterr()
+    assert err == ''
+    seen = f'# {scenario.says}\n{out}# exit status {status}\n'
+    golden = GOLDEN / f'{name}.txt'
+    if request.config.getoption('--update-golden'):
+        golden.write_text(seen)
+    assert seen == golden.read_text()
+
+
+def test_no_golden_without_a_host() -> None:
+    assert sorted(path.stem for path in GOLDEN.glob('*.txt')) == scenarios.names()

@@ -1,0 +1,94 @@
+"""Differences of per-CPU 32-bit counters, and whose table a log line speaks of."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_conntrack_lib.model import Counters, Instant, KernelLog, LogLine, Sample, Suppressed
+from check_conntrack_lib.reasoning.losses import Losses, comparable, log_evidence, losses, wraps
+
+WRAP = 2**32
+
+
+def sample(uptime: float, **per_cpu: tuple[int, ...]) -> Sample:
+    counters = Counters({'early_drop': (0,) * len(per_cpu['drop']), **per_cpu}) if per_cpu else None
+    return Sample(Instant(0, uptime, uptime), 'boot', 1, 0, 100, None, counters)
+
+
+@pytest.mark.parametrize(('old', 'new', 'seconds', 'expected'), [
+    (5, 5, 1, 0),
+    (5, 9, 1, 4),
+    (WRAP - 50, 100, 300, 150),
+    (WRAP - 1, 0, 300, 1),
+    # 71 million a second on one CPU is no wrap
+    (47649, 3, 60, None),
+    # a wrap by rate alone, but more than half the way round
+    (47649, 3, 864000, None),
+    (3_000_000_000, 100, 60, None),
+    (3_000_000_000, 100, 3600, 1_294_967_396),
+])
+def test_wrap_or_reset(old: int, new: int, seconds: float, expected: int | None) -> None:
+    assert wraps(old, new, seconds) == expected
+
+
+@given(st.integers(0, WRAP - 1), st.integers(0, 1_000_000))
+def test_any_plausible_step_is_found_again(old: int, step: int) -> None:
+    assert wraps(old, (old + step) % WRAP, 60) == step
+
+
+def test_each_cpu_wraps_alone() -> None:
+    """The sum of the rows went down by 4 billion; no packet more than 150 was lost."""
+    found = losses(sample(0, drop=(WRAP - 50, 7)), sample(300, drop=(100, 7)))
+    assert found == Losses(300, {'early_drop': 0, 'drop': 150})
+    assert found.lost == 150
+    assert found.rate(found.lost) == 0.5
+
+
+def test_lost_is_drop_and_chain_too_long_without_insert_failed() -> None:
+    found = losses(sample(0, drop=(0,), insert_failed=(0,), chain_too_long=(0,)),
+                   sample(10, drop=(3,), insert_failed=(9,), chain_too_long=(5,)))
+    assert found
+    assert (found.lost, found.clashes) == (8, 4)
+
+
+@pytest.mark.parametrize('now', [
+    sample(300, drop=(3, 7)),
+    sample(300, drop=(47650,)),
+    sample(300, drop=(47650, 7), chain_too_long=(0, 0)),
+    sample(300),
+    sample(0, drop=(47650, 7)),
+], ids=['reset', 'other CPUs', 'other columns', 'no counters', 'no time'])
+def test_what_cannot_be_compared(now: Sample) -> None:
+    assert losses(sample(0, drop=(47649, 7)), now) is None
+
+
+def test_a_run_without_counters_takes_any_base() -> None:
+    assert comparable(sample(0, drop=(1,)), sample(9))
+    assert not comparable(sample(0), sample(9, drop=(1,)))
+
+
+OWN, OTHER = 4026531840, 4026532246
+
+
+def test_old_kernels_name_no_namespace() -> None:
+    """What an older kernel logs may be ours: it is judged."""
+    log = KernelLog('kmsg', (LogLine(10), LogLine(290), LogLine(299)), (Suppressed(280, 40), Suppressed(5, 1000)))
+    found = log_evidence(log, 300, 100, OWN, initial=False)
+    assert found.ages == (10, 1)
+    assert found.suppressed == 40
+    assert found.elsewhere == {}
+
+
+@pytest.mark.parametrize(('initial', 'own', 'ages', 'elsewhere'), [
+    (True, OWN, (1.0,), {OTHER: 1}),
+    (False, OTHER, (2.0,), {0: 1}),
+    (False, 77, (), {0: 1, OTHER: 1}),
+])
+def test_new_kernels_name_all_but_the_initial_one(
+        initial: bool, own: int, ages: tuple[float, ...], elsewhere: dict[int, int]) -> None:
+    log = KernelLog('kmsg', (LogLine(298, OTHER), LogLine(299)))
+    found = log_evidence(log, 300, 100, own, initial)
+    assert found.ages == ages
+    assert found.elsewhere == elsewhere

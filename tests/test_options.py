@@ -1,0 +1,123 @@
+"""The command line: defaults, ranges, durations, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nagiosplugin import Range
+
+from check_conntrack_lib.plugin.cli import main
+from check_conntrack_lib.plugin.options import SETTINGS, Limits, UsageError, parse, range_text, upper_line
+
+
+def test_defaults() -> None:
+    options = parse([])
+    assert options.usage == Limits('85', '95')
+    assert (options.trend, options.horizon, options.window) == (70, 3600, 300)
+    assert options.drop == Limits('0', '10')
+    assert options.insert_failed == Limits('1', '')
+    assert not options.insert_failed_requested
+    assert options.early_drop == Limits('0', '')
+    assert options.table_full == Limits('', '0')
+    assert (options.require, options.not_loaded, options.kernel_log) == ((), 'unknown', 'auto')
+    assert (options.procfs, options.history, options.history_days, options.timeout) == ('/proc', '', 14, 10)
+
+
+def test_empty_values_mean_the_default() -> None:
+    """Icinga hands over '' for a variable that is null, NRPE for a missing argument."""
+    argv = [word for settings in SETTINGS.values() for setting in settings for word in (setting.flags[-1], '')]
+    assert parse([*argv, '--require', '']) == parse([])
+
+
+@pytest.mark.parametrize(('given_', 'text'), [
+    ('85', '85'), ('85%', '85'), ('10%:90%', '10:90'), ('@10:20', '@10:20'), ('~:95', '~:95'), ('10:', '10:'),
+    ('0', '0'), ('0.5', '0.5'), ('off', ''),
+])
+def test_ranges(given_: str, text: str) -> None:
+    assert range_text(given_) == text
+
+
+@pytest.mark.parametrize('text', [
+    '8x', '10:5', '1:2:3', ':', '@', '@:', '%', 'nan', '1e6', '--', ' 85', '85 ', '8,5', '\u0668\u0665', '1_0', 'Off',
+    '85\n', '9' * 400, '|', '\x1b[2J',
+])
+@pytest.mark.parametrize('option', ['-w', '--drop-critical'])
+def test_wrong_ranges(option: str, text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    status = main([option, text])
+    out, err = capfd.readouterr()
+    assert status == 3
+    assert out.startswith('CONNTRACK UNKNOWN - argument ')
+    assert out.count('\n') == 1
+    assert '|' not in out
+    assert out.rstrip('\n').isprintable()
+    assert err == ''
+
+
+@given(st.text(alphabet='0123456789@:~.%-', max_size=12))
+def test_whatever_passes_is_a_range(text: str) -> None:
+    try:
+        parsed = range_text(text)
+    except argparse.ArgumentTypeError:
+        return
+    upper_line(parsed)
+    Range(parsed).match(50)
+
+
+@pytest.mark.parametrize(('argv', 'says'), [
+    (['-w', '97'], '--warning 97 is above --critical 95'),
+    (['--drop-warning', '20'], '--drop-warning 20 is above --drop-critical 10'),
+    (['--early-drop-warning', '5', '--early-drop-critical', '1'],
+     '--early-drop-warning 5 is above --early-drop-critical 1'),
+    (['--procfs', '/nonexistent'], "--procfs: '/nonexistent' is not a directory"),
+    (['--window', '0'], "argument --window: '0' is not a duration, such as 300, 90s, 5m, 1h or 14d"),
+    (['--window', '-5'], "argument --window: '-5' is not a duration, such as 300, 90s, 5m, 1h or 14d"),
+    (['--window', '5w'], "argument --window: '5w' is not a duration, such as 300, 90s, 5m, 1h or 14d"),
+    (['--trend', 'x'], "argument --trend: 'x' is not a percentage, such as 70, or off"),
+    (['--require', 'all'], "argument --require: 'all' is none of usage, counters, kernel-log, history"),
+    (['--not-loaded', 'fine'], "argument --not-loaded: 'fine' is none of ok, warning, critical, unknown"),
+    (['--warn', '80'], 'unrecognized arguments: --warn 80'),
+    (['80'], 'unrecognized arguments: 80'),
+    (['-w'], 'argument -w/--warning: expected one argument'),
+])
+def test_one_sentence_says_what_is_wrong(argv: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(argv)
+    assert str(error.value) == says
+
+
+@pytest.mark.parametrize('argv', [['-w', '95', '-c', '95'], ['-w', '@90:100', '-c', '50'], ['-w', '99', '-c', 'off']])
+def test_lines_that_do_fit(argv: list[str]) -> None:
+    parse(argv)
+
+
+def test_insert_failed_is_requested_even_by_the_default_value() -> None:
+    assert parse(['--insert-failed-warning', '1']).insert_failed_requested
+    assert not parse(['--insert-failed-warning', '']).insert_failed_requested
+
+
+@pytest.mark.parametrize(('text', 'seconds'), [('300', 300), ('90s', 90), ('5m', 300), ('1h', 3600), ('14d', 1209600),
+                                               ('0.5s', 0.5)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse(['--window', text]).window == seconds
+
+
+@pytest.mark.parametrize('text', ['14', '14d', '14.0'])
+def test_days(text: str) -> None:
+    assert parse(['--history-days', text]).history_days == 14
+
+
+@pytest.mark.parametrize(('text', 'line'), [('85', 85), ('0:85', 85), ('~:85', 85), ('10:', None), ('@10:20', None),
+                                            ('10:85', None), ('', None)])
+def test_plain_lines_for_performance_data(text: str, line: float | None) -> None:
+    assert upper_line(text) == line
+
+
+@pytest.mark.parametrize('argv', [['-h'], ['--help'], ['-V'], ['--version']])
+def test_help_and_version_exit_3(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(argv)
+    assert left.value.code == 3
+    assert 'check_conntrack' in capfd.readouterr().out
