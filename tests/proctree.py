@@ -8,12 +8,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HEADER = ('entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop '
           'icmp_error  expect_new expect_create expect_delete search_restart')
 ROOT = Path(__file__).resolve().parent.parent
 BOOT_ID = '5e2bb74a-d639-4499-b829-86caa6873a33'
 #: not this machine's: else its real counters serve where the tree has none
 NETNS = 4026599999
+
+
+GOLDEN = Path(__file__).parent / 'golden' / 'doctor'
+
+
+def check_golden(request: pytest.FixtureRequest, name: str, seen: str) -> None:
+    """Compares with golden/doctor/NAME, or writes it with --update-golden."""
+    if request.config.getoption('--update-golden'):
+        (GOLDEN / name).write_text(seen)
+    assert seen == (GOLDEN / name).read_text()
 
 
 def make(root: Path, entries: int = 32512, maximum: int = 262144, stat: str | None = None) -> Path:

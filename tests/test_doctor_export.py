@@ -22,7 +22,6 @@ from check_conntrack_lib.model import Instant
 
 metrics = pytest.importorskip('check_conntrack_lib.doctor.metrics', reason='pip install prometheus_client')
 
-GOLDEN = Path(__file__).parent / 'golden'
 NOW = Instant(1795185614.0, 3079.0, 3000.0)
 RECORDS = ('4,1,2500000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
            '4,2,2800000000,-;net_ratelimit: 188 callbacks suppressed\n'
@@ -40,8 +39,8 @@ def page(tree, names='conntrack', log=''):
 
 
 @pytest.mark.parametrize('names', ['conntrack', 'node-exporter'])
-def test_the_whole_page(tree, names):
-    assert page(tree, names).decode() == (GOLDEN / f'export-{names}.prom').read_text()
+def test_the_whole_page(tree, names, request):
+    proctree.check_golden(request, f'export-{names}.prom', page(tree, names).decode())
 
 
 def lines(text):
@@ -305,7 +304,8 @@ def test_a_thousand_scrapes_cost_no_memory_and_no_descriptors(served):
     for _ in range(1000):
         assert served.get()[0] == 200
     assert served.resident_kib() - before[0] < 512
-    assert served.descriptors() == before[1]
+    # the last connection may still be closing
+    wait_until(lambda: served.descriptors() <= before[1])
 
 
 # real programs
