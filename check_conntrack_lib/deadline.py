@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Union
+from typing import Any, Union
 
 from .text import duration
 
@@ -28,15 +28,17 @@ class Deadline:
         self.limit = seconds
         self._armed = seconds
         self._running = False
+        self._before: Any = None
 
     def start(self) -> None:
-        signal.signal(signal.SIGALRM, self._ring)
+        self._before = signal.signal(signal.SIGALRM, self._ring)
         self._running = True
         self._arm(self.left())
 
     def stop(self) -> None:
         self._running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
 
     def extend_to(self, seconds: float) -> None:
         """Counts the limit anew, still from the same beginning."""
@@ -67,4 +69,4 @@ class Deadline:
     def _ring(self, _signal: int, _frame: Union[FrameType, None]) -> None:
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
-        raise OutOfTime(f'no answer within {duration(self._armed) if self._armed >= 1 else "its time"}')
+        raise OutOfTime(f'no answer within {duration(self._armed)}')

@@ -7,7 +7,7 @@ import os
 import nagiosplugin
 import pytest
 
-REASONS_CI_CANNOT_CURE = ('this kernel',)
+REASONS_CI_CANNOT_CURE = ('this kernel', 'no Python ')
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,7 +31,7 @@ def main(argv: Union[Sequence[str], None] = None, clock: Callable[[], Instant] =
     """Runs the check, prints its output and returns its exit status."""
     deadline = Deadline(10)
     deadline.start()
-    signal.signal(signal.SIGTERM, _terminated)
+    sigterm = signal.signal(signal.SIGTERM, _terminated)
     verbose = 0
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
@@ -49,6 +49,7 @@ def main(argv: Union[Sequence[str], None] = None, clock: Callable[[], Instant] =
         output += _trace() if verbose > 1 else ''
     finally:
         deadline.stop()
+        signal.signal(signal.SIGTERM, sigterm)
     return status if _print(output) else UNKNOWN
 
 
@@ -64,12 +65,14 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
 
 def _print(output: str) -> bool:
     """Writes to standard output whatever its encoding; False when it is closed or full."""
+    if sys.stdout is None:
+        return False
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(output.encode('utf-8', 'replace'))
         sys.stdout.buffer.flush()
     except (OSError, ValueError):
-        # nothing more may be written to it when the interpreter ends
+        # what is still buffered would fail again when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return False
     return True
