@@ -211,7 +211,7 @@ def test_after_a_stop_others_lines_are_left_alone(on_terminal):
     watch.read_until(watch.drawn(2))
     watch.process.send_signal(signal.SIGSTOP)
     os.waitpid(watch.process.pid, os.WUNTRACED)
-    while select.select([watch.master], [], [], 0)[0]:
+    while select.select([watch.master], [], [], 0.5)[0]:
         watch.screen.feed(os.read(watch.master, 65536).decode())
     watch.screen.feed('\r\n$ fg\r\n')
     watch.process.send_signal(signal.SIGCONT)

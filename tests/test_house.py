@@ -20,7 +20,7 @@ LAYERS = (
     ('statedir', 'deadline', 'reasoning'),
     ('readers',),
     ('host',),
-    ('model', 'text'),
+    ('model', 'text', 'arguments'),
 )
 
 

@@ -119,11 +119,12 @@ def _keep_writing(path: str, every: Union[float, None], page: Callable[[], bytes
     signal.signal(signal.SIGTERM, _stop)
     write_file(path, page())
     trouble = ''
-    following = time.monotonic()
+    due = time.monotonic()
     while every:
         # a round that took too long does not make the next ones come at once
-        following = max(following + every, time.monotonic())
-        time.sleep(following - time.monotonic())
+        now = time.monotonic()
+        due = max(due + every, now)
+        time.sleep(due - now)
         before, trouble = trouble, ''
         try:
             write_file(path, page())

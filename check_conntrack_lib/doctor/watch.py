@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
             if shown == arguments.count:
                 return 0
             # after a suspend or a slow reading the rhythm begins anew
-            due = max(due + arguments.every, time.monotonic())
-            time.sleep(due - time.monotonic())
+            now = time.monotonic()
+            due = max(due + arguments.every, now)
+            time.sleep(due - now)
     except KeyboardInterrupt:
         if terminal:
             print()  # the shell's prompt not behind the echo of ^C
