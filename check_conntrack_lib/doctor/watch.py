@@ -85,9 +85,10 @@ class Terminal:
             rows.append(f'{colour}{f"{name:14}{text}"[:width]}{plain if colour else ""}')
         rows = rows[:max(1, size.lines - 1)]
         up = f'\x1b[{self._height}A' if self._height else ''
+        # before they are written: the stop may come in between
+        self._height = len(rows)
         sys.stdout.write(up + ''.join(f'\r{row}\x1b[K\n' for row in rows) + '\x1b[J')
         sys.stdout.flush()
-        self._height = len(rows)
 
     def bar(self) -> int:
         """How wide a bar of the usage line may be."""
