@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 """check_conntrack: a Nagios and Icinga plugin for the Linux connection tracking table."""
 
+import gc
 import os
 import sys
+
+# a run is over before there is anything to collect
+gc.disable()
 
 # also from a symbolic link in the plugin directory, and whatever PYTHONSAFEPATH says
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 
 def load():
-    """The plugin's main; without Python 3.9 or a library, one UNKNOWN line and exit status 3."""
+    """The plugin; without Python 3.9 or a library, one UNKNOWN line and exit status 3."""
     if sys.version_info < (3, 9):
         print('CONNTRACK UNKNOWN - needs Python 3.9 or later, this is %d.%d' % sys.version_info[:2])
         sys.exit(3)
     try:
-        from check_conntrack_lib.plugin.cli import main
+        from check_conntrack_lib.plugin.cli import program
     except ImportError as error:
         if error.name == 'nagiosplugin':
             print('CONNTRACK UNKNOWN - the Python library nagiosplugin is not installed: '
@@ -22,8 +26,8 @@ def load():
         else:
             print('CONNTRACK UNKNOWN - incomplete installation: %s' % error)
         sys.exit(3)
-    return main
+    return program
 
 
 if __name__ == '__main__':
-    sys.exit(load()())
+    load()()

@@ -1,0 +1,1 @@
+"""The figures that README quotes, each by one command."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Union
 
 from . import recorder, statedir
 from .host import Host
 from .model import History, Missing, Point, Snapshot, Table
+from .noun import NamedTuple
 from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, log_evidence, losses
 from .reasoning.trend import WINDOWS, Forecast, forecast
 from .survey import survey
@@ -32,12 +32,12 @@ class Assessment(NamedTuple):
     """One namespace at one moment."""
 
     snapshot: Snapshot
-    history: Union[History, Missing]
+    history: History | Missing
     #: None: there is nothing to count from, or the counters are Missing
-    losses: Union[Losses, None]
+    losses: Losses | None
     #: None: too few samples yet
-    forecast: Union[Forecast, None]
-    log: Union[LogEvidence, Missing]
+    forecast: Forecast | None
+    log: LogEvidence | Missing
 
 
 def assess(host: Host, question: Question, share: Callable[[], AbstractContextManager[None]],
@@ -63,7 +63,7 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     return Assessment(snapshot, history, lost, outlook, _log(snapshot, span))
 
 
-def _history(snapshot: Snapshot, question: Question, patience: float) -> Union[History, Missing]:
+def _history(snapshot: Snapshot, question: Question, patience: float) -> History | Missing:
     if question.history == 'off':
         return Missing('switched off', chosen=True)
     sample = snapshot.sample()
@@ -76,7 +76,7 @@ def _history(snapshot: Snapshot, question: Question, patience: float) -> Union[H
     return recorder.consult(path, sample, look, question.history_days, patience)
 
 
-def _log(snapshot: Snapshot, span: float) -> Union[LogEvidence, Missing]:
+def _log(snapshot: Snapshot, span: float) -> LogEvidence | Missing:
     if isinstance(snapshot.kernel_log, Missing):
         return snapshot.kernel_log
     netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns

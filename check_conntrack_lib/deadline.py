@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Union
 
 from .text import duration
 
@@ -28,7 +27,7 @@ class Deadline:
         self.limit = seconds
         self._armed = seconds
         self._running = False
-        self._before: Any = None
+        self._before: object = None
 
     def start(self) -> None:
         self._before = signal.signal(signal.SIGALRM, self._ring)
@@ -38,7 +37,7 @@ class Deadline:
     def stop(self) -> None:
         self._running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before)
+        signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]
 
     def extend_to(self, seconds: float) -> None:
         """Counts the limit anew, still from the same beginning."""
@@ -66,7 +65,7 @@ class Deadline:
         # 0 would switch the timer off
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
-    def _ring(self, _signal: int, _frame: Union[FrameType, None]) -> None:
+    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
         raise OutOfTime(f'no answer within {duration(self._armed)}')

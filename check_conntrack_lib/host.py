@@ -6,9 +6,9 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Union
 
 from .model import Instant, Missing
+from .noun import NamedTuple
 
 #: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
 LARGEST = 1 << 20
@@ -54,7 +54,7 @@ class Host(NamedTuple):
     def exists(self, name: str) -> bool:
         return os.path.exists(self.path(name))
 
-    def boot_id(self) -> Union[str, Missing]:
+    def boot_id(self) -> str | Missing:
         """The kernel's random id of this boot (drivers/char/random.c)."""
         try:
             text = self.read('sys/kernel/random/boot_id').strip()
@@ -62,7 +62,7 @@ class Host(NamedTuple):
             return Missing.because(error, 'boot id')
         return text if re.fullmatch(r'[0-9a-f-]{8,64}', text) else Missing('boot id: not an id')
 
-    def netns(self) -> Union[int, Missing]:
+    def netns(self) -> int | Missing:
         """Inode of the network namespace that this process reads (fs/nsfs.c)."""
         try:
             # the link's text, not its target: it also reads in a copy of a /proc tree

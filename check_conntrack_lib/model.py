@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Union
+
+from .noun import NamedTuple
 
 
 class Missing(NamedTuple):
@@ -40,7 +41,7 @@ class Table(NamedTuple):
     #: nf_conntrack_max: the limit for each namespace; 0 or less means no limit
     maximum: int
     #: nf_conntrack_buckets: size of the one hash table of all namespaces
-    buckets: Union[int, Missing]
+    buckets: int | Missing
 
     @property
     def unlimited(self) -> bool:
@@ -88,7 +89,7 @@ class LogLine(NamedTuple):
     #: seconds on CLOCK_MONOTONIC
     stamp: float
     #: inode of the namespace it names (6.18 and later); None: the line names none
-    netns: Union[int, None] = None
+    netns: int | None = None
 
 
 class Suppressed(NamedTuple):
@@ -117,8 +118,8 @@ class Sample(NamedTuple):
     netns: int
     entries: int
     maximum: int
-    buckets: Union[int, None] = None
-    counters: Union[Counters, None] = None
+    buckets: int | None = None
+    counters: Counters | None = None
 
 
 class Point(NamedTuple):
@@ -132,7 +133,7 @@ class History(NamedTuple):
     """What the recorder answers about the time before this run."""
 
     #: the sample that losses are counted from
-    base: Union[Sample, None] = None
+    base: Sample | None = None
     #: earlier counts, oldest first
     points: tuple[Point, ...] = ()
     #: has any other run of this boot and namespace been recorded?
@@ -147,15 +148,15 @@ class Snapshot(NamedTuple):
     """Every reading of one run: a value, or Missing with its reason."""
 
     at: Instant
-    boot_id: Union[str, Missing]
-    netns: Union[int, Missing]
+    boot_id: str | Missing
+    netns: int | Missing
     #: this is the initial namespace (only it has /proc/sys/net/nf_conntrack_max)
     initial: bool
-    table: Union[Table, NotLoaded, Missing]
-    counters: Union[Counters, Missing]
-    kernel_log: Union[KernelLog, Missing]
+    table: Table | NotLoaded | Missing
+    counters: Counters | Missing
+    kernel_log: KernelLog | Missing
 
-    def sample(self) -> Union[Sample, Missing]:
+    def sample(self) -> Sample | Missing:
         """The part that the recorder keeps, or why there is nothing to keep."""
         if isinstance(self.boot_id, Missing):
             return self.boot_id

@@ -12,9 +12,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import NamedTuple, Union
 
 from .model import Counters, History, Instant, Missing, Point, Sample
+from .noun import NamedTuple
 from .text import clean
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
@@ -75,7 +75,7 @@ class _Refused(Exception):
     """The file is sound, but not ours to write."""
 
 
-def consult(path: str, now: Sample, look: Lookback, days: float, patience: float = 1.5) -> Union[History, Missing]:
+def consult(path: str, now: Sample, look: Lookback, days: float, patience: float = 1.5) -> History | Missing:
     """Answers what `look` asks about the time before `now`, then records `now` and forgets what is over `days` old.
 
     patience: how long to wait for other runs that are writing, in seconds.
@@ -151,7 +151,7 @@ def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> Histo
     if row is None:
         return History()
     oldest = _sample(row, now)
-    base: Union[Sample, None] = oldest
+    base: Sample | None = oldest
     if not look.comparable(oldest, now):
         # the counters began anew since then: count from the first sample after that
         later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
@@ -227,13 +227,13 @@ def _one(database: sqlite3.Connection, query: str, *values: object) -> int:
     return value  # type: ignore[no-any-return]
 
 
-def _sample(row: tuple[float, float, int, int, Union[int, None], Union[str, None]], now: Sample) -> Sample:
+def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sample) -> Sample:
     wall, uptime, entries, maximum, buckets, counters = row
     at = Instant(float(wall), float(uptime), 0.0)
     return Sample(at, now.boot_id, now.netns, int(entries), int(maximum), buckets, _counters_from_text(counters))
 
 
-def _counters_to_text(counters: Union[Counters, None]) -> Union[str, None]:
+def _counters_to_text(counters: Counters | None) -> str | None:
     if counters is None:
         return None
     cpus = len(next(iter(counters.per_cpu.values())))
@@ -242,7 +242,7 @@ def _counters_to_text(counters: Union[Counters, None]) -> Union[str, None]:
     return json.dumps({'cpus': cpus, **columns}, separators=(',', ':'))
 
 
-def _counters_from_text(text: Union[str, None]) -> Union[Counters, None]:
+def _counters_from_text(text: str | None) -> Counters | None:
     if text is None:
         return None
     columns = json.loads(text)

@@ -6,7 +6,6 @@ import os
 import pwd
 import stat
 from collections.abc import Mapping
-from typing import Union
 
 from .model import Missing
 from .text import clean
@@ -16,7 +15,7 @@ NAME = 'history.sqlite'
 _REMEDY = f'make {SYSTEM_DIRECTORY} owned by the user who runs the check, mode 0750, or give --history FILE'
 
 
-def history_file(environment: Mapping[str, str]) -> Union[str, Missing]:
+def history_file(environment: Mapping[str, str]) -> str | Missing:
     """The default file of this user, its directory made and checked."""
     uid = os.geteuid()
     given = environment.get('NAGIOS_PLUGIN_STATE_DIRECTORY')
@@ -37,7 +36,7 @@ def history_file(environment: Mapping[str, str]) -> Union[str, Missing]:
     return _checked(os.path.join(home, '.local', 'state', 'check_conntrack'))
 
 
-def check_file(path: str) -> Union[str, Missing]:
+def check_file(path: str) -> str | Missing:
     """`path` without links in its directory, if nobody but this user or root can put anything in its way."""
     directory = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     path = os.path.join(directory, os.path.basename(path))
@@ -91,7 +90,7 @@ def _file_fault(status: os.stat_result) -> str:
     return 'can be written by others' if status.st_mode & 0o022 else ''
 
 
-def _checked(directory: str) -> Union[str, Missing]:
+def _checked(directory: str) -> str | Missing:
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     except OSError as error:

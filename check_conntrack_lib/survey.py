@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Union
 
 from .host import Host
 from .model import Counters, Missing, Snapshot, Table
@@ -20,7 +19,7 @@ def survey(host: Host, kernel_log: str, log_span: float, share: Callable[[], Abs
     at = host.clock()
     with share():
         table = sysctls.read(host)
-    counters: Union[Counters, Missing] = Missing('no connection tracking table', chosen=True)
+    counters: Counters | Missing = Missing('no connection tracking table', chosen=True)
     # ctnetlink would load the module: nothing is asked of a kernel that does not track
     if isinstance(table, Table):
         with share():
@@ -30,7 +29,7 @@ def survey(host: Host, kernel_log: str, log_span: float, share: Callable[[], Abs
     return Snapshot(at, host.boot_id(), host.netns(), sysctls.is_initial_namespace(host), table, counters, log)
 
 
-def _counters(host: Host) -> Union[Counters, Missing]:
+def _counters(host: Host) -> Counters | Missing:
     counters = cpustats.read(host)
     if isinstance(counters, Counters) or not host.is_this_kernel():
         return counters

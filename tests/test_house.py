@@ -21,6 +21,7 @@ LAYERS = (
     ('readers',),
     ('host',),
     ('model', 'text', 'arguments'),
+    ('noun',),
 )
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn, Union
+from typing import NoReturn
 
 from .. import __version__
 from . import Trouble, in_words
@@ -48,7 +48,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: Union[Sequence[str], None] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit status; every way out is quiet and clean."""
     argv = sys.argv[1:] if argv is None else argv
     try:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn, Union
+from typing import NoReturn
 
 from ..arguments import seconds
 from ..deadline import OutOfTime
@@ -115,7 +115,7 @@ def _say(text: str) -> None:
     print(clean(text), file=sys.stderr, flush=True)
 
 
-def _keep_writing(path: str, every: Union[float, None], page: Callable[[], bytes]) -> int:
+def _keep_writing(path: str, every: float | None, page: Callable[[], bytes]) -> int:
     signal.signal(signal.SIGTERM, _stop)
     write_file(path, page())
     trouble = ''
@@ -160,5 +160,5 @@ def _serve(host: str, port: int, page: Callable[[], bytes], content_type: str) -
     return 0
 
 
-def _stop(_signal: int, _frame: Union[FrameType, None]) -> NoReturn:
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)

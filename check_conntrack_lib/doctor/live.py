@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Union
 
 from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
+from ..noun import NamedTuple
 from ..reasoning.losses import Losses, log_evidence, losses
 from ..reasoning.trend import Forecast, forecast
 from ..text import clean, count, duration, growth, percent, rate
@@ -38,17 +38,17 @@ class Moment(NamedTuple):
     #: seconds and counts up to now
     points: tuple[Point, ...] = ()
     #: None: there is nothing to count from yet, or the counters began anew
-    since_last: Union[Losses, None] = None
+    since_last: Losses | None = None
     #: counted since the watch began
     since_start: Mapping[str, int] = {}
-    forecast: Union[Forecast, None] = None
+    forecast: Forecast | None = None
 
     @property
     def snapshot(self) -> Snapshot:
         return self.reading.snapshot
 
 
-def following(before: Union[Moment, None], reading: Reading) -> Moment:
+def following(before: Moment | None, reading: Reading) -> Moment:
     """The next moment."""
     now, table = reading.snapshot, reading.snapshot.table
     if not isinstance(table, Table):

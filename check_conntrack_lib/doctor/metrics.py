@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Union
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -130,6 +129,6 @@ def _scrape_error(reading: Reading) -> Metric:
     return family
 
 
-def _limit(table: Table) -> Union[int, float]:
+def _limit(table: Table) -> int | float:
     # with 0 for 'no limit' every alert on entries / limit would fire
     return float('inf') if table.unlimited else table.maximum

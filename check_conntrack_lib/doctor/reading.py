@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, NotLoaded, Snapshot
+from ..noun import NamedTuple
 from ..readers import cpustats
 from ..survey import survey
 from . import Trouble

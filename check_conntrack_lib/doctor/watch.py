@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from typing import Union
 
 from ..arguments import seconds
 from ..deadline import OutOfTime
@@ -33,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = reading.host(arguments)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
-    moment: Union[Moment, None] = None
+    moment: Moment | None = None
     shown = 0
     due = time.monotonic()
     try:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Union
 
 import nagiosplugin
 from nagiosplugin import Context, Critical, Metric, Ok, Performance, Result, ScalarContext, Unknown, Warn
 
 from ..model import Counters, Table
+from ..noun import TYPE_CHECKING
 from ..reasoning.losses import insert_failed_is_loss
 from .options import Limits, Options, upper_line
+
+if TYPE_CHECKING:
+    from typing import Any
 
 #: worst first; nagiosplugin itself puts UNKNOWN above CRITICAL
 SEVERITY = (Critical, Warn, Unknown, Ok)
@@ -133,7 +136,7 @@ def contexts(options: Options) -> tuple[Context, ...]:
     )
 
 
-def performance(metric: Metric, warning: Union[float, None] = None, critical: Union[float, None] = None) -> Performance:
+def performance(metric: Metric, warning: float | None = None, critical: float | None = None) -> Performance:
     """Performance data as every monitoring system reads them: rounded plain numbers, no exponent."""
     # a rate below 1 gets six decimals: one lost packet in an hour is not 0
     places = 2 if metric.uom == '%' or abs(metric.value) >= 1 else 6

@@ -6,12 +6,15 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn, Union
 
 from nagiosplugin import Range
 
 from .. import __version__
 from ..arguments import UNITS, seconds
+from ..noun import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 SIGNALS = ('counters', 'kernel-log', 'history')
 STATES = ('ok', 'warning', 'critical', 'unknown')
@@ -155,7 +158,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
-    def exit(self, status: int = 0, message: Union[str, None] = None) -> NoReturn:
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise SystemExit(3)
 
 
@@ -214,7 +217,7 @@ def parse(argv: Sequence[str]) -> Options:
         history_days=value['history_days'], timeout=value['timeout'], verbose=given['verbose'])
 
 
-def upper_line(text: str) -> Union[float, None]:
+def upper_line(text: str) -> float | None:
     """The number that a range alerts above, where it is that simple; None for any other range."""
     line = Range(text)
     return line.end if text and not line.invert and line.start <= 0 and line.end != float('inf') else None

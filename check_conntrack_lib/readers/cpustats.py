@@ -6,15 +6,12 @@ skipped, an absent one is absent. Each row is one possible CPU; `entries` repeat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import TypeVar, Union
+from collections.abc import Collection
 
 from ..host import Host
 from ..model import COUNTERS, Counters, Missing
 
 FILE = 'net/stat/nf_conntrack'
-
-Content = TypeVar('Content')
 
 
 def columns(text: str, names: Collection[str]) -> dict[str, tuple[int, ...]]:
@@ -42,23 +39,26 @@ def parse(text: str) -> Counters:
     return Counters({name: found[column] for name, column in COUNTERS.items() if column in found}, FILE)
 
 
-def read(host: Host) -> Union[Counters, Missing]:
+def read(host: Host) -> Counters | Missing:
     """The counters of the namespace that host shows, readable by anyone where the kernel has the file."""
-    return _read(host, parse)
-
-
-def read_columns(host: Host, names: Collection[str]) -> Union[dict[str, tuple[int, ...]], Missing]:
-    """`columns` of the same file, for those that nothing judges and nobody records."""
-    return _read(host, lambda text: columns(text, names))
-
-
-def _read(host: Host, parse_it: Callable[[str], Content]) -> Union[Content, Missing]:
     try:
-        return parse_it(host.read(FILE))
-    except FileNotFoundError:
-        return Missing(f'no {host.path(FILE)}', 'this kernel is built without CONFIG_NF_CONNTRACK_PROCFS')
+        return parse(host.read(FILE))
     except (OSError, ValueError) as error:
-        return Missing.because(error, host.path(FILE))
+        return _missing(error, host)
+
+
+def read_columns(host: Host, names: Collection[str]) -> dict[str, tuple[int, ...]] | Missing:
+    """`columns` of the same file, for those that nothing judges and nobody records."""
+    try:
+        return columns(host.read(FILE), names)
+    except (OSError, ValueError) as error:
+        return _missing(error, host)
+
+
+def _missing(error: Exception, host: Host) -> Missing:
+    if isinstance(error, FileNotFoundError):
+        return Missing(f'no {host.path(FILE)}', 'this kernel is built without CONFIG_NF_CONNTRACK_PROCFS')
+    return Missing.because(error, host.path(FILE))
 
 
 def _hexadecimal(digits: str) -> int:

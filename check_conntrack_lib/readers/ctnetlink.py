@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Union
 
 from ..model import COUNTERS, Counters, Missing
 
@@ -86,7 +85,7 @@ def combine_cpu_stats(rows: dict[int, dict[str, int]]) -> Counters:
     return Counters({name: tuple(rows[cpu][name] for cpu in cpus) for name in names}, 'ctnetlink')
 
 
-def read_cpu_stats() -> Union[Counters, Missing]:
+def read_cpu_stats() -> Counters | Missing:
     """The counters of this process's own namespace (`conntrack -S`)."""
     try:
         kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS_CPU

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
 
@@ -23,7 +21,7 @@ def parse(text: str) -> int:
     return int(digits)
 
 
-def read(host: Host) -> Union[Table, NotLoaded, Missing]:
+def read(host: Host) -> Table | NotLoaded | Missing:
     """The table of the namespace that host shows; NotLoaded is decided by the count file alone."""
     try:
         entries = parse(host.read(COUNT))
@@ -35,7 +33,7 @@ def read(host: Host) -> Union[Table, NotLoaded, Missing]:
         maximum = parse(host.read(MAXIMUM))
     except (OSError, ValueError) as error:
         return Missing.because(error, host.path(MAXIMUM))
-    buckets: Union[int, Missing]
+    buckets: int | Missing
     try:
         buckets = parse(host.read(BUCKETS))
     except (OSError, ValueError) as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Union
 
 from ..model import Counters, KernelLog, Sample
+from ..noun import NamedTuple
 
 WRAP = 1 << 32
 #: a counter that moved further than this, or faster, did not wrap: it began anew
@@ -36,7 +36,7 @@ class Losses(NamedTuple):
         return packets / self.span
 
 
-def wraps(old: int, new: int, seconds: float) -> Union[int, None]:
+def wraps(old: int, new: int, seconds: float) -> int | None:
     """The modular difference of one counter on one CPU; None when the counter must have been reset."""
     if new >= old:
         return new - old
@@ -44,7 +44,7 @@ def wraps(old: int, new: int, seconds: float) -> Union[int, None]:
     return moved if moved <= FURTHEST_WRAP and moved <= FASTEST_PER_CPU * seconds else None
 
 
-def losses(base: Sample, now: Sample) -> Union[Losses, None]:
+def losses(base: Sample, now: Sample) -> Losses | None:
     """Losses since `base`; None when its counters cannot be compared (reset, other CPUs, other columns)."""
     span = now.at.uptime - base.at.uptime
     if span <= 0 or base.counters is None or now.counters is None:
@@ -85,7 +85,7 @@ class LogEvidence(NamedTuple):
     suppressed: int
 
 
-def log_evidence(log: KernelLog, now: float, span: float, netns: Union[int, None], initial: bool) -> LogEvidence:
+def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, initial: bool) -> LogEvidence:
     """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`."""
     # a kernel that names namespaces (6.18 and later) names all but the initial one
     names_namespaces = any(line.netns is not None for line in log.table_full)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Union
 
 from ..model import Point, Table
+from ..noun import NamedTuple
 
 #: the slope comes from so many windows
 WINDOWS = 3
@@ -19,9 +19,9 @@ class Forecast(NamedTuple):
     #: entries per second
     growth: float
     #: seconds until the critical line; None when the table does not grow towards it
-    to_critical: Union[float, None]
+    to_critical: float | None
     #: seconds until nf_conntrack_max
-    to_full: Union[float, None]
+    to_full: float | None
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -38,7 +38,7 @@ def slope(points: Sequence[Point]) -> float:
     return _lower_median(medians)
 
 
-def forecast(points: Sequence[Point], table: Table, window: float, critical: float) -> Union[Forecast, None]:
+def forecast(points: Sequence[Point], table: Table, window: float, critical: float) -> Forecast | None:
     """The forecast from points up to now; None while there are too few over too short a time.
 
     window: of the look-back, in seconds; critical: the line that matters, in percent of the maximum.
