@@ -16,7 +16,7 @@ import proctree
 import pytest
 from programs import need
 
-from check_conntrack_lib.doctor import cli, export, reading
+from check_conntrack_lib.doctor import cli, export, files, reading
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant
 
@@ -138,7 +138,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     place.write_text('old')
     monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
     with pytest.raises(OSError, match='No space'):
-        export.write_file(str(place), b'new')
+        files.write_file(str(place), b'new')
     assert (place.read_text(), os.listdir(tmp_path)) == ('old', ['conntrack.prom'])
 
 

@@ -16,6 +16,7 @@ LIBRARY = ROOT / 'check_conntrack_lib'
 LAYERS = (
     ('plugin', 'doctor'),
     ('assessment',),
+    ('recall',),
     ('survey', 'recorder'),
     ('statedir', 'deadline', 'reasoning'),
     ('readers',),

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
-import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -20,6 +16,7 @@ from ..deadline import OutOfTime
 from ..model import Missing
 from ..text import clean
 from . import Trouble, in_words, reading
+from .files import write_file
 
 LOOPBACK, PORT = '127.0.0.1', 9318
 #: scrapers that come within this time get the same page
@@ -82,24 +79,6 @@ def address(text: str) -> tuple[str, int]:
     if not match or int(match[3]) > 65535:
         raise argparse.ArgumentTypeError(f"'{text}' is not an address such as :9318, 192.0.2.1:9318 or [::1]:9318")
     return match[1] or match[2] or LOOPBACK, int(match[3])
-
-
-def write_file(path: str, content: bytes) -> None:
-    """Replaces `path` in one step, readable by all; leaves nothing behind when it fails. Raises OSError."""
-    directory = os.path.dirname(path) or '.'
-    if not os.path.isdir(directory):
-        raise NotADirectoryError(errno.ENOTDIR, 'no such directory', directory)
-    # the collector reads *.prom only: a name that ends in anything else is never seen half-written
-    handle, temporary = tempfile.mkstemp(prefix=f'.{os.path.basename(path)}.', dir=directory)
-    try:
-        with open(handle, 'wb') as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _tell(errors: dict[str, Missing], told: dict[str, Missing]) -> dict[str, Missing]:
