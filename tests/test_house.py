@@ -15,13 +15,13 @@ LIBRARY = ROOT / 'check_conntrack_lib'
 #: who may import whom: a room may use those to its right only
 LAYERS = (
     ('plugin', 'doctor'),
-    ('assessment',),
-    ('recall',),
+    ('diagnosis', 'recall'),
+    ('assessment', 'baselines'),
     ('survey', 'recorder'),
     ('statedir', 'deadline', 'reasoning'),
     ('readers',),
     ('host',),
-    ('model', 'text', 'arguments'),
+    ('model', 'flow', 'text', 'arguments'),
     ('noun',),
 )
 

@@ -1,25 +1,29 @@
 """ctnetlink over NETLINK_NETFILTER (net/netfilter/nf_conntrack_netlink.c); needs CAP_NET_ADMIN for every message.
 
-Attributes that this module does not name are skipped on purpose: the kernel adds some with every generation.
+Attributes that this module does not name are skipped on purpose: the kernel adds some with every generation. Whoever
+calls it has seen nf_conntrack_count before: where that is absent, a question by root would load the modules.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from operator import itemgetter
+from typing import Any, TypeVar
 
+from ..flow import PORTED, STATES, Flow
 from ..model import COUNTERS, Counters, Missing
+from ..noun import NamedTuple
+from .netlink import ATTRIBUTE, NFGENMSG, attributes, dump
 
-# include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h, linux/netlink.h
-NETLINK_NETFILTER = 12
+# include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
 NFNL_SUBSYS_CTNETLINK = 1
-IPCTNL_MSG_CT_GET_STATS_CPU = 4
-NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-#: NLA_F_NESTED and NLA_F_NET_BYTEORDER are flags in the type field
-NLA_TYPE_MASK = 0x3FFF
+IPCTNL_MSG_CT_NEW = NFNL_SUBSYS_CTNETLINK << 8
+IPCTNL_MSG_CT_GET = IPCTNL_MSG_CT_NEW | 1
+IPCTNL_MSG_CT_GET_STATS_CPU = IPCTNL_MSG_CT_NEW | 4
+NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check by sudo')
 
 #: CTA_STATS_* of enum ctattr_stats_cpu
 CPU_STATS = {
@@ -34,45 +38,156 @@ CPU_STATS = {
 }
 assert set(CPU_STATS.values()) <= set(COUNTERS)
 
-_HEADER = struct.Struct('=IHHII')
-_NFGENMSG = struct.Struct('!BBH')
-_ATTRIBUTE = struct.Struct('=HH')
-_ERRNO = struct.Struct('=i')
+#: CTA_* that hold attributes, by their path from the message's top
+NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (4,), (4, 1), (4, 2), (4, 3)}
+#: the field of Flow that an attribute holds, and its format
+FIELDS = {
+    (1, 1, 1): ('src', '4s'),       # CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC
+    (1, 1, 2): ('dst', '4s'),
+    (1, 1, 3): ('src', '16s'),
+    (1, 1, 4): ('dst', '16s'),
+    (1, 2, 1): ('protocol', 'B'),   # CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_PROTO_NUM
+    (1, 2, 2): ('sport', 'H'),
+    (1, 2, 3): ('dport', 'H'),
+    (1, 3): ('zone', 'H'),          # CTA_TUPLE_ORIG, CTA_TUPLE_ZONE: a zone of this direction only
+    (2, 1, 1): ('reply_src', '4s'),
+    (2, 1, 2): ('reply_dst', '4s'),
+    (2, 1, 3): ('reply_src', '16s'),
+    (2, 1, 4): ('reply_dst', '16s'),
+    (3,): ('status', 'I'),
+    (4, 1, 1): ('state', 'B'),      # CTA_PROTOINFO_TCP, _DCCP, _SCTP and their _STATE
+    (4, 2, 1): ('state', 'B'),
+    (4, 3, 1): ('state', 'B'),
+    (7,): ('timeout', 'I'),
+    (18,): ('zone', 'H'),
+}
+#: fields of few values: they belong to the layout
+KINDS = ('protocol', 'state', 'status')
+#: layouts that are remembered; a table has a few dozen
+MOST_LAYOUTS = 4096
+
 _BE32 = struct.Struct('!I')
+_T = TypeVar('_T')
 
 
-def messages(datagram: bytes) -> Iterator[tuple[int, memoryview]]:
-    """(type, payload) of each netlink message in one datagram. Raises ValueError for a damaged one."""
-    view = memoryview(datagram)
-    while view:
-        if len(view) < _HEADER.size:
-            raise ValueError('cut netlink header')
-        length, kind, _flags, _seq, _pid = _HEADER.unpack_from(view)
-        if not _HEADER.size <= length <= len(view):
-            raise ValueError('netlink message with a wrong length')
-        yield kind, view[_HEADER.size:length]
-        view = view[(length + 3) & ~3:]
+class Layout(NamedTuple):
+    """How to decode the messages that have the same bits under a mask."""
+
+    #: what must be the same: the headers of all attributes, and the values of KINDS
+    mask: int
+    #: from the message to the fields of many values, in the message's order
+    unpack: Callable[[bytes], tuple[Any, ...]]
+    #: the values that all these messages share: KINDS, and what is absent
+    constants: tuple[Any, ...]
+    #: from the two together to the fields in Flow's order
+    arrange: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
-def attributes(view: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(type without flags, payload) of each attribute. Raises ValueError for a damaged one."""
-    while len(view) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(view)
-        if not _ATTRIBUTE.size <= length <= len(view):
-            raise ValueError('attribute with a wrong length')
-        yield kind & NLA_TYPE_MASK, view[_ATTRIBUTE.size:length]
-        view = view[(length + 3) & ~3:]
+def parse_flows(payloads: Iterable[bytes]) -> Iterator[Flow]:
+    """The entries in IPCTNL_MSG_CT_NEW messages. Raises ValueError for a damaged one.
+
+    To go through the attributes of every message would take three times as long as all the rest. Of a million
+    messages nearly all have their attributes in the same places as some earlier one: the first of its layout is gone
+    through, the others are compared and unpacked in one step each.
+    """
+    masks: dict[int, list[int]] = {}  # by the message's length
+    layouts: dict[tuple[int, int], Layout] = {}  # by mask and what it leaves of the message
+    number, new, known = int.from_bytes, tuple.__new__, layouts.get
+    for payload in payloads:
+        bits = number(payload, 'little')
+        for mask in masks.get(len(payload), ()):
+            layout = known((mask, bits & mask))
+            if layout:
+                break
+        else:
+            layout = find_layout(payload)
+            if len(layouts) < MOST_LAYOUTS:
+                layouts[layout.mask, bits & layout.mask] = layout
+                if layout.mask not in masks.setdefault(len(payload), []):
+                    masks[len(payload)].append(layout.mask)
+        yield new(Flow, layout.arrange(layout.unpack(payload) + layout.constants))
 
 
-def parse_cpu_stats(payload: memoryview) -> tuple[int, dict[str, int]]:
-    """(CPU number, counters) of one IPCTNL_MSG_CT_GET_STATS_CPU message."""
-    if len(payload) < _NFGENMSG.size:
+def find_layout(payload: bytes) -> Layout:
+    """Goes through all attributes of one message. Raises ValueError if they are damaged or no entry's."""
+    if len(payload) < NFGENMSG.size:
         raise ValueError('cut nfgenmsg')
-    _family, _version, cpu = _NFGENMSG.unpack_from(payload)
+    mask = bytearray(len(payload))
+    places: dict[str, tuple[int, str]] = {}
+    for path, start, end in _leaves(payload, (), NFGENMSG.size, len(payload), mask):
+        if path in FIELDS:
+            name, code = FIELDS[path]
+            if end - start != struct.calcsize('!' + code):
+                raise ValueError(f'{name} of {end - start} bytes')
+            places[name] = start, code
+    if not {'src', 'dst', 'protocol'} <= places.keys():
+        raise ValueError('an entry without a tuple')
+    values: dict[str, Any] = {'state': '', 'status': 0, 'timeout': None, 'zone': 0, 'sport': 0, 'dport': 0,
+                              'reply_src': b'', 'reply_dst': b''}
+    for name in KINDS:
+        if name in places:
+            start, code = places.pop(name)
+            mask[start:start + struct.calcsize('!' + code)] = b'\xff' * struct.calcsize('!' + code)
+            values[name], = struct.unpack_from('!' + code, payload, start)
+    if values['state'] != '':
+        values['state'] = _state(values['protocol'], values['state'])
+    if values['protocol'] not in PORTED:
+        # GRE's keys come as ports
+        places.pop('sport', None)
+        places.pop('dport', None)
+    order = sorted(places, key=lambda name: places[name][0])
+    steps, position = '!', 0
+    for name in order:
+        start, code = places[name]
+        steps += f'{start - position}x{code}'
+        position = start + struct.calcsize('!' + code)
+    absent = [name for name in Flow._fields if name not in places]
+    return Layout(int.from_bytes(mask, 'little'), struct.Struct(steps).unpack_from,
+                  tuple(values[name] for name in absent),
+                  itemgetter(*map([*order, *absent].index, Flow._fields)))
+
+
+def _leaves(payload: bytes, path: tuple[int, ...], start: int, end: int,
+            mask: bytearray) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """(path, start, end) of each attribute that is no nest; marks the headers of all in the mask."""
+    for kind, first, last in attributes(payload, start, end):
+        mask[first - ATTRIBUTE.size:first] = b'\xff' * ATTRIBUTE.size
+        if (*path, kind) in NESTS:
+            yield from _leaves(payload, (*path, kind), first, last, mask)
+        else:
+            yield (*path, kind), first, last
+
+
+def _state(protocol: int, number: int) -> str:
+    names = STATES.get(protocol, ())
+    return names[number] if number < len(names) else f'STATE_{number}'
+
+
+def read_flows(use: Callable[[Iterator[Flow]], _T], most: int | None = None,
+               until: float | None = None) -> _T | Missing:
+    """What `use` makes of the first `most` entries of this thread's namespace, read until then on CLOCK_MONOTONIC.
+
+    The kernel goes through its table in the order of a hash with a random key: the first entries are a random sample.
+    Reading also removes the expired entries that it meets.
+    """
+    try:
+        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until)) as payloads:
+            return use(islice(parse_flows(payloads), most))
+    except PermissionError:
+        return NEEDS_ROOT
+    except (OSError, ValueError) as error:
+        return Missing.because(error, 'ctnetlink')
+
+
+def parse_cpu_stats(payload: bytes) -> tuple[int, dict[str, int]]:
+    """(CPU number, counters) of one IPCTNL_MSG_CT_GET_STATS_CPU message."""
+    if len(payload) < NFGENMSG.size:
+        raise ValueError('cut nfgenmsg')
+    _family, _version, cpu = NFGENMSG.unpack_from(payload)
     counters = {}
-    for kind, value in attributes(payload[_NFGENMSG.size:]):
-        if kind in CPU_STATS and len(value) == _BE32.size:
-            counters[CPU_STATS[kind]] = _BE32.unpack(value)[0]
+    for kind, start, end in attributes(payload, NFGENMSG.size, len(payload)):
+        if kind in CPU_STATS and end - start == _BE32.size:
+            counters[CPU_STATS[kind]] = _BE32.unpack_from(payload, start)[0]
     return cpu, counters
 
 
@@ -88,34 +203,9 @@ def combine_cpu_stats(rows: dict[int, dict[str, int]]) -> Counters:
 def read_cpu_stats() -> Counters | Missing:
     """The counters of this process's own namespace (`conntrack -S`)."""
     try:
-        kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS_CPU
-        return combine_cpu_stats(dict(parse_cpu_stats(payload) for payload in _dump(kind)))
+        kind = IPCTNL_MSG_CT_GET_STATS_CPU
+        return combine_cpu_stats(dict(parse_cpu_stats(payload) for payload in dump(kind, kind)))
     except PermissionError:
-        return Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check by sudo')
+        return NEEDS_ROOT
     except (OSError, ValueError) as error:
         return Missing.because(error, 'ctnetlink')
-
-
-def _dump(kind: int) -> Iterator[memoryview]:
-    """Payloads of the answers to one dump request of this process's namespace."""
-    body = _NFGENMSG.pack(socket.AF_UNSPEC, 0, 0)
-    request = _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netlink:
-        netlink.bind((0, 0))
-        netlink.send(request)
-        while True:
-            for answer, payload in messages(netlink.recv(1 << 16)):
-                if answer == NLMSG_DONE:
-                    return
-                if answer == NLMSG_ERROR:
-                    _raise_error(payload)
-                elif answer == kind:
-                    yield payload
-
-
-def _raise_error(payload: memoryview) -> None:
-    if len(payload) < _ERRNO.size:
-        raise ValueError('cut netlink error')
-    number = -_ERRNO.unpack_from(payload)[0]
-    if number:
-        raise OSError(number, os.strerror(number))

@@ -1,0 +1,70 @@
+"""One entry of the connection tracking table, and the numbers that describe it."""
+
+from __future__ import annotations
+
+from .noun import NamedTuple
+
+# enum ip_conntrack_status of include/uapi/linux/netfilter/nf_conntrack_common.h
+SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
+OFFLOAD, HW_OFFLOAD = 1 << 14, 1 << 15
+
+#: protocols that the kernel knows by name (net/netfilter/nf_conntrack_proto.c), and others that are met
+PROTOCOLS = {1: 'icmp', 2: 'igmp', 4: 'ipip', 6: 'tcp', 17: 'udp', 33: 'dccp', 41: 'ipv6', 47: 'gre', 50: 'esp',
+             51: 'ah', 58: 'icmpv6', 89: 'ospf', 112: 'vrrp', 132: 'sctp', 136: 'udplite'}
+#: protocols whose entries have ports
+PORTED = frozenset({6, 17, 33, 132, 136})
+#: states by their numbers in netlink: enum tcp_conntrack, ct_dccp_states, sctp_conntrack
+STATES = {
+    6: ('NONE', 'SYN_SENT', 'SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK', 'TIME_WAIT', 'CLOSE',
+        'SYN_SENT2'),
+    33: ('NONE', 'REQUEST', 'RESPOND', 'PARTOPEN', 'OPEN', 'CLOSEREQ', 'CLOSING', 'TIMEWAIT', 'IGNORE', 'INVALID'),
+    132: ('NONE', 'CLOSED', 'COOKIE_WAIT', 'COOKIE_ECHOED', 'ESTABLISHED', 'SHUTDOWN_SENT', 'SHUTDOWN_RECD',
+          'SHUTDOWN_ACK_SENT', 'HEARTBEAT_SENT', 'HEARTBEAT_ACKED'),
+}
+
+
+class Flow(NamedTuple):
+    """One entry of the table, seen in the direction of its first packet."""
+
+    #: IP protocol number
+    protocol: int
+    #: name of the TCP, SCTP or DCCP state; '' for other protocols, and for TCP while it is offloaded
+    state: str
+    #: bits of enum ip_conntrack_status
+    status: int
+    #: seconds left; None: offloaded, the flowtable keeps the time
+    timeout: int | None
+    #: addresses: 4 or 16 bytes
+    src: bytes
+    dst: bytes
+    #: 0: the protocol has no ports
+    sport: int
+    #: the responder's port, before NAT
+    dport: int
+    #: addresses of the answers: with NAT, whom the flow really reaches, and what it is hidden behind
+    reply_src: bytes
+    reply_dst: bytes
+    #: of the first packet's direction
+    zone: int = 0
+
+    @property
+    def replied(self) -> bool:
+        return bool(self.status & SEEN_REPLY)
+
+    @property
+    def assured(self) -> bool:
+        """Never evicted to make room."""
+        return bool(self.status & ASSURED)
+
+    @property
+    def snat(self) -> bool:
+        return bool(self.status & SRC_NAT)
+
+    @property
+    def dnat(self) -> bool:
+        return bool(self.status & DST_NAT)
+
+    @property
+    def offloaded(self) -> bool:
+        """Forwarded by a flowtable, past the rules (in software or in hardware)."""
+        return bool(self.status & (OFFLOAD | HW_OFFLOAD))

@@ -1,0 +1,124 @@
+"""/proc/net/nf_conntrack: the entries as text (ct_seq_show, net/netfilter/nf_conntrack_standalone.c).
+
+Below 6.18 the kernel walks the table anew for every 4 KiB that are read, so only the first lines are ever read, and
+only where ctnetlink does not answer. Fields come and go with protocol, kernel and its options: a line is parsed by
+token, never by position.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from typing import TypeVar
+
+from ..flow import ASSURED, CONFIRMED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, SEEN_REPLY, SRC_NAT, Flow
+from ..host import Host
+from ..model import Missing
+
+FILE = 'net/nf_conntrack'
+#: no line is longer; what is, is not this file
+LONGEST_LINE = 4096
+_T = TypeVar('_T')
+
+
+def parse_line(line: str) -> Flow:
+    """One entry. Raises ValueError for a line that is none."""
+    words = line.split()
+    if len(words) < 6 or not words[1].isdecimal():
+        raise ValueError('not a line of nf_conntrack')
+    protocol = _number(words[3], 255)
+    rest = words[4:]
+    # an offloaded entry has no timeout, and a TCP one no state
+    timeout = _number(rest.pop(0), (1 << 63) - 1) if rest[0].isdecimal() else None
+    state = rest.pop(0) if '=' not in rest[0] and not rest[0].startswith('[') else ''
+    # each direction begins with its source
+    first: dict[str, str] = {}
+    second: dict[str, str] = {}
+    side: dict[str, str] = {}
+    flags = set()
+    for word in rest:
+        name, equals, value = word.partition('=')
+        if name == 'src':
+            side = second if first else first
+        if equals:
+            side.setdefault(name, value)
+        else:
+            flags.add(word)
+    if not {'src', 'dst'} <= first.keys() & second.keys():
+        raise ValueError('a line without two directions')
+    src, dst, reply_src, reply_dst = (_address(way[end]) for way in (first, second) for end in ('src', 'dst'))
+    ports = [_number(way.get(end, '0'), 0xFFFF) if protocol in PORTED else 0
+             for way in (first, second) for end in ('sport', 'dport')]
+    sport, dport, reply_sport, reply_dport = ports
+    status = CONFIRMED
+    if '[UNREPLIED]' not in flags:
+        status |= SEEN_REPLY
+    if '[OFFLOAD]' in flags or '[HW_OFFLOAD]' in flags:
+        # they are never evicted either, and the kernel prints one of the three words only
+        status |= ASSURED | (HW_OFFLOAD | OFFLOAD if '[HW_OFFLOAD]' in flags else OFFLOAD)
+    if '[ASSURED]' in flags:
+        status |= ASSURED
+    # the file does not tell NAT, but the answers come from and go to other ends then
+    if (reply_dst, reply_dport) != (src, sport):
+        status |= SRC_NAT
+    if (reply_src, reply_sport) != (dst, dport):
+        status |= DST_NAT
+    zone = _number(first.get('zone-orig') or second.get('zone', '0'), 0xFFFF)
+    return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone)
+
+
+def parse(lines: Iterable[str]) -> Iterator[Flow]:
+    """The entries of the file's lines. Raises ValueError for a line that is no entry."""
+    return (parse_line(line) for line in lines if line.strip())
+
+
+def read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int,
+               until: float | None = None) -> _T | Missing:
+    """What `use` makes of the first `most` entries, read until then on CLOCK_MONOTONIC."""
+    path = host.path(FILE)
+    try:
+        with closing(_lines(path, until)) as lines:
+            return use(islice(parse(lines), most))
+    except FileNotFoundError:
+        return Missing(f'no {path}', 'this kernel is built without CONFIG_NF_CONNTRACK_PROCFS')
+    except PermissionError:
+        return Missing('needs root', f'{path} is for root')
+    except (OSError, ValueError) as error:
+        return Missing.because(error, path)
+
+
+def _lines(path: str, until: float | None) -> Generator[str, None, None]:
+    # O_NONBLOCK: a FIFO in the place of the file would hold the check for ever
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        rest = b''
+        while until is None or time.monotonic() < until:
+            part = os.read(handle, LONGEST_LINE)
+            *lines, rest = (rest + part).split(b'\n')
+            for line in lines:
+                yield line.decode('ascii', 'replace')
+            if len(rest) > LONGEST_LINE:
+                raise ValueError('a line without an end')
+            if not part:
+                if rest:
+                    raise ValueError('cut line')
+                return
+    finally:
+        os.close(handle)
+
+
+def _number(digits: str, largest: int) -> int:
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20 and int(digits) <= largest):
+        raise ValueError('not a number')
+    return int(digits)
+
+
+def _address(text: str) -> bytes:
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ':' in text else socket.AF_INET, text)
+    except OSError as error:
+        raise ValueError('not an address') from error
