@@ -55,7 +55,8 @@ def test_a_sample_is_scaled_up():
 def lab():
     if laboratory.why_not():
         pytest.skip(laboratory.why_not())
-    with laboratory.namespace() as made:
+    # other tests may be lowering the limit of all namespaces
+    with laboratory.maximum(262144), laboratory.namespace() as made:
         yield made
 
 
