@@ -295,7 +295,7 @@ def test_a_full_or_read_only_disk(tmp_path: Path, fault: str) -> None:
         pytest.skip('mounting needs root')
     place = tmp_path / 'disk'
     place.mkdir(mode=0o700)
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k,mode=700', 'tmpfs', place], check=True)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k,mode=700', 'tmpfs', place], check=True)
     try:
         history = place / 'history.sqlite'
         ask(history, sample(1000))
