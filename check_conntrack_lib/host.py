@@ -14,6 +14,7 @@ from .noun import NamedTuple
 LARGEST = 1 << 20
 #: what it gives to read a process that ended, or another user's. Not OSError: that would swallow OutOfTime.
 GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError, ValueError)
+CAP_NET_ADMIN = 12
 
 
 def system_clock() -> Instant:
@@ -73,6 +74,14 @@ class Host(NamedTuple):
             return Missing.because(error, 'network namespace')
         match = re.fullmatch(r'net:\[(\d+)\]', target)
         return int(match[1]) if match else Missing('network namespace: unreadable link')
+
+    def may_administer_network(self) -> bool:
+        """Has this process CAP_NET_ADMIN (fs/proc/array.c: CapEff)?"""
+        try:
+            match = re.search(r'^CapEff:\s*([0-9a-f]{1,16})$', self.read('self/status'), re.MULTILINE)
+        except (OSError, ValueError):
+            return False
+        return bool(match and int(match[1], 16) >> CAP_NET_ADMIN & 1)
 
     def is_this_kernel(self) -> bool:
         """Does procfs show the namespace that this process's own system calls reach?"""
