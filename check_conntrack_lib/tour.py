@@ -35,6 +35,8 @@ class Tour(NamedTuple):
     unknown: tuple[str, ...] = ()
     #: log lines that name none of them
     stray: KernelLog | Missing = Missing('no log', chosen=True)
+    #: no line names a namespace: any of them may be meant
+    nameless: bool = False
 
 
 def tour(host: Host, own: Snapshot, wanted: tuple[str, ...], share: Callable[[], AbstractContextManager[None]]) -> Tour:
@@ -61,7 +63,7 @@ def tour(host: Host, own: Snapshot, wanted: tuple[str, ...], share: Callable[[],
             stat_file, enter = host.exists(cpustats.FILE), host.is_this_kernel()
             for one in chosen:
                 if one.own_inode and one.inode == own.netns:
-                    seen[:1] = [Seen(one, own)]
+                    seen[:everything] = [Seen(one, own)]
                 elif isinstance(own.table, Table):
                     look = elsewhere.read(host, one, stat_file, enter)
                     if not isinstance(look, Missing):
@@ -111,4 +113,4 @@ def _with_lines(tour: Tour, own: Snapshot) -> Tour:
         one._replace(snapshot=one.snapshot._replace(
             kernel_log=log._replace(table_full=tuple(owners.get(one.namespace.inode, ())))))
         for one in tour.seen)
-    return tour._replace(seen=seen, stray=log._replace(table_full=tuple(stray)))
+    return tour._replace(seen=seen, stray=log._replace(table_full=tuple(stray)), nameless=bool(stray) and not names)

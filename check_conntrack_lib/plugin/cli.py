@@ -66,8 +66,9 @@ def program() -> NoReturn:
 
 def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = system_clock) -> tuple[str, int]:
     """The plugin's output and exit status."""
-    resource = ConnectionTracking(Host(options.procfs, clock), options, deadline)
-    check = Check(resource, *contexts(options), Results(), Verdict(options.verbose))
+    judges = contexts(options)
+    resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
+    check = Check(resource, *judges, Results(), Verdict(options.verbose))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()

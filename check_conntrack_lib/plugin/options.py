@@ -11,11 +11,12 @@ from nagiosplugin import Range
 
 from .. import __version__
 from ..noun import TYPE_CHECKING, NamedTuple
+from .converters import entries, namespaces, one_of
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-SIGNALS = ('counters', 'kernel-log', 'history')
+SIGNALS = ('counters', 'kernel-log', 'history', 'namespaces')
 STATES = ('ok', 'warning', 'critical', 'unknown')
 UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
 LONGEST = 3660 * 86400
@@ -61,6 +62,8 @@ class Options(NamedTuple):
     #: infinite: never
     baseline_every: float
     diagnose: str
+    #: ('current',), ('all',), or words that mean namespaces
+    netns: tuple[str, ...]
     timeout: float
     verbose: int
 
@@ -92,13 +95,6 @@ def seconds_or_off(text: str) -> float:
     return float('inf') if text == 'off' else 0.0 if text in ('0', '0s') else seconds(text)
 
 
-def entries(text: str) -> int:
-    """A number of entries, from 1 to 10 million. Raises ArgumentTypeError."""
-    if not re.fullmatch(r'\d{1,8}', text, re.ASCII) or not 1 <= int(text) <= 10_000_000:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of entries, such as 20000")
-    return int(text)
-
-
 def percent_or_off(text: str) -> float:
     """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
     if text == 'off':
@@ -113,15 +109,6 @@ def days(text: str) -> float:
     if text.isdecimal() or re.fullmatch(r'\d+\.\d+', text):
         text += 'd'
     return seconds(text) / UNITS['d']
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    """A converter that takes these words only."""
-    def convert(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
-        return text
-    return convert
 
 
 class Setting(NamedTuple):
@@ -167,6 +154,9 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         Setting(('--kernel-log',), str, 'SOURCE', 'auto',
                 'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
         Setting(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
+        Setting(('--netns',), namespaces, 'WHICH', 'current',
+                'network namespaces: current, all (the worst one leads), or NAME[,NAME...]: as ip netns shows '
+                'it, or the first digits of a container id; others need root'),
         Setting(('--history',), str, 'FILE', '',
                 "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
@@ -240,16 +230,12 @@ def parse(argv: Sequence[str]) -> Options:
 
     if not os.path.isdir(value['procfs']):
         raise UsageError(f"--procfs: '{value['procfs']}' is not a directory")
+    plain = {name: value[name] for name in Options._fields if name in value}
     return Options(
-        usage=limits(''), trend=value['trend'], horizon=value['horizon'], window=value['window'],
-        drop=limits('drop_'), insert_failed=limits('insert_failed_'),
+        usage=limits(''), drop=limits('drop_'), insert_failed=limits('insert_failed_'),
         insert_failed_requested=any(given[f'insert_failed_{level}'] is not None for level in ('warning', 'critical')),
         early_drop=limits('early_drop_'), table_full=limits('table_full_'),
-        require=tuple(signal for signal in given['require'] if signal), not_loaded=value['not_loaded'],
-        kernel_log=value['kernel_log'], procfs=value['procfs'], history=value['history'],
-        history_days=value['history_days'], sample=value['sample'],
-        baseline_every=value['baseline_every'], diagnose=value['diagnose'], timeout=value['timeout'],
-        verbose=given['verbose'])
+        require=tuple(signal for signal in given['require'] if signal), verbose=given['verbose'], **plain)
 
 
 def upper_line(text: str) -> float | None:
