@@ -10,7 +10,7 @@ from . import recorder, statedir
 from .host import Host
 from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import NamedTuple
-from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, log_evidence, losses
+from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning.trend import WINDOWS, Forecast, forecast
 from .survey import survey
 
@@ -70,7 +70,7 @@ def conclude(snapshot: Snapshot, history: History | Missing, file: str, question
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = forecast(points, snapshot.table, question.window, question.critical_line)
-    return Assessment(snapshot, history, file, lost, outlook, _log(snapshot, span))
+    return Assessment(snapshot, history, file, lost, outlook, _log(snapshot, lost, span))
 
 
 def history_file(choice: str) -> str | Missing:
@@ -91,8 +91,10 @@ def lookback(question: Question) -> recorder.Lookback:
     return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
 
 
-def _log(snapshot: Snapshot, span: float) -> LogEvidence | Missing:
+def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
     if isinstance(snapshot.kernel_log, Missing):
         return snapshot.kernel_log
     netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial)
+    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
+                        innocent_for(counters, lost))
