@@ -102,11 +102,12 @@ def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
     from .. import diagnosis  # most runs look at no flow
 
     patience = min(1.0, deadline.left() / 4)
+    abroad = resource.abroad()
     if wanted:
-        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, quiet=fine)
+        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, fine, abroad)
     if not resource.host.may_administer_network():
         return None
-    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience)
+    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience, abroad)
 
 
 def _print(output: str) -> bool:

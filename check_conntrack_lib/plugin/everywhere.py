@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from nagiosplugin import Context, Metric, Ok
 
@@ -115,7 +114,8 @@ def lines(roll: Roll) -> list[str]:
     said = []
     if len(roll.order) > 1:
         said.append('worst namespaces: ' + ', '.join(
-            f'{title} {_how_full(member)}' for title, member in zip(roll.titles, roll.order)))
+            f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(roll.titles, roll.order))
+            if place == 0 or member.entries or member.lost))
         megabytes = fleet.entries * BYTES_AN_ENTRY / 1e6
         said.append(f'memory: {len(roll.order)} namespaces hold {count(fleet.entries, "entry")} together, '
                     f'about {megabytes:.{0 if megabytes >= 10 else 1}f} MB; nf_conntrack_max limits each one alone')
@@ -135,29 +135,29 @@ def lines(roll: Roll) -> list[str]:
     return said
 
 
-def command(roll: Roll, line: str) -> str:
-    """The command to look further, in the leader's namespace."""
+def commands(roll: Roll, told: list[str]) -> list[str]:
+    """The lines, the command to look further among them made to look into the leader's namespace."""
     prefix = 'look further: sudo '
     one = roll.leader.namespace
-    if not roll.leads_abroad or not line.startswith(prefix + 'conntrack') or not (one.name or one.pids):
-        return line
-    way = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
-    return f'{prefix}{way} {line[len(prefix):]}'
+    if not roll.leads_abroad or not (one.name or one.pids):
+        return told
+    enter = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
+    return [f'{prefix}{enter} {line[len(prefix):]}' if line.startswith(prefix) else line for line in told]
 
 
-def inside(host: Host, roll: Roll) -> AbstractContextManager[None]:
-    """For as long as it lasts, this thread is in the leader's namespace; see `readers.setns`."""
-    if not roll.leads_abroad:
-        return nullcontext()
-    from ..readers.setns import entered
-
+def abroad(host: Host, roll: Roll) -> str:
+    """The file to enter the leader's namespace by; '' when this process is in it."""
     one = roll.leader.namespace
-    return entered(host, one.path or host.path(f'{one.pids[0] if one.pids else 0}/ns/net'))
+    return (one.path or host.path(f'{one.pids[0] if one.pids else 0}/ns/net')) if roll.leads_abroad else ''
 
 
 def _how_full(member: Member) -> str:
     table = member.assessment.snapshot.table
     if not isinstance(table, Table):
         return '(unreadable)'
-    full = count(table.entries, 'entry') if table.unlimited else f'{percent(table.usage)} ({table.entries})'
-    return full + (f', {count(member.lost, "packet")} lost' if member.lost else '')
+    parts = [count(table.entries, 'entry')]
+    if member.lost:
+        parts.append(f'{count(member.lost, "packet")} lost')
+    if member.logged:
+        parts.append(count(member.logged, 'table-full line'))
+    return ', '.join(parts) if table.unlimited else f'{percent(table.usage)} ({", ".join(parts)})'

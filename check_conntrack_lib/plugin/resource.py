@@ -45,6 +45,14 @@ class ConnectionTracking(Resource):
         self.assessment = assess(self.host, question, self.deadline.share, patience)
         return list(metrics(self.assessment))
 
+    def abroad(self) -> str:
+        """The file of the worst namespace; '' when it is the one that this process is in."""
+        if self.roll is None:
+            return ''
+        from . import everywhere
+
+        return everywhere.abroad(self.host, self.roll)
+
     def _probe_all(self, question: Question, patience: float) -> list[Metric]:
         from ..fleet import assess_all  # only where more than one namespace is looked at
         from . import everywhere

@@ -59,6 +59,11 @@ def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> st
 
         performance += reasons.performance(why)
         lines = reasons.merge(why, lines)
+    roll = _resource(check.results).roll
+    if roll is not None:
+        from . import everywhere
+
+        lines = everywhere.commands(roll, lines)
     return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *lines]) + '\n'
 
 

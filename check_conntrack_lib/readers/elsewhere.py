@@ -15,9 +15,8 @@ from ..model import Counters, Missing
 from ..noun import NamedTuple
 from . import cpustats, sysctls
 from .namespaces import Namespace, parse_link
-from .setns import entered
+from .setns import NEEDS_ROOT, entered
 
-NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run the check by sudo')
 VANISHED = Missing('vanished')
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..host import Host
+from ..model import Missing
+from ..noun import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar('_T')
 
 CLONE_NEWNET = 0x40000000
+NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run the check by sudo')
 #: whose handlers raise
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
 
@@ -40,6 +48,17 @@ def entered(host: Host, path: str) -> Iterator[None]:
             os.close(home)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def run_inside(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
+    """What `work` gives in the namespace of that file; it must know itself when to end."""
+    try:
+        with entered(host, path):
+            return work()
+    except PermissionError:
+        return NEEDS_ROOT
+    except OSError as error:
+        return Missing.because(error, 'network namespace')
 
 
 def _own(host: Host) -> str:
