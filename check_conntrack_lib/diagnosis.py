@@ -46,6 +46,8 @@ def take_profile(host: Host, table: Table, most: int, share: Share, abroad: str 
     abroad: the file of another namespace, whose flows are read from within.
     """
     with share():
+        if abroad and not host.is_this_kernel():
+            return Missing('flows are read of the running kernel only')
         if abroad:
             from .readers import setns  # only where another namespace is the worst
 
