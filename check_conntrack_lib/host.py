@@ -72,6 +72,11 @@ class Host(NamedTuple):
         match = re.fullmatch(r'net:\[(\d+)\]', target)
         return int(match[1]) if match else Missing('network namespace: unreadable link')
 
+    def root(self) -> str:
+        """Where the root directory of the machine is whose /proc this is: as its first process sees it."""
+        # never this process's own for another /proc: a captured one, or the host's in a container
+        return '/' if self.procfs == '/proc' else self.path('1/root')
+
     def is_this_kernel(self) -> bool:
         """Does procfs show the namespace that this process's own system calls reach?"""
         return self.procfs == '/proc' or (
