@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from . import recorder, statedir
 from .host import Host
-from .model import History, Missing, Point, Snapshot, Table
+from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import TYPE_CHECKING, NamedTuple
 from .readers import sysctld, sysctls
 from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, log_evidence, losses
@@ -39,6 +39,8 @@ class Assessment(NamedTuple):
 
     snapshot: Snapshot
     history: History | Missing
+    #: the recorder's file; '' without one
+    history_file: str
     #: None: there is nothing to count from, or the counters are Missing
     losses: Losses | None
     #: None: too few samples yet
@@ -56,9 +58,10 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     """
     log_span = max(question.window, LONGEST_LOG_SPAN)
     snapshot = survey(host, question.kernel_log, log_span, share)
-    with share():
-        history = _history(snapshot, question, patience)
     sample = snapshot.sample()
+    with share():
+        file = _history_file(question.history)
+        history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
     lost = outlook = None
     span = question.window
     if isinstance(history, History) and not isinstance(sample, Missing):
@@ -70,20 +73,21 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
             outlook = forecast(points, snapshot.table, question.window, question.critical_line)
     with share():
         drifting = _settings(host, snapshot) if question.settings else ()
-    return Assessment(snapshot, history, lost, outlook, _log(snapshot, span), drifting)
+    return Assessment(snapshot, history, '' if isinstance(history, Missing) else str(file), lost, outlook,
+                      _log(snapshot, span), drifting)
 
 
-def _history(snapshot: Snapshot, question: Question, patience: float) -> History | Missing:
-    if question.history == 'off':
+def _history_file(choice: str) -> str | Missing:
+    if choice == 'off':
         return Missing('switched off', chosen=True)
-    sample = snapshot.sample()
+    return statedir.check_file(choice) if choice else statedir.history_file(os.environ)
+
+
+def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    path = statedir.check_file(question.history) if question.history else statedir.history_file(os.environ)
-    if isinstance(path, Missing):
-        return path
     look = recorder.Lookback(question.window, WINDOWS * question.window, comparable)
-    return recorder.consult(path, sample, look, question.history_days, patience)
+    return recorder.consult(file, sample, look, question.history_days, patience)
 
 
 def _settings(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:

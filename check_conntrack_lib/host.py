@@ -12,6 +12,7 @@ from .noun import NamedTuple
 
 #: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
 LARGEST = 1 << 20
+CAP_NET_ADMIN = 12
 
 
 def system_clock() -> Instant:
@@ -76,6 +77,14 @@ class Host(NamedTuple):
         """Where the root directory of the machine is whose /proc this is: as its first process sees it."""
         # never this process's own for another /proc: a captured one, or the host's in a container
         return '/' if self.procfs == '/proc' else self.path('1/root')
+
+    def may_administer_network(self) -> bool:
+        """Has this process CAP_NET_ADMIN (fs/proc/array.c: CapEff)?"""
+        try:
+            match = re.search(r'^CapEff:\s*([0-9a-f]{1,16})$', self.read('self/status'), re.MULTILINE)
+        except (OSError, ValueError):
+            return False
+        return bool(match and int(match[1], 16) >> CAP_NET_ADMIN & 1)
 
     def is_this_kernel(self) -> bool:
         """Does procfs show the namespace that this process's own system calls reach?"""

@@ -138,6 +138,8 @@ class History(NamedTuple):
     points: tuple[Point, ...] = ()
     #: has any other run of this boot and namespace been recorded?
     first_run: bool = True
+    #: when the newest profile of the flows was recorded, in seconds since boot
+    profiled: float | None = None
     #: why this run could not be recorded; empty when it was
     unwritten: str = ''
     #: what was done to the file, said once

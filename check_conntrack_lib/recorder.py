@@ -36,15 +36,27 @@ CREATE TABLE sample (
 );
 CREATE INDEX sample_by_namespace ON sample (boot, netns, uptime);
 CREATE INDEX sample_by_time ON sample (time);
+CREATE TABLE profile (
+    time REAL NOT NULL,
+    boot INTEGER NOT NULL,
+    netns INTEGER NOT NULL,
+    uptime REAL NOT NULL,
+    quiet INTEGER NOT NULL,   -- 1: taken while the check was OK
+    text TEXT NOT NULL        -- reasoning.profile.to_json
+);
+CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);
 CREATE TABLE upkeep (done REAL NOT NULL);
 INSERT INTO upkeep VALUES (0)
 """
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
+#: the rows of one namespace of one boot
 HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
 
 DAY = 86400.0
 #: rows older than a day are thinned to one in each slot of so many seconds, the one with the most entries
 THINNED_SLOT = 600.0
+#: profiles older than a day are thinned to one in each slot of so many seconds
+PROFILE_SLOT = 3600.0
 UPKEEP_EVERY = 600.0
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
@@ -63,7 +75,7 @@ class Lookback(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
 
 
-class _Broken(Exception):
+class BrokenFile(Exception):
     """The file of this inode is damaged, or no database at all."""
 
     def __init__(self, why: str, inode: int) -> None:
@@ -71,7 +83,7 @@ class _Broken(Exception):
         self.inode = inode
 
 
-class _Refused(Exception):
+class RefusedFile(Exception):
     """The file is sound, but not ours to write."""
 
 
@@ -83,17 +95,17 @@ def consult(path: str, now: Sample, look: Lookback, days: float, patience: float
     try:
         try:
             return _consult(path, now, look, days, patience)
-        except _Broken as error:
+        except BrokenFile as error:
             note = _put_aside(path, error, now.at)
             return _consult(path, now, look, days, patience)._replace(note=note)
-    except (_Broken, _Refused) as error:
+    except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
     except (OSError, sqlite3.Error) as error:
         return Missing.because(error, clean(path))
 
 
 def _consult(path: str, now: Sample, look: Lookback, days: float, patience: float) -> History:
-    with _opened(path, patience) as database:
+    with opened(path, patience) as database:
         history = _history(database, now, look)
         try:
             _record(database, now, days)
@@ -104,7 +116,7 @@ def _consult(path: str, now: Sample, look: Lookback, days: float, patience: floa
 
 
 @contextmanager
-def _opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
+def opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
     """A connection in autocommit mode to a file with our tables, which is made if there is none."""
     # sqlite itself would make the file readable by all
     handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -116,28 +128,28 @@ def _opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
             yield database
         except sqlite3.OperationalError as error:
             if 'no such' in str(error):
-                raise _Broken(str(error), inode) from error
+                raise BrokenFile(str(error), inode) from error
             raise
         except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError) as error:
             # "file is not a database", "database disk image is malformed", or a row that is none of ours
-            raise _Broken(str(error), inode) from error
+            raise BrokenFile(str(error), inode) from error
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
-    """Makes the tables in an empty file. Raises _Refused for a file that is not ours to write."""
+    """Makes the tables in an empty file. Raises RefusedFile for a file that is not ours to write."""
     if _one(database, 'PRAGMA application_id') != APPLICATION_ID:
         # asked again under the lock: another first run may be making the tables just now
         database.execute('BEGIN IMMEDIATE')
         owner = _one(database, 'PRAGMA application_id')
         if owner != APPLICATION_ID:
             if owner or _one(database, 'SELECT count(*) FROM sqlite_master'):
-                raise _Refused('a database of another program')
+                raise RefusedFile('a database of another program')
             for statement in SCHEMA.split(';'):
                 database.execute(statement)
         database.execute('COMMIT')
     version = _one(database, 'PRAGMA user_version')
     if version != SCHEMA_VERSION:
-        raise _Refused(f'recorded by another version of check_conntrack (schema {version})')
+        raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
 def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> History:
@@ -150,6 +162,7 @@ def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> Histo
         row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
     if row is None:
         return History()
+    profiled, = database.execute(f'SELECT max(uptime) FROM profile WHERE {HERE}', place).fetchone()
     oldest = _sample(row, now)
     base: Sample | None = oldest
     if not look.comparable(oldest, now):
@@ -162,7 +175,8 @@ def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> Histo
         f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         'GROUP BY CAST(uptime / :slot AS INTEGER) ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'slot': slot})
-    return History(base, tuple(Point(float(uptime), int(entries)) for uptime, entries in points), first_run=False)
+    return History(base, tuple(Point(float(uptime), int(entries)) for uptime, entries in points), first_run=False,
+                   profiled=None if profiled is None else float(profiled))
 
 
 def _record(database: sqlite3.Connection, now: Sample, days: float) -> None:
@@ -196,12 +210,17 @@ def _upkeep(database: sqlite3.Connection, now: Instant, boot: int, done: float, 
                 PARTITION BY boot, netns, CAST(uptime / :slot AS INTEGER) ORDER BY entries DESC, uptime) AS place
             FROM sample WHERE time >= :done - :age - 2 * :slot AND {older}) WHERE place > 1)""",
         {**clock, 'age': DAY, 'slot': THINNED_SLOT, 'done': min(done, now.wall)})
-    database.execute('DELETE FROM boot WHERE id NOT IN (SELECT boot FROM sample)')
+    database.execute(f'DELETE FROM profile WHERE {older}', {**clock, 'age': days * DAY})
+    database.execute(
+        f"""DELETE FROM profile WHERE {older} AND rowid NOT IN (
+            SELECT min(rowid) FROM profile GROUP BY boot, netns, CAST(uptime / :slot AS INTEGER))""",
+        {**clock, 'age': DAY, 'slot': PROFILE_SLOT})
+    database.execute('DELETE FROM boot WHERE id NOT IN (SELECT boot FROM sample UNION SELECT boot FROM profile)')
     database.execute('UPDATE upkeep SET done = ?', (now.wall,))
 
 
-def _put_aside(path: str, broken: _Broken, at: Instant) -> str:
-    """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises _Broken."""
+def _put_aside(path: str, broken: BrokenFile, at: Instant) -> str:
+    """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
     if not path.endswith(DATABASE_SUFFIXES):
         raise broken
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

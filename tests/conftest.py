@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import nagiosplugin
 import pytest
@@ -25,6 +26,8 @@ def _private_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Tem
     """No test may write to this user's real history."""
     monkeypatch.setenv('NAGIOS_PLUGIN_STATE_DIRECTORY', str(tmp_path_factory.mktemp('state')))
     monkeypatch.delenv('SUDO_UID', raising=False)
+    monkeypatch.setenv('TZ', 'UTC')
+    time.tzset()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from check_conntrack_lib import recorder
+from check_conntrack_lib import baselines, recorder
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
+from check_conntrack_lib.readers import flowtable
 from check_conntrack_lib.reasoning.losses import comparable
+from check_conntrack_lib.reasoning.profile import summarize
 
 HOSTS = Path(__file__).parent / 'hosts'
 WALL = 1_795_000_000.0
@@ -53,3 +55,6 @@ def record(scenario: Scenario, path: Path) -> None:
         answer = recorder.consult(str(path), sample, recorder.Lookback(300, 900, comparable), 14)
         assert not isinstance(answer, Missing), answer
         assert not answer.unwritten
+        if past.get('baseline'):
+            flows = flowtable.parse((scenario.directory / 'baseline').read_text().splitlines())
+            baselines.record(str(path), sample, summarize(flows, past['entries']), quiet=True, patience=1)

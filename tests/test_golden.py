@@ -32,3 +32,11 @@ def test_golden(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
 
 def test_no_golden_without_a_host() -> None:
     assert sorted(path.stem for path in GOLDEN.glob('*.txt')) == scenarios.names()
+
+
+@pytest.mark.parametrize('name', scenarios.names())
+def test_no_pipe_below_the_first_line(name: str) -> None:
+    """Icinga and Nagios take what follows a pipe for performance data, on every line."""
+    first, *rest = (GOLDEN / f'{name}.txt').read_text().splitlines()[1:]
+    assert first.count('|') <= 1
+    assert not [line for line in rest if '|' in line]

@@ -15,7 +15,8 @@ LIBRARY = ROOT / 'check_conntrack_lib'
 #: who may import whom: a room may use those to its right only
 LAYERS = (
     ('plugin', 'doctor'),
-    ('assessment',),
+    ('diagnosis',),
+    ('assessment', 'baselines'),
     ('survey', 'recorder'),
     ('statedir', 'deadline', 'reasoning'),
     ('readers',),

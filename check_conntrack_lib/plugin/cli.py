@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from nagiosplugin import Check
+from nagiosplugin import Check, Ok
 
 from ..deadline import Deadline, OutOfTime
 from ..host import Host, system_clock
-from ..model import Instant
+from ..model import History, Instant, Missing, Table
 from ..noun import TYPE_CHECKING
 from ..text import duration
 from .contexts import Results, contexts
@@ -22,6 +22,9 @@ from .summary import NAME, Verdict, render, unknown
 
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from ..diagnosis import Diagnosis
+    from ..reasoning.profile import Profile
 
 UNKNOWN = 3
 
@@ -68,7 +71,29 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()
-    return render(check), check.exitcode
+    diagnosis = explain(resource, options, deadline, fine=check.state == Ok)
+    return render(check, diagnosis), check.exitcode
+
+
+def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
+            fine: bool) -> Profile | Diagnosis | Missing | None:
+    """What the flows say of the verdict, which stands already; while all is well, maybe a profile for later."""
+    if options.diagnose == 'never' and (options.baseline_every == float('inf') or not fine):
+        return None
+    a = resource.assessment
+    wanted = options.diagnose == 'always' or (options.diagnose == 'auto' and not fine)
+    due = fine and isinstance(a.history, History) and (
+        a.history.profiled is None or a.snapshot.at.uptime - a.history.profiled >= options.baseline_every)
+    if not isinstance(a.snapshot.table, Table) or not (wanted or due):
+        return None
+    from .. import diagnosis  # most runs look at no flow
+
+    patience = min(1.0, deadline.left() / 4)
+    if wanted:
+        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, quiet=fine)
+    if not resource.host.may_administer_network():
+        return None
+    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience)
 
 
 def _print(output: str) -> bool:

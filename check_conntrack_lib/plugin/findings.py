@@ -10,8 +10,10 @@ from ..reasoning.losses import insert_failed_is_loss
 from ..text import clean, count, duration, growth, percent, rate
 from .headline import is_full
 
-#: sampled in the kernel's own, random, order: the first entries are a fair sample of the table
-LOOK_AT_TABLE = "sudo conntrack -L 2>/dev/null | head -n 5000 | grep -o 'dst=[^ ]*' | sort | uniq -c | sort -rn | head"
+# no pipe in it: Icinga and Nagios take what follows one for performance data, on every line
+LOOK_AT_TABLE = 'sudo check_conntrack --diagnose always'
+#: namespaces named of those that the log says are full
+MOST_OWNERS = 3
 
 
 def findings(a: Assessment) -> list[str]:
@@ -44,7 +46,7 @@ def _table(a: Assessment, table: Table) -> Iterator[str]:
         text = f'trend: {growth(a.forecast.growth)}'
         if a.forecast.to_full and a.forecast.to_critical is not None:
             critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
-            text += f', at the critical line in {critical}, full in {full}'
+            text += (f', at the critical line in {critical}' if a.forecast.to_critical else '') + f', full in {full}'
         yield text
 
 
@@ -103,9 +105,12 @@ def _log(a: Assessment) -> Iterator[str]:
         if a.log.suppressed:
             text += f', but {count(a.log.suppressed, "network message")} suppressed'
         yield text
-    for inode, lines in a.log.elsewhere.items():
-        owner = f'network namespace {inode}' if inode else 'the initial network namespace'
-        yield f'kernel log: {count(lines, "table-full line")} for {owner}: another table, not judged here'
+    if a.log.elsewhere:
+        owners = ', '.join(f'network namespace {inode}' if inode else 'the initial network namespace'
+                           for inode in list(a.log.elsewhere)[:MOST_OWNERS])
+        more = f' and {len(a.log.elsewhere) - MOST_OWNERS} more' if len(a.log.elsewhere) > MOST_OWNERS else ''
+        lines = count(sum(a.log.elsewhere.values()), 'table-full line')
+        yield f'kernel log: {lines} for {owners}{more}: not this table, not judged here'
 
 
 def _settings(a: Assessment) -> Iterator[str]:

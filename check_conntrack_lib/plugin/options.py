@@ -58,6 +58,11 @@ class Options(NamedTuple):
     history_days: float
     #: 'warning' or 'off'
     settings_check: str
+    #: entries at most that a diagnosis reads
+    sample: int
+    #: infinite: never
+    baseline_every: float
+    diagnose: str
     timeout: float
     verbose: int
 
@@ -82,6 +87,18 @@ def seconds(text: str) -> float:
     if not match or not 0 < float(match[1]) * UNITS[match[2]] <= LONGEST:
         raise argparse.ArgumentTypeError(f"'{text}' is not a duration, such as 300, 90s, 5m, 1h or 14d")
     return float(match[1]) * UNITS[match[2]]
+
+
+def seconds_or_off(text: str) -> float:
+    """A duration; 0 for 0, infinity for 'off'. Raises ArgumentTypeError."""
+    return float('inf') if text == 'off' else 0.0 if text in ('0', '0s') else seconds(text)
+
+
+def entries(text: str) -> int:
+    """A number of entries, from 1 to 10 million. Raises ArgumentTypeError."""
+    if not re.fullmatch(r'\d{1,8}', text, re.ASCII) or not 1 <= int(text) <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of entries, such as 20000")
+    return int(text)
 
 
 def percent_or_off(text: str) -> float:
@@ -159,6 +176,13 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         Setting(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
                 'warning or off: values in sysctl.d that are not the running ones, or past their expires note'),
     ),
+    'why': (
+        Setting(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
+                'say who fills the table and what changed: auto (when not OK), always or never; needs root'),
+        Setting(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis looks at'),
+        Setting(('--baseline-every',), seconds_or_off, 'DURATION', '10m',
+                'how often to record what is usual while all is well; 0: at every run, off: never'),
+    ),
     'other': (
         Setting(('-t', '--timeout'), seconds, 'DURATION', '10s', 'give up after so long, with UNKNOWN'),
     ),
@@ -227,7 +251,8 @@ def parse(argv: Sequence[str]) -> Options:
         early_drop=limits('early_drop_'), table_full=limits('table_full_'),
         require=tuple(signal for signal in given['require'] if signal), not_loaded=value['not_loaded'],
         kernel_log=value['kernel_log'], procfs=value['procfs'], history=value['history'],
-        history_days=value['history_days'], settings_check=value['settings_check'], timeout=value['timeout'],
+        history_days=value['history_days'], settings_check=value['settings_check'], sample=value['sample'],
+        baseline_every=value['baseline_every'], diagnose=value['diagnose'], timeout=value['timeout'],
         verbose=given['verbose'])
 
 

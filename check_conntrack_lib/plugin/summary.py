@@ -10,6 +10,12 @@ from . import findings
 from .contexts import Results
 from .headline import headline
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..diagnosis import Diagnosis
+    from ..model import Missing
+    from ..reasoning.profile import Profile
+
 NAME = 'CONNTRACK'
 
 
@@ -32,11 +38,17 @@ class Verdict(Summary):
         return [*lines, findings.command(a)] if trouble and a.losses is not None else lines
 
 
-def render(check: Check) -> str:
+def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> str:
     """The plugin's whole output. Performance data stand on the first line: NRPE may cut what follows."""
-    performance = ' '.join(str(p) for p in (result.metric.performance() for result in check.results.results) if p)
+    performance = [str(p) for p in (result.metric.performance() for result in check.results.results) if p]
     first = f'{NAME} {str(check.state).upper()} - {check.summary_str}'
-    return '\n'.join([f'{first} | {performance}' if performance else first, *check.verbose_str]) + '\n'
+    lines = list(check.verbose_str)
+    if why is not None:
+        from . import reasons  # only where flows were looked at
+
+        performance += reasons.performance(why)
+        lines = reasons.merge(why, lines)
+    return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *lines]) + '\n'
 
 
 def unknown(reason: str) -> str:

@@ -23,7 +23,7 @@ NAT = SRC_NAT | DST_NAT
 #: keys of each sort that a profile names
 TOP = 20
 #: keys of each sort that are recorded, and the share of the flows seen that a key must have
-RECORDED_TOP, RECORDED_SHARE = 5, 0.01
+RECORDED_TOP, RECORDED_SHARE = 10, 0.01
 _NUMBERS = ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat', 'nat', 'offloaded', 'uncertain')
 _KEYS = {
     'sources': ('source',),

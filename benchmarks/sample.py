@@ -1,4 +1,4 @@
-"""What the flow profile costs and how far it can be trusted: `python3 benchmarks/profile.py`, as root.
+"""What the flow profile costs and how far it can be trusted: `python3 benchmarks/sample.py`, as root.
 
 A table of a million entries in a namespace of its own, read in turns by `conntrack -L`, by a sample of 20,000 and by
 the whole profile; then tables of known content, and the share that each of their samples was wrong by.

@@ -1,0 +1,60 @@
+"""Profiles of the flows in the flight recorder: how the table looked while all was well."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from .model import Missing, Sample
+from .noun import NamedTuple
+from .reasoning.profile import Profile, from_json, to_json
+from .recorder import HERE, BrokenFile, RefusedFile, opened
+from .text import clean
+
+#: profiles from so many seconds before the rise are what is usual
+USUAL = 86400.0
+
+
+class Baseline(NamedTuple):
+    """What is usual, and since when it is no more."""
+
+    #: oldest first; never empty
+    profiles: tuple[Profile, ...]
+    #: wall time of the last sample before the table rose; None: not found within a day
+    since: float | None
+
+
+def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: float) -> Missing | None:
+    """Keeps a profile taken with this sample; quiet: while the check was OK."""
+    try:
+        with opened(path, patience) as database:
+            database.execute(
+                'INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
+                (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
+        return Missing.because(error, clean(path))
+    return None
+
+
+def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
+    """The quiet profiles of the day before this namespace's table rose, else the last one."""
+    try:
+        with opened(path, patience) as database:
+            place = {'boot_id': sample.boot_id, 'netns': sample.netns}
+            rows = [(float(uptime), from_json(text)) for uptime, text in database.execute(
+                f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
+                {**place, 'since': sample.at.uptime - 2 * USUAL})]
+            if not rows:
+                return Missing('no profile of quieter times is recorded yet')
+            entries = sorted(profile.entries for _, profile in rows)
+            usual = entries[(len(entries) - 1) // 2]
+            # the last moment when the table was near its usual size
+            near = usual + max(0, sample.entries - usual) // 10
+            rise = database.execute(
+                f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
+                'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
+                {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
+        return Missing.because(error, clean(path))
+    began = float(rise[0]) if rise else sample.at.uptime
+    before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
+    return Baseline(tuple(before or [rows[-1][1]]), float(rise[1]) if rise else None)

@@ -1,0 +1,107 @@
+"""Why: who fills the table and what changed, from a sample of its flows. It explains a verdict and never makes one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from . import baselines
+from .assessment import Assessment
+from .baselines import Baseline
+from .host import Host
+from .model import Missing, Sample, Table
+from .noun import NamedTuple
+from .readers import ctnetlink, flowtable, sockets
+from .readers.sockets import Owner
+from .reasoning.growth import Growth, growth
+from .reasoning.profile import Profile, summarize
+
+#: seconds for reading a sample
+SAMPLE_SECONDS = 1.0
+#: flows of a profile that is recorded while all is well
+BASELINE_FLOWS = 2000
+#: local processes are looked for when so much of the table starts at this host
+LOCAL_SHARE = 0.1
+
+Share = Callable[[], AbstractContextManager[None]]
+
+
+class Diagnosis(NamedTuple):
+    """What a sample of the flows says."""
+
+    #: wall time of the sample
+    at: float
+    profile: Profile
+    baseline: Baseline | Missing
+    growth: tuple[Growth, ...]
+    #: share of the table, 0 to 1, that this host's own addresses opened; only the largest sources are looked at
+    local: float
+    owners: tuple[Owner, ...] | Missing
+
+
+def take_profile(host: Host, table: Table, most: int, share: Share) -> Profile | Missing:
+    """The profile of the first `most` flows that the kernel lists: a random sample, in constant time."""
+    profile: Profile | Missing = Missing('flows are read of the running kernel only')
+    with share():
+        until = time.monotonic() + SAMPLE_SECONDS
+        if host.is_this_kernel():
+            profile = ctnetlink.read_flows(lambda flows: summarize(flows, table.entries), most, until)
+        if isinstance(profile, Missing):
+            # quadratic below 6.18: its first lines only
+            lines = flowtable.read_flows(host, lambda flows: summarize(flows, table.entries), most, until)
+            profile = profile if isinstance(lines, Missing) and host.is_this_kernel() else lines
+    if isinstance(profile, Profile) and not profile.seen:
+        return Missing('the kernel listed no flow in time')
+    return profile
+
+
+def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float, quiet: bool) -> Diagnosis | Missing:
+    """The reason behind an assessment, each part within its own share of the time.
+
+    quiet: the check is OK, so the profile counts as a usual one.
+    """
+    table, sample = a.snapshot.table, a.snapshot.sample()
+    if not isinstance(table, Table):
+        return Missing('no connection tracking table')
+    profile = take_profile(host, table, most, share)
+    if isinstance(profile, Missing):
+        return profile
+    baseline: Baseline | Missing = Missing('no history')
+    grown: tuple[Growth, ...] = ()
+    if a.history_file and isinstance(sample, Sample):
+        with share():
+            baseline = baselines.recall(a.history_file, sample, patience)
+        if isinstance(baseline, Baseline):
+            grown = growth(profile, baseline.profiles)
+        with share():
+            baselines.record(a.history_file, sample, profile, quiet, patience)
+    local, owned = _local(host, profile, grown, share)
+    return Diagnosis(a.snapshot.at.wall, profile, baseline, grown, local, owned)
+
+
+def keep_baseline(host: Host, a: Assessment, share: Share, patience: float) -> Profile | None:
+    """While all is well: takes and records a small profile of what is usual."""
+    table, sample = a.snapshot.table, a.snapshot.sample()
+    if not (a.history_file and isinstance(table, Table) and isinstance(sample, Sample)):
+        return None
+    profile = take_profile(host, table, BASELINE_FLOWS, share)
+    if isinstance(profile, Missing):
+        return None
+    with share():
+        baselines.record(a.history_file, sample, profile, quiet=True, patience=patience)
+    return profile
+
+
+def _local(host: Host, profile: Profile, grown: tuple[Growth, ...],
+           share: Share) -> tuple[float, tuple[Owner, ...] | Missing]:
+    """How much of the table starts at this host, and which processes own the most of it."""
+    if not host.is_this_kernel():
+        return 0.0, Missing('another host', chosen=True)
+    with share():
+        local = sum(count for key, count in profile.sources if sockets.is_local(key.source)) / profile.seen
+    if local < LOCAL_SHARE:
+        return local, ()
+    key = grown[0].key if grown else None
+    with share():
+        return local, sockets.owners(*((key.destination, key.port) if key else ()))

@@ -1,0 +1,54 @@
+"""Which local processes own the sockets behind the flows, through psutil where it is installed."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+
+from ..model import Missing
+from ..noun import NamedTuple
+from ..text import clean
+
+MOST_OWNERS = 3
+
+
+class Owner(NamedTuple):
+    """A process and how many sockets of the kind asked for it holds."""
+
+    name: str
+    pid: int
+    sockets: int
+
+
+def is_local(address: str) -> bool:
+    """Is this one of the host's own addresses? Only those can be bound to; nothing is sent."""
+    family = socket.AF_INET6 if ':' in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def owners(destination: str = '', port: int | None = None) -> tuple[Owner, ...] | Missing:
+    """The processes with most connected sockets to this destination and port ('' and None: to any)."""
+    try:
+        import psutil
+    except ImportError:
+        return Missing('python3-psutil not installed')
+    sockets: Counter[int] = Counter()
+    try:
+        for connection in psutil.net_connections(kind='inet'):
+            remote = connection.raddr
+            if connection.pid and remote and destination in ('', remote.ip) and port in (None, remote.port):
+                sockets[connection.pid] += 1
+    except (OSError, psutil.Error) as error:
+        return Missing.because(error, 'sockets')
+    found = []
+    for pid, count in sockets.most_common(MOST_OWNERS):
+        try:
+            found.append(Owner(clean(psutil.Process(pid).name(), 32), pid, count))
+        except (OSError, psutil.Error):
+            continue  # it ended meanwhile
+    return tuple(found)
