@@ -16,6 +16,8 @@ FILL = 0.7
 CUT_OFF = 0.95
 #: a peak of fewer days has seen no whole week
 FEW_DAYS = 7
+#: the check's default lines, in percent
+WARNING, CRITICAL = 85, 95
 #: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
 #: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), a bucket (struct hlist_nulls_head)
 ENTRY, EXTENSIONS, BUCKET = 320, 128, 8
@@ -119,6 +121,16 @@ def concentration(profile: Profile) -> Iterator[str]:
     if share.low >= NO_REPLY:
         yield f'{share.value:.0%} of the table has no reply: a flood, a scan, or a dead server'
     for keys, least in ((profile.sources, ONE_SOURCE), (profile.targets, ONE_TARGET)):
-        # with few sources each has a large part, and that is no news
-        if len(keys) > 1 / least and profile.share(keys[0][1]).low >= least:
+        # where several share the table, each having its part is no news
+        alone = len(keys) < 2 or keys[0][1] >= 2 * keys[1][1]
+        if keys and alone and profile.share(keys[0][1]).low >= least:
             yield f'{profile.share(keys[0][1]).value:.0%} of the table is {keys[0][0]}'
+
+
+def alert_lines(peak: Peak, maximum: int) -> tuple[int, int]:
+    """Warning and critical usage in percent of a maximum: well above what is usual, early enough to act."""
+    if peak.days < FEW_DAYS or maximum <= 0:
+        return WARNING, CRITICAL
+    usual = peak.entries * 100 / maximum
+    warning = min(WARNING, max(70, 5 * math.ceil((usual + 15) / 5)))
+    return warning, max(90, min(CRITICAL, warning + 10))
