@@ -32,7 +32,7 @@ def percent(value: float) -> str:
 
 def rate(per_second: float) -> str:
     """Packets a second with the digits that matter: '312/s', '5.1/s', '0.02/s'."""
-    if per_second >= 99.5:
+    if per_second >= 99.5 or not per_second:
         return f'{per_second:.0f}/s'
     if per_second >= 0.095:
         return f'{per_second:.1f}/s'
