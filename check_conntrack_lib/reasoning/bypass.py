@@ -8,7 +8,7 @@ from ..flow import PORTED, PROTOCOLS
 from ..noun import NamedTuple
 from .profile import Key, Profile, Share
 
-#: a known service is worth rules from this share of the table on, any other from that
+#: a known service is worth rules from this share of the table on, any other is worth a word from that
 LEAST_KNOWN, LEAST_OTHER = 0.02, 0.2
 #: a target is named in the rules from this share of the table on
 LEAST_TARGET = 0.01
@@ -41,17 +41,19 @@ class Candidate(NamedTuple):
     share: Share
     #: the servers that the rules name; none: any
     addresses: tuple[str, ...]
-    #: known to need no state
-    known: bool
 
 
 class Refused(NamedTuple):
-    """A service with a large share that must stay in the table."""
+    """A service with a large share that gets no rules."""
 
     key: Key
     name: str
     share: Share
-    why: str = 'NATed: without an entry its packets would not be translated'
+    why: str
+
+
+NATED = 'NATed: without an entry its packets would not be translated'
+UNKNOWN = 'not NATed, but nothing says that your rules do without its state'
 
 
 class Rule(NamedTuple):
@@ -90,24 +92,25 @@ class Rule(NamedTuple):
 
 
 def candidates(profile: Profile) -> tuple[tuple[Candidate, ...], tuple[Refused, ...]]:
-    """Services worth it, the largest share first, and those that are as large but NATed."""
+    """Known services that are worth it, the largest share first, and what is as large, but gets no rules."""
     found, refused = [], []
     for service, count in profile.services:
-        known = KNOWN.get((service.protocol or 0, service.port or 0)) or PINGS.get(service.protocol or 0)
-        least = LEAST_KNOWN if known else LEAST_OTHER
-        name = known or str(service)
-        if service.protocol not in RULE_NAMES or profile.share(count).value < least:
+        known = KNOWN.get((service.protocol or 0, service.port or 0)) or PINGS.get(service.protocol or 0, '')
+        name, share = known or str(service), profile.share(count)
+        if share.value < (LEAST_KNOWN if known else LEAST_OTHER):
             continue
-        plain = [(target.destination, many) for target, many in profile.targets
-                 if service.covers(target) and not profile.natted.get(target)
-                 and profile.share(many).value >= LEAST_TARGET]
-        share = profile.share(min(count, sum(many for _address, many in plain)))
-        if plain and share.value >= least and service.protocol in PORTED:
-            found.append(Candidate(service, name, share, tuple(address for address, _many in plain), bool(known)))
+        servers = [(target.destination, many) for target, many in profile.targets
+                   if service.covers(target) and not profile.natted.get(target)
+                   and profile.share(many).value >= LEAST_TARGET and service.protocol in PORTED]
+        freed = profile.share(min(count, sum(many for _address, many in servers)))
+        if known and freed.value >= LEAST_KNOWN:
+            found.append(Candidate(service, name, freed, tuple(address for address, _many in servers)))
         elif profile.natted.get(service):
-            refused.append(Refused(service, name, profile.share(count)))
+            refused.append(Refused(service, name, share, NATED))
         elif known:
-            found.append(Candidate(service, name, profile.share(count), (), True))
+            found.append(Candidate(service, name, share, ()))
+        else:
+            refused.append(Refused(service, name, share, UNKNOWN))
     return tuple(found[:MOST_CANDIDATES]), tuple(refused[:MOST_CANDIDATES])
 
 
@@ -164,8 +167,6 @@ def warnings(chosen: tuple[Candidate, ...]) -> Iterator[str]:
         if not candidate.addresses and candidate.key.port is not None:
             yield (f'{candidate.name} has no server with 1 % of the table: its rules name no address, so anybody who '
                    f'sends from port {candidate.key.port} passes; name your own networks in them')
-        if not candidate.known:
-            yield f'{candidate.name} is proposed for its size alone: only if none of your rules needs its state'
 
 
 def _title(candidate: Candidate) -> str:

@@ -14,6 +14,8 @@ LEAST = 0.01
 SHORT_LIVED = ('tcp_timeout_unacknowledged', 'tcp_timeout_max_retrans')
 #: a kind with so many entries that have more time left than its timeout does not live by it
 FOREIGN = 0.02
+#: such a share of idle connections makes the table's size
+LEAK = 0.3
 
 
 class Step(NamedTuple):
@@ -106,6 +108,14 @@ def proposals(profile: Profile, timeouts: Mapping[str, int]) -> tuple[Proposal, 
 def total(profile: Profile, chosen: tuple[Proposal, ...]) -> Share:
     """All of them together: no entry lives by two timeouts."""
     return profile.share(round(sum(proposal.share.value for proposal in chosen) * profile.seen))
+
+
+def leaks(chosen: tuple[Proposal, ...]) -> Iterator[str]:
+    """Connections that nobody uses, if they make the table large."""
+    for proposal in chosen:
+        if proposal.name == 'tcp_timeout_established' and proposal.share.low >= LEAK:
+            yield (f'{proposal.share.value:.0%} of the table are connections without a packet for '
+                   f'{duration(proposal.proposed)}: somebody opens them and does not close them')
 
 
 def _first(rule: Rule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:
