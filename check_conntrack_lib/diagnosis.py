@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from . import baselines
 from .assessment import Assessment
 from .baselines import Baseline
+from .flow import Flow
 from .host import Host
 from .model import Missing, Sample, Table
 from .noun import NamedTuple
@@ -25,6 +27,7 @@ BASELINE_FLOWS = 2000
 LOCAL_SHARE = 0.1
 
 Share = Callable[[], AbstractContextManager[None]]
+_T = TypeVar('_T')
 
 
 class Diagnosis(NamedTuple):
@@ -42,18 +45,24 @@ class Diagnosis(NamedTuple):
 
 def take_profile(host: Host, table: Table, most: int, share: Share) -> Profile | Missing:
     """The profile of the first `most` flows that the kernel lists: a random sample, in constant time."""
-    profile: Profile | Missing = Missing('flows are read of the running kernel only')
-    with share():
-        until = time.monotonic() + SAMPLE_SECONDS
-        if host.is_this_kernel():
-            profile = ctnetlink.read_flows(lambda flows: summarize(flows, table.entries), most, until)
-        if isinstance(profile, Missing):
-            # quadratic below 6.18: its first lines only
-            lines = flowtable.read_flows(host, lambda flows: summarize(flows, table.entries), most, until)
-            profile = profile if isinstance(lines, Missing) and host.is_this_kernel() else lines
+    profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, share)
     if isinstance(profile, Profile) and not profile.seen:
         return Missing('the kernel listed no flow in time')
     return profile
+
+
+def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, share: Share) -> _T | Missing:
+    """What `use` makes of the first `most` flows, from the first source that answers."""
+    made: _T | Missing = Missing('flows are read of the running kernel only')
+    with share():
+        until = time.monotonic() + SAMPLE_SECONDS
+        if host.is_this_kernel():
+            made = ctnetlink.read_flows(use, most, until)
+        if isinstance(made, Missing):
+            # quadratic below 6.18: its first lines only
+            lines = flowtable.read_flows(host, use, most, until)
+            made = made if isinstance(lines, Missing) and host.is_this_kernel() else lines
+    return made
 
 
 def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float, quiet: bool) -> Diagnosis | Missing:
@@ -64,6 +73,8 @@ def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not isinstance(table, Table):
         return Missing('no connection tracking table')
+    if not table.entries:
+        return Missing('the table is empty', chosen=True)
     profile = take_profile(host, table, most, share)
     if isinstance(profile, Missing):
         return profile

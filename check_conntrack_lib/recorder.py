@@ -249,7 +249,7 @@ def _one(database: sqlite3.Connection, query: str, *values: object) -> int:
 def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sample) -> Sample:
     wall, uptime, entries, maximum, buckets, counters = row
     at = Instant(float(wall), float(uptime), 0.0)
-    return Sample(at, now.boot_id, now.netns, int(entries), int(maximum), buckets, _counters_from_text(counters))
+    return Sample(at, now.boot_id, now.netns, int(entries), int(maximum), buckets, counters_from_text(counters))
 
 
 def _counters_to_text(counters: Counters | None) -> str | None:
@@ -261,7 +261,7 @@ def _counters_to_text(counters: Counters | None) -> str | None:
     return json.dumps({'cpus': cpus, **columns}, separators=(',', ':'))
 
 
-def _counters_from_text(text: str | None) -> Counters | None:
+def counters_from_text(text: str | None) -> Counters | None:
     if text is None:
         return None
     columns = json.loads(text)

@@ -15,13 +15,13 @@ LIBRARY = ROOT / 'check_conntrack_lib'
 #: who may import whom: a room may use those to its right only
 LAYERS = (
     ('plugin', 'doctor'),
-    ('diagnosis',),
+    ('diagnosis', 'recall'),
     ('assessment', 'baselines'),
     ('survey', 'recorder'),
     ('statedir', 'deadline', 'reasoning'),
     ('readers',),
     ('host',),
-    ('model', 'flow', 'text'),
+    ('model', 'flow', 'text', 'arguments'),
     ('noun',),
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from nagiosplugin import Range
 
 from .. import __version__
+from ..arguments import UNITS, seconds
 from ..noun import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 SIGNALS = ('counters', 'kernel-log', 'history')
 STATES = ('ok', 'warning', 'critical', 'unknown')
-UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
-LONGEST = 3660 * 86400
 
 _NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
 _RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
@@ -77,14 +76,6 @@ def range_text(text: str) -> str:
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a Nagios range, such as 85, 10:90, @10:20 or off") from None
     return bare
-
-
-def seconds(text: str) -> float:
-    """A duration such as 300, 90s, 5m, 1h or 14d. Raises ArgumentTypeError."""
-    match = re.fullmatch(r'(\d{1,9}(?:\.\d{1,3})?)([smhd]?)', text, re.ASCII)
-    if not match or not 0 < float(match[1]) * UNITS[match[2]] <= LONGEST:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a duration, such as 300, 90s, 5m, 1h or 14d")
-    return float(match[1]) * UNITS[match[2]]
 
 
 def seconds_or_off(text: str) -> float:

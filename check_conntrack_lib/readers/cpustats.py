@@ -6,14 +6,19 @@ skipped, an absent one is absent. Each row is one possible CPU; `entries` repeat
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..host import Host
 from ..model import COUNTERS, Counters, Missing
 
 FILE = 'net/stat/nf_conntrack'
 
 
-def parse(text: str) -> Counters:
-    """Counters by their netlink names. Raises ValueError for a text that is not this file."""
+def columns(text: str, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """The columns of these names as far as there are any, one value a CPU row.
+
+    Raises ValueError for a text that is not this file.
+    """
     lines = text.splitlines()
     header = lines[0].split() if lines else []
     if 'entries' not in header:
@@ -23,28 +28,37 @@ def parse(text: str) -> Counters:
         raise ValueError('no CPU rows')
     if any(len(row) != len(header) for row in rows):
         raise ValueError('rows do not fit the header')
-    per_cpu = {}
-    for name, column in COUNTERS.items():
-        if column in header:
-            k = header.index(column)
-            per_cpu[name] = tuple(_hexadecimal(row[k]) for row in rows)
-    if 'drop' not in per_cpu:
+    return {name: tuple(_hexadecimal(row[k]) for row in rows) for k, name in enumerate(header) if name in names}
+
+
+def parse(text: str) -> Counters:
+    """Counters by their netlink names. Raises ValueError for a text that is not this file."""
+    found = columns(text, COUNTERS.values())
+    if 'drop' not in found:
         raise ValueError('no drop column')
-    return Counters(per_cpu, FILE)
+    return Counters({name: found[column] for name, column in COUNTERS.items() if column in found}, FILE)
 
 
 def read(host: Host) -> Counters | Missing:
     """The counters of the namespace that host shows, readable by anyone where the kernel has the file."""
     try:
-        text = host.read(FILE)
-    except FileNotFoundError:
-        return Missing(f'no {host.path(FILE)}', 'this kernel is built without CONFIG_NF_CONNTRACK_PROCFS')
+        return parse(host.read(FILE))
     except (OSError, ValueError) as error:
-        return Missing.because(error, host.path(FILE))
+        return _missing(error, host)
+
+
+def read_columns(host: Host, names: Collection[str]) -> dict[str, tuple[int, ...]] | Missing:
+    """`columns` of the same file, for those that nothing judges and nobody records."""
     try:
-        return parse(text)
-    except ValueError as error:
-        return Missing.because(error, host.path(FILE))
+        return columns(host.read(FILE), names)
+    except (OSError, ValueError) as error:
+        return _missing(error, host)
+
+
+def _missing(error: Exception, host: Host) -> Missing:
+    if isinstance(error, FileNotFoundError):
+        return Missing(f'no {host.path(FILE)}', 'this kernel is built without CONFIG_NF_CONNTRACK_PROCFS')
+    return Missing.because(error, host.path(FILE))
 
 
 def _hexadecimal(digits: str) -> int:

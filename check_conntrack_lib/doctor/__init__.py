@@ -1,0 +1,17 @@
+"""conntrack-doctor: for the person who was woken, and for the one who plans. It only reads."""
+
+from __future__ import annotations
+
+from ..text import clean
+
+
+class Trouble(Exception):
+    """What was asked for cannot be had; its text is the one line that says why and what helps."""
+
+
+def in_words(error: Exception) -> str:
+    """One harmless line out of an error: 'FILE: No space left on device'."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f'{error.filename}: ' if error.filename else ''
+        return clean(place + error.strerror, 400)
+    return clean(str(error), 400)

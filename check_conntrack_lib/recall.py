@@ -1,0 +1,78 @@
+"""Reads what the flight recorder wrote, without writing: also another user's file, also while the check runs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sqlite3
+import stat
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from .model import Instant, Missing, Sample
+from .recorder import APPLICATION_ID, SCHEMA_VERSION, counters_from_text
+from .statedir import NAME, SYSTEM_DIRECTORY
+from .text import clean
+
+#: who usually runs the check: root may look into their files
+MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
+#: how long to wait for a run that is writing, in seconds
+PATIENCE = 5.0
+
+QUERY = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
+    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+
+
+def places(environment: Mapping[str, str]) -> list[str]:
+    """Where the check of this user, or of one that this user may look after, keeps its history."""
+    uid = os.geteuid()
+    found = []
+    given = environment.get('NAGIOS_PLUGIN_STATE_DIRECTORY')
+    if given:
+        found.append(os.path.join(given, f'check_conntrack-{uid}', NAME))
+    found.append(os.path.join(SYSTEM_DIRECTORY, NAME))
+    users = [uid]
+    if uid == 0:
+        users += [user.pw_uid for user in pwd.getpwall() if user.pw_name in MONITORING_USERS]
+    for user in users:
+        try:
+            found.append(os.path.join(pwd.getpwuid(user).pw_dir, '.local', 'state', 'check_conntrack', NAME))
+        except KeyError:
+            continue  # this uid has no home
+    return found
+
+
+def newest(paths: list[str]) -> str | None:
+    """The file that was written last; None when there is none of them."""
+    written = {}
+    for path in paths:
+        try:
+            written[path] = os.stat(path).st_mtime
+        except OSError:
+            continue  # not there, or not for this user to see
+    return max(written, key=lambda path: written[path]) if written else None
+
+
+def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
+    """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
+    try:
+        # root reads what another user made: a link could lead anywhere
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return Missing(f'{clean(path)} is not a regular file')
+        source = Path(path).absolute().as_uri() + '?mode=ro'
+        with closing(sqlite3.connect(source, uri=True, timeout=PATIENCE)) as database:
+            if database.execute('PRAGMA application_id').fetchone() != (APPLICATION_ID,):
+                return Missing(f'{clean(path)} was not written by check_conntrack')
+            if database.execute('PRAGMA user_version').fetchone() != (SCHEMA_VERSION,):
+                return Missing(f'{clean(path)} was written by another version of check_conntrack')
+            return [_sample(*row) for row in database.execute(QUERY, (since, until))]
+    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
+        # the last four: a row that is none of ours
+        return Missing.because(error, clean(path))
+
+
+def _sample(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
+            counters: str | None) -> Sample:
+    return Sample(Instant(float(wall), float(uptime), 0.0), str(boot_id), int(netns), int(entries), int(maximum),
+                  buckets, counters_from_text(counters))

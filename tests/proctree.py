@@ -1,0 +1,63 @@
+"""A small /proc tree of our own making, and the doctor run on it as a process."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEADER = ('entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop '
+          'icmp_error  expect_new expect_create expect_delete search_restart')
+ROOT = Path(__file__).resolve().parent.parent
+BOOT_ID = '5e2bb74a-d639-4499-b829-86caa6873a33'
+#: not this machine's: else its real counters serve where the tree has none
+NETNS = 4026599999
+
+
+GOLDEN = Path(__file__).parent / 'golden' / 'doctor'
+
+
+def check_golden(request: pytest.FixtureRequest, name: str, seen: str) -> None:
+    """Compares with golden/doctor/NAME, or writes it with --update-golden."""
+    if request.config.getoption('--update-golden'):
+        (GOLDEN / name).write_text(seen)
+    assert seen == (GOLDEN / name).read_text()
+
+
+def make(root: Path, entries: int = 32512, maximum: int = 262144, stat: str | None = None) -> Path:
+    """Files as the kernel has them; stat None: counters 0x1 to 0x10 on the first CPU, 0 on the second."""
+    rows = [' '.join(f'{n:08x}' for n in (entries, *values)) for values in (range(1, 17), (0,) * 16)]
+    files = {
+        'sys/net/netfilter/nf_conntrack_count': f'{entries}\n',
+        'sys/net/netfilter/nf_conntrack_max': f'{maximum}\n',
+        'sys/net/netfilter/nf_conntrack_buckets': '65536\n',
+        'sys/net/nf_conntrack_max': f'{maximum}\n',
+        'sys/kernel/random/boot_id': f'{BOOT_ID}\n',
+        'net/stat/nf_conntrack': '\n'.join([HEADER, *rows, '']) if stat is None else stat,
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    if not os.path.lexists(root / 'self/ns/net'):
+        (root / 'self/ns').mkdir(parents=True, exist_ok=True)
+        (root / 'self/ns/net').symlink_to(f'net:[{NETNS}]')
+    return root
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, '-m', 'check_conntrack_lib', *map(str, arguments)]
+
+
+def doctor(*arguments: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def next_line(process: subprocess.Popen[str], seconds: float = 10) -> str:
+    """The next line on its standard error, which is waited for only so long."""
+    assert process.stderr is not None
+    assert select.select([process.stderr], [], [], seconds)[0], 'it said nothing'
+    return process.stderr.readline()
