@@ -62,10 +62,10 @@ def words(action: argparse.Action, epilog: str) -> list[str]:
             if accepts(action, word)]
 
 
-def value_line(pattern: str, action: argparse.Action, epilog: str) -> str:
+def value_line(pattern: str, action: argparse.Action, found: list[str]) -> str:
     """The branch that completes an option's value; where there is nothing to offer, nothing."""
     commands = []
-    if found := words(action, epilog):
+    if found:
         commands.append(f'COMPREPLY=($(compgen -W {shlex.quote(" ".join(found))} -- "$current"))')
     kind = str(action.metavar or action.dest).upper()
     if 'DIR' in kind:
@@ -80,6 +80,9 @@ def script(name: str, parser: argparse.ArgumentParser) -> str:
     """The completion of a program."""
     commands = verbs(parser)
     values, offered = [], []
+    # an option of the same name takes the same words, also where its parser lets everything pass
+    known = {action.option_strings[-1]: words(action, str(other.epilog)) for other in parsers().values()
+             for action in other._actions if action.option_strings and action.nargs != 0}
     for verb, one in {'': parser, **commands}.items():
         flags: list[str] = []
         for action in one._actions:
@@ -88,7 +91,8 @@ def script(name: str, parser: argparse.ArgumentParser) -> str:
             flags += action.option_strings
             if action.nargs != 0:
                 pattern = '|'.join(f'{verb}:{flag}' for flag in action.option_strings)
-                values.append(value_line(pattern, action, str(one.epilog)))
+                found = words(action, str(one.epilog)) or known.get(action.option_strings[-1], [])
+                values.append(value_line(pattern, action, found))
         flags += [] if verb else commands
         choices = shlex.quote(' '.join(flags))
         offered.append(f"        '{verb}') COMPREPLY=($(compgen -W {choices} -- \"$current\")) ;;")

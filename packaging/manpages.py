@@ -48,6 +48,10 @@ def escaped(text: str) -> str:
     return '\n'.join(r'\&' + line if line.startswith('.') else line for line in lines)
 
 
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def invocation(action: argparse.Action) -> str:
     """The line that heads an option."""
     value = action.metavar or (action.dest.upper() if action.nargs != 0 else '')
@@ -66,7 +70,7 @@ def options(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:
                    if not isinstance(action, argparse._SubParsersAction) and action.help != argparse.SUPPRESS]
         if not actions:
             continue
-        yield f'.{heading} "{escaped(str(group.title)).capitalize()}"'
+        yield f'.{heading} "{escaped(sentence(str(group.title)))}"'
         if group.description:
             yield escaped(group.description)
         for action in actions:
@@ -93,16 +97,15 @@ def page(name: str, parser: argparse.ArgumentParser) -> str:
         lines += options(parser, 'SS')
         for verb, text in summary(parser).items():
             lines += [f'.SH "{escaped(verb.upper())}"', rf'.B {escaped(name)} {escaped(verb)}', '.RI [ options ]',
-                      '.PP', escaped(text[0].upper() + text[1:] + '.')]
+                      '.PP', escaped(sentence(text) + '.')]
             lines += options(commands[verb], 'SS')
             if commands[verb].epilog:
                 lines += ['.PP', escaped(str(commands[verb].epilog))]
     else:
         lines.append('.SH OPTIONS')
         lines += options(parser, 'SS')
-    known = [other for other in SEE_ALSO[name] if other not in SEE_ALSO or other in parsers()]
-    return '\n'.join([*lines, NOTES[name].strip() or '.\\"', '.SH SEE ALSO',
-                      ',\n'.join(f'.BR {escaped(other)} (8)' for other in known).replace(',\n', ' ,\n')]) + '\n'
+    others = ' ,\n'.join(f'.BR {escaped(other)} (8)' for other in SEE_ALSO[name])
+    return '\n'.join([*lines, *NOTES[name].strip().splitlines(), '.SH SEE ALSO', others]) + '\n'
 
 
 def main(directory: str) -> None:

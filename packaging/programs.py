@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
 from check_conntrack_lib import __version__  # noqa: E402
+from check_conntrack_lib.doctor import cli  # noqa: E402
 from check_conntrack_lib.plugin import options  # noqa: E402
 
 VERSION = __version__
 SECTION = 8
 
 
-def doctor() -> bool:
-    """Has this checkout the second program?"""
-    return find_spec('check_conntrack_lib.doctor') is not None
-
-
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Each program's parser by the program's name."""
-    found = {'check_conntrack': options.parser()}
-    if doctor():
-        cli = import_module('check_conntrack_lib.doctor.cli')
-        # only the verbs that it is given bring their options
-        found['conntrack-doctor'] = cli.parser(list(cli.VERBS))
-    return found
+    # only the verbs that it is given bring their options
+    return {'check_conntrack': options.parser(), 'conntrack-doctor': cli.parser(list(cli.VERBS))}
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -17,7 +17,7 @@ import zipapp
 from importlib.util import find_spec
 from pathlib import Path
 
-from programs import CHECKOUT, doctor
+from programs import CHECKOUT
 
 #: isolated: root runs this, and takes no module from the caller's environment
 INTERPRETER = '/usr/bin/python3 -I'
@@ -64,8 +64,7 @@ def main(directory: str = 'dist') -> None:
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     build('check_conntrack.pyz', target, (CHECKOUT / 'check_conntrack.py').read_text())
-    if doctor():
-        build('conntrack-doctor.pyz', target, DOCTOR)
+    build('conntrack-doctor.pyz', target, DOCTOR)
 
 
 if __name__ == '__main__':
