@@ -94,7 +94,8 @@ def title(host: Host, namespace: Namespace) -> str:
         return clean(namespace.name, 60)
     processes = [(pid, command) for pid in namespace.pids for command in [_command(host, pid)] if command]
     if not processes:
-        return clean(namespace.name, 60) or f'network namespace {namespace.inode}'
+        return clean(namespace.name, 60) or (f'network namespace {namespace.inode}' if namespace.own_inode
+                                             else 'a network namespace')
     pid, command = next((one for one in processes if one[1] != HOLDER), processes[0])
     container = containers.read(host, pid)
     return f'container {containers.shown(container)} ({command}, pid {pid})' if container else f'{command} (pid {pid})'
