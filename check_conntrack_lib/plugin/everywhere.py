@@ -95,6 +95,8 @@ def missing(fleet: Fleet) -> Missing | None:
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in tour.unseen.items()]
     if tour.hidden:
         parts.append(f'those of {count(tour.hidden, "process")} not told apart: needs root')
+    if tour.closed:
+        parts.append(f'named ones unknown: no access to {clean(tour.closed)}')
     remedy = next((why.remedy for why in tour.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
 
