@@ -11,7 +11,7 @@ from .host import Host
 from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import TYPE_CHECKING, NamedTuple
 from .readers import sysctld, sysctls
-from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, log_evidence, losses
+from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning.trend import WINDOWS, Forecast, forecast
 from .survey import survey
 
@@ -30,8 +30,6 @@ class Question(NamedTuple):
     #: a file, 'off', or '' for this user's own place
     history: str
     history_days: float
-    #: compare sysctl.d with the running values
-    settings: bool = False
 
 
 class Assessment(NamedTuple):
@@ -46,7 +44,7 @@ class Assessment(NamedTuple):
     #: None: too few samples yet
     forecast: Forecast | None
     log: LogEvidence | Missing
-    #: configured values that are expired or not running
+    #: configured values that are expired or not running, where that was asked for
     settings: tuple[Drift, ...] | Missing = ()
 
 
@@ -60,8 +58,15 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     snapshot = survey(host, question.kernel_log, log_span, share)
     sample = snapshot.sample()
     with share():
-        file = _history_file(question.history)
+        file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
+    return conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+
+
+def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
+    """What follows from the readings and from what was before, which the recorder keeps in that file."""
+    sample = snapshot.sample()
+    log_span = max(question.window, LONGEST_LOG_SPAN)
     lost = outlook = None
     span = question.window
     if isinstance(history, History) and not isinstance(sample, Missing):
@@ -71,13 +76,11 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = forecast(points, snapshot.table, question.window, question.critical_line)
-    with share():
-        drifting = _settings(host, snapshot) if question.settings else ()
-    return Assessment(snapshot, history, '' if isinstance(history, Missing) else str(file), lost, outlook,
-                      _log(snapshot, span), drifting)
+    return Assessment(snapshot, history, file, lost, outlook, _log(snapshot, lost, span))
 
 
-def _history_file(choice: str) -> str | Missing:
+def history_file(choice: str) -> str | Missing:
+    """The recorder's file for a choice of `Question.history`."""
     if choice == 'off':
         return Missing('switched off', chosen=True)
     return statedir.check_file(choice) if choice else statedir.history_file(os.environ)
@@ -86,11 +89,11 @@ def _history_file(choice: str) -> str | Missing:
 def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    look = recorder.Lookback(question.window, WINDOWS * question.window, comparable)
-    return recorder.consult(file, sample, look, question.history_days, patience)
+    return recorder.consult(file, sample, lookback(question), question.history_days, patience)
 
 
-def _settings(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
+def drifting(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
+    """Values of sysctl.d that are expired or not running, for the namespace that this process is in."""
     # only the initial namespace is set up by sysctl.d
     if not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
@@ -105,8 +108,15 @@ def _settings(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
     return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
 
 
-def _log(snapshot: Snapshot, span: float) -> LogEvidence | Missing:
+def lookback(question: Question) -> recorder.Lookback:
+    """What is asked of the recorder."""
+    return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
+
+
+def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
     if isinstance(snapshot.kernel_log, Missing):
         return snapshot.kernel_log
     netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial)
+    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
+                        innocent_for(counters, lost))

@@ -8,6 +8,7 @@ from typing import Any
 from .. import __version__
 from ..model import KernelLog, Missing, NotLoaded, Table
 from ..reasoning.losses import log_evidence
+from .peers import Peers
 from .reading import Reading
 
 
@@ -30,6 +31,7 @@ def as_dict(reading: Reading) -> dict[str, Any]:
         'counters': _or_missing(s.counters) if isinstance(s.counters, Missing) else {
             'source': s.counters.source, 'total': reading.totals(), 'per_cpu': dict(s.counters.per_cpu)},
         'kernel_log': _log(reading),
+        **({} if reading.peers is None else {'per_host': _per_host(reading.peers)}),
     }
 
 
@@ -51,6 +53,12 @@ def _log(reading: Reading) -> Any:
     return {'source': s.kernel_log.source, 'span_seconds': evidence.span, 'table_full_lines': len(evidence.ages),
             'table_full_ages_seconds': evidence.ages, 'suppressed_messages': evidence.suppressed,
             'lines_of_other_netns': {str(netns): lines for netns, lines in evidence.elsewhere.items()}}
+
+
+def _per_host(peers: Peers | Missing) -> Any:
+    if isinstance(peers, Missing):
+        return _or_missing(peers)
+    return {'sampled_ratio': peers.share, 'connections': {host: dict(groups) for host, groups in peers.hosts}}
 
 
 def _or_missing(value: Any) -> Any:

@@ -17,10 +17,13 @@ from ..model import Missing
 from ..text import clean
 from . import Trouble, in_words, reading
 from .files import write_file
+from .reading import Reading
 
 LOOPBACK, PORT = '127.0.0.1', 9318
 #: scrapers that come within this time get the same page
 FRESH = 1.0
+#: each is four series in Prometheus
+MOST_HOSTS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,17 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "for hosts where its own conntrack collector is off; two sources of one name don't mix")
     parser.add_argument('--window', metavar='DURATION', type=seconds, default=300.0,
                         help='how far back lines of the kernel log are counted (default: 5m)')
+    parser.add_argument('--per-host', action='store_true',
+                        help='also TCP connections by remote host: opening, open, closing, closed (needs root; above '
+                             '20,000 entries estimated from a sample)')
+    parser.add_argument('--top', metavar='N', type=int, default=50,
+                        help='so many hosts by name, those with most connections; the rest is host="other" '
+                             '(default: 50)')
     reading.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.every and not arguments.textfile:
         raise Trouble('--every needs --textfile (--listen reads anew at every scrape)')
+    if not 1 <= arguments.top <= MOST_HOSTS:
+        raise Trouble(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
     source = reading.host(arguments)
+
+    def take() -> Reading:
+        return reading.take(source, arguments.kernel_log, arguments.window,
+                            arguments.top if arguments.per_host else 0)
+
     if arguments.json:
         from .everything import as_json
 
-        print(as_json(reading.take(source, arguments.kernel_log, arguments.window)))
+        print(as_json(take()))
         return 0
     try:
         from . import metrics
@@ -60,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def page() -> bytes:
         nonlocal told
-        taken = reading.take(source, arguments.kernel_log, arguments.window)
+        taken = take()
         told = _tell(taken.errors(), told) if lasting else {}
         return metrics.page(taken, arguments.names)
 

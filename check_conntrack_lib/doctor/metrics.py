@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from ..model import KernelLog, Missing, NotLoaded, Table
 from ..reasoning.losses import log_evidence
+from .peers import GROUPS, Peers
 from .reading import Reading
 
 #: what `generate_latest` writes; its own constant names another version in each of its releases
@@ -56,6 +57,8 @@ class _Readings(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _node(self.reading) if self.names == 'node-exporter' else _own(self.reading)
+        if isinstance(self.reading.peers, Peers):
+            yield from _per_host(self.reading.peers)
         yield _scrape_error(self.reading)
 
 
@@ -118,6 +121,18 @@ def _node(reading: Reading) -> Iterator[Metric]:
     for name, text in NODE_COUNTED.items():
         if name in totals:
             yield GaugeMetricFamily(f'node_nf_conntrack_stat_{name}', text, totals[name])
+
+
+def _per_host(peers: Peers) -> Iterator[Metric]:
+    yield GaugeMetricFamily('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
+                                                       'below 1 the counts are estimates.', peers.share)
+    for group in dict.fromkeys(GROUPS.values()):
+        # a number that falls is no counter; a gauge must not be called total: the names are another exporter's
+        family = UnknownMetricFamily(f'conntrack_{group}_connections_total',
+                                     f'TCP connections to a host that are {group}.', labels=['host'])
+        for host, groups in peers.hosts:
+            family.add_metric([host], groups[group])
+        yield family
 
 
 def _scrape_error(reading: Reading) -> Metric:

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping
 
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, NotLoaded, Snapshot
-from ..noun import NamedTuple
+from ..model import Missing, NotLoaded, Snapshot, Table
+from ..noun import TYPE_CHECKING, NamedTuple
 from ..readers import cpustats
 from ..survey import survey
 from . import Trouble
+
+if TYPE_CHECKING:
+    from .peers import Peers
 
 #: for one round of readings, in seconds
 LONGEST_ROUND = 10.0
@@ -28,11 +31,13 @@ class Reading(NamedTuple):
     extra: Mapping[str, int]
     #: how far back the log is looked at, in seconds
     log_span: float
+    #: None: not asked for
+    peers: Peers | Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
         s = self.snapshot
-        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log}
+        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log, 'per-host': self.peers}
         return {signal: reading for signal, reading in signals.items()
                 if isinstance(reading, Missing) and not reading.chosen}
 
@@ -43,6 +48,8 @@ class Reading(NamedTuple):
             yield 'counters'
         if not (isinstance(self.snapshot.kernel_log, Missing) and self.snapshot.kernel_log.chosen):
             yield 'kernel-log'
+        if self.peers is not None:
+            yield 'per-host'
 
     def totals(self) -> dict[str, int]:
         """Every counter that could be read, summed over the CPUs."""
@@ -66,16 +73,24 @@ def host(arguments: argparse.Namespace) -> Host:
     return Host(arguments.procfs)
 
 
-def take(source: Host, kernel_log: str, log_span: float) -> Reading:
-    """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain."""
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0) -> Reading:
+    """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+
+    top: so many hosts are counted one by one; 0: none.
+    """
     deadline = Deadline(LONGEST_ROUND)
     deadline.start()
     try:
         snapshot = survey(source, kernel_log, log_span, deadline.share)
         extra = _extra(source, snapshot)
+        peers: Peers | Missing | None = None
+        if top and isinstance(snapshot.table, Table):
+            from .peers import read
+
+            peers = read(source, snapshot.table, top, deadline.share)
     finally:
         deadline.stop()
-    return Reading(snapshot, extra, log_span)
+    return Reading(snapshot, extra, log_span, peers)
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

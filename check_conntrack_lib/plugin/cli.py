@@ -23,10 +23,13 @@ from .summary import NAME, Verdict, render, unknown
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ..assessment import Assessment
     from ..diagnosis import Diagnosis
     from ..reasoning.profile import Profile
 
 UNKNOWN = 3
+#: with fewer than one entry in so many buckets there is nothing worth recording
+SPARSE = 64
 
 
 class _Terminated(BaseException):
@@ -66,13 +69,24 @@ def program() -> NoReturn:
 
 def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = system_clock) -> tuple[str, int]:
     """The plugin's output and exit status."""
-    resource = ConnectionTracking(Host(options.procfs, clock), options, deadline)
-    check = Check(resource, *contexts(options), Results(), Verdict(options.verbose))
+    judges = contexts(options)
+    resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
+    check = Check(resource, *judges, Results(), Verdict(options.verbose))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()
     diagnosis = explain(resource, options, deadline, fine=check.state == Ok)
     return render(check, diagnosis), check.exitcode
+
+
+def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
+    """Is it time to record what is usual, and cheap to find out?"""
+    if not isinstance(a.history, History) or a.history.unwritten:
+        return False
+    age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled
+    # of an almost empty table the kernel would go through every bucket
+    sparse = isinstance(table.buckets, int) and table.entries < table.buckets / SPARSE
+    return age >= options.baseline_every and not sparse
 
 
 def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
@@ -82,18 +96,18 @@ def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
         return None
     a = resource.assessment
     wanted = options.diagnose == 'always' or (options.diagnose == 'auto' and not fine)
-    due = fine and isinstance(a.history, History) and (
-        a.history.profiled is None or a.snapshot.at.uptime - a.history.profiled >= options.baseline_every)
-    if not isinstance(a.snapshot.table, Table) or not (wanted or due):
+    due = fine and isinstance(a.snapshot.table, Table) and _profile_is_due(a, a.snapshot.table, options)
+    if not (wanted or due) or not isinstance(a.snapshot.table, Table):
         return None
     from .. import diagnosis  # most runs look at no flow
 
     patience = min(1.0, deadline.left() / 4)
+    abroad = resource.abroad()
     if wanted:
-        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, quiet=fine)
+        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, fine, abroad)
     if not resource.host.may_administer_network():
         return None
-    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience)
+    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience, abroad)
 
 
 def _print(output: str) -> bool:
