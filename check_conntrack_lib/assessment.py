@@ -30,6 +30,8 @@ class Question(NamedTuple):
     #: a file, 'off', or '' for this user's own place
     history: str
     history_days: float
+    #: compare sysctl.d with the running values
+    settings: bool = False
 
 
 class Assessment(NamedTuple):
@@ -44,7 +46,7 @@ class Assessment(NamedTuple):
     #: None: too few samples yet
     forecast: Forecast | None
     log: LogEvidence | Missing
-    #: configured values that are expired or not running, where that was asked for
+    #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
 
 
@@ -60,7 +62,9 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     with share():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
-    return conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    a = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    with share():
+        return a._replace(settings=settings_of(host, snapshot, question))
 
 
 def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
@@ -92,10 +96,15 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
     return recorder.consult(file, sample, lookback(question), question.history_days, patience)
 
 
-def drifting(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
-    """Values of sysctl.d that are expired or not running, for the namespace that this process is in."""
+def lookback(question: Question) -> recorder.Lookback:
+    """What is asked of the recorder."""
+    return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
+
+
+def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:
+    """What is configured for connection tracking and expired, or not running."""
     # only the initial namespace is set up by sysctl.d
-    if not isinstance(snapshot.table, Table) or not snapshot.initial:
+    if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
     configured = sysctld.read(host)
     if isinstance(configured, Missing):
@@ -106,11 +115,6 @@ def drifting(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
     from .reasoning.settings import drifts  # only where something is configured
 
     return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
-
-
-def lookback(question: Question) -> recorder.Lookback:
-    """What is asked of the recorder."""
-    return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
 
 
 def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from nagiosplugin import Context, Metric, Resource
 
-from ..assessment import Assessment, Question, assess, conclude, drifting
+from ..assessment import Assessment, Question, assess, conclude, settings_of
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, NotLoaded, Snapshot, Table
+from ..model import Missing, NotLoaded, Table
 from ..noun import TYPE_CHECKING
 from .options import Options, upper_line
 
@@ -38,12 +38,12 @@ class ConnectionTracking(Resource):
         options = self.options
         critical = upper_line(options.usage.critical)
         question = Question(options.window, 100.0 if critical is None else min(critical, 100.0),
-                            options.kernel_log, options.history, options.history_days)
+                            options.kernel_log, options.history, options.history_days,
+                            settings=options.settings_check != 'off')
         patience = min(1.5, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
         self.assessment = assess(self.host, question, self.deadline.share, patience)
-        self._read_settings(self.assessment.snapshot)
         return list(metrics(self.assessment))
 
     def abroad(self) -> str:
@@ -53,11 +53,6 @@ class ConnectionTracking(Resource):
         from . import everywhere
 
         return everywhere.abroad(self.host, self.roll)
-
-    def _read_settings(self, own: Snapshot) -> None:
-        if self.options.settings_check != 'off':
-            with self.deadline.share():
-                self.assessment = self.assessment._replace(settings=drifting(self.host, own))
 
     def _probe_all(self, question: Question, patience: float) -> list[Metric]:
         from ..fleet import assess_all  # only where more than one namespace is looked at
@@ -71,8 +66,8 @@ class ConnectionTracking(Resource):
             self.assessment = conclude(own, Missing('nothing to record', chosen=True), '', question)
             return list(metrics(self.assessment))
         self.roll = everywhere.call(self.host, fleet, self.contexts, self.options)
-        self.assessment = self.roll.leader.assessment
-        self._read_settings(fleet.own)
+        drifting = settings_of(self.host, fleet.own, question)
+        self.assessment = self.roll.leader.assessment._replace(settings=drifting)
         return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
 
 
