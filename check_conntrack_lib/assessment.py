@@ -9,10 +9,14 @@ from contextlib import AbstractContextManager
 from . import recorder, statedir
 from .host import Host
 from .model import History, Missing, Point, Sample, Snapshot, Table
-from .noun import NamedTuple
+from .noun import TYPE_CHECKING, NamedTuple
+from .readers import sysctld, sysctls
 from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning.trend import WINDOWS, Forecast, forecast
 from .survey import survey
+
+if TYPE_CHECKING:
+    from .reasoning.settings import Drift
 
 
 class Question(NamedTuple):
@@ -26,6 +30,8 @@ class Question(NamedTuple):
     #: a file, 'off', or '' for this user's own place
     history: str
     history_days: float
+    #: compare sysctl.d with the running values
+    settings: bool = False
 
 
 class Assessment(NamedTuple):
@@ -40,6 +46,8 @@ class Assessment(NamedTuple):
     #: None: too few samples yet
     forecast: Forecast | None
     log: LogEvidence | Missing
+    #: configured values that are expired or not running
+    settings: tuple[Drift, ...] | Missing = ()
 
 
 def assess(host: Host, question: Question, share: Callable[[], AbstractContextManager[None]],
@@ -54,7 +62,9 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     with share():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
-    return conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    a = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    with share():
+        return a._replace(settings=settings_of(host, snapshot, question))
 
 
 def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
@@ -89,6 +99,22 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 def lookback(question: Question) -> recorder.Lookback:
     """What is asked of the recorder."""
     return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
+
+
+def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:
+    """What is configured for connection tracking and expired, or not running."""
+    # only the initial namespace is set up by sysctl.d
+    if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
+        return ()
+    configured = sysctld.read(host)
+    if isinstance(configured, Missing):
+        return configured
+    effective = sysctld.effective(configured)
+    if not effective:
+        return ()
+    from .reasoning.settings import drifts  # only where something is configured
+
+    return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
 
 
 def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:

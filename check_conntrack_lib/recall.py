@@ -6,12 +6,15 @@ import os
 import pwd
 import sqlite3
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from .model import Instant, Missing, Sample
-from .recorder import APPLICATION_ID, SCHEMA_VERSION, counters_from_text
+from .noun import NamedTuple
+from .reasoning.profile import Profile, from_json
+from .recorder import APPLICATION_ID, HERE, SCHEMA_VERSION, counters_from_text
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -20,8 +23,27 @@ MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
 #: how long to wait for a run that is writing, in seconds
 PATIENCE = 5.0
 
-QUERY = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
+SAMPLES = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
     FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+PROFILES = """SELECT boot_id, netns, time, quiet, text
+    FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+
+_T = TypeVar('_T')
+
+
+class PastProfile(NamedTuple):
+    """A profile of the flows, and when it was taken."""
+
+    #: seconds since 1970
+    at: float
+    boot_id: str
+    netns: int
+    #: taken while the check was OK
+    quiet: bool
+    profile: Profile
+
+PROFILE = f"""SELECT text FROM profile WHERE {HERE} AND abs(uptime - :at) <= :within
+    ORDER BY abs(uptime - :at) LIMIT 1"""
 
 
 def places(environment: Mapping[str, str]) -> list[str]:
@@ -56,6 +78,15 @@ def newest(paths: list[str]) -> str | None:
 
 def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
     """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
+    return _rows(path, SAMPLES, since, until, _sample)
+
+
+def recall_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:
+    """The profiles of all boots and namespaces between two moments, by time."""
+    return _rows(path, PROFILES, since, until, _profile)
+
+
+def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T]) -> list[_T] | Missing:
     try:
         # root reads what another user made: a link could lead anywhere
         if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -66,9 +97,25 @@ def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
                 return Missing(f'{clean(path)} was not written by check_conntrack')
             if database.execute('PRAGMA user_version').fetchone() != (SCHEMA_VERSION,):
                 return Missing(f'{clean(path)} was written by another version of check_conntrack')
-            return [_sample(*row) for row in database.execute(QUERY, (since, until))]
+            return [make(*row) for row in database.execute(query, (since, until))]
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         # the last four: a row that is none of ours
+        return Missing.because(error, clean(path))
+
+
+def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:
+    return PastProfile(float(wall), str(boot_id), int(netns), bool(quiet), from_json(text))
+
+
+def nearest_profile(path: str, sample: Sample, within: float) -> Profile | Missing:
+    """What was in the table at most so many seconds before or after a sample."""
+    try:
+        source = Path(path).absolute().as_uri() + '?mode=ro'
+        with closing(sqlite3.connect(source, uri=True, timeout=PATIENCE)) as database:
+            row = database.execute(PROFILE, {'boot_id': sample.boot_id, 'netns': sample.netns, 'within': within,
+                                             'at': sample.at.uptime}).fetchone()
+        return from_json(row[0]) if row else Missing('no profile is recorded near that moment')
+    except (OSError, sqlite3.Error, ValueError, TypeError) as error:
         return Missing.because(error, clean(path))
 
 

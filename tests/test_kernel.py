@@ -82,17 +82,18 @@ def test_the_kernels_own_number_of_losses_also_after_the_table_was_drained(
 def test_the_log_names_this_namespace(lab: laboratory.Namespace, tmp_path: Path) -> None:
     """What the kernel logs of this namespace is judged here, and mentioned only elsewhere."""
     lab.fill_to(SIZE)
-    refused = lab.flood(30).refused
+    lab.flood(30)
     if not _logged(lab.inode):
         # all network code shares 10 lines in 5 s
         time.sleep(5.5)
-        refused += lab.flood(30).refused
+        lab.flood(30)
     lab.drain()
     if not _logged(lab.inode):
         pytest.skip('this kernel does not name namespaces in its log')
     here = check(lab, tmp_path / 'h.sqlite')
     assert here.status == 2
-    assert 0 < here.values['table_full_lines'] <= refused
+    # lines of a dead namespace that had the same inode count, too: the kernel tells them not apart
+    assert here.values['table_full_lines'] > 0
     assert here.text.startswith('CONNTRACK CRITICAL - table full: logged ')
     with ExitStack() as namespaces:
         # the kernel gives inodes of dead namespaces away again, with what was logged of them

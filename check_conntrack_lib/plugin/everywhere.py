@@ -113,7 +113,7 @@ def lines(roll: Roll) -> list[str]:
     fleet = roll.fleet
     said = []
     if len(roll.order) > 1:
-        said.append('worst namespaces: ' + ', '.join(
+        said.append(('fullest' if roll.fine else 'worst') + ' namespaces: ' + ', '.join(
             f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(roll.titles, roll.order))
             if place == 0 or member.entries or member.lost))
         megabytes = fleet.entries * BYTES_AN_ENTRY / 1e6

@@ -61,6 +61,8 @@ class Options(NamedTuple):
     #: a file, 'off', or '' for this user's own place
     history: str
     history_days: float
+    #: 'warning' or 'off'
+    settings_check: str
     #: entries at most that a diagnosis reads
     sample: int
     #: infinite: never
@@ -122,6 +124,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
                 "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
         Setting(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
+        Setting(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
+                'warning or off: values in sysctl.d that are not the running ones, or past their expires note'),
     ),
     'why': (
         Setting(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',

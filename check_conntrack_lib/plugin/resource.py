@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nagiosplugin import Context, Metric, Resource
 
-from ..assessment import Assessment, Question, assess, conclude
+from ..assessment import Assessment, Question, assess, conclude, settings_of
 from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
@@ -38,7 +38,8 @@ class ConnectionTracking(Resource):
         options = self.options
         critical = upper_line(options.usage.critical)
         question = Question(options.window, 100.0 if critical is None else min(critical, 100.0),
-                            options.kernel_log, options.history, options.history_days)
+                            options.kernel_log, options.history, options.history_days,
+                            settings=options.settings_check != 'off')
         patience = min(1.5, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
@@ -65,7 +66,8 @@ class ConnectionTracking(Resource):
             self.assessment = conclude(own, Missing('nothing to record', chosen=True), '', question)
             return list(metrics(self.assessment))
         self.roll = everywhere.call(self.host, fleet, self.contexts, self.options)
-        self.assessment = self.roll.leader.assessment
+        drifting = settings_of(self.host, fleet.own, question)
+        self.assessment = self.roll.leader.assessment._replace(settings=drifting)
         return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
 
 
@@ -88,6 +90,8 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         yield Metric('history', a.history, context='missing')
     elif a.history.unwritten:
         yield Metric('history', Missing(a.history.unwritten), context='missing')
+    if a.settings:
+        yield Metric('settings', a.settings, context='missing' if isinstance(a.settings, Missing) else None)
 
 
 def _table_metrics(a: Assessment, table: Table) -> Iterator[Metric]:
