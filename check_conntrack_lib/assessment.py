@@ -10,7 +10,7 @@ from . import recorder, statedir
 from .host import Host
 from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import NamedTuple
-from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, log_evidence, losses
+from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning.trend import WINDOWS, Forecast, forecast
 from .survey import survey
 
@@ -64,7 +64,7 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = forecast(points, snapshot.table, question.window, question.critical_line)
     return Assessment(snapshot, history, '' if isinstance(history, Missing) else str(file), lost, outlook,
-                      _log(snapshot, span))
+                      _log(snapshot, lost, span))
 
 
 def _history_file(choice: str) -> str | Missing:
@@ -80,8 +80,10 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
     return recorder.consult(file, sample, look, question.history_days, patience)
 
 
-def _log(snapshot: Snapshot, span: float) -> LogEvidence | Missing:
+def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
     if isinstance(snapshot.kernel_log, Missing):
         return snapshot.kernel_log
     netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial)
+    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
+                        innocent_for(counters, lost))

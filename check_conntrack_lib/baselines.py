@@ -12,6 +12,9 @@ from .text import clean
 
 #: profiles from so many seconds before the rise are what is usual
 USUAL = 86400.0
+#: a table that was usually smaller than this part of today's was never profiled, and need not have been
+NEXT_TO_NOTHING = 0.2
+EMPTY = Profile(0, 0, {}, 0, 0, 0, 0, 0, 0, (), (), (), ())
 
 
 class Baseline(NamedTuple):
@@ -35,6 +38,15 @@ def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: f
     return None
 
 
+def _usual_size(database: sqlite3.Connection, sample: Sample) -> int | None:
+    """The median of the entries recorded in the last day; None without any."""
+    place = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - USUAL,
+             'now': sample.at.uptime}
+    rows = database.execute(f'SELECT entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
+                            'ORDER BY entries', place).fetchall()
+    return int(rows[(len(rows) - 1) // 2][0]) if rows else None
+
+
 def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
     """The quiet profiles of the day before this namespace's table rose, else the last one."""
     try:
@@ -44,7 +56,10 @@ def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
                 f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
                 {**place, 'since': sample.at.uptime - 2 * USUAL})]
             if not rows:
-                return Missing('no profile of quieter times is recorded yet')
+                size = _usual_size(database, sample)
+                if size is None or size > sample.entries * NEXT_TO_NOTHING:
+                    return Missing('no profile of quieter times is recorded yet')
+                rows = [(0.0, EMPTY._replace(entries=size))]
             entries = sorted(profile.entries for _, profile in rows)
             usual = entries[(len(entries) - 1) // 2]
             # the last moment when the table was near its usual size

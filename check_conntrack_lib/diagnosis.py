@@ -73,6 +73,8 @@ def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not isinstance(table, Table):
         return Missing('no connection tracking table')
+    if not table.entries:
+        return Missing('the table is empty', chosen=True)
     profile = take_profile(host, table, most, share)
     if isinstance(profile, Missing):
         return profile

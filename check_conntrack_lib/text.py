@@ -14,7 +14,7 @@ def clean(text: str, limit: int = 200) -> str:
 
 def duration(seconds: float) -> str:
     """A span of time in the one unit that a reader needs: '45 s', '21 min', '3 h', '2 days'."""
-    if 0 < seconds < 0.95:
+    if 0.05 <= seconds < 0.95:
         return f'{seconds:.1f} s'
     if seconds < 119.5:
         return f'{seconds:.0f} s'

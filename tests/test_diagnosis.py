@@ -30,7 +30,7 @@ def run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytes
     if not history.exists():
         scenarios.record(scenario, history)
     monkeypatch.chdir(scenario.directory)
-    status = main(['--procfs', 'proc', '--kernel-log', 'kmsg.log', '--history', str(history), *argv], scenario.clock)
+    status = main(['--procfs', 'proc', '--kernel-log', './kmsg.log', '--history', str(history), *argv], scenario.clock)
     return status, capfd.readouterr().out.splitlines()
 
 

@@ -19,7 +19,7 @@ def test_golden(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
     history = tmp_path / 'history.sqlite'
     scenarios.record(scenario, history)
     monkeypatch.chdir(scenario.directory)
-    status = main(['--procfs', 'proc', '--kernel-log', 'kmsg.log', '--history', str(history), *scenario.argv],
+    status = main(['--procfs', 'proc', '--kernel-log', './kmsg.log', '--history', str(history), *scenario.argv],
                   scenario.clock)
     out, err = capfd.readouterr()
     assert err == ''

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_conntrack_lib.model import Counters, Instant, KernelLog, LogLine, Sample, Suppressed
-from check_conntrack_lib.reasoning.losses import Losses, comparable, log_evidence, losses, wraps
+from check_conntrack_lib.reasoning.losses import (
+    UNNAMED,
+    Losses,
+    comparable,
+    innocent_for,
+    log_evidence,
+    losses,
+    wraps,
+)
 
 WRAP = 2**32
 
@@ -67,6 +75,18 @@ def test_what_cannot_be_compared(now: Sample) -> None:
 def test_a_run_without_counters_takes_any_base() -> None:
     assert comparable(sample(0, drop=(1,)), sample(9))
     assert not comparable(sample(0), sample(9, drop=(1,)))
+
+
+def test_a_namespace_that_dropped_nothing_logged_nothing() -> None:
+    """Another container's line on a kernel that names none, or a dead namespace's with the same inode."""
+    log = KernelLog('kmsg', (LogLine(100), LogLine(290), LogLine(299, OTHER)))
+    clean = Counters({'drop': (0, 0)})
+    dirty = Counters({'drop': (0, 3)})
+    assert innocent_for(clean, None) == float('inf')
+    assert innocent_for(dirty, None) == innocent_for(None, None) == innocent_for(dirty, Losses(50, {'drop': 3})) == 0
+    assert innocent_for(dirty, Losses(50, {'drop': 0})) == 50
+    found = log_evidence(log, 300, 250, OTHER, True, innocent_for(dirty, Losses(50, {'drop': 0})))
+    assert (found.ages, found.elsewhere) == ((200,), {UNNAMED: 2})
 
 
 OWN, OTHER = 4026531840, 4026532246

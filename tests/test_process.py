@@ -98,7 +98,7 @@ def test_debians_own_python_and_nagiosplugin() -> None:
 
 @pytest.mark.parametrize('locale', ['C', 'POSIX', 'en_US.ISO-8859-1', 'nonsense'])
 def test_any_locale(locale: str) -> None:
-    done = run('--kernel-log', 'f\u00fcr\udce9', '-v', env={'LC_ALL': locale, 'PYTHONIOENCODING': 'ascii'})
+    done = run('--kernel-log', './f\u00fcr\udce9', '-v', env={'LC_ALL': locale, 'PYTHONIOENCODING': 'ascii'})
     assert 'Traceback' not in done.stdout + done.stderr
     assert done.returncode in (0, 3)
 

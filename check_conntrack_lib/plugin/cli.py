@@ -23,10 +23,13 @@ from .summary import NAME, Verdict, render, unknown
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ..assessment import Assessment
     from ..diagnosis import Diagnosis
     from ..reasoning.profile import Profile
 
 UNKNOWN = 3
+#: with fewer than one entry in so many buckets there is nothing worth recording
+SPARSE = 64
 
 
 class _Terminated(BaseException):
@@ -75,6 +78,16 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
     return render(check, diagnosis), check.exitcode
 
 
+def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
+    """Is it time to record what is usual, and cheap to find out?"""
+    if not isinstance(a.history, History) or a.history.unwritten:
+        return False
+    age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled
+    # of an almost empty table the kernel would go through every bucket
+    sparse = isinstance(table.buckets, int) and table.entries < table.buckets / SPARSE
+    return age >= options.baseline_every and not sparse
+
+
 def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
             fine: bool) -> Profile | Diagnosis | Missing | None:
     """What the flows say of the verdict, which stands already; while all is well, maybe a profile for later."""
@@ -82,9 +95,8 @@ def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
         return None
     a = resource.assessment
     wanted = options.diagnose == 'always' or (options.diagnose == 'auto' and not fine)
-    due = fine and isinstance(a.history, History) and (
-        a.history.profiled is None or a.snapshot.at.uptime - a.history.profiled >= options.baseline_every)
-    if not isinstance(a.snapshot.table, Table) or not (wanted or due):
+    due = fine and isinstance(a.snapshot.table, Table) and _profile_is_due(a, a.snapshot.table, options)
+    if not (wanted or due) or not isinstance(a.snapshot.table, Table):
         return None
     from .. import diagnosis  # most runs look at no flow
 

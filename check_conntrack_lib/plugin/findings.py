@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from ..assessment import Assessment
 from ..model import History, Missing, NotLoaded, Table
-from ..reasoning.losses import insert_failed_is_loss
+from ..reasoning.losses import INITIAL, UNNAMED, insert_failed_is_loss
 from ..text import clean, count, duration, growth, percent, rate
 from .headline import is_full
 
 # no pipe in it: Icinga and Nagios take what follows one for performance data, on every line
 LOOK_AT_TABLE = 'sudo check_conntrack --diagnose always'
+OWNERS = {INITIAL: 'the initial network namespace',
+          UNNAMED: 'some other network namespace, as this one has dropped nothing'}
 #: namespaces named of those that the log says are full
 MOST_OWNERS = 3
 
@@ -105,11 +107,11 @@ def _log(a: Assessment) -> Iterator[str]:
             text += f', but {count(a.log.suppressed, "network message")} suppressed'
         yield text
     if a.log.elsewhere:
-        owners = ', '.join(f'network namespace {inode}' if inode else 'the initial network namespace'
+        owners = ', '.join(OWNERS.get(inode, f'network namespace {inode}')
                            for inode in list(a.log.elsewhere)[:MOST_OWNERS])
         more = f' and {len(a.log.elsewhere) - MOST_OWNERS} more' if len(a.log.elsewhere) > MOST_OWNERS else ''
         lines = count(sum(a.log.elsewhere.values()), 'table-full line')
-        yield f'kernel log: {lines} for {owners}{more}: not this table, not judged here'
+        yield f'kernel log: {lines} of {owners}{more}: not judged here'
 
 
 def _recorder(a: Assessment) -> Iterator[str]:

@@ -115,6 +115,17 @@ def one_of(*names: str) -> Callable[[str], str]:
     return convert
 
 
+def path_or(*names: str) -> Callable[[str], str]:
+    """A converter that takes these words, or a path, which has a '/': a slip in a word is no file's name, and root,
+    who may be told the words by sudo's rule, is told no file with them.
+    """
+    def convert(text: str) -> str:
+        if text and text not in names and '/' not in text:
+            raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
+        return text
+    return convert
+
+
 class Setting(NamedTuple):
     """One option with a value, whose '' means its default: what Icinga and NRPE hand over for an unset variable."""
 
@@ -155,10 +166,10 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
     'what is read': (
         Setting(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
                 'the state where the kernel has no connection tracking: ' + ', '.join(STATES)),
-        Setting(('--kernel-log',), str, 'SOURCE', 'auto',
+        Setting(('--kernel-log',), path_or('auto', 'kmsg', 'journal', 'off'), 'SOURCE', 'auto',
                 'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
         Setting(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
-        Setting(('--history',), str, 'FILE', '',
+        Setting(('--history',), path_or('off'), 'FILE', '',
                 "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
         Setting(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),

@@ -43,7 +43,7 @@ def merge(why: Profile | Diagnosis | Missing, found: list[str]) -> list[str]:
     both = [*lines(why), *found]
     commands = [line for line in both if line.startswith('look further: ')][:1]
     told = [line for line in both if not line.startswith('look further: ')]
-    if isinstance(why, Missing):
+    if isinstance(why, Missing) and not why.chosen:
         told.append(f'not diagnosed: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else ''))
     return [*told[:MOST_LINES - len(commands)], *commands]
 

@@ -73,31 +73,52 @@ def insert_failed_is_loss(counters: Counters) -> bool:
     return 'clash_resolve' in counters.per_cpu
 
 
+#: in the place of an inode: the initial namespace, and one that the line does not tell
+INITIAL, UNNAMED = 0, -1
+
+
 class LogEvidence(NamedTuple):
     """The log lines of the look-back, sorted by whose table they speak of."""
 
     span: float
     #: seconds since each line of this namespace, or of one that an older kernel does not name; oldest first
     ages: tuple[float, ...]
-    #: how many lines name another namespace, by its inode; 0 stands for the initial one
+    #: how many lines speak of another namespace, by its inode, INITIAL or UNNAMED
     elsewhere: Mapping[int, int]
     #: messages that the kernel did not log
     suppressed: int
 
 
-def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, initial: bool) -> LogEvidence:
-    """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`."""
+def innocent_for(counters: Counters | None, found: Losses | None) -> float:
+    """For how many seconds up to now this namespace has certainly dropped nothing, so that no log line is its own.
+
+    Each packet that a full table refuses counts in `drop`, logged or not. This tells containers apart where the kernel
+    does not name them, and a namespace from a dead one whose inode it got.
+    """
+    if counters is not None and not counters.total('drop'):
+        return float('inf')
+    return found.span if found and not found.packets['drop'] else 0.0
+
+
+def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, initial: bool,
+                 innocent: float = 0.0) -> LogEvidence:
+    """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`.
+
+    innocent: for so many seconds this namespace has dropped nothing (see `innocent_for`).
+    """
     # a kernel that names namespaces (6.18 and later) names all but the initial one
     names_namespaces = any(line.netns is not None for line in log.table_full)
     ages = []
     elsewhere: dict[int, int] = {}
     for line in log.table_full:
-        if now - line.stamp > span:
+        age = max(0.0, now - line.stamp)
+        if age > span:
             continue
-        owner = line.netns if line.netns is not None else 0 if names_namespaces and not initial else netns
-        if owner == netns:
-            ages.append(max(0.0, now - line.stamp))
+        owner = line.netns if line.netns is not None else INITIAL if names_namespaces and not initial else netns
+        if owner == netns and age >= innocent:
+            ages.append(age)
         else:
-            elsewhere[owner or 0] = elsewhere.get(owner or 0, 0) + 1
+            stranger = UNNAMED if owner is None or owner == netns else owner
+            elsewhere[stranger] = elsewhere.get(stranger, 0) + 1
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
     return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed)

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Writes the plugin's options into icinga/: the CheckCommand and the Director's basket. Run it after any change of
+an option; tests/test_icinga_config.py fails until then. The sudoers rule stays handmade: what root may be told is
+for a person to decide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
+
+from check_conntrack_lib.plugin import options  # noqa: E402
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+COMMAND = CHECKOUT / 'icinga/zones.d/global-templates/conntrack-command.conf'
+BASKET = CHECKOUT / 'icinga/director/conntrack-basket.json'
+
+
+def variable(option: str) -> str:
+    """The custom variable that Icinga takes an option's value from."""
+    return 'conntrack_' + option[2:].replace('-', '_')
+
+
+def argument(option: str, action: argparse.Action) -> dict[str, Any]:
+    """How Icinga passes the option."""
+    made: dict[str, Any] = {'set_if' if action.nargs == 0 else 'value': f'${variable(option)}$'}
+    if isinstance(action.default, list):
+        made['repeat_key'] = True
+    return {**made, 'description': action.help}
+
+
+def datafield(option: str, action: argparse.Action) -> dict[str, Any]:
+    """The form field that the Director shows for the option."""
+    kind = 'Boolean' if action.nargs == 0 else 'Array' if isinstance(action.default, list) else 'String'
+    return {
+        'varname': variable(option),
+        'caption': 'Conntrack: ' + option[2:].replace('-', ' '),
+        'description': action.help,
+        'datatype': rf'Icinga\Module\Director\DataType\DataType{kind}',
+        'format': None,
+        'settings': {'visibility': 'visible'} if kind == 'String' else {},
+    }
+
+
+def main() -> None:
+    actions = {action.option_strings[-1]: action for action in options.parser()._actions}
+    shown = {name: action for name, action in actions.items() if name not in ('--help', '--version')}
+    arguments = {name: argument(name, action) for name, action in shown.items()}
+
+    text = ''.join(
+        f'\t\t"{name}" = {{\n'
+        + ''.join(f'\t\t\t{key} = {json.dumps(value)}\n' for key, value in content.items())
+        + '\t\t}\n' for name, content in arguments.items())
+    COMMAND.write_text(re.sub(r'(\targuments = \{\n).*?(^\t\}\n)', lambda found: found[1] + text + found[2],
+                              COMMAND.read_text(), count=1, flags=re.M | re.S))
+
+    basket = json.loads(BASKET.read_text())
+    command = basket['CommandTemplate']['conntrack-options']
+    command['arguments'] = arguments
+    command['fields'] = [{'datafield_id': k, 'is_required': 'n', 'var_filter': None}
+                         for k, _ in enumerate(shown, 1)]
+    basket['Datafield'] = {str(k): datafield(name, action) for k, (name, action) in enumerate(shown.items(), 1)}
+    BASKET.write_text(json.dumps(basket, indent=4) + '\n')
+
+
+if __name__ == '__main__':
+    main()
