@@ -9,10 +9,14 @@ from contextlib import AbstractContextManager
 from . import recorder, statedir
 from .host import Host
 from .model import History, Missing, Point, Sample, Snapshot, Table
-from .noun import NamedTuple
+from .noun import TYPE_CHECKING, NamedTuple
+from .readers import sysctld, sysctls
 from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning.trend import WINDOWS, Forecast, forecast
 from .survey import survey
+
+if TYPE_CHECKING:
+    from .reasoning.settings import Drift
 
 
 class Question(NamedTuple):
@@ -26,6 +30,8 @@ class Question(NamedTuple):
     #: a file, 'off', or '' for this user's own place
     history: str
     history_days: float
+    #: compare sysctl.d with the running values
+    settings: bool = False
 
 
 class Assessment(NamedTuple):
@@ -40,6 +46,8 @@ class Assessment(NamedTuple):
     #: None: too few samples yet
     forecast: Forecast | None
     log: LogEvidence | Missing
+    #: configured values that are expired or not running
+    settings: tuple[Drift, ...] | Missing = ()
 
 
 def assess(host: Host, question: Question, share: Callable[[], AbstractContextManager[None]],
@@ -63,8 +71,10 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = forecast(points, snapshot.table, question.window, question.critical_line)
+    with share():
+        drifting = _settings(host, snapshot) if question.settings else ()
     return Assessment(snapshot, history, '' if isinstance(history, Missing) else str(file), lost, outlook,
-                      _log(snapshot, lost, span))
+                      _log(snapshot, lost, span), drifting)
 
 
 def _history_file(choice: str) -> str | Missing:
@@ -78,6 +88,21 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
         return sample
     look = recorder.Lookback(question.window, WINDOWS * question.window, comparable)
     return recorder.consult(file, sample, look, question.history_days, patience)
+
+
+def _settings(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
+    # only the initial namespace is set up by sysctl.d
+    if not isinstance(snapshot.table, Table) or not snapshot.initial:
+        return ()
+    configured = sysctld.read(host)
+    if isinstance(configured, Missing):
+        return configured
+    effective = sysctld.effective(configured)
+    if not effective:
+        return ()
+    from .reasoning.settings import drifts  # only where something is configured
+
+    return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
 
 
 def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:

@@ -73,6 +73,11 @@ class Host(NamedTuple):
         match = re.fullmatch(r'net:\[(\d+)\]', target)
         return int(match[1]) if match else Missing('network namespace: unreadable link')
 
+    def root(self) -> str:
+        """Where the root directory of the machine is whose /proc this is: as its first process sees it."""
+        # never this process's own for another /proc: a captured one, or the host's in a container
+        return '/' if self.procfs == '/proc' else self.path('1/root')
+
     def may_administer_network(self) -> bool:
         """Has this process CAP_NET_ADMIN (fs/proc/array.c: CapEff)?"""
         try:

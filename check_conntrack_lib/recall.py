@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from .model import Instant, Missing, Sample
-from .recorder import APPLICATION_ID, SCHEMA_VERSION, counters_from_text
+from .reasoning.profile import Profile, from_json
+from .recorder import APPLICATION_ID, HERE, SCHEMA_VERSION, counters_from_text
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -22,6 +23,9 @@ PATIENCE = 5.0
 
 QUERY = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
     FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+
+PROFILE = f"""SELECT text FROM profile WHERE {HERE} AND abs(uptime - :at) <= :within
+    ORDER BY abs(uptime - :at) LIMIT 1"""
 
 
 def places(environment: Mapping[str, str]) -> list[str]:
@@ -69,6 +73,18 @@ def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
             return [_sample(*row) for row in database.execute(QUERY, (since, until))]
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         # the last four: a row that is none of ours
+        return Missing.because(error, clean(path))
+
+
+def nearest_profile(path: str, sample: Sample, within: float) -> Profile | Missing:
+    """What was in the table at most so many seconds before or after a sample."""
+    try:
+        source = Path(path).absolute().as_uri() + '?mode=ro'
+        with closing(sqlite3.connect(source, uri=True, timeout=PATIENCE)) as database:
+            row = database.execute(PROFILE, {'boot_id': sample.boot_id, 'netns': sample.netns, 'within': within,
+                                             'at': sample.at.uptime}).fetchone()
+        return from_json(row[0]) if row else Missing('no profile is recorded near that moment')
+    except (OSError, sqlite3.Error, ValueError, TypeError) as error:
         return Missing.because(error, clean(path))
 
 

@@ -65,6 +65,12 @@ def test_tops():
     assert (Key(1, '', '10.0.0.2'), 1) in PROFILE.targets
 
 
+def test_nat_by_what_is_reached():
+    assert PROFILE.natted[Key(6, port=443)] == PROFILE.natted[Key(6, '', '10.0.0.2', 443)] == 2
+    assert PROFILE.natted[Key(17, port=53)] == PROFILE.natted[Key(6, '', 'fd00::2', 443)] == 0
+    assert PROFILE.natted.keys() == {key for key, _count in PROFILE.services + PROFILE.targets}
+
+
 def test_an_iterator_will_do_and_nothing_is_no_error():
     assert summarize(iter(FLOWS), 1400) == PROFILE
     nothing = summarize([], 100)
@@ -170,7 +176,7 @@ class TestMargin:
 class TestRecord:
     def test_what_is_kept(self):
         kept = from_json(to_json(PROFILE))
-        assert kept == PROFILE._replace(time_left={})
+        assert kept == PROFILE._replace(time_left={}, natted={})
 
     def test_few_hundred_bytes_of_a_busy_table(self):
         rng = random.Random(1)
@@ -191,7 +197,7 @@ class TestRecord:
 
     @given(st.recursive(st.none() | st.integers() | st.text(max_size=5) | st.floats(),
                         lambda inner: st.lists(inner, max_size=4)),
-           st.sampled_from(sorted(set(Profile._fields) - {'time_left'})))
+           st.sampled_from(sorted(set(Profile._fields) - {'time_left', 'natted'})))
     def test_no_text_gives_a_traceback(self, value, field):
         with contextlib.suppress(ValueError):
             from_json(json.dumps({**json.loads(to_json(PROFILE)), field: value}))

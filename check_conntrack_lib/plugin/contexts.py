@@ -109,6 +109,16 @@ class MissingSignal(Context):
         return Result(Unknown if metric.name in self.require else Ok, metric=metric)
 
 
+class Settings(Context):
+    """Configured values that are expired or not running."""
+
+    def __init__(self) -> None:
+        super().__init__('settings')
+
+    def evaluate(self, metric: Metric, resource: Any) -> Result:
+        return Result(Warn, metric=metric)
+
+
 class NoConntrack(Context):
     """Connection tracking is not loaded: the administrator says what that means."""
 
@@ -131,6 +141,7 @@ def contexts(options: Options) -> tuple[Context, ...]:
         Judged('early_drop_per_s', options.early_drop),
         Judged('table_full_lines', options.table_full),
         Shown('shown'),
+        Settings(),
         MissingSignal(options.require),
         NoConntrack(options.not_loaded),
     )

@@ -25,7 +25,8 @@ def findings(a: Assessment) -> list[str]:
                 'where none is expected, --not-loaded ok says so']
     if isinstance(a.snapshot.table, Missing):
         return []
-    return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_log(a), *_recorder(a), *_unreadable(a)]
+    return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_log(a), *_settings(a), *_recorder(a),
+            *_unreadable(a)]
 
 
 def command(a: Assessment) -> str:
@@ -114,13 +115,19 @@ def _log(a: Assessment) -> Iterator[str]:
         yield f'kernel log: {lines} of {owners}{more}: not judged here'
 
 
+def _settings(a: Assessment) -> Iterator[str]:
+    if not isinstance(a.settings, Missing):
+        yield from (f'settings: {drift}; {drift.remedy}' for drift in a.settings)
+
+
 def _recorder(a: Assessment) -> Iterator[str]:
     if isinstance(a.history, History) and a.history.note:
         yield f'history: {a.history.note}'
 
 
 def _unreadable(a: Assessment) -> Iterator[str]:
-    missing = (('counters', a.snapshot.counters), ('kernel log', a.log), ('history', a.history))
+    missing = (('counters', a.snapshot.counters), ('kernel log', a.log), ('history', a.history),
+               ('settings', a.settings))
     for name, reading in missing:
         if isinstance(reading, Missing) and not reading.chosen:
             remedy = f'; {clean(reading.remedy)}' if reading.remedy else ''

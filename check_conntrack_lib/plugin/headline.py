@@ -83,6 +83,13 @@ def _insert_failed(a: Assessment) -> str:
         if a.losses and a.losses.clashes else ''
 
 
+def _settings(a: Assessment) -> str:
+    if isinstance(a.settings, Missing) or not a.settings:
+        return ''
+    more = len(a.settings) - 1
+    return f'{a.settings[0]} (and {count(more, "other setting")})' if more else str(a.settings[0])
+
+
 #: the phrase for each metric that can be in trouble, in the order in which equally bad ones are told
 PHRASES: Mapping[str, Callable[[Assessment], str]] = {
     'lost_per_s': _lost,
@@ -91,6 +98,7 @@ PHRASES: Mapping[str, Callable[[Assessment], str]] = {
     'growth_per_s': _usage,
     'early_drop_per_s': _early_drop,
     'insert_failed_per_s': _insert_failed,
+    'settings': _settings,
 }
 
 

@@ -55,6 +55,8 @@ class Options(NamedTuple):
     #: a file, 'off', or '' for this user's own place
     history: str
     history_days: float
+    #: 'warning' or 'off'
+    settings_check: str
     #: entries at most that a diagnosis reads
     sample: int
     #: infinite: never
@@ -173,6 +175,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
                 "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
         Setting(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
+        Setting(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
+                'warning or off: values in sysctl.d that are not the running ones, or past their expires note'),
     ),
     'why': (
         Setting(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
@@ -249,7 +253,7 @@ def parse(argv: Sequence[str]) -> Options:
         early_drop=limits('early_drop_'), table_full=limits('table_full_'),
         require=tuple(signal for signal in given['require'] if signal), not_loaded=value['not_loaded'],
         kernel_log=value['kernel_log'], procfs=value['procfs'], history=value['history'],
-        history_days=value['history_days'], sample=value['sample'],
+        history_days=value['history_days'], settings_check=value['settings_check'], sample=value['sample'],
         baseline_every=value['baseline_every'], diagnose=value['diagnose'], timeout=value['timeout'],
         verbose=given['verbose'])
 

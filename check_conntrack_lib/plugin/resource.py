@@ -29,7 +29,8 @@ class ConnectionTracking(Resource):
         options = self.options
         critical = upper_line(options.usage.critical)
         question = Question(options.window, 100.0 if critical is None else min(critical, 100.0),
-                            options.kernel_log, options.history, options.history_days)
+                            options.kernel_log, options.history, options.history_days,
+                            settings=options.settings_check != 'off')
         patience = min(1.5, self.deadline.left() / 4)
         self.assessment = assess(self.host, question, self.deadline.share, patience)
         return list(metrics(self.assessment))
@@ -54,6 +55,8 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         yield Metric('history', a.history, context='missing')
     elif a.history.unwritten:
         yield Metric('history', Missing(a.history.unwritten), context='missing')
+    if a.settings:
+        yield Metric('settings', a.settings, context='missing' if isinstance(a.settings, Missing) else None)
 
 
 def _table_metrics(a: Assessment, table: Table) -> Iterator[Metric]:

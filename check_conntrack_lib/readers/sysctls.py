@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
 
-DIRECTORY = 'sys/net/netfilter/'
+KEYS, PREFIX = 'net/netfilter/', 'nf_conntrack_'
+DIRECTORY = f'sys/{KEYS}'
 COUNT = DIRECTORY + 'nf_conntrack_count'
 MAXIMUM = DIRECTORY + 'nf_conntrack_max'
 BUCKETS = DIRECTORY + 'nf_conntrack_buckets'
@@ -44,3 +48,24 @@ def read(host: Host) -> Table | NotLoaded | Missing:
 def is_initial_namespace(host: Host) -> bool:
     """Does host show the initial network namespace?"""
     return host.exists(INITIAL_ONLY)
+
+
+def read_values(host: Host, keys: Iterable[str]) -> dict[str, int]:
+    """The running values of these keys, paths below /proc/sys. One that this kernel lacks, or hides, is left out."""
+    values = {}
+    for key in keys:
+        try:
+            values[key] = parse(host.read(f'sys/{key}'))
+        except (OSError, ValueError):
+            continue  # every file depends on the kernel's version and configuration
+    return values
+
+
+def read_timeouts(host: Host) -> dict[str, int] | Missing:
+    """This namespace's timeouts in seconds, by what follows nf_conntrack_ ('tcp_timeout_established')."""
+    try:
+        names = [name for name in os.listdir(host.path(DIRECTORY)) if 'timeout' in name and name.startswith(PREFIX)]
+    except OSError as error:
+        return Missing.because(error, host.path(DIRECTORY))
+    values = read_values(host, (f'{KEYS}{name}' for name in names))
+    return {key[len(KEYS + PREFIX):]: value for key, value in values.items()}

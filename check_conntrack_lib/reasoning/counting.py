@@ -32,6 +32,10 @@ class Frequent(Generic[_K]):
             self.counts = Counter({key: count - cut for key, count in self.counts.items() if count > cut})
             self.subtracted += cut
 
+    def count(self, key: _K) -> int:
+        """Never too low."""
+        return self.counts[key] + self.subtracted
+
     def top(self, number: int) -> list[tuple[_K, int]]:
         """The most frequent first; equal ones in the order of their keys, whatever came first."""
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))

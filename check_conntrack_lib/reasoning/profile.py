@@ -6,7 +6,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import compress, islice
 from math import sqrt
 from operator import itemgetter
 from typing import Any
@@ -19,6 +19,7 @@ from .counting import Frequent, Histogram
 Z = 3.02
 #: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
 BATCH = 512
+NAT = SRC_NAT | DST_NAT
 #: keys of each sort that a profile names
 TOP = 20
 #: keys of each sort that are recorded, and the share of the flows seen that a key must have
@@ -123,6 +124,8 @@ class Profile(NamedTuple):
     #: the counts of keys may be too high by so many, never too low; 0 unless there were very many keys
     uncertain: int = 0
     time_left: Mapping[Kind, TimeLeft] = {}
+    #: those with NAT among the entries of `services` and `targets`; not recorded
+    natted: Mapping[Key, int] = {}
 
     def share(self, count: int) -> Share:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""
@@ -160,11 +163,14 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
     source, destination = itemgetter(place('src')), itemgetter(place('dst'))
     service = itemgetter(place('protocol'), place('dport'))
     target = itemgetter(place('dst'), place('protocol'), place('dport'))
+    status = itemgetter(place('status'))
     life = itemgetter(place('protocol'), place('state'), place('status'), place('timeout'))
     sources: Frequent[bytes] = Frequent()
     destinations: Frequent[bytes] = Frequent()
     services: Frequent[tuple[int, int]] = Frequent()
     targets: Frequent[tuple[bytes, int, int]] = Frequent()
+    nat_services: Frequent[tuple[int, int]] = Frequent()
+    nat_targets: Frequent[tuple[bytes, int, int]] = Frequent()
     statuses: Counter[tuple[int, str, int]] = Counter()
     times: dict[Kind, Histogram] = {}
     flows = iter(flows)
@@ -176,10 +182,14 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
         destinations.update(map(destination, batch))
         services.update(map(service, batch))
         targets.update(map(target, batch))
-        for (protocol, state, status, timeout), count in Counter(map(life, batch)).items():
-            statuses[protocol, state, status] += count
+        natted = list(compress(batch, map(NAT.__and__, map(status, batch))))
+        if natted:
+            nat_services.update(map(service, natted))
+            nat_targets.update(map(target, natted))
+        for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
+            statuses[protocol, state, bits] += count
             if timeout is not None:
-                kind = Kind(protocol, state, bool(status & ASSURED))
+                kind = Kind(protocol, state, bool(bits & ASSURED))
                 if kind not in times:
                     times[kind] = Histogram()
                 times[kind].add(timeout, count)
@@ -194,14 +204,16 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
     return Profile(
         entries, seen, dict(states.most_common()),
         assured=having(ASSURED), unreplied=seen - having(SEEN_REPLY),
-        snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(SRC_NAT | DST_NAT),
+        snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(NAT),
         offloaded=having(OFFLOAD | HW_OFFLOAD),
         sources=tuple((Key(source=_text(src)), count) for src, count in sources.top(TOP)),
         destinations=tuple((Key(destination=_text(dst)), count) for dst, count in destinations.top(TOP)),
         services=tuple((_key(b'', *service), count) for service, count in services.top(TOP)),
         targets=tuple((_key(*target), count) for target, count in targets.top(TOP)),
         uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
-        time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())})
+        time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
+        natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
+                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}})
 
 
 def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:

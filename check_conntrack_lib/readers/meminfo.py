@@ -1,0 +1,25 @@
+"""/proc/meminfo: how much memory could still be had (fs/proc/meminfo.c)."""
+
+from __future__ import annotations
+
+import re
+
+from ..host import Host
+from ..model import Missing
+
+FILE = 'meminfo'
+
+
+def parse(text: str) -> int:
+    """MemAvailable in bytes (since 3.14 and in RHEL 7). Raises ValueError."""
+    match = re.search(r'^MemAvailable:\s+(\d{1,15}) kB$', text, re.MULTILINE | re.ASCII)
+    if not match:
+        raise ValueError('no MemAvailable')
+    return int(match[1]) * 1024
+
+
+def read(host: Host) -> int | Missing:
+    try:
+        return parse(host.read(FILE))
+    except (OSError, ValueError) as error:
+        return Missing.because(error, host.path(FILE))
