@@ -60,8 +60,17 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     snapshot = survey(host, question.kernel_log, log_span, share)
     sample = snapshot.sample()
     with share():
-        file = _history_file(question.history)
+        file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
+    concluded = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    with share():
+        return concluded._replace(settings=_settings(host, snapshot) if question.settings else ())
+
+
+def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
+    """What follows from the readings and from what was before, which the recorder keeps in that file."""
+    sample = snapshot.sample()
+    log_span = max(question.window, LONGEST_LOG_SPAN)
     lost = outlook = None
     span = question.window
     if isinstance(history, History) and not isinstance(sample, Missing):
@@ -71,13 +80,11 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = forecast(points, snapshot.table, question.window, question.critical_line)
-    with share():
-        drifting = _settings(host, snapshot) if question.settings else ()
-    return Assessment(snapshot, history, '' if isinstance(history, Missing) else str(file), lost, outlook,
-                      _log(snapshot, lost, span), drifting)
+    return Assessment(snapshot, history, file, lost, outlook, _log(snapshot, lost, span))
 
 
-def _history_file(choice: str) -> str | Missing:
+def history_file(choice: str) -> str | Missing:
+    """The recorder's file for a choice of `Question.history`."""
     if choice == 'off':
         return Missing('switched off', chosen=True)
     return statedir.check_file(choice) if choice else statedir.history_file(os.environ)
@@ -86,8 +93,12 @@ def _history_file(choice: str) -> str | Missing:
 def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    look = recorder.Lookback(question.window, WINDOWS * question.window, comparable)
-    return recorder.consult(file, sample, look, question.history_days, patience)
+    return recorder.consult(file, sample, lookback(question), question.history_days, patience)
+
+
+def lookback(question: Question) -> recorder.Lookback:
+    """What is asked of the recorder."""
+    return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
 
 
 def _settings(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:

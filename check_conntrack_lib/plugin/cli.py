@@ -69,8 +69,9 @@ def program() -> NoReturn:
 
 def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = system_clock) -> tuple[str, int]:
     """The plugin's output and exit status."""
-    resource = ConnectionTracking(Host(options.procfs, clock), options, deadline)
-    check = Check(resource, *contexts(options), Results(), Verdict(options.verbose))
+    judges = contexts(options)
+    resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
+    check = Check(resource, *judges, Results(), Verdict(options.verbose))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()
@@ -101,11 +102,12 @@ def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
     from .. import diagnosis  # most runs look at no flow
 
     patience = min(1.0, deadline.left() / 4)
+    abroad = resource.abroad()
     if wanted:
-        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, quiet=fine)
+        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, fine, abroad)
     if not resource.host.may_administer_network():
         return None
-    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience)
+    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience, abroad)
 
 
 def _print(output: str) -> bool:

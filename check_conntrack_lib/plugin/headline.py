@@ -13,8 +13,8 @@ from ..text import clean, count, duration, growth, percent
 SIGNAL_NAMES = {'kernel-log': 'kernel log'}
 
 
-def headline(a: Assessment, results: list[Result]) -> str:
-    """One line out of the results, the worst first."""
+def headline(a: Assessment, results: list[Result], among: str = '') -> str:
+    """One line out of the results, the worst first; among: how this namespace stands among others."""
     table = a.snapshot.table
     if isinstance(table, NotLoaded):
         return f'connection tracking is not loaded: no {clean(table.path)}'
@@ -26,6 +26,7 @@ def headline(a: Assessment, results: list[Result]) -> str:
     if isinstance(table, Table):
         rising = any(result.metric.name in ('usage', 'growth_per_s') for result in troubles)
         phrases.append(usage(a, table, rising))
+    phrases.append(among)
     phrases.extend(_not_checked(results))
     phrases.extend(_not_yet(a))
     return ', '.join(dict.fromkeys(phrase for phrase in phrases if phrase))

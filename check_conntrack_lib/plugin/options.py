@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable, Sequence
 
 from nagiosplugin import Range
 
 from .. import __version__
-from ..arguments import UNITS, seconds
+from ..arguments import seconds
 from ..noun import TYPE_CHECKING, NamedTuple
+from .converters import (
+    days,
+    entries,
+    namespaces,
+    one_of,
+    path_or,
+    percent_or_off,
+    range_text,
+    seconds_or_off,
+)
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-SIGNALS = ('counters', 'kernel-log', 'history')
+SIGNALS = ('counters', 'kernel-log', 'history', 'namespaces')
 STATES = ('ok', 'warning', 'critical', 'unknown')
-
-_NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
-_RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
 
 
 class UsageError(Exception):
@@ -62,70 +68,10 @@ class Options(NamedTuple):
     #: infinite: never
     baseline_every: float
     diagnose: str
+    #: ('current',), ('all',), or words that mean namespaces
+    netns: tuple[str, ...]
     timeout: float
     verbose: int
-
-
-def range_text(text: str) -> str:
-    """A Nagios range, its numbers with or without '%'; 'off' is no limit. Raises ArgumentTypeError."""
-    if text == 'off':
-        return ''
-    bare = text.replace('%', '')
-    try:
-        if not bare.strip('@:') or not _RANGE.fullmatch(bare):
-            raise ValueError
-        Range(bare)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a Nagios range, such as 85, 10:90, @10:20 or off") from None
-    return bare
-
-
-def seconds_or_off(text: str) -> float:
-    """A duration; 0 for 0, infinity for 'off'. Raises ArgumentTypeError."""
-    return float('inf') if text == 'off' else 0.0 if text in ('0', '0s') else seconds(text)
-
-
-def entries(text: str) -> int:
-    """A number of entries, from 1 to 10 million. Raises ArgumentTypeError."""
-    if not re.fullmatch(r'\d{1,8}', text, re.ASCII) or not 1 <= int(text) <= 10_000_000:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of entries, such as 20000")
-    return int(text)
-
-
-def percent_or_off(text: str) -> float:
-    """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
-    if text == 'off':
-        return float('inf')
-    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
-    return float(text.rstrip('%'))
-
-
-def days(text: str) -> float:
-    """A number of days, the 'd' optional. Raises ArgumentTypeError."""
-    if text.isdecimal() or re.fullmatch(r'\d+\.\d+', text):
-        text += 'd'
-    return seconds(text) / UNITS['d']
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    """A converter that takes these words only."""
-    def convert(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
-        return text
-    return convert
-
-
-def path_or(*names: str) -> Callable[[str], str]:
-    """A converter that takes these words, or a path, which has a '/': a slip in a word is no file's name, and root,
-    who may be told the words by sudo's rule, is told no file with them.
-    """
-    def convert(text: str) -> str:
-        if text and text not in names and '/' not in text:
-            raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
-        return text
-    return convert
 
 
 class Setting(NamedTuple):
@@ -171,6 +117,9 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         Setting(('--kernel-log',), path_or('auto', 'kmsg', 'journal', 'off'), 'SOURCE', 'auto',
                 'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
         Setting(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
+        Setting(('--netns',), namespaces, 'WHICH', 'current',
+                'network namespaces: current, all (the worst one leads), or NAME[,NAME...]: as ip netns shows '
+                'it, or the first digits of a container id; others need root'),
         Setting(('--history',), path_or('off'), 'FILE', '',
                 "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
@@ -246,16 +195,12 @@ def parse(argv: Sequence[str]) -> Options:
 
     if not os.path.isdir(value['procfs']):
         raise UsageError(f"--procfs: '{value['procfs']}' is not a directory")
+    plain = {name: value[name] for name in Options._fields if name in value}
     return Options(
-        usage=limits(''), trend=value['trend'], horizon=value['horizon'], window=value['window'],
-        drop=limits('drop_'), insert_failed=limits('insert_failed_'),
+        usage=limits(''), drop=limits('drop_'), insert_failed=limits('insert_failed_'),
         insert_failed_requested=any(given[f'insert_failed_{level}'] is not None for level in ('warning', 'critical')),
         early_drop=limits('early_drop_'), table_full=limits('table_full_'),
-        require=tuple(signal for signal in given['require'] if signal), not_loaded=value['not_loaded'],
-        kernel_log=value['kernel_log'], procfs=value['procfs'], history=value['history'],
-        history_days=value['history_days'], settings_check=value['settings_check'], sample=value['sample'],
-        baseline_every=value['baseline_every'], diagnose=value['diagnose'], timeout=value['timeout'],
-        verbose=given['verbose'])
+        require=tuple(signal for signal in given['require'] if signal), verbose=given['verbose'], **plain)
 
 
 def upper_line(text: str) -> float | None:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nagiosplugin import Metric, Resource
+from nagiosplugin import Context, Metric, Resource
 
-from ..assessment import Assessment, Question, assess
+from ..assessment import Assessment, Question, assess, conclude
 from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
+from ..noun import TYPE_CHECKING
 from .options import Options, upper_line
+
+if TYPE_CHECKING:
+    from .everywhere import Roll
 
 #: counters that are shown as a rate besides `lost`
 RATES = ('drop', 'insert_failed', 'early_drop', 'chain_too_long', 'invalid')
 
 
 class ConnectionTracking(Resource):
-    """The connection tracking table of one namespace; `assessment` is there once it was probed."""
+    """The connection tracking table of one namespace, or of the worst of many.
 
-    def __init__(self, host: Host, options: Options, deadline: Deadline) -> None:
+    Once it was probed, `assessment` is there, and `roll` when there are many.
+    """
+
+    def __init__(self, host: Host, options: Options, contexts: tuple[Context, ...], deadline: Deadline) -> None:
         self.host = host
         self.options = options
+        self.contexts = contexts
         self.deadline = deadline
+        self.roll: Roll | None = None
 
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
@@ -32,8 +41,33 @@ class ConnectionTracking(Resource):
                             options.kernel_log, options.history, options.history_days,
                             settings=options.settings_check != 'off')
         patience = min(1.5, self.deadline.left() / 4)
+        if options.netns != ('current',):
+            return self._probe_all(question, patience)
         self.assessment = assess(self.host, question, self.deadline.share, patience)
         return list(metrics(self.assessment))
+
+    def abroad(self) -> str:
+        """The file of the worst namespace; '' when it is the one that this process is in."""
+        if self.roll is None:
+            return ''
+        from . import everywhere
+
+        return everywhere.abroad(self.host, self.roll)
+
+    def _probe_all(self, question: Question, patience: float) -> list[Metric]:
+        from ..fleet import assess_all  # only where more than one namespace is looked at
+        from . import everywhere
+
+        fleet = assess_all(self.host, question, self.options.netns, self.deadline.share, patience)
+        if not isinstance(fleet.own.table, Table) or not fleet.members:
+            own = fleet.own
+            if isinstance(own.table, Table):
+                own = own._replace(table=everywhere.missing(fleet) or Missing('no such network namespace'))
+            self.assessment = conclude(own, Missing('nothing to record', chosen=True), '', question)
+            return list(metrics(self.assessment))
+        self.roll = everywhere.call(self.host, fleet, self.contexts, self.options)
+        self.assessment = self.roll.leader.assessment
+        return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:

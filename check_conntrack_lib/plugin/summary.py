@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..diagnosis import Diagnosis
     from ..model import Missing
     from ..reasoning.profile import Profile
+    from .resource import ConnectionTracking
 
 NAME = 'CONNTRACK'
 
@@ -26,7 +27,12 @@ class Verdict(Summary):
         self.wordy = verbose > 0
 
     def ok(self, results: Results) -> str:
-        return headline(_assessment(results), list(results))
+        roll = _resource(results).roll
+        if roll is None:
+            return headline(_assessment(results), list(results))
+        from . import everywhere
+
+        return f'{roll.titles[0]}: ' + headline(roll.leader.assessment, list(results), everywhere.phrase(roll))
 
     problem = ok
 
@@ -35,6 +41,11 @@ class Verdict(Summary):
         a = _assessment(results)
         trouble = results.most_significant_state != Ok
         lines = findings.findings(a) if trouble or self.wordy else _only_notes(a)
+        roll = _resource(results).roll
+        if roll is not None and (trouble or self.wordy):
+            from . import everywhere
+
+            lines = [*everywhere.lines(roll), *lines]
         return [*lines, findings.command(a)] if trouble and a.losses is not None else lines
 
 
@@ -48,6 +59,11 @@ def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> st
 
         performance += reasons.performance(why)
         lines = reasons.merge(why, lines)
+    roll = _resource(check.results).roll
+    if roll is not None:
+        from . import everywhere
+
+        lines = everywhere.commands(roll, lines)
     return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *lines]) + '\n'
 
 
@@ -56,9 +72,13 @@ def unknown(reason: str) -> str:
     return f'{NAME} UNKNOWN - {clean(reason, 400)}\n'
 
 
+def _resource(results: Results) -> ConnectionTracking:
+    resource: ConnectionTracking = results.results[0].metric.resource
+    return resource
+
+
 def _assessment(results: Results) -> Assessment:
-    assessment: Assessment = results.results[0].metric.resource.assessment
-    return assessment
+    return _resource(results).assessment
 
 
 def _only_notes(a: Assessment) -> list[str]:

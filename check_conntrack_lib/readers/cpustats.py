@@ -39,6 +39,12 @@ def parse(text: str) -> Counters:
     return Counters({name: found[column] for name, column in COUNTERS.items() if column in found}, FILE)
 
 
+def parse_entries(text: str) -> int:
+    """The table's count, which every row repeats. Raises ValueError."""
+    header, row = (line.split() for line in text.splitlines()[:2])
+    return _hexadecimal(row[header.index('entries')])
+
+
 def read(host: Host) -> Counters | Missing:
     """The counters of the namespace that host shows, readable by anyone where the kernel has the file."""
     try:

@@ -29,6 +29,8 @@ def slope(points: Sequence[Point]) -> float:
 
     Of three points any could be the odd one: there the lower median errs to the side of silence.
     """
+    if all(point.entries == points[0].entries for point in points):
+        return 0.0  # an idle namespace, of which there may be hundreds
     medians = []
     for i, one in enumerate(points):
         slopes = [(other.entries - one.entries) / (other.uptime - one.uptime)

@@ -1,0 +1,85 @@
+"""What turns an argument's text into a value, or says in one sentence what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+from nagiosplugin import Range
+
+from ..arguments import UNITS, seconds
+
+_NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
+_RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
+
+
+def range_text(text: str) -> str:
+    """A Nagios range, its numbers with or without '%'; 'off' is no limit. Raises ArgumentTypeError."""
+    if text == 'off':
+        return ''
+    bare = text.replace('%', '')
+    try:
+        if not bare.strip('@:') or not _RANGE.fullmatch(bare):
+            raise ValueError
+        Range(bare)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a Nagios range, such as 85, 10:90, @10:20 or off") from None
+    return bare
+
+
+def seconds_or_off(text: str) -> float:
+    """A duration; 0 for 0, infinity for 'off'. Raises ArgumentTypeError."""
+    return float('inf') if text == 'off' else 0.0 if text in ('0', '0s') else seconds(text)
+
+
+def percent_or_off(text: str) -> float:
+    """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
+    if text == 'off':
+        return float('inf')
+    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
+    return float(text.rstrip('%'))
+
+
+def days(text: str) -> float:
+    """A number of days, the 'd' optional. Raises ArgumentTypeError."""
+    if text.isdecimal() or re.fullmatch(r'\d+\.\d+', text):
+        text += 'd'
+    return seconds(text) / UNITS['d']
+
+
+def entries(text: str) -> int:
+    """A number of entries, from 1 to 10 million. Raises ArgumentTypeError."""
+    if not re.fullmatch(r'\d{1,8}', text, re.ASCII) or not 1 <= int(text) <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of entries, such as 20000")
+    return int(text)
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """A converter that takes these words only."""
+    def convert(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
+        return text
+    return convert
+
+
+def namespaces(text: str) -> tuple[str, ...]:
+    """'current', 'all', or names of network namespaces. Raises ArgumentTypeError."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
+    if not all(words) or any('/' in word or not word.isprintable() for word in words) \
+            or ('all' in words and len(words) > 1):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
+    return words
+
+
+def path_or(*names: str) -> Callable[[str], str]:
+    """A converter that takes these words, or a path, which has a '/': a slip in a word is no file's name, and root,
+    who may be told the words by sudo's rule, is told no file with them.
+    """
+    def convert(text: str) -> str:
+        if text and text not in names and '/' not in text:
+            raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
+        return text
+    return convert
