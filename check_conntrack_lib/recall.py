@@ -6,13 +6,16 @@ import os
 import pwd
 import sqlite3
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
-from .model import Instant, Missing, Sample
+from . import baselines
+from .baselines import Baseline
+from .model import History, Instant, Missing, Sample
 from .reasoning.profile import Profile, from_json
-from .recorder import APPLICATION_ID, HERE, SCHEMA_VERSION, counters_from_text
+from .recorder import APPLICATION_ID, HERE, SCHEMA_VERSION, Lookback, counters_from_text, history_before
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -20,9 +23,10 @@ from .text import clean
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
 #: how long to wait for a run that is writing, in seconds
 PATIENCE = 5.0
+_T = TypeVar('_T')
 
 QUERY = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
-    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
 
 PROFILE = f"""SELECT text FROM profile WHERE {HERE} AND abs(uptime - :at) <= :within
     ORDER BY abs(uptime - :at) LIMIT 1"""
@@ -60,6 +64,32 @@ def newest(paths: list[str]) -> str | None:
 
 def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
     """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
+    return _asked(path, lambda database: [_sample(*row) for row in database.execute(QUERY, (since, until))])
+
+
+def look_back(path: str, now: Sample, look: Lookback) -> History | Missing:
+    """What the recorder would answer to a run of the check, without recording it."""
+    return _asked(path, lambda database: history_before(database, now, look))
+
+
+def usual(path: str, now: Sample) -> Baseline | Missing:
+    """The profiles of quieter times (see `baselines.recall`)."""
+    return _asked(path, lambda database: baselines.usual(database, now))
+
+
+def nearest_profile(path: str, sample: Sample, within: float) -> Profile | Missing:
+    """What was in the table at most so many seconds before or after a sample."""
+    place = {'boot_id': sample.boot_id, 'netns': sample.netns, 'within': within, 'at': sample.at.uptime}
+
+    def ask(database: sqlite3.Connection) -> Profile | Missing:
+        row = database.execute(PROFILE, place).fetchone()
+        return from_json(row[0]) if row else Missing('no profile is recorded near that moment')
+
+    return _asked(path, ask)
+
+
+def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
+    """The answer of a file of the recorder, which is not touched."""
     try:
         # root reads what another user made: a link could lead anywhere
         if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -70,21 +100,9 @@ def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
                 return Missing(f'{clean(path)} was not written by check_conntrack')
             if database.execute('PRAGMA user_version').fetchone() != (SCHEMA_VERSION,):
                 return Missing(f'{clean(path)} was written by another version of check_conntrack')
-            return [_sample(*row) for row in database.execute(QUERY, (since, until))]
+            return ask(database)
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         # the last four: a row that is none of ours
-        return Missing.because(error, clean(path))
-
-
-def nearest_profile(path: str, sample: Sample, within: float) -> Profile | Missing:
-    """What was in the table at most so many seconds before or after a sample."""
-    try:
-        source = Path(path).absolute().as_uri() + '?mode=ro'
-        with closing(sqlite3.connect(source, uri=True, timeout=PATIENCE)) as database:
-            row = database.execute(PROFILE, {'boot_id': sample.boot_id, 'netns': sample.netns, 'within': within,
-                                             'at': sample.at.uptime}).fetchone()
-        return from_json(row[0]) if row else Missing('no profile is recorded near that moment')
-    except (OSError, sqlite3.Error, ValueError, TypeError) as error:
         return Missing.because(error, clean(path))
 
 
