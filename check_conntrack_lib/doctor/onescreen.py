@@ -27,7 +27,8 @@ MOST_CPUS = 8
 def text(scene: Scene, paper: Paper) -> str:
     """The whole screen."""
     stamp = time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(scene.assessment.snapshot.at.wall))
-    rows = [paper.bold(f'conntrack-doctor triage: {clean(scene.node or "?")}, kernel {clean(scene.release or "?")}, {stamp}')]
+    host = f'{clean(scene.node or "?")}, kernel {clean(scene.release or "?")}'
+    rows = [paper.bold(f'conntrack-doctor triage: {host}, {stamp}')]
     for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
         rows += [row for line in part(scene) for row in paper.rows(line)]
     rows += _talkers(scene, paper)

@@ -97,8 +97,11 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     later, after = survey(host, 'off', 0.0, share), softirqs.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else softirqs.shares(cpus, after)
     node, release = _name(host, 'hostname'), _name(host, 'osrelease')
-    return Scene(node, release, table, a, _now(snapshot, later), found, roles, busy,
-                 _picture(host, node, release, table, a, found, own))
+    now = _now(snapshot, later)
+    picture = _picture(host, node, release, table, a, found, own)
+    if a.losses is None and now:
+        picture = picture._replace(losses=now.losses)
+    return Scene(node, release, table, a, now, found, roles, busy, picture)
 
 
 def _name(host: Host, file: str) -> str:

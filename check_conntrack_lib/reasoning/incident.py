@@ -73,8 +73,12 @@ def crowded(p: Picture) -> bool:
     if p.table.unlimited:
         return False
     soon = p.forecast is not None and p.forecast.to_full is not None and p.forecast.to_full <= SOON
-    evicted = bool(p.losses and p.losses.packets.get('early_drop'))
-    return p.table.usage >= CROWDED or (p.table.usage >= RISING and soon) or evicted or p.logged
+    return p.table.usage >= CROWDED or (p.table.usage >= RISING and soon) or was_full(p)
+
+
+def was_full(p: Picture) -> bool:
+    """Was the table full within the look-back?"""
+    return p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
 
 
 def load_of(table: Table) -> float | None:

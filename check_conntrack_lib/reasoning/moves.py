@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ..model import Missing
 from ..text import count, duration
 from . import brake, sizing
-from .incident import SOON, Move, Picture, chains_too_long, crowded, culprit, load_of
+from .incident import SOON, Move, Picture, chains_too_long, crowded, culprit, load_of, was_full
 from .meaning import TCP, UDP, conntrack
 from .profile import Key, Profile
 from .timeouts import leaks
@@ -55,8 +55,8 @@ def _drain(p: Picture) -> Iterator[Move]:
     node = shlex.quote(p.node)
     for program, (title, commands, undo, risk) in DRAINS.items():
         if program in p.programs:
-            yield Move(f'drain: {title} ({program} runs here)', tuple(command.format(node=node) for command in commands),
-                       undo.format(node=node), risk)
+            yield Move(f'drain: {title} ({program} runs here)',
+                       tuple(command.format(node=node) for command in commands), undo.format(node=node), risk)
 
 
 def _brake(p: Picture) -> Iterator[Move]:
@@ -135,6 +135,9 @@ def _buckets(p: Picture) -> Iterator[Move]:
 def _raise(p: Picture) -> Iterator[Move]:
     growth = p.forecast.growth * SOON if p.forecast and p.forecast.growth > 0 else 0
     peak = round(min(p.table.entries + growth, FURTHEST * p.table.entries))
+    if was_full(p):
+        # what it would have held then is unknown: this much is certain
+        peak = max(peak, p.table.maximum)
     size = sizing.propose(max(peak, p.table.entries), p.table, p.entry)
     if size.maximum <= p.table.maximum:
         return
@@ -180,7 +183,9 @@ def why_none(p: Picture) -> str:
     if p.losses and p.losses.clashes and p.losses.lost:
         return (f'{count(p.losses.lost, "packet")} lost in {duration(p.losses.span)} without a full table: connections '
                 'clashed (two queries from one port, or NAT out of ports); no size or timeout helps')
-    if p.losses and p.losses.lost:
+    if p.logged or (p.losses and p.losses.lost):
         return ('packets were lost, but the table has room now: it was full for a moment, memory was short, or '
                 'another cause; watch it: conntrack-doctor watch')
+    if p.losses is None:
+        return 'nothing to contain: the table has room; whether packets are lost is not known yet'
     return 'nothing to contain: the table has room, and nothing is lost'
