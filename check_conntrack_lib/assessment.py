@@ -62,9 +62,9 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
     with share():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
-    concluded = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    a = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
     with share():
-        return concluded._replace(settings=_settings(host, snapshot) if question.settings else ())
+        return a._replace(settings=settings_of(host, snapshot, question))
 
 
 def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
@@ -101,9 +101,10 @@ def lookback(question: Question) -> recorder.Lookback:
     return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
 
 
-def _settings(host: Host, snapshot: Snapshot) -> tuple[Drift, ...] | Missing:
+def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:
+    """What is configured for connection tracking and expired, or not running."""
     # only the initial namespace is set up by sysctl.d
-    if not isinstance(snapshot.table, Table) or not snapshot.initial:
+    if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
     configured = sysctld.read(host)
     if isinstance(configured, Missing):

@@ -60,6 +60,8 @@ def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, sha
     with share():
         if not abroad:
             return _read_flows(host, use, most)
+        if not host.is_this_kernel():
+            return Missing('flows are read of the running kernel only')
         from .readers import setns  # only where another namespace is the worst
 
         return setns.run_inside(host, abroad, lambda: _read_flows(host, use, most))

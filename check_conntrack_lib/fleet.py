@@ -1,4 +1,8 @@
-"""Every namespace assessed: each on its own against the one maximum, never summed; and what they are together."""
+"""Every namespace assessed: each on its own against the one maximum, never summed; and what they are together.
+
+The kernel gives the inode of a dead namespace to a new one, whose counters then mostly went back: a new baseline. Where
+they did not, losses of its first minutes are counted from the dead one's. Log lines go to nobody who dropped nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from .host import Host
 from .model import History, Missing, Sample, Snapshot, Table
 from .noun import NamedTuple
 from .readers.namespaces import Namespace
-from .reasoning.losses import LONGEST_LOG_SPAN
+from .reasoning.losses import LONGEST_LOG_SPAN, innocent_for
 from .survey import survey
 from .tour import Seen, Tour, title, tour
 
@@ -37,6 +41,12 @@ class Member(NamedTuple):
     def lost(self) -> int:
         """Packets lost since the base."""
         return self.assessment.losses.lost if self.assessment.losses else 0
+
+    @property
+    def innocent(self) -> float:
+        """For so many seconds it has certainly dropped nothing."""
+        counters = self.assessment.snapshot.counters
+        return innocent_for(None if isinstance(counters, Missing) else counters, self.assessment.losses)
 
     @property
     def logged(self) -> int:
@@ -101,7 +111,7 @@ def _with_guess(fleet: Fleet, question: Question) -> Fleet:
     log = fleet.tour.stray
     if isinstance(log, Missing) or not fleet.tour.nameless or not fleet.members:
         return fleet
-    suspect = max(fleet.members, key=lambda member: (member.lost, member.usage))
+    suspect = max(fleet.members, key=lambda member: (member.lost, -member.innocent, member.usage))
     a = suspect.assessment
     snapshot = a.snapshot._replace(kernel_log=log)
     told = suspect._replace(assessment=conclude(snapshot, a.history, a.history_file, question))

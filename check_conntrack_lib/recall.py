@@ -14,8 +14,9 @@ from typing import TypeVar
 from . import baselines
 from .baselines import Baseline
 from .model import History, Instant, Missing, Sample
+from .noun import NamedTuple
 from .reasoning.profile import Profile, from_json
-from .recorder import APPLICATION_ID, HERE, SCHEMA_VERSION, Lookback, counters_from_text, history_before
+from .recorder import APPLICATION_ID, SCHEMA_VERSION, Lookback, counters_from_text, history_before
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -23,13 +24,25 @@ from .text import clean
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
 #: how long to wait for a run that is writing, in seconds
 PATIENCE = 5.0
+
+SAMPLES = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
+    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
+PROFILES = """SELECT boot_id, netns, time, quiet, text
+    FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+
 _T = TypeVar('_T')
 
-QUERY = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
-    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
 
-PROFILE = f"""SELECT text FROM profile WHERE {HERE} AND abs(uptime - :at) <= :within
-    ORDER BY abs(uptime - :at) LIMIT 1"""
+class PastProfile(NamedTuple):
+    """A profile of the flows, and when it was taken."""
+
+    #: seconds since 1970
+    at: float
+    boot_id: str
+    netns: int
+    #: taken while the check was OK
+    quiet: bool
+    profile: Profile
 
 
 def places(environment: Mapping[str, str]) -> list[str]:
@@ -64,7 +77,12 @@ def newest(paths: list[str]) -> str | None:
 
 def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
     """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
-    return _asked(path, lambda database: [_sample(*row) for row in database.execute(QUERY, (since, until))])
+    return _rows(path, SAMPLES, since, until, _sample)
+
+
+def recall_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:
+    """The profiles of all boots and namespaces between two moments, by time."""
+    return _rows(path, PROFILES, since, until, _profile)
 
 
 def look_back(path: str, now: Sample, look: Lookback) -> History | Missing:
@@ -77,15 +95,8 @@ def usual(path: str, now: Sample) -> Baseline | Missing:
     return _asked(path, lambda database: baselines.usual(database, now))
 
 
-def nearest_profile(path: str, sample: Sample, within: float) -> Profile | Missing:
-    """What was in the table at most so many seconds before or after a sample."""
-    place = {'boot_id': sample.boot_id, 'netns': sample.netns, 'within': within, 'at': sample.at.uptime}
-
-    def ask(database: sqlite3.Connection) -> Profile | Missing:
-        row = database.execute(PROFILE, place).fetchone()
-        return from_json(row[0]) if row else Missing('no profile is recorded near that moment')
-
-    return _asked(path, ask)
+def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T]) -> list[_T] | Missing:
+    return _asked(path, lambda database: [make(*row) for row in database.execute(query, (since, until))])
 
 
 def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
@@ -104,6 +115,10 @@ def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         # the last four: a row that is none of ours
         return Missing.because(error, clean(path))
+
+
+def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:
+    return PastProfile(float(wall), str(boot_id), int(netns), bool(quiet), from_json(text))
 
 
 def _sample(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,

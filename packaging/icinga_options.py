@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
-
-from check_conntrack_lib.plugin import options  # noqa: E402
+from programs import CHECKOUT, parsers
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +47,7 @@ def datafield(option: str, action: argparse.Action) -> dict[str, Any]:
 
 
 def main() -> None:
-    actions = {action.option_strings[-1]: action for action in options.parser()._actions}
+    actions = {action.option_strings[-1]: action for action in parsers()['check_conntrack']._actions}
     shown = {name: action for name, action in actions.items() if name not in ('--help', '--version')}
     arguments = {name: argument(name, action) for name, action in shown.items()}
 

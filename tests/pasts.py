@@ -9,12 +9,13 @@ from pathlib import Path
 
 from check_conntrack_lib import recorder
 from check_conntrack_lib.model import Counters, Instant, Sample
+from check_conntrack_lib.reasoning.profile import Key, Profile, to_json
 
 BEGIN = 1_795_000_000.0
 INITIAL, CONTAINER = 4026531833, 4026532501
 
 
-def write(path: Path, samples: Iterable[Sample]) -> Path:
+def write(path: Path, samples: Iterable[Sample], profiles: Iterable[tuple[Sample, Profile, bool]] = ()) -> Path:
     database = sqlite3.connect(path)
     database.executescript(recorder.SCHEMA)
     for sample in samples:
@@ -23,6 +24,9 @@ def write(path: Path, samples: Iterable[Sample]) -> Path:
             'INSERT INTO sample SELECT ?, id, ?, ?, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
             (sample.at.wall, sample.netns, sample.at.uptime, sample.entries, sample.maximum, sample.buckets,
              recorder._counters_to_text(sample.counters), sample.boot_id))
+    for sample, profile, quiet in profiles:
+        database.execute('INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
+                         (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))
     database.commit()
     database.close()
     return path
@@ -61,4 +65,26 @@ def incident() -> list[Sample]:
         if k % 2:
             found.append(sample(second, round(30000 + 9000 * math.sin(hour / 3)), maximum, boot=boot,
                                 netns=CONTAINER))
+    return found
+
+
+def profiles() -> list[tuple[Sample, Profile, bool]]:
+    """Those of the incident, each hour one: what grows is DNS to one server, from one client."""
+    found = []
+    for one in incident()[::18]:
+        if one.netns != INITIAL:
+            continue
+        hour = (one.at.wall - BEGIN) / 3600
+        grown = max(0.0, min(1.0, (hour - 40) / 4)) if hour < 44.6 else 0.0
+        dns = round(2000 * (0.05 + 0.6 * grown))
+        tcp = {'ESTABLISHED': 0.6, 'TIME_WAIT': 0.25, 'SYN_SENT': 0.05, 'CLOSE_WAIT': 0.04, 'FIN_WAIT': 0.03,
+               'LAST_ACK': 0.02, 'CLOSE': 0.01}
+        states = {(6, state): round((2000 - dns) * share) for state, share in tcp.items()}
+        states[17, ''] = 2000 - sum(states.values())
+        found.append((one, Profile(
+            one.entries, 2000, states, assured=1200, unreplied=dns // 2, snat=0, dnat=0, nat=0, offloaded=0,
+            sources=((Key(source='10.0.0.7'), round(dns * 0.9)),),
+            destinations=((Key(destination='10.0.0.53'), dns),),
+            services=((Key(17, port=53), dns),),
+            targets=((Key(17, destination='10.0.0.53', port=53), dns),)), grown == 0))
     return found

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 import proctree
@@ -207,11 +208,11 @@ class Served:
         return len(os.listdir(f'/proc/{self.process.pid}/task'))
 
 
-@pytest.fixture
-def served(tree):
+@contextlib.contextmanager
+def serving(tree, *more):
     process = subprocess.Popen(
         proctree.command('export', '--procfs', tree, '--kernel-log', tree.parent / 'records',
-                         '--listen', '127.0.0.1:0'),
+                         '--listen', '127.0.0.1:0', *more),
         cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
     try:
         said = proctree.next_line(process)
@@ -221,6 +222,18 @@ def served(tree):
         process.terminate()
         rest = process.communicate(timeout=10)[1]
     assert (process.returncode, rest) == (0, '')
+
+
+@pytest.fixture
+def served(tree):
+    with serving(tree) as server:
+        yield server
+
+
+@pytest.fixture
+def served_as_node_exporter(tree):
+    with serving(tree, '--names', 'node-exporter') as server:
+        yield server
 
 
 def test_what_it_answers(served, tree):
@@ -319,14 +332,16 @@ def test_promtool_finds_nothing_to_complain_of(tree, names):
 
 
 @pytest.mark.daemons
-def test_a_real_prometheus_scrapes_it_and_the_usual_alert_fires(served, tree, tmp_path):
+def test_a_real_prometheus_scrapes_both_and_the_usual_alerts_fire(served, served_as_node_exporter, tree, tmp_path):
     prometheus = need('prometheus', 'prometheus')
     proctree.make(tree, entries=250000)
     (tmp_path / 'alerts.yml').write_text(
-        'groups: [{name: g, rules: [{alert: Full, expr: conntrack_entries / conntrack_entries_limit > 0.75}]}]\n')
+        'groups: [{name: g, rules: [{alert: Full, expr: conntrack_entries / conntrack_entries_limit > 0.75}, '
+        '{alert: Usual, expr: node_nf_conntrack_entries / node_nf_conntrack_entries_limit > 0.75}]}]\n')
     (tmp_path / 'prometheus.yml').write_text(
         'global: {scrape_interval: 500ms, scrape_timeout: 400ms, evaluation_interval: 500ms}\nrule_files: [alerts.yml]'
-        f'\nscrape_configs: [{{job_name: c, static_configs: [{{targets: ["127.0.0.1:{served.address[1]}"]}}]}}]\n')
+        f'\nscrape_configs: [{{job_name: c, static_configs: [{{targets: ["127.0.0.1:{served.address[1]}"]}}]}}, '
+        f'{{job_name: n, static_configs: [{{targets: ["127.0.0.1:{served_as_node_exporter.address[1]}"]}}]}}]\n')
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     with open(tmp_path / 'log', 'w') as log:
@@ -337,17 +352,18 @@ def test_a_real_prometheus_scrapes_it_and_the_usual_alert_fires(served, tree, tm
         def ask(query):
             connection = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
             with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
-                connection.request('GET', f'/api/v1/query?query={query}')
+                connection.request('GET', f'/api/v1/query?query={urllib.parse.quote(query)}')
                 answer = connection.getresponse()
                 if answer.status == 200:
                     return [(result['metric'], result['value'][1])
                             for result in json.loads(answer.read())['data']['result']]
             return []
 
-        wait_until(lambda: [value for _, value in ask('up')] == ['1'], 20)
-        wait_until(lambda: [value for _, value in ask('ALERTS')] == ['1'], 20)
+        wait_until(lambda: [value for _, value in ask('up')] == ['1', '1'], 20)
+        wait_until(lambda: {metric['alertname'] for metric, _ in ask('ALERTS')} == {'Full', 'Usual'}, 20)
         assert [value for _, value in ask('conntrack_stat_drop_total')] == ['10']
-        assert [(metric['signal'], value) for metric, value in ask('conntrack_scrape_error')] \
+        assert [value for _, value in ask('node_nf_conntrack_stat_drop')] == ['10']
+        assert [(metric['signal'], value) for metric, value in ask('conntrack_scrape_error{job="c"}')] \
             == [('counters', '0'), ('kernel-log', '0'), ('usage', '0')]
         kinds = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
         kinds.request('GET', '/api/v1/metadata?metric=conntrack_stat_drop_total')

@@ -20,7 +20,7 @@ from check_conntrack_lib.model import Missing
 
 @pytest.fixture(scope='module')
 def recorded(tmp_path_factory):
-    return pasts.write(tmp_path_factory.mktemp('past') / 'history.sqlite', pasts.incident())
+    return pasts.write(tmp_path_factory.mktemp('past') / 'history.sqlite', pasts.incident(), pasts.profiles())
 
 
 def history(path, *arguments, **environment):
@@ -42,6 +42,17 @@ def test_other_namespaces_times_and_terminals(recorded, request):
                    PYTHONIOENCODING='ascii')
     assert done.stdout.isascii()
     proctree.check_golden(request, 'history-container.txt', done.stdout)
+
+
+@pytest.mark.parametrize(('kept', 'said'), [
+    (lambda quiet: False, 'who grew       not recorded: no profile of the flows in quiet times before'),
+    (lambda quiet: quiet, 'who grew       not recorded: no profile of the flows then'),
+    (lambda quiet: True, 'who grew       udp to 10.0.0.53:53: 5% -> 65% of the table (+167843 entries)'),
+])
+def test_who_grew(tmp_path, kept, said):
+    profiles = [past for past in pasts.profiles() if kept(past[2])]
+    done = history(pasts.write(tmp_path / 'h.sqlite', pasts.incident(), profiles))
+    assert said in done.stdout
 
 
 @pytest.mark.parametrize(('samples', 'said'), [
@@ -107,7 +118,7 @@ def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path, monkeypatch):
         '4,1,50000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
         '4,1,1000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
         '4,1,60000000,-;nf_conntrack: nf_conntrack: table full in netns 4026532501, dropping packet\n')
-    own = story.Story('', past(boot_id=proctree.BOOT_ID), [], [], ()).steps
+    own = story.Story('', past(boot_id=proctree.BOOT_ID), [], [], (), []).steps
     assert story.log_marks(own, str(tmp_path / 'log')) == (pasts.BEGIN + 50,)
     other = story.log_marks(past(boot_id='other'), str(tmp_path / 'log'))
     assert isinstance(other, Missing)
@@ -151,7 +162,8 @@ def test_the_svg_is_well_formed_adapts_and_is_the_same_again(recorded, tmp_path)
     assert {'width', 'height'} & root.attrib.keys() == set()
     assert 'prefers-color-scheme:dark' in text
     words = {element.text for element in root.iter('{http://www.w3.org/2000/svg}text')}
-    assert {'% of nf_conntrack_max used', 'growth, entries a minute', 'packets a second', 'Nov 20'} <= words
+    assert {'% of nf_conntrack_max used', 'growth, entries a minute', 'packets a second', 'entries by state',
+            'ESTABLISHED', 'udp', 'other', 'Nov 20'} <= words
     assert len(text) < 250_000
 
 

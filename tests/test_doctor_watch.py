@@ -177,11 +177,12 @@ def test_a_terminal_is_refreshed_in_place_and_left_as_it_was(on_terminal, tmp_pa
         'usage         [######------] 50.0% used (131072 of 262144), 2.0 a bucket',
         'growth        not yet known', 'lost          0/s now, 0 since the start',
         'evicted       0/s now, 0 since the start', 'insert_failed 0/s now, 0 since the start']
-    assert not any(watch.screen.lines()[6:])
+    assert watch.screen.lines()[6].startswith('not shown     states: no ')
+    assert not any(watch.screen.lines()[7:])
     assert '\x1b[1;31musage' in watch.raw, 'a full table is red'
     assert watch.end(b'\x03') == 130
-    assert watch.screen.lines()[6] == '^C'
-    assert not any(watch.screen.lines()[7:])
+    assert watch.screen.lines()[7] == '^C'
+    assert not any(watch.screen.lines()[8:])
     assert not re.search(r'\x1b\[\?', watch.raw), 'modes that would have to be restored'
     assert watch.unchanged()
 
@@ -238,3 +239,4 @@ def test_a_real_table_that_fills():
     lines = outputs[0].stdout.splitlines()
     assert '50.0% used (1000 of 2000)' in lines[0]
     assert f'100.0% used (2000 of 2000), lost 0/s ({lost}), evicted 0/s (0)' in lines[-1]
+    assert lines[-1].endswith(', 100% ESTABLISHED; 0% unreplied')

@@ -82,17 +82,18 @@ def test_the_kernels_own_number_of_losses_also_after_the_table_was_drained(
 def test_the_log_names_this_namespace(lab: laboratory.Namespace, tmp_path: Path) -> None:
     """What the kernel logs of this namespace is judged here, and mentioned only elsewhere."""
     lab.fill_to(SIZE)
-    refused = lab.flood(30).refused
+    lab.flood(30)
     if not _logged(lab.inode):
         # all network code shares 10 lines in 5 s
         time.sleep(5.5)
-        refused += lab.flood(30).refused
+        lab.flood(30)
     lab.drain()
     if not _logged(lab.inode):
         pytest.skip('this kernel does not name namespaces in its log')
     here = check(lab, tmp_path / 'h.sqlite')
     assert here.status == 2
-    assert 0 < here.values['table_full_lines'] <= refused
+    # lines of a dead namespace that had the same inode count, too: the kernel tells them not apart
+    assert here.values['table_full_lines'] > 0
     assert here.text.startswith('CONNTRACK CRITICAL - table full: logged ')
     with ExitStack() as namespaces:
         # the kernel gives inodes of dead namespaces away again, with what was logged of them
@@ -109,21 +110,21 @@ def _logged(inode: int) -> bool:
     return f'table full in netns {inode}' in log
 
 
-def test_evicted_entries_are_the_first_sign(lab: laboratory.Namespace, tmp_path: Path) -> None:
-    """Unassured entries give way: no packet is lost yet, and the check already warns."""
+def test_evicted_entries_are_counted_as_the_kernel_does(lab: laboratory.Namespace, tmp_path: Path) -> None:
+    """Unassured entries give way to some of the new ones; of 2000 in 262144 buckets, to one in eight or so."""
     history = tmp_path / 'h.sqlite'
     flow = laboratory.Flow(proto='udp', assured=False, seen_reply=False, timeout=600)
     lab.fill(laboratory.mixed_flows(SIZE, {flow._replace(src='10.0.0.0/16'): 1.0}))
     check(lab, history, '--kernel-log', 'off', '-w', 'off', '-c', 'off', '--trend', 'off')
     time.sleep(1.1)
     before = lab.cpu_stats()
-    lab.flood(1, limit=200)
+    lab.flood(200)
     moved = {name: value - before[name] for name, value in lab.cpu_stats().items()}
     seen = check(lab, history, '--kernel-log', 'off', '-w', 'off', '-c', 'off', '--trend', 'off')
     assert moved['early_drop'] > 0
-    assert seen.status >= 1
-    assert f'{moved["early_drop"]} entr' in seen.text
-    assert ('lost' in seen.text) == (moved['drop'] > 0)
+    assert seen.status == 2
+    assert f', {moved["early_drop"]} entr' in seen.text
+    assert f'table full: {moved["drop"]} packets lost' in seen.text
 
 
 def test_as_nobody_in_the_namespace(lab: laboratory.Namespace, tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_a_run_that_is_writing_is_waited_for(tmp_path):
     writer.close()
 
 
+def test_profiles_come_back_with_their_times(tmp_path):
+    path = pasts.write(tmp_path / 'history.sqlite', pasts.incident(), pasts.profiles())
+    got = recall.recall_profiles(str(path), *ALWAYS)
+    assert [(past.at, past.boot_id, past.netns, past.quiet) for past in got] \
+        == [(one.at.wall, one.boot_id, one.netns, quiet) for one, _, quiet in pasts.profiles()]
+    assert got[-1].profile.states == pasts.profiles()[-1][1].states
+    execute(path, "UPDATE profile SET text = '{}'")
+    assert isinstance(recall.recall_profiles(str(path), *ALWAYS), Missing)
+    assert not isinstance(recall.recall(str(path), *ALWAYS), Missing)
+
+
 def test_the_newest_of_the_usual_places(tmp_path, monkeypatch):
     monkeypatch.setattr(recall, 'SYSTEM_DIRECTORY', str(tmp_path / 'system'))
     own = tmp_path / 'state' / f'check_conntrack-{os.geteuid()}' / 'history.sqlite'

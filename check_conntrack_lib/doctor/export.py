@@ -27,6 +27,9 @@ MOST_HOSTS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = ('Counters are sums over the CPUs since the network namespace was made. The kernel keeps each in '
+                     '32 bits: when one wraps, Prometheus takes it for a restart of the counter. What could not be '
+                     'read is absent, and conntrack_scrape_error{signal=...} is 1.')
     target = parser.add_argument_group('where to (default: standard output)').add_mutually_exclusive_group()
     target.add_argument('--textfile', metavar='PATH',
                         help="replace this file, in one step, for node_exporter's textfile collector (a name in .prom)")

@@ -54,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     place = _choose(all_places, arguments.netns)
     own = [step for step in everything if step.sample.netns == place.netns]
     others = [step for step in everything if step.sample.netns != place.netns]
-    story = Story(clean(path), own, others, all_places, log_marks(own, arguments.kernel_log))
+    profiles = recall.recall_profiles(path, arguments.since, arguments.until)
+    story = Story(clean(path), own, others, all_places, log_marks(own, arguments.kernel_log),
+                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == place.netns])
     if arguments.svg:
         from .plot import svg
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ..noun import NamedTuple
 from ..reasoning.losses import Losses, log_evidence, losses
+from ..reasoning.profile import Profile
 from ..reasoning.trend import Forecast, forecast
 from ..text import clean, count, duration, growth, percent, rate
 from .reading import Reading
+from .states import in_words
 
 #: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
@@ -68,7 +70,8 @@ def following(before: Moment | None, reading: Reading) -> Moment:
 
 def screen(moment: Moment, bar: int) -> list[Line]:
     """The lines of the picture; bar: width of the usage bar in characters."""
-    return [*_usage(moment, bar), *_growth(moment), *_counters(moment), *_log(moment), *_unreadable(moment)]
+    return [*_usage(moment, bar), *_growth(moment), *_counters(moment), *_states(moment), *_log(moment),
+            *_unreadable(moment)]
 
 
 def one_line(moment: Moment) -> str:
@@ -82,6 +85,8 @@ def one_line(moment: Moment) -> str:
     if moment.since_last:
         parts.extend(f'{name} {rate(moment.since_last.rate(_sum(moment.since_last.packets, parts_of)))}'
                      f' ({_sum(moment.since_start, parts_of)})' for name, parts_of in SHOWN.items())
+    if isinstance(moment.reading.profile, Profile):
+        parts.append(in_words(moment.reading.profile, 2))
     return ', '.join(parts)
 
 
@@ -122,6 +127,11 @@ def _counters(moment: Moment) -> Iterator[Line]:
             yield Line(name, text, 2 if now and name == 'lost' else 1 if total else 0)
         else:
             yield Line(name, 'counted from now on')
+
+
+def _states(moment: Moment) -> Iterator[Line]:
+    if isinstance(moment.reading.profile, Profile):
+        yield Line('states', in_words(moment.reading.profile))
 
 
 def _log(moment: Moment) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from .. import __version__
 from ..reasoning.chronicle import Stretch, condense
 from ..text import percent, rate
 from .plot import svg
+from .states import by_state, largest
 from .story import Story, checklist, facts, retrospective, title, when
 
 #: the table has at most so many rows, each for one of these spans of time (seconds)
@@ -43,7 +44,7 @@ def html(story: Story) -> str:
         '<meta name="robots" content="noindex">',
         f'<title>Connection tracking, {when(story.begin)} to {when(story.end)}</title>', f'<style>{STYLE}</style>',
         '<h1>Connection tracking table</h1>', f'<p>{_dated(title(story))}</p>', _picture(story),
-        '<h2>Facts</h2>', *_definitions(facts(story)), *_episode(story), *_numbers(story),
+        '<h2>Facts</h2>', *_definitions(facts(story)), *_episode(story), *_numbers(story), *_states(story),
         f'<p>From {escape(story.path)}, network namespace {story.steps[-1].sample.netns}; '
         f'check_conntrack {__version__}.</p>', '</html>', ''])
 
@@ -88,6 +89,22 @@ def _numbers(story: Story) -> Iterator[str]:
     yield '<tr><th>from<th>used<th>entries<th>maximum<th>a minute<th>lost<th>lost/s<th>evicted<th>insert_failed</tr>'
     for number, stretch in condense(story.steps, begin, span).items():
         yield _row(when(begin + number * span, span < 60), stretch)
+    yield '</table></div>'
+
+
+def _states(story: Story) -> Iterator[str]:
+    known = [(past.at, by_state(past.profile)) for past in story.profiles]
+    if not known:
+        return
+    names = largest([profile for _, profile in known], 8)
+    # as many as there is patience for, the fullest of each stretch
+    share = -(-len(known) // MOST_ROWS)
+    yield '<h2>Entries by state</h2>'
+    yield '<div class="wide"><table>'
+    yield f'<tr><th>at{"".join(f"<th>{escape(name)}" for name in names)}</tr>'
+    for k in range(0, len(known), share):
+        at, profile = max(known[k:k + share], key=lambda one: sum(one[1].values()))
+        yield f'<tr><td>{when(at)}{"".join(f"<td>{profile.get(name, 0)}" for name in names)}</tr>'
     yield '</table></div>'
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..model import Missing
 from ..reasoning.chronicle import Place, Stretch, condense
 from . import Trouble
+from .states import by_state, largest
 from .story import Story
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ COLOURS: Mapping[str, str] = {
     '#9a6700': '#d29922',  # warning
     '#cf222e': '#ff7b72',  # lost
     '#8250df': '#bc8cff',  # insert_failed
+    '#54aeff': '#388bfd', '#4ac26b': '#2ea043', '#d4a72c': '#bb8009', '#e16f24': '#db6d28', '#bf3989': '#db61a2',
+    '#1b7c83': '#39c5cf', '#afb8c1': '#484f58',  # states
 }
-PAPER, INK, GRID, BLUE, GREY, AMBER, RED, VIOLET = COLOURS
+PAPER, INK, GRID, BLUE, GREY, AMBER, RED, VIOLET, *STATES = COLOURS
 #: text without a colour of its own is black
 DARK = '@media (prefers-color-scheme:dark){' + f'text{{fill:{COLOURS[INK]}}}' + ''.join(
     f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
@@ -42,6 +45,8 @@ GROWTH_POINTS = 140
 #: a pause in the record longer than this is a gap in the line, in seconds
 PAUSE = 3600.0
 OTHERS = 5
+#: room above the highest value for a line of the legend
+LEGEND = 1.2
 TICKS = (1, 10, 60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
 
 
@@ -62,6 +67,8 @@ def svg(story: Story) -> str:
     }
     with matplotlib.rc_context(settings):
         panels = [_usage, _growth, _losses]
+        if len(story.profiles) > 1:
+            panels.append(_states)
         figure = Figure(figsize=(WIDTH, PANEL * len(panels) + 0.3), layout='constrained')
         FigureCanvasSVG(figure)
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -133,9 +140,22 @@ def _losses(axes: Axes, story: Story, stretches: Sequence[Stretch]) -> None:
         axes.plot(x, y, color=colour, linewidth=1, label=words)
         if not name:
             axes.fill_between(x, y, color=colour, alpha=0.25, linewidth=0)
-    axes.set_ylim(bottom=0, top=highest * 1.1 or 1)
+    axes.set_ylim(bottom=0, top=highest * LEGEND or 1)
     axes.set_title('packets a second', loc='left', fontsize=9)
     axes.legend(loc='upper left', ncols=3)
+
+
+def _states(axes: Axes, story: Story, _stretches: Sequence[Stretch]) -> None:
+    known = [by_state(past.profile) for past in story.profiles]
+    names = largest(known, len(STATES) - 1)
+    layers = [[float(profile.get(name, 0)) for profile in known] for name in names]
+    layers.append([float(sum(entries for name, entries in profile.items() if name not in names)) for profile in known])
+    shown = len(layers) if any(layers[-1]) else len(names)
+    axes.stackplot([past.at for past in story.profiles], layers[:shown], labels=[*names, 'other'][:shown],
+                   colors=STATES[:len(names)] + STATES[-1:], linewidth=0)
+    axes.set_title('entries by state', loc='left', fontsize=9)
+    axes.set_ylim(bottom=0, top=max(sum(profile.values()) for profile in known) * LEGEND * LEGEND or 1)
+    axes.legend(loc='upper left', ncols=4)
 
 
 def _line(points: Sequence[tuple[float, float, str]]) -> tuple[list[float], list[float]]:
@@ -179,5 +199,5 @@ def _adaptable(document: str) -> str:
     """The document with its style sheet, as wide as its place."""
     document = re.sub(r'(<svg [^>]*?) ?width="[^"]*"', r'\1', document, count=1)
     document = re.sub(r'(<svg [^>]*?) ?height="[^"]*"', r'\1', document, count=1)
-    document = document.replace('<svg ', '<svg role="img" aria-label="usage, growth and losses over time" ', 1)
+    document = document.replace('<svg ', '<svg role="img" aria-label="usage, growth, losses and states over time" ', 1)
     return re.sub(r'(<svg [^>]*>)', lambda m: f'{m[1]}<style>{DARK}</style>', document, count=1)

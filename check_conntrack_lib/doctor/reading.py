@@ -15,6 +15,7 @@ from ..survey import survey
 from . import Trouble
 
 if TYPE_CHECKING:
+    from ..reasoning.profile import Profile
     from .peers import Peers
 
 #: for one round of readings, in seconds
@@ -33,11 +34,13 @@ class Reading(NamedTuple):
     log_span: float
     #: None: not asked for
     peers: Peers | Missing | None = None
+    profile: Profile | Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
         s = self.snapshot
-        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log, 'per-host': self.peers}
+        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log, 'per-host': self.peers,
+                   'states': self.profile}
         return {signal: reading for signal, reading in signals.items()
                 if isinstance(reading, Missing) and not reading.chosen}
 
@@ -73,10 +76,10 @@ def host(arguments: argparse.Namespace) -> Host:
     return Host(arguments.procfs)
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0) -> Reading:
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> Reading:
     """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
 
-    top: so many hosts are counted one by one; 0: none.
+    top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
     """
     deadline = Deadline(LONGEST_ROUND)
     deadline.start()
@@ -88,9 +91,14 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0) -> Readin
             from .peers import read
 
             peers = read(source, snapshot.table, top, deadline.share)
+        profile: Profile | Missing | None = None
+        if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
+            from ..diagnosis import take_profile
+
+            profile = take_profile(source, snapshot.table, flows, deadline.share)
     finally:
         deadline.stop()
-    return Reading(snapshot, extra, log_span, peers)
+    return Reading(snapshot, extra, log_span, peers, profile)
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

@@ -11,11 +11,16 @@ from ..model import KernelLog, Missing
 from ..noun import NamedTuple
 from ..readers import kernlog, sysctls
 from ..reasoning.chronicle import Change, Episode, Place, Step, add_up, changes, episodes, peak, worst
+from ..reasoning.growth import growth as growth_by
 from ..reasoning.losses import log_evidence
+from ..recall import PastProfile
 from ..text import clean, count, duration, growth, percent
+from .states import in_words
 
 #: from this usage on the check warns of a table that fills, in percent
 TREND_LINE = 70.0
+#: profiles from so many seconds before an episode are what is usual
+USUAL = 86400.0
 #: seconds for reading the kernel log
 LONGEST_READING = 10.0
 
@@ -31,6 +36,8 @@ class Story(NamedTuple):
     places: list[Place]
     #: when the kernel logged a full table, in seconds since 1970
     marks: tuple[float, ...] | Missing
+    #: of the shown namespace, by time
+    profiles: list[PastProfile]
 
     @property
     def begin(self) -> float:
@@ -80,6 +87,9 @@ def facts(story: Story) -> Iterator[tuple[str, str]]:
     """(name, text) of everything that the whole past says in one line each."""
     yield 'peak', how_full(peak(story.steps))
     yield 'at the end', how_full(story.steps[-1])
+    if story.profiles:
+        fullest = max(story.profiles, key=lambda past: past.profile.entries)
+        yield 'states', f'{in_words(fullest.profile)}, {when(fullest.at)}'
     counted = add_up(step.losses for step in story.steps if step.losses)
     if any(step.losses for step in story.steps):
         yield 'lost', losses_in_words(sum(step.lost for step in story.steps), counted)
@@ -125,12 +135,30 @@ def retrospective(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
             yield 'time to act', f'the table was above {TREND_LINE:.0f}% for {duration(lead)} before that'
     yield 'packets lost', losses_in_words(episode.lost, episode.counted)
     yield 'peak', how_full(episode.peak)
+    yield from _who(episode, story)
     for change in episode.changes:
         yield 'setting', change_in_words(change)
     if episode.ended is None:
         yield 'end', 'not within the record: it may be going on'
     else:
         yield 'end', f'{when(episode.ended)}, after {duration(episode.ended - first.sample.at.wall)}'
+
+
+def _who(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
+    """What the table grew by, from the fullest profile of the episode and the quiet ones of the day before."""
+    began = episode.began.sample.at.wall
+    end = episode.ended or story.end
+    during = [past for past in story.profiles if began <= past.at <= end]
+    usual = [past.profile for past in story.profiles if past.quiet and began - USUAL <= past.at < began]
+    if not during or not usual:
+        yield 'who grew', f'not recorded: no profile of the flows {"then" if usual else "in quiet times before"}'
+        return
+    fullest = max(during, key=lambda past: past.profile.entries)
+    for one in growth_by(fullest.profile, usual):
+        source = f', most from {one.source}' if one.source else ''
+        yield 'who grew', (f'{one.key}: {one.before * 100:.0f}% -> {one.now * 100:.0f}% of the table '
+                           f'({one.entries:+d} entries){source}')
+    yield 'states', f'{in_words(fullest.profile)}, {when(fullest.at)}'
 
 
 def checklist(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:

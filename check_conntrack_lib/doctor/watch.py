@@ -14,6 +14,8 @@ from . import Trouble, in_words, reading
 from .live import Line, Moment, following, one_line, screen
 
 LOG_SPAN = 300.0
+#: looked at for the states each time: 3 % of error at the most, in a few milliseconds
+FLOWS = 2000
 #: the width of the usage line without its bar
 BESIDE_BAR = 68
 COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                moment = following(moment, reading.take(source, arguments.kernel_log, LOG_SPAN))
+                moment = following(moment, reading.take(source, arguments.kernel_log, LOG_SPAN, flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = in_words(error)

@@ -94,8 +94,9 @@ def missing(fleet: Fleet) -> Missing | None:
     parts = [f'no network namespace {clean(word, 60)}' for word in tour.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in tour.unseen.items()]
     if tour.hidden:
-        parts.append(f'those of {count(tour.hidden, "process")[:-1] + "es" if tour.hidden > 1 else "1 process"} '
-                     'not told apart: needs root')
+        parts.append(f'those of {count(tour.hidden, "process")} not told apart: needs root')
+    if tour.closed:
+        parts.append(f'named ones unknown: no access to {clean(tour.closed)}')
     remedy = next((why.remedy for why in tour.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
 
@@ -113,7 +114,7 @@ def lines(roll: Roll) -> list[str]:
     fleet = roll.fleet
     said = []
     if len(roll.order) > 1:
-        said.append('worst namespaces: ' + ', '.join(
+        said.append(('fullest' if roll.fine else 'worst') + ' namespaces: ' + ', '.join(
             f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(roll.titles, roll.order))
             if place == 0 or member.entries or member.lost))
         megabytes = fleet.entries * BYTES_AN_ENTRY / 1e6

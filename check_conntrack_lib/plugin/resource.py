@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nagiosplugin import Context, Metric, Resource
 
-from ..assessment import Assessment, Question, assess, conclude
+from ..assessment import Assessment, Question, assess, conclude, settings_of
 from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
@@ -66,7 +66,8 @@ class ConnectionTracking(Resource):
             self.assessment = conclude(own, Missing('nothing to record', chosen=True), '', question)
             return list(metrics(self.assessment))
         self.roll = everywhere.call(self.host, fleet, self.contexts, self.options)
-        self.assessment = self.roll.leader.assessment
+        drifting = settings_of(self.host, fleet.own, question)
+        self.assessment = self.roll.leader.assessment._replace(settings=drifting)
         return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
 
 

@@ -20,7 +20,8 @@ LARGEST, MOST_FILES = 1 << 18, 500
 #: the kernel has this value twice (net/netfilter/nf_conntrack_standalone.c)
 ALIASES = {'net/nf_conntrack_max': 'net/netfilter/nf_conntrack_max'}
 
-_EXPIRES = re.compile(r'[#;]\s*expires:\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d))?\s*', re.ASCII | re.IGNORECASE)
+#: compiled only where there is a file with conntrack in it
+_EXPIRES = r'[#;]\s*expires:\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d))?\s*'
 
 
 class Setting(NamedTuple):
@@ -120,7 +121,7 @@ def _read_file(path: str, name: str, last: bool = False) -> tuple[Setting, ...]:
 
 
 def _expires(comment: str) -> float | None:
-    note = _EXPIRES.fullmatch(comment)
+    note = re.fullmatch(_EXPIRES, comment, re.ASCII | re.IGNORECASE)
     if not note:
         return None
     year, month, day, hour, minute = (None if part is None else int(part) for part in note.groups())
