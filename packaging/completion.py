@@ -14,6 +14,8 @@ from programs import parsers, verbs
 #: also called by these names
 ALIASES = {'check_conntrack': ['check_conntrack.py', 'check_conntrack.pyz'],
            'conntrack-doctor': ['conntrack-doctor.pyz']}
+#: takes the names of network namespaces
+NAMESPACES = {':--netns'}
 #: names may hold blanks
 FILES = 'compopt -o filenames; mapfile -t -O ${{#COMPREPLY[@]}} COMPREPLY < <(compgen {} -- "$current")'
 FUNCTION = """
@@ -68,6 +70,9 @@ def value_line(pattern: str, action: argparse.Action, found: list[str]) -> str:
     if found:
         commands.append(f'COMPREPLY=($(compgen -W {shlex.quote(" ".join(found))} -- "$current"))')
     kind = str(action.metavar or action.dest).upper()
+    if pattern in NAMESPACES:
+        commands.append('COMPREPLY=($(compgen -W "current all $(ip netns list 2>/dev/null | cut -d \' \' -f 1)" '
+                        '-- "$current"))')
     if 'DIR' in kind:
         commands.append(FILES.format('-d'))
     elif accepts(action, '/dev/null') and not isinstance(action.choices, (list, tuple)) \

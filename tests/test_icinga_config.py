@@ -85,7 +85,7 @@ def test_header_says_where_it_goes(file: Path) -> None:
 
 
 @pytest.mark.parametrize(('file', 'pattern', 'count'), [
-    ('nrpe.d/check_conntrack.cfg', r'^#?command\[.*', 3),
+    ('nrpe.d/check_conntrack.cfg', r'^#?command\[.*', 4),
     ('nagios4/conntrack.cfg', r'^ *command_line .*', 1),
     ('checkmk/mrpe.cfg', r'^Conntrack .*', 1),
 ])
@@ -156,6 +156,13 @@ object Host "agent-sudo" {
 	vars.conntrack_sudo = true
 }
 object Host "nrpe" { import "test"; vars.conntrack = true; vars.conntrack_nrpe = true }
+object Host "router" {
+	import "test"
+	vars.conntrack = true
+	vars.conntrack_sudo = true
+	vars.conntrack_netns = "all"
+}
+object Host "nrpe-router" { import "test"; vars.conntrack = true; vars.conntrack_nrpe = "check_conntrack_netns" }
 object Host "nrpe-sudo" {
 	import "test"
 	vars.conntrack = true
@@ -188,7 +195,7 @@ def validated(plain_stage: stage.Stage) -> stage.Icinga:
 def test_icinga_accepts_the_configuration(validated: stage.Icinga) -> None:
     services = validated.objects('Service')
     assert set(services) == {f'{host}!conntrack' for host in (
-        'local', 'local-sudo', 'agent', 'agent-sudo', 'nrpe', 'nrpe-sudo')}
+        'local', 'local-sudo', 'agent', 'agent-sudo', 'nrpe', 'nrpe-sudo', 'router', 'nrpe-router')}
     assert set(validated.objects('Notification')) == {'agent!conntrack!conntrack-mail'}
 
 
@@ -198,7 +205,9 @@ def test_icinga_accepts_the_configuration(validated: stage.Icinga) -> None:
     ('local-sudo', 'conntrack_sudo', '', ''),
     ('agent', 'conntrack', 'agent.test', ''),
     ('agent-sudo', 'conntrack_sudo', 'agent.test', ''),
+    ('router', 'conntrack_sudo', '', ''),
     ('nrpe', 'nrpe', '', 'check_conntrack'),
+    ('nrpe-router', 'nrpe', '', 'check_conntrack_netns'),
     ('nrpe-sudo', 'nrpe', '', 'check_conntrack_sudo'),
 ])
 def test_each_rule_resolves(validated: stage.Icinga, host: str, command: str, endpoint: str, nrpe: str) -> None:
@@ -247,19 +256,20 @@ def example(option: str) -> list[str]:
         return [option]
     special = {'--not-loaded': 'critical', '--kernel-log': 'journal', '--history': 'off', '--require': 'kernel-log',
                '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
-               '--netns': 'all,web-1_a',
+               '--netns': 'web-1_a,4f2',
                '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7'}
     return [option, special.get(option, '@0:20.5')]
 
 
 @pytest.mark.daemons
 def test_sudo_allows_what_is_shipped(plain_stage: stage.Stage) -> None:
-    lines = command_lines('nrpe.d/check_conntrack.cfg', r'^command\[check_conntrack_sudo\].*')
-    assert lines == [['-w', '85', '-c', '95']]
+    lines = command_lines('nrpe.d/check_conntrack.cfg', r'^command\[\w+\]=/usr/bin/sudo .*')
+    assert lines == [['-w', '85', '-c', '95'], ['-w', '85', '-c', '95', '--netns', 'all']]
     # every option at once, in Icinga's order
     everything = [part for option in sorted(plugin_options()) if option != '--procfs' for part in example(option)]
     assert options.parse(everything)
-    for argv in ([], *lines, ['--critical', '95', '--warning', '80%'], everything):
+    required = [['--require', signal] for signal in options.SIGNALS]
+    for argv in ([], *lines, *required, ['--critical', '95', '--warning', '80%'], everything):
         assert allowed(plain_stage, *argv), argv
 
 
@@ -281,6 +291,7 @@ def test_sudo_and_each_option(plain_stage: stage.Stage, option: str) -> None:
     ['-w', '85', '-c', '95', '--history', '/etc/passwd'],
     ['-w', '85', '-c', '95', '-v'],
     ['-w', '85'],
+    ['-w', '85', '-c', '95', '--netns', 'all', '-v'],
     ['-w', '85 --history /x', '-c', '95'],
     ['--critical', '95', '--warning', '80', '--procfs', '/tmp'],
     ['--critical', '95', '--lines', '5'],

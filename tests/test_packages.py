@@ -111,6 +111,7 @@ def completed(made: Path, program: str, typed: str, directory: Path) -> str:
     ('check_conntrack', '--procfs ./pr', '<--procfs><./proc/>'),
     ('check_conntrack', '-v --diagnose al', '<-v><--diagnose><always>'),
     ('check_conntrack', '--require cou', '<--require><counters>'),
+    ('check_conntrack', '--netns curr', '<--netns><current>'),
     ('check_conntrack', '--window ', '<--window>'),
     ('conntrack-doctor', 'exp', '<export>'),
     ('conntrack-doctor', 'export --names nod', '<export><--names><node-exporter>'),
