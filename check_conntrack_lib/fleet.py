@@ -1,4 +1,8 @@
-"""Every namespace assessed: each on its own against the one maximum, never summed; and what they are together."""
+"""Every namespace assessed: each on its own against the one maximum, never summed; and what they are together.
+
+The kernel gives the inode of a dead namespace to a new one, whose counters then mostly went back: a new baseline. Where
+they did not, losses of its first minutes are counted from the dead one's. Log lines go to nobody who dropped nothing.
+"""
 
 from __future__ import annotations
 

@@ -90,6 +90,8 @@ class Host(NamedTuple):
 
     def is_this_kernel(self) -> bool:
         """Does procfs show the namespace that this process's own system calls reach?"""
+        here = self._replace(procfs='/proc')
+        # the initial namespace has the same inode on most hosts
         return self.procfs == '/proc' or (
-            not isinstance(self.netns(), Missing) and self.netns() == self._replace(procfs='/proc').netns()
+            not isinstance(self.netns(), Missing) and (self.netns(), self.boot_id()) == (here.netns(), here.boot_id())
         )

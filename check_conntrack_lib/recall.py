@@ -14,7 +14,7 @@ from typing import TypeVar
 from .model import Instant, Missing, Sample
 from .noun import NamedTuple
 from .reasoning.profile import Profile, from_json
-from .recorder import APPLICATION_ID, HERE, SCHEMA_VERSION, counters_from_text
+from .recorder import APPLICATION_ID, SCHEMA_VERSION, counters_from_text
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -24,7 +24,7 @@ MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
 PATIENCE = 5.0
 
 SAMPLES = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
-    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+    FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
 PROFILES = """SELECT boot_id, netns, time, quiet, text
     FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time"""
 
@@ -41,9 +41,6 @@ class PastProfile(NamedTuple):
     #: taken while the check was OK
     quiet: bool
     profile: Profile
-
-PROFILE = f"""SELECT text FROM profile WHERE {HERE} AND abs(uptime - :at) <= :within
-    ORDER BY abs(uptime - :at) LIMIT 1"""
 
 
 def places(environment: Mapping[str, str]) -> list[str]:
@@ -105,18 +102,6 @@ def _rows(path: str, query: str, since: float, until: float, make: Callable[...,
 
 def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:
     return PastProfile(float(wall), str(boot_id), int(netns), bool(quiet), from_json(text))
-
-
-def nearest_profile(path: str, sample: Sample, within: float) -> Profile | Missing:
-    """What was in the table at most so many seconds before or after a sample."""
-    try:
-        source = Path(path).absolute().as_uri() + '?mode=ro'
-        with closing(sqlite3.connect(source, uri=True, timeout=PATIENCE)) as database:
-            row = database.execute(PROFILE, {'boot_id': sample.boot_id, 'netns': sample.netns, 'within': within,
-                                             'at': sample.at.uptime}).fetchone()
-        return from_json(row[0]) if row else Missing('no profile is recorded near that moment')
-    except (OSError, sqlite3.Error, ValueError, TypeError) as error:
-        return Missing.because(error, clean(path))
 
 
 def _sample(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,

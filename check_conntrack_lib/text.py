@@ -45,7 +45,9 @@ def growth(per_second: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """'1 packet', '2 packets', '1 entry', '2 entries'."""
+    """'1 packet', '2 packets', '1 entry', '2 entries', '2 processes'."""
     if number == 1:
         return f'1 {noun}'
+    if noun.endswith('ss'):
+        return f'{number} {noun}es'
     return f'{number} {noun[:-1]}ies' if noun.endswith('ry') else f'{number} {noun}s'

@@ -31,6 +31,8 @@ class Tour(NamedTuple):
     hidden: int = 0
     #: names that lead to no namespace
     stale: int = 0
+    #: the directory of names, where this user may not look into it
+    closed: str = ''
     #: words that mean no namespace here
     unknown: tuple[str, ...] = ()
     #: log lines that name none of them
@@ -73,8 +75,9 @@ def tour(host: Host, own: Snapshot, wanted: tuple[str, ...], share: Callable[[],
                 left -= 1
     except (OSError, ValueError) as error:
         unseen[Missing.because(error, 'network namespaces')] = left or 1
-    hidden, stale = (found.hidden, found.stale) if everything else (0, 0)
-    return _with_lines(Tour(tuple(seen), unseen, hidden, stale, tuple(unknown)), own)
+    if not everything:
+        found = Found(())
+    return _with_lines(Tour(tuple(seen), unseen, found.hidden, found.stale, found.closed, tuple(unknown)), own)
 
 
 def title(host: Host, seen: Seen, own: Snapshot) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -9,12 +10,14 @@ import time
 import proctree
 import pytest
 
+from check_conntrack_lib import baselines, recorder
 from check_conntrack_lib.doctor import Trouble, advice, cli, dropin, plan
 from check_conntrack_lib.doctor.plan import Readings, Recorded
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, SRC_NAT, Flow
-from check_conntrack_lib.model import Missing, Table
+from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
 from check_conntrack_lib.readers import sysctld
 from check_conntrack_lib.readers.keepers import Keeper
+from check_conntrack_lib.reasoning.losses import comparable
 from check_conntrack_lib.reasoning.profile import summarize
 from check_conntrack_lib.reasoning.settings import DEFAULTS
 from check_conntrack_lib.reasoning.sizing import Peak
@@ -226,3 +229,21 @@ class TestRun:
         assert 'connection tracking is not loaded' in capsys.readouterr().err
         with pytest.raises(Trouble):
             plan.gather(plan.Host(str(tmp_path / 'proc')), None, 100, None)
+
+
+def test_the_recorded_peak_and_what_was_in_the_table_then(tmp_path):
+    """Of all namespaces and boots in the file: the maximum is one for all."""
+    path = str(tmp_path / 'history.sqlite')
+    for at, entries, boot in ((0.0, 1000, 'a'), (86400.0, 200000, 'b'), (172800.0, 5000, 'b')):
+        sample = Sample(Instant(AT + at, 1000 + at, 1000 + at), boot, 7, entries, 262144)
+        assert isinstance(recorder.consult(path, sample, recorder.Lookback(300, 900, comparable), 14), History)
+        if entries > 2000:
+            profile = summarize([flow(n, state='SYN_SENT', status=0) for n in range(100)], entries)
+            baselines.record(path, sample, profile, quiet=False, patience=1)
+    found = plan.gather(plan.Host(str(proctree.make(tmp_path / 'proc'))), path, 1000, contextlib.nullcontext)
+    assert found.recorded == Recorded(path, Peak(200000, AT + 86400, 2.0, 3, 262144), 7)
+    assert found.peak_profile.entries == 200000
+    made = plan.make(found)
+    assert made.size.maximum == 327680
+    assert made.first[0].startswith('at the recorded peak 100% of the table is in state SYN_SENT')
+    assert 'in network namespace 7' in ' '.join(advice.text(made).split())

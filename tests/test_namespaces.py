@@ -208,3 +208,20 @@ def test_out_of_time_keeps_what_was_seen(proc: Proc, monkeypatch: pytest.MonkeyP
     seen = tour(proc.host, own, ('all',), nullcontext)
     assert [one.namespace.inode for one in seen.seen] == [1, 20, 30]
     assert seen.unseen == {Missing('network namespaces: no answer within 2 s'): 2}
+
+
+def test_names_that_may_not_be_read_are_said(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir = os.listdir
+
+    def closed(path: str) -> list[str]:
+        if 'netns' in path:
+            raise PermissionError(13, 'Permission denied')
+        return listdir(path)
+
+    monkeypatch.setattr(os, 'listdir', closed)
+    assert namespaces.find(proc.host).closed == f'{proc.root}/1/root/run/netns'
+
+
+def test_a_name_without_a_namespace_is_stale(proc: Proc) -> None:
+    proc.write('1/root/run/netns/old', '')
+    assert namespaces.find(proc.host).stale == 1

@@ -80,7 +80,6 @@ def test_whatever_passes_is_a_range(text: str) -> None:
     (['--require', 'all'], "argument --require: 'all' is none of usage, counters, kernel-log, history, namespaces"),
     (['--not-loaded', 'fine'], "argument --not-loaded: 'fine' is none of ok, warning, critical, unknown"),
     (['--netns', 'a,,b'], "argument --netns: 'a,,b' is neither current, nor all, nor names of network namespaces"),
-    (['--netns', 'all,a'], "argument --netns: 'all,a' is neither current, nor all, nor names of network namespaces"),
     (['--warn', '80'], 'unrecognized arguments: --warn 80'),
     (['80'], 'unrecognized arguments: 80'),
     (['-w'], 'argument -w/--warning: expected one argument'),
@@ -124,3 +123,9 @@ def test_help_and_version_exit_3(argv: list[str], capfd: pytest.CaptureFixture[s
         main(argv)
     assert left.value.code == 3
     assert 'check_conntrack' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(('text', 'means'), [
+    ('', ('current',)), ('current', ('current',)), ('all', ('all',)), ('all,blue', ('all',)), ('a, b,a', ('a', 'b'))])
+def test_namespaces(text: str, means: tuple[str, ...]) -> None:
+    assert parse(['--netns', text]).netns == means

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from .. import recall
 from ..diagnosis import take_profile
 from ..host import Host
-from ..model import Missing, NotLoaded, Table
+from ..model import Missing, NotLoaded, Sample, Table
 from ..noun import NamedTuple
 from ..readers import ctnetlink, keepers, meminfo, slabinfo, sysctls
 from ..readers.keepers import Keeper
@@ -143,5 +143,13 @@ def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:
     top = max(samples, key=lambda sample: (sample.entries, sample.at.wall))
     days = (samples[-1].at.wall - samples[0].at.wall) / DAY
     peak = Peak(top.entries, top.at.wall, days, len(samples), top.maximum)
-    near = recall.nearest_profile(path, top, NEAR)
-    return Recorded(path, peak, top.netns), near if isinstance(near, Profile) else None
+    return Recorded(path, peak, top.netns), _near(path, top)
+
+
+def _near(path: str, top: Sample) -> Profile | None:
+    """What was in the table around the moment of a sample."""
+    profiles = recall.recall_profiles(path, top.at.wall - NEAR, top.at.wall + NEAR)
+    if isinstance(profiles, Missing):
+        return None
+    own = [past for past in profiles if (past.boot_id, past.netns) == (top.boot_id, top.netns)]
+    return min(own, key=lambda past: abs(past.at - top.at.wall)).profile if own else None

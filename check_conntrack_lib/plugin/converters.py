@@ -68,10 +68,9 @@ def one_of(*names: str) -> Callable[[str], str]:
 def namespaces(text: str) -> tuple[str, ...]:
     """'current', 'all', or names of network namespaces. Raises ArgumentTypeError."""
     words = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
-    if not all(words) or any('/' in word or not word.isprintable() for word in words) \
-            or ('all' in words and len(words) > 1):
+    if not all(words) or any('/' in word or not word.isprintable() for word in words):
         raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
-    return words
+    return ('all',) if 'all' in words else words
 
 
 def path_or(*names: str) -> Callable[[str], str]:

@@ -94,8 +94,9 @@ def missing(fleet: Fleet) -> Missing | None:
     parts = [f'no network namespace {clean(word, 60)}' for word in tour.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in tour.unseen.items()]
     if tour.hidden:
-        parts.append(f'those of {count(tour.hidden, "process")[:-1] + "es" if tour.hidden > 1 else "1 process"} '
-                     'not told apart: needs root')
+        parts.append(f'those of {count(tour.hidden, "process")} not told apart: needs root')
+    if tour.closed:
+        parts.append(f'named ones unknown: no access to {clean(tour.closed)}')
     remedy = next((why.remedy for why in tour.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 from ..host import GONE, Host
 from ..model import Missing
@@ -48,6 +49,8 @@ class Found(NamedTuple):
     hidden: int = 0
     #: files among the named ones that lead to no namespace
     stale: int = 0
+    #: the directory of names, where this user may not look into it
+    closed: str = ''
 
 
 def find(host: Host) -> Found:
@@ -57,8 +60,19 @@ def find(host: Host) -> Found:
     own_table = _inode(host.path(cpustats.FILE))
     if not isinstance(own, Missing):
         ways[True, own] = Namespace(own)
-    stale = sum(_add_named(host, directory, ways) for directory in (NAMED, DOCKER))
-    hidden = 0
+    hidden = stale = 0
+    closed = ''
+    # in a container with the host's /proc, its files are there, too, or reached through the host's first process
+    roots = ['/'] if host.is_this_kernel() else []
+    if host.procfs != '/proc':
+        roots.append(host.path('1/root'))
+    for root in roots:
+        try:
+            stale += _add_named(host, os.path.join(root, NAMED), ways)
+        except PermissionError:
+            closed = os.path.join(root, NAMED)
+        with suppress(PermissionError):  # open to root only; nearly all of them have a process
+            stale += _add_named(host, os.path.join(root, DOCKER), ways)
     pids: dict[tuple[bool, int], list[int]] = {}
     for pid in _pids(host):
         key: tuple[bool, int] | None
@@ -77,7 +91,7 @@ def find(host: Host) -> Found:
                 known.append(pid)
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(pids=tuple(some))
-    return Found(tuple(ways.values()), hidden, stale)
+    return Found(tuple(ways.values()), hidden, stale, closed)
 
 
 def parse_link(text: str) -> int:
@@ -94,7 +108,8 @@ def title(host: Host, namespace: Namespace) -> str:
         return clean(namespace.name, 60)
     processes = [(pid, command) for pid in namespace.pids for command in [_command(host, pid)] if command]
     if not processes:
-        return clean(namespace.name, 60) or f'network namespace {namespace.inode}'
+        return clean(namespace.name, 60) or (f'network namespace {namespace.inode}' if namespace.own_inode
+                                             else 'a network namespace')
     pid, command = next((one for one in processes if one[1] != HOLDER), processes[0])
     container = containers.read(host, pid)
     return f'container {containers.shown(container)} ({command}, pid {pid})' if container else f'{command} (pid {pid})'
@@ -121,15 +136,13 @@ def _means(word: str, container: str) -> bool:
     return word == container or (len(word) >= 4 and len(container) == 64 and container.startswith(word))
 
 
-def _add_named(host: Host, directory: str, ways: dict[tuple[bool, int], Namespace]) -> int:
-    """Adds the namespaces of a directory; returns how many of its files lead to none."""
-    # in a container with the host's /proc, its files are reached through the host's first process
-    place = os.path.join('/' if host.procfs == '/proc' else host.path('1/root'), directory)
+def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) -> int:
+    """Adds the namespaces of a directory; returns how many of its files lead to none. Raises PermissionError."""
     device = _device(host.path('self/ns/net'))
     stale = 0
     try:
         names = sorted(os.listdir(place))
-    except GONE:
+    except (FileNotFoundError, NotADirectoryError):
         return 0  # nobody has named one
     for name in names:
         path = os.path.join(place, name)
@@ -142,7 +155,7 @@ def _add_named(host: Host, directory: str, ways: dict[tuple[bool, int], Namespac
             continue
         known = ways.get((True, status.st_ino), Namespace(status.st_ino))
         ways[True, status.st_ino] = known._replace(
-            path=known.path or path, name=known.name or (name if directory == NAMED else ''))
+            path=known.path or path, name=known.name or (name if place.endswith(NAMED) else ''))
     return stale
 
 
