@@ -28,7 +28,7 @@ def text(scene: Scene, paper: Paper) -> str:
     """The whole screen."""
     stamp = time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(scene.assessment.snapshot.at.wall))
     host = f'{clean(scene.node or "?")}, kernel {clean(scene.release or "?")}'
-    rows = [paper.bold(f'conntrack-doctor triage: {host}, {stamp}')]
+    rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
     for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
         rows += [row for line in part(scene) for row in paper.rows(line)]
     rows += _talkers(scene, paper)
@@ -36,7 +36,7 @@ def text(scene: Scene, paper: Paper) -> str:
     found = moves.moves(scene.picture)
     if not found:
         return '\n'.join([*rows, '', *paper.fold(f'What to do: {moves.why_none(scene.picture)}')]) + '\n'
-    rows += ['', paper.bold('What to do, the safest first (nothing of it is done yet):')]
+    rows += ['', *map(paper.bold, paper.fold('What to do, the safest first (nothing of it is done yet):'))]
     for place, move in enumerate(found, 1):
         rows += _move(place, move, paper)
     return '\n'.join(rows) + '\n'

@@ -146,7 +146,7 @@ def _raise(p: Picture) -> Iterator[Move]:
     if isinstance(p.available, Missing):
         cost += ', available: unknown'
     else:
-        cost += f' of {_size(p.available)} available'
+        cost += f', {_size(p.available)} available'
         if size.more > MEMORY * p.available:
             yield Move(f'not possible: {what} would take {cost}', (), '', 'add memory, or shorten timeouts')
             return
