@@ -130,16 +130,17 @@ def drawn(mean: float, random: Random) -> int:
 def refused_share(tenths: int, shortest: int, longest: int) -> float:
     """The share of new flows that meet a chain too long, at so many tenths of an entry a bucket.
 
-    Each entry is in two chains, of Poisson length; the limit is drawn anew for each new flow.
+    Each entry is in two chains, of Poisson length; the limit is drawn anew for each new flow, and one more is accepted
+    (`chainlen++ > max_chainlen` counts what it has passed).
     """
     mean = 2 * tenths / 10
     if not mean or not longest:
         return 0.0
     term, below, longer = math.exp(-mean), 0.0, []
-    for length in range(longest + 1):
+    for length in range(longest + 2):
         below += term
         term *= mean / (length + 1)
-        if length >= shortest:
+        if length > shortest:
             longer.append(max(0.0, 1 - below))
     return 1 - sum((1 - over) ** 2 for over in longer) / len(longer)
 
@@ -170,10 +171,10 @@ class SimulatedTable:
         """The entries that these rates of new flows a second lead to in the long run."""
         for kind, rate in rates.items():
             for herd in self.herds[kind]:
-                parts = 60 if herd.stage.fixed else 1
-                for part in range(parts):
-                    herd.add(round(rate * herd.stage.seconds / parts),
-                             self._expiry(now + herd.stage.seconds * (part + 1) / parts))
+                whole, parts = round(rate * herd.stage.seconds), 60 if herd.stage.fixed else 1
+                for part in range(1, parts + 1):
+                    herd.add(whole * part // parts - whole * (part - 1) // parts,
+                             self._expiry(now + herd.stage.seconds * part / parts))
 
     def step(self, now: float, step: float, rates: Mapping[str, float]) -> tuple[int, int]:
         """Moves on by `step` seconds to `now`: (packets refused as the table is full, as a chain is too long)."""
@@ -214,8 +215,8 @@ class SimulatedTable:
         # of the first bucket that has one, all are evicted
         each = share * chain / -math.expm1(-share * chain) if share else 1.0
         attempts = over / (found * each + 1 - found)
-        evicted = min(evictable, drawn(attempts * found * each, self.random))
-        refused = min(over, max(0, over - evicted))
+        evicted = min(evictable, over - min(over, drawn(attempts * (1 - found), self.random)))
+        refused = over - evicted
         for herd in weak:
             herd.kill(round(evicted * herd.size / evictable))
         self.count('early_drop', evicted)

@@ -51,6 +51,8 @@ class Scenario(NamedTuple):
     manual: float = 0.0
     #: seconds between the first hard alert and the first packet lost, at least
     lead: float | None = None
+    #: targets that today's defaults are known to miss
+    known: tuple[str, ...] = ()
 
 
 class Course(NamedTuple):
