@@ -12,7 +12,7 @@ from .text import clean
 
 #: profiles from so many seconds before the rise are what is usual
 USUAL = 86400.0
-#: a table that was usually smaller than this part of today's was never profiled, and need not have been
+#: a table that was smaller than this part of today's was never profiled, and need not have been
 NEXT_TO_NOTHING = 0.2
 EMPTY = Profile(0, 0, {}, 0, 0, 0, 0, 0, 0, (), (), (), ())
 
@@ -38,13 +38,13 @@ def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: f
     return None
 
 
-def _usual_size(database: sqlite3.Connection, sample: Sample) -> int | None:
-    """The median of the entries recorded in the last day; None without any."""
+def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
+    """The fewest entries recorded in the last day; None without any."""
     place = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - USUAL,
              'now': sample.at.uptime}
-    rows = database.execute(f'SELECT entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-                            'ORDER BY entries', place).fetchall()
-    return int(rows[(len(rows) - 1) // 2][0]) if rows else None
+    fewest, = database.execute(f'SELECT min(entries) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
+                               place).fetchone()
+    return None if fewest is None else int(fewest)
 
 
 def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
@@ -63,7 +63,7 @@ def usual(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
         f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
         {**place, 'since': sample.at.uptime - 2 * USUAL})]
     if not rows:
-        size = _usual_size(database, sample)
+        size = _smallest_size(database, sample)
         if size is None or size > sample.entries * NEXT_TO_NOTHING:
             return Missing('no profile of quieter times is recorded yet')
         rows = [(0.0, EMPTY._replace(entries=size))]

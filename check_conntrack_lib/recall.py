@@ -28,7 +28,7 @@ PATIENCE = 5.0
 SAMPLES = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
     FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
 PROFILES = """SELECT boot_id, netns, time, quiet, text
-    FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+    FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time, profile.rowid"""
 
 _T = TypeVar('_T')
 

@@ -345,3 +345,22 @@ def test_sudo_runs_it_as_root_without_the_callers_environment() -> None:
     assert uid == '0', done.stderr
     assert not [name for name in names if name.startswith(('PYTHON', 'NAGIOS'))]
     assert path == '/usr/sbin:/usr/bin:/sbin:/bin'
+
+
+# the guide
+
+
+def test_rollout_guide_names_what_exists() -> None:
+    """Its variables, its commands, its files; and its intervals keep the rule that it gives."""
+    guide = (stage.CHECKOUT / 'docs/rollout.md').read_text()
+    known = {variable(name).strip('$') for name in plugin_options()} | {'conntrack_sudo', 'conntrack_nrpe'}
+    assert set(re.findall(r'\bconntrack_[a-z_]+\b', guide)) <= known
+    commands = re.findall(r'^#?command\[(\w+)\]', (ICINGA / 'nrpe.d/check_conntrack.cfg').read_text(), re.M)
+    assert set(re.findall(r'"(check_conntrack_\w+)"', guide)) <= set(commands)
+    for file in re.findall(r'`(?:icinga/|packaging/)[\w./*-]+`', guide):
+        assert list(stage.CHECKOUT.glob(file.strip('`'))), file
+    rows = re.findall(r'^\| (\d+) min \| (\d+) (s|min) \| (\d) \| ([\d.]+) min \| (\d+) min', guide, re.M)
+    assert len(rows) >= 4
+    for check, retry, unit, attempts, hard, window in rows:
+        latest = float(check) + (int(attempts) - 1) * float(retry) * (1 if unit == 'min' else 1 / 60)
+        assert latest == float(hard) < float(window) / 2

@@ -273,7 +273,7 @@ class Machine:
 @pytest.fixture(scope='module')
 def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages under their bare names, and a later version of the plugin's."""
-    stage.need('icinga2', 'sudo')
+    stage.need('icinga2', 'sudo', 'nrpe', f'{stage.PLUGINS}/check_nrpe')
     stage.need_plugin()
     need('dpkg-buildpackage', 'dh', 'dh_python3', 'fakeroot', 'g++')
     target = tmp_path_factory.mktemp('debs')
@@ -347,6 +347,14 @@ def test_debian_package_from_installation_to_purge(machine: Machine) -> None:
     machine.do('install', '-m', '440', '/usr/share/doc/check-conntrack/examples/sudoers.d/check_conntrack',
                '/etc/sudoers.d/check_conntrack')
     assert machine.do('sudo', '-n', PLUGIN, user=stage.USER).startswith('CONNTRACK OK')
+
+    # NRPE as Debian configures it finds its commands, in a network of its own where the port is free
+    script = ('ip link set lo up; mkdir -p /run/nagios; nrpe -c /etc/nagios/nrpe.cfg -f & '
+              f'for k in 1 2 3 4 5 6 7 8 9; do sleep 0.2; {stage.PLUGINS}/check_nrpe -H 127.0.0.1 && break; done; '
+              f'for c in check_conntrack check_conntrack_sudo; do {stage.PLUGINS}/check_nrpe -H 127.0.0.1 -c $c; done; '
+              'kill $!')
+    answers = machine.run('unshare', '--net', 'sh', '-c', script).stdout
+    assert len(re.findall(r'^CONNTRACK OK - 0\.0% used', answers, re.M)) == 2, answers
 
     # Icinga finds the commands, and the plugin where they look for it
     machine.put('/tmp/icinga2.conf', ICINGA)

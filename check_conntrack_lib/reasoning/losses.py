@@ -110,7 +110,8 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
     names_namespaces = any(line.netns is not None for line in log.table_full)
     ages = []
     elsewhere: dict[int, int] = {}
-    for line in log.table_full:
+    # the newest first: the text names a few of them only
+    for line in reversed(log.table_full):
         age = max(0.0, now - line.stamp)
         if age > span:
             continue
