@@ -37,7 +37,7 @@ def picture(flows=(), entries=1000, maximum=1000, **more):
     timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
                 'tcp_timeout_syn_sent': 120}
     base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
-                   frozenset(), 0.0, (), timeouts, proposals(profile, timeouts) if profile else (), Missing('no'),
+                   tally.aims(), frozenset(), 0.0, (), timeouts, proposals(profile, timeouts) if profile else (), Missing('no'),
                    1 << 30, ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)
 
@@ -160,7 +160,20 @@ def test_the_culprit():
     assert culprit(picture(even)) is None
     assert culprit(picture()) is None
     grown = Growth(Key(17, '', '10.0.0.53', 53), 0.1, 0.7, 700, '192.0.2.3')
-    assert culprit(picture(even, growth=(grown,))) == ('192.0.2.3', Key(17, '192.0.2.3', '10.0.0.53', 53), 50)
+    assert culprit(picture(even, growth=(grown,))) == (
+        '192.0.2.3', Key(6, '192.0.2.3', '192.0.2.2', 443), 50), 'what it does is known better than what grew'
+
+
+def test_only_the_flood_is_braked_not_what_else_its_source_does():
+    flood = [flow(CLIENT, THERE, '', 17, 0, 53, sport=k) for k in range(700)]
+    more = [flow(CLIENT, HIDDEN, sport=k) for k in range(200)]
+    others = [flow(bytes([10, 0, 0, k]), THERE) for k in range(100)]
+    brake_on_dns = moves.moves(picture(flood + more + others))[0]
+    assert 'ip saddr 192.0.2.3 ip daddr 192.0.2.2 udp dport 53' in brake_on_dns.commands[0]
+    assert brake_on_dns.commands[1] == 'sudo conntrack -D -p udp -s 192.0.2.3 -d 192.0.2.2 --dport 53'
+    mixed = moves.moves(picture(flood[:300] + more + others))[0]
+    assert mixed.commands[0].count('daddr') == 0
+    assert len(mixed.commands) == 1, 'its connections are not cut'
 
 
 KEYS = [Key(17, '10.2.3.4', '10.0.0.53', 53), Key(6, 'fd00::4', 'fd00::53', 443), Key(source='10.2.3.4'),

@@ -43,7 +43,7 @@ def test_the_client_that_floods_is_named_and_braked():
     brake = got['moves'][0]
     assert brake['title'].startswith('rate-limit 10.2.3.4, which opened 75% of the table, to ')
     rules = shlex.split(brake['commands'][0])[2]
-    assert brake['commands'][1] == 'sudo conntrack -D -s 10.2.3.4'
+    assert brake['commands'][1] == 'sudo conntrack -D -p udp -s 10.2.3.4 -d 10.0.0.53 --dport 53'
     assert screen.count('\n') <= 45
     assert '1. rate-limit 10.2.3.4' in screen
     with laboratory.namespace() as lab:

@@ -79,7 +79,7 @@ def _usage(scene: Scene) -> Iterator[Line]:
         if a.forecast.to_full is not None:
             said += f', full in {duration(a.forecast.to_full)}' if a.forecast.to_full else ', full'
     elif scene.now:
-        said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no history of it)'
+        said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no trend yet)'
     bad = incident.crowded(scene.picture)
     yield Line('usage', said, bad + (bad and table.usage >= 95))
 

@@ -23,7 +23,7 @@ from ..reasoning import sizing, timeouts
 from ..reasoning.incident import Picture
 from ..reasoning.losses import LONGEST_LOG_SPAN, Losses, losses
 from ..reasoning.moves import DRAINS
-from ..reasoning.profile import Key, Profile, summarize
+from ..reasoning.profile import Profile, summarize
 from ..reasoning.role import Roles, Tally
 from ..survey import survey
 from . import Trouble
@@ -99,7 +99,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else softirqs.shares(cpus, after)
     node, release = _name(host, 'hostname'), _name(host, 'osrelease')
     now = _now(snapshot, later)
-    picture = _picture(host, node, release, table, a, found, own, tally.targets())
+    picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
     return Scene(node, release, table, a, now, found, roles, busy, picture)
@@ -158,13 +158,14 @@ def _now(first: Snapshot, last: Snapshot) -> Now | None:
 
 
 def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
-             own: frozenset[bytes] | Missing, targets: Mapping[str, Key]) -> Picture:
+             own: frozenset[bytes] | Missing, tally: Tally) -> Picture:
     diagnosis = None if isinstance(found, Missing) else found
     seconds = sysctls.read_timeouts(host)
     known = {} if isinstance(seconds, Missing) else seconds
     return Picture(
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
-        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), targets,
+        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
+        tally.aims(),
         frozenset() if isinstance(own, Missing) else frozenset(map(_text, own)),
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,

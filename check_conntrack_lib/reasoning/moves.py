@@ -68,8 +68,8 @@ def _brake(p: Picture) -> Iterator[Move]:
     rate = brake.rate(room, p.profile, key, p.timeouts)
     made, undo = brake.nft(key, rate) if p.nft else brake.iptables(key, rate)
     commands = [made]
-    # what was never answered is no connection that could be cut
-    if seen and p.profile.unreplied >= 0.5 * seen:
+    # what was never answered is no connection that could be cut; what else the source does is left alone
+    if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
     yield Move(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,

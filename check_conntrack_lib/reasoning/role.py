@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
-from ..flow import Flow
+from ..flow import PORTED, Flow
 from ..noun import NamedTuple
 from .profile import Key
 
@@ -17,8 +17,9 @@ MOST = 20000
 MAIN = 0.5
 LOOPBACK = 127
 TCP = 6
-#: a target is named for a state when it has so much of its flows
-NAMED = 0.3
+LARGEST = 20
+#: a target is named for a state, and for a source, when it has so much of its flows
+OF_STATE, OF_SOURCE = 0.3, 0.7
 
 
 class Roles(NamedTuple):
@@ -67,6 +68,7 @@ class Tally:
         self._own = own
         self._counts: Counter[tuple[bool, bool, bool, bool]] = Counter()
         self._targets: Counter[tuple[str, bytes, int]] = Counter()
+        self._aims: Counter[tuple[bytes, int, bytes, int]] = Counter()
 
     def watch(self, flows: Iterable[Flow]) -> Iterator[Flow]:
         """The same flows; the first of them are counted."""
@@ -76,6 +78,7 @@ class Tally:
             self._counts[(*here, flow.snat, flow.dnat)] += 1
             if flow.protocol == TCP:
                 self._targets[flow.state, flow.dst, flow.dport] += 1
+            self._aims[flow.src, flow.protocol, flow.dst, flow.dport] += 1
             yield flow
         yield from flows
 
@@ -86,11 +89,19 @@ class Tally:
         for (state, _dst, _port), seen in self._targets.items():
             of_state[state] += seen
         for (state, dst, port), seen in self._targets.most_common():
-            if seen < NAMED * of_state[state] or state in found:
+            if seen < OF_STATE * of_state[state] or state in found:
                 continue
-            found[state] = Key(TCP, '', socket.inet_ntop(socket.AF_INET if len(dst) == 4 else socket.AF_INET6, dst),
-                               port)
+            found[state] = Key(TCP, '', _text(dst), port)
         return found
+
+    def aims(self) -> dict[str, Key]:
+        """Of each large source the one target of nearly all its flows, if there is one."""
+        of_source: Counter[bytes] = Counter()
+        for (src, *_target), seen in self._aims.items():
+            of_source[src] += seen
+        return {_text(src): Key(protocol, _text(src), _text(dst), port if protocol in PORTED else None)
+                for (src, protocol, dst, port), seen in self._aims.most_common(LARGEST)
+                if seen >= OF_SOURCE * of_source[src]}
 
     def roles(self) -> Roles:
         def having(source_here: bool, target_here: bool) -> int:
@@ -106,3 +117,7 @@ class Tally:
     def _is_own(self, address: bytes) -> bool:
         # all of 127.0.0.0/8 is this host, whatever is configured
         return address in self._own or (len(address) == 4 and address[0] == LOOPBACK)
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
