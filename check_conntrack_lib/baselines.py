@@ -51,25 +51,30 @@ def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
     """The quiet profiles of the day before this namespace's table rose, else the last one."""
     try:
         with opened(path, patience) as database:
-            place = {'boot_id': sample.boot_id, 'netns': sample.netns}
-            rows = [(float(uptime), from_json(text)) for uptime, text in database.execute(
-                f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
-                {**place, 'since': sample.at.uptime - 2 * USUAL})]
-            if not rows:
-                size = _smallest_size(database, sample)
-                if size is None or size > sample.entries * NEXT_TO_NOTHING:
-                    return Missing('no profile of quieter times is recorded yet')
-                rows = [(0.0, EMPTY._replace(entries=size))]
-            entries = sorted(profile.entries for _, profile in rows)
-            usual = entries[(len(entries) - 1) // 2]
-            # the last moment when the table was near its usual size
-            near = usual + max(0, sample.entries - usual) // 10
-            rise = database.execute(
-                f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-                'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
-                {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
+            return usual(database, sample)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
         return Missing.because(error, clean(path))
+
+
+def usual(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
+    """The same of an open file. Raises sqlite3.Error, or ValueError for a row that is none of ours."""
+    place = {'boot_id': sample.boot_id, 'netns': sample.netns}
+    rows = [(float(uptime), from_json(text)) for uptime, text in database.execute(
+        f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
+        {**place, 'since': sample.at.uptime - 2 * USUAL})]
+    if not rows:
+        size = _smallest_size(database, sample)
+        if size is None or size > sample.entries * NEXT_TO_NOTHING:
+            return Missing('no profile of quieter times is recorded yet')
+        rows = [(0.0, EMPTY._replace(entries=size))]
+    entries = sorted(profile.entries for _, profile in rows)
+    middle = entries[(len(entries) - 1) // 2]
+    # the last moment when the table was near its usual size
+    near = middle + max(0, sample.entries - middle) // 10
+    rise = database.execute(
+        f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
+        'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
+        {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
     began = float(rise[0]) if rise else sample.at.uptime
     before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
     return Baseline(tuple(before or [rows[-1][1]]), float(rise[1]) if rise else None)

@@ -94,17 +94,21 @@ def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float
     if isinstance(profile, Missing):
         return profile
     baseline: Baseline | Missing = Missing('no history')
-    grown: tuple[Growth, ...] = ()
     if a.history_file and isinstance(sample, Sample):
         with share():
             baseline = baselines.recall(a.history_file, sample, patience)
-        if isinstance(baseline, Baseline):
-            grown = growth(profile, baseline.profiles)
         with share():
             baselines.record(a.history_file, sample, profile, quiet, patience)
+    return explain(host, a.snapshot.at.wall, profile, baseline, share, abroad)
+
+
+def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, share: Share,
+            abroad: str = '') -> Diagnosis:
+    """What a profile of this wall time says beside a baseline; abroad: see `take_profile`."""
+    grown = growth(profile, baseline.profiles) if isinstance(baseline, Baseline) else ()
     local, owned = (0.0, Missing('another namespace', chosen=True)) if abroad \
         else _local(host, profile, grown, share)
-    return Diagnosis(a.snapshot.at.wall, profile, baseline, grown, local, owned)
+    return Diagnosis(at, profile, baseline, grown, local, owned)
 
 
 def keep_baseline(host: Host, a: Assessment, share: Share, patience: float, abroad: str = '') -> Profile | None:

@@ -122,7 +122,7 @@ def _with_guess(fleet: Fleet, question: Question) -> Fleet:
 def _strays(seen: Tour, now: float, span: float) -> dict[int, int]:
     lines: dict[int, int] = {}
     if not isinstance(seen.stray, Missing) and not seen.nameless:
-        for line in seen.stray.table_full:
+        for line in reversed(seen.stray.table_full):  # the newest first: few are named
             if now - line.stamp <= span:
                 lines[line.netns or 0] = lines.get(line.netns or 0, 0) + 1
     return lines

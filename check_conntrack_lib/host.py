@@ -63,7 +63,9 @@ class Host(NamedTuple):
             text = self.read('sys/kernel/random/boot_id').strip()
         except (OSError, ValueError) as error:
             return Missing.because(error, 'boot id')
-        return text if re.fullmatch(r'[0-9a-f-]{8,64}', text) else Missing('boot id: not an id')
+        # no regular expression on every run's way: each costs a fifth of a millisecond to compile
+        sound = 8 <= len(text) <= 64 and not text.strip('0123456789abcdef-')
+        return text if sound else Missing('boot id: not an id')
 
     def netns(self) -> int | Missing:
         """Inode of the network namespace that this process reads (fs/nsfs.c)."""
@@ -72,8 +74,10 @@ class Host(NamedTuple):
             target = os.readlink(self.path('self/ns/net'))
         except OSError as error:
             return Missing.because(error, 'network namespace')
-        match = re.fullmatch(r'net:\[(\d+)\]', target)
-        return int(match[1]) if match else Missing('network namespace: unreadable link')
+        inode = target[len('net:['):-1]
+        if target != f'net:[{inode}]' or not inode.isdecimal():
+            return Missing('network namespace: unreadable link')
+        return int(inode)
 
     def root(self) -> str:
         """Where the root directory of the machine is whose /proc this is: as its first process sees it."""

@@ -11,10 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from .model import Instant, Missing, Sample
+from . import baselines
+from .baselines import Baseline
+from .model import History, Instant, Missing, Sample
 from .noun import NamedTuple
 from .reasoning.profile import Profile, from_json
-from .recorder import APPLICATION_ID, SCHEMA_VERSION, counters_from_text
+from .recorder import APPLICATION_ID, SCHEMA_VERSION, Lookback, counters_from_text, history_before
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -26,7 +28,7 @@ PATIENCE = 5.0
 SAMPLES = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
     FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
 PROFILES = """SELECT boot_id, netns, time, quiet, text
-    FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time"""
+    FROM profile JOIN boot ON boot.id = profile.boot WHERE time >= ? AND time <= ? ORDER BY time, profile.rowid"""
 
 _T = TypeVar('_T')
 
@@ -83,7 +85,22 @@ def recall_profiles(path: str, since: float, until: float) -> list[PastProfile] 
     return _rows(path, PROFILES, since, until, _profile)
 
 
+def look_back(path: str, now: Sample, look: Lookback) -> History | Missing:
+    """What the recorder would answer to a run of the check, without recording it."""
+    return _asked(path, lambda database: history_before(database, now, look))
+
+
+def usual(path: str, now: Sample) -> Baseline | Missing:
+    """The profiles of quieter times (see `baselines.recall`)."""
+    return _asked(path, lambda database: baselines.usual(database, now))
+
+
 def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T]) -> list[_T] | Missing:
+    return _asked(path, lambda database: [make(*row) for row in database.execute(query, (since, until))])
+
+
+def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
+    """The answer of a file of the recorder, which is not touched."""
     try:
         # root reads what another user made: a link could lead anywhere
         if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -94,7 +111,7 @@ def _rows(path: str, query: str, since: float, until: float, make: Callable[...,
                 return Missing(f'{clean(path)} was not written by check_conntrack')
             if database.execute('PRAGMA user_version').fetchone() != (SCHEMA_VERSION,):
                 return Missing(f'{clean(path)} was written by another version of check_conntrack')
-            return [make(*row) for row in database.execute(query, (since, until))]
+            return ask(database)
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         # the last four: a row that is none of ours
         return Missing.because(error, clean(path))

@@ -109,7 +109,7 @@ def consult_all(path: str, now: list[Sample], look: Lookback, days: float,
 
 def _consult(path: str, now: list[Sample], look: Lookback, days: float, patience: float) -> list[History]:
     with opened(path, patience) as database:
-        histories = [_history(database, sample, look) for sample in now]
+        histories = [history_before(database, sample, look) for sample in now]
         try:
             _record(database, now, days)
         except (sqlite3.OperationalError, TimeoutError) as error:
@@ -155,7 +155,8 @@ def _check_schema(database: sqlite3.Connection) -> None:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
-def _history(database: sqlite3.Connection, now: Sample, look: Lookback) -> History:
+def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) -> History:
+    """What is recorded of the time before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
     query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'

@@ -18,6 +18,7 @@ TROUBLE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 #: Each verb is the module of its name, imported only when it is asked for. To add a verb, add a line and the module.
 VERBS = {
+    'triage': 'the first five minutes: who fills the table, what changed, what contains it',
     'history': 'what the check recorded, as a picture: usage, growth, losses',
     'tune': 'what size, timeouts and rules would help, with their measured effect',
     'watch': 'live: usage, growth, time to full and losses, refreshed in place',

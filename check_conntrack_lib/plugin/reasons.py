@@ -8,25 +8,13 @@ from collections.abc import Iterator
 from ..baselines import Baseline
 from ..diagnosis import Diagnosis
 from ..model import Missing
+from ..reasoning.meaning import TCP, UDP, conntrack, meaning_of
 from ..reasoning.profile import Key, Profile
 from ..text import clean, count
 from .contexts import number
 
 #: of the whole long output, the command to look further included
 MOST_LINES = 12
-TCP, UDP = 6, 17
-#: what it means when entries of one state dominate
-MEANING = {
-    (TCP, 'SYN_SENT'): 'half-open, nobody answers: a scan, a flood or a dead peer',
-    (TCP, 'SYN_RECV'): 'half-open, the client does not go on: a SYN flood or a broken way back',
-    (TCP, 'ESTABLISHED'): 'open connections: they are never evicted, and idle ones stay for days',
-    (TCP, 'FIN_WAIT'): 'half-closed: one side has finished, the other has not',
-    (TCP, 'CLOSE_WAIT'): 'half-closed: an application does not close what its peer has closed',
-    (TCP, 'LAST_ACK'): 'closing, the last answer is missing: lost packets or vanished clients',
-    (TCP, 'TIME_WAIT'): 'short connections without reuse: keep-alive or a pool would save most of them',
-    (TCP, 'CLOSE'): 'reset connections: a service refuses or aborts them',
-    (UDP, ''): 'UDP has no end: an entry stays until its timeout',
-}
 WORTH_A_LINE = 0.10
 
 
@@ -87,9 +75,7 @@ def _state(profile: Profile) -> Iterator[str]:
     (protocol, state), seen = max(profile.states.items(), key=lambda item: item[1])
     share = profile.share(seen)
     name = f'{Key(protocol)} {state}'.strip()
-    meaning = MEANING.get((protocol, state))
-    if protocol == UDP and profile.unreplied >= 0.8 * seen:
-        meaning = 'most of it never answered: a dead server, a scan, or one-way traffic such as syslog'
+    meaning = meaning_of(profile, protocol, state)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else 'all entries seen'
     yield f'{_share(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + f' ({how})'
@@ -133,24 +119,7 @@ def _owners(why: Diagnosis) -> Iterator[str]:
 def _command(why: Diagnosis) -> Iterator[str]:
     key = why.growth[0].key if why.growth else why.profile.targets[0][0] if why.profile.targets else None
     if key is not None:
-        yield f'look further: {_conntrack(key)}'
-
-
-def _conntrack(key: Key) -> str:
-    """The conntrack(8) command that lists these flows."""
-    words = ['sudo conntrack -L']
-    if ':' in key.destination + key.source:
-        words.append('-f ipv6')
-    if key.protocol is not None:
-        words.append(f'-p {Key(key.protocol)}' if not str(Key(key.protocol)).startswith('protocol') else
-                     f'-p {key.protocol}')
-    if key.source:
-        words.append(f'-s {key.source}')
-    if key.destination:
-        words.append(f'-d {key.destination}')
-    if key.port is not None and key.protocol is not None:
-        words.append(f'--dport {key.port}')
-    return ' '.join(words)
+        yield f"look further: {conntrack('-L', key)}"
 
 
 def _share(value: float) -> str:

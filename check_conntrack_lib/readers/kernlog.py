@@ -28,10 +28,10 @@ FILE_TAIL = 4 << 20
 KERNEL_PRIORITIES = range(8)
 
 # every form since 2.4; 'expectation table full' is another table and loses no packet
-TABLE_FULL = re.compile(
+TABLE_FULL = (
     r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'
 )
-SUPPRESSED = re.compile(
+SUPPRESSED = (
     r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
 )
 
@@ -64,11 +64,11 @@ def summarize(lines: Iterable[Line], source: str, overrun: bool = False) -> Kern
     """The lines that speak of full tables."""
     full, suppressed = [], []
     for line in lines:
-        match = TABLE_FULL.fullmatch(line.text)
+        match = re.fullmatch(TABLE_FULL, line.text)
         if match:
             full.append(LogLine(line.stamp, int(match[1]) if match[1] else None))
             continue
-        match = SUPPRESSED.fullmatch(line.text)
+        match = re.fullmatch(SUPPRESSED, line.text)
         if match:
             suppressed.append(Suppressed(line.stamp, int(match[1] or match[2])))
     return KernelLog(source, tuple(full), tuple(suppressed), overrun)

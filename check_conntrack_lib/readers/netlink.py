@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 
 # include/uapi/linux/netlink.h, linux/netfilter/nfnetlink.h
-NETLINK_NETFILTER = 12
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 #: NLA_F_NESTED and NLA_F_NET_BYTEORDER are flags in the type field
@@ -53,15 +53,17 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
         start += (length + 3) & ~3
 
 
-def dump(request: int, answers: int, until: float | None = None) -> Generator[bytes, None, None]:
-    """Payloads of type `answers` that one nfnetlink dump request gets in this thread's namespace.
+def dump(request: int, answers: int, until: float | None = None,
+         protocol: int = NETLINK_NETFILTER) -> Generator[bytes, None, None]:
+    """Payloads of type `answers` that one dump request gets in this thread's namespace.
 
     Ends early, and the kernel's work with it, when the time on CLOCK_MONOTONIC is `until`, or when it is closed.
     """
     # the kernel goes through its table inside recv, for one datagram at a time: it never waits for anything
+    # struct nfgenmsg; rtnetlink takes its first byte, too (struct rtgenmsg)
     body = NFGENMSG.pack(socket.AF_UNSPEC, 0, 0)
     header = HEADER.pack(HEADER.size + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netlink:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as netlink:
         netlink.bind((0, 0))
         netlink.send(header + body)
         while until is None or time.monotonic() < until:

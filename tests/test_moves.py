@@ -1,0 +1,233 @@
+"""Roles, moves and their commands, and the readers that only triage has."""
+
+import shlex
+import struct
+import subprocess
+
+import laboratory
+import pytest
+
+from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.model import Missing, Table
+from check_conntrack_lib.readers import addresses, programs, softirqs
+from check_conntrack_lib.readers.sockets import Owner
+from check_conntrack_lib.reasoning import brake, moves
+from check_conntrack_lib.reasoning.growth import Growth
+from check_conntrack_lib.reasoning.incident import Picture, culprit
+from check_conntrack_lib.reasoning.losses import Losses
+from check_conntrack_lib.reasoning.profile import Key, Kind, TimeLeft, summarize
+from check_conntrack_lib.reasoning.role import Tally
+from check_conntrack_lib.reasoning.sizing import ChainLimit
+from check_conntrack_lib.reasoning.timeouts import proposals
+from check_conntrack_lib.reasoning.trend import Forecast
+
+HERE, THERE, CLIENT, HIDDEN = (bytes([192, 0, 2, n]) for n in (1, 2, 3, 4))
+
+
+def flow(src, dst, state='ESTABLISHED', protocol=6, status=SEEN_REPLY | ASSURED, dport=443, timeout=431990, real=None,
+         behind=None, sport=1):
+    nat = (SRC_NAT if behind else 0) | (DST_NAT if real else 0)
+    return Flow(protocol, state, status | nat, timeout, src, dst, sport, dport, real or dst, behind or src)
+
+
+def picture(flows=(), entries=1000, maximum=1000, **more):
+    profile = summarize(flows, entries) if flows else None
+    timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
+                'tcp_timeout_syn_sent': 120}
+    base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), frozenset(), 0.0, (),
+                   timeouts, proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
+                   ChainLimit(16.0), frozenset(), frozenset(), True)
+    return base._replace(**more)
+
+
+def titles(p):
+    return [move.title for move in moves.moves(p)]
+
+
+@pytest.mark.parametrize(('flows', 'name'), [
+    ([flow(CLIENT, THERE, behind=HERE)] * 6 + [flow(CLIENT, HERE)] * 4, 'NAT gateway'),
+    ([flow(CLIENT, HERE, real=THERE)] * 6 + [flow(CLIENT, HERE)] * 4, 'load balancer by destination NAT'),
+    ([flow(CLIENT, THERE)] * 6 + [flow(CLIENT, HERE)] * 4, 'router or firewall'),
+    ([flow(CLIENT, HERE)] * 6 + [flow(HERE, THERE)] * 4, 'server'),
+    ([flow(HERE, THERE)] * 9, 'client'),
+    ([flow(bytes([127, 0, 0, 1]), bytes([127, 9, 9, 9]))] * 2 + [flow(HERE, HERE)], 'talks to itself'),
+    ([flow(HERE, THERE), flow(CLIENT, HERE), flow(CLIENT, THERE)], 'several roles'),
+    ([], 'several roles'),
+])
+def test_roles(flows, name):
+    tally = Tally({HERE})
+    assert list(tally.watch(flows)) == flows
+    assert tally.roles().name == name
+    assert tally.roles().seen == len(flows)
+
+
+def test_a_role_is_a_sample_the_flows_are_not():
+    tally = Tally({HERE})
+    assert sum(1 for _ in tally.watch(flow(HERE, THERE) for _ in range(30000))) == 30000
+    assert tally.roles().opened == 20000
+
+
+def test_nothing_to_do():
+    assert moves.moves(picture(entries=100)) == ()
+    assert moves.why_none(picture(entries=100)) == \
+        'nothing to contain: the table has room; whether packets are lost is not known yet'
+    calm = picture(entries=100, losses=Losses(300.0, {'drop': 0}))
+    assert moves.why_none(calm) == 'nothing to contain: the table has room, and nothing is lost'
+    clash = calm._replace(losses=Losses(300.0, {'drop': 9, 'insert_failed': 9}))
+    assert 'connections clashed' in moves.why_none(clash)
+    assert 'it was full for a moment' in moves.why_none(calm._replace(losses=Losses(300.0, {'drop': 9})))
+    assert moves.moves(picture(entries=900, maximum=0)) == ()
+
+
+def test_the_order_is_from_safe_to_costly():
+    flows = [flow(CLIENT, THERE, 'TIME_WAIT', timeout=100 - k // 9, sport=k) for k in range(900)] + \
+        [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(100)]
+    found = moves.moves(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
+                                losses=Losses(300.0, {'drop': 5, 'chain_too_long': 2})))
+    assert [move.title.split()[0] for move in found] == [
+        'drain:', 'rate-limit', 'fix', 'tcp_timeout_time_wait', 'raise']
+    assert found[0].commands[0] == 'kubectl cordon gw1'
+    assert found[2].title == 'fix the pool of the clients of tcp to 192.0.2.2:443: 90% of the table is in TIME_WAIT'
+    assert found[2].commands == ('sudo ss -tnp dst 192.0.2.2:443',)
+    assert found[3].commands == ('sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30',
+                                 'sudo conntrack -D -p tcp --state TIME_WAIT')
+    assert found[3].undo == 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120'
+    assert found[4].risk == 'it only buys time: one source makes the peak; kube-proxy sets it again when it starts'
+
+
+def test_the_pool_of_a_local_process():
+    flows = [flow(HERE, THERE, dport=5432, sport=k) for k in range(1000)]
+    p = picture(flows, own={'192.0.2.1'}, local=1.0, owners=(Owner('java', 77, 900),))
+    found = moves.moves(p)
+    assert not [move for move in found if move.title.startswith('rate-limit')], 'this host itself is no attacker'
+    assert found[0].title == 'fix the pool of java (pid 77): its host opened 100% of the table'
+    assert found[0].commands == ('systemctl status 77', 'sudo ss -tnp dst 192.0.2.2:5432')
+
+
+def test_a_risky_timeout_comes_after_the_others():
+    left = {Kind(6, 'ESTABLISHED', True): TimeLeft(1, {1000: 600}), Kind(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
+    flows = [flow(CLIENT, THERE)] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
+    profile = summarize(flows, 900)._replace(time_left=left)
+    seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000}
+    p = picture()._replace(profile=profile, proposals=proposals(profile, seconds))
+    assert [title.split()[0] for title in titles(p)][-3:] == [
+        'tcp_timeout_time_wait', 'tcp_timeout_established', 'raise']
+
+
+def test_more_room_only_where_there_is_memory():
+    poor = picture(entries=2_000_000, maximum=2_000_000, available=100 << 20)
+    assert moves.moves(poor)[-1].title.startswith('not possible: raise nf_conntrack_max 2000000 -> 3145728 would take')
+    assert moves.moves(poor)[-1].commands == ()
+    inside = moves.moves(picture(initial=False))[-1]
+    assert inside.risk.endswith('run it in the initial one of this host')
+    small = moves.moves(picture(entries=100_000, maximum=100_000, limit=ChainLimit(2.0)))[-1]
+    assert small.commands == ('sudo sysctl -w net.netfilter.nf_conntrack_buckets=163840',
+                              'sudo sysctl -w net.netfilter.nf_conntrack_max=163840')
+
+
+def test_buckets_where_they_are_a_parameter_of_the_module():
+    p = picture(entries=900, maximum=4096, limit=ChainLimit(None, by_sysctl=False),
+                losses=Losses(300.0, {'drop': 0, 'chain_too_long': 4}))
+    assert moves.moves(p)[0].commands == ('echo 4096 | sudo tee /sys/module/nf_conntrack/parameters/hashsize',)
+
+
+def test_a_rising_table_is_in_time():
+    soon = Forecast(1.0, 60.0, 600.0)
+    assert titles(picture(entries=750, forecast=soon))
+    assert not titles(picture(entries=650, forecast=soon))
+    assert not titles(picture(entries=750, forecast=Forecast(0.01, 60.0, 25000.0)))
+
+
+def test_the_culprit():
+    even = [flow(CLIENT, THERE)] * 50 + [flow(HIDDEN, THERE)] * 50
+    assert culprit(picture(even)) is None
+    assert culprit(picture()) is None
+    grown = Growth(Key(17, '', '10.0.0.53', 53), 0.1, 0.7, 700, '192.0.2.3')
+    assert culprit(picture(even, growth=(grown,))) == ('192.0.2.3', Key(17, '192.0.2.3', '10.0.0.53', 53), 50)
+
+
+KEYS = [Key(17, '10.2.3.4', '10.0.0.53', 53), Key(6, 'fd00::4', 'fd00::53', 443), Key(source='10.2.3.4'),
+        Key(1, '10.2.3.4', '10.0.0.1'), Key(58, 'fd00::4', 'fd00::1'), Key(47, '10.2.3.4', '10.0.0.1'),
+        Key(132, '10.2.3.4', '', 3868), Key(33, '10.2.3.4', '', 5), Key(136, '10.2.3.4', '', 5), Key(6, '10.2.3.4')]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize('key', KEYS, ids=str)
+def test_the_brake_is_accepted_and_taken_back(key):
+    if laboratory.why_not():
+        pytest.skip(laboratory.why_not())
+    with laboratory.namespace() as lab:
+        for per_second in (1, 10000):
+            made, undo = brake.nft(key, per_second)
+            sudo, nft, rules = shlex.split(made)
+            assert (sudo, nft) == ('sudo', 'nft')
+            checked = lab.run(['nft', '-c', '-f', '-'], input=rules + '\n')
+            assert (checked.returncode, checked.stderr) == (0, '')
+            # as a shell runs it
+            assert lab.run(['sh', '-c', made.replace('sudo ', '', 1)]).returncode == 0
+            listed = lab.run(['nft', 'list', 'table', 'inet', 'triage']).stdout
+            assert listed.count('ct state new limit rate over') == 1
+            assert f'saddr {key.source}' in listed
+            assert lab.run(shlex.split(undo)[1:]).returncode == 0
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize('key', KEYS[:7], ids=str)
+def test_the_brake_of_iptables_is_accepted_and_taken_back(key):
+    if laboratory.why_not():
+        pytest.skip(laboratory.why_not())
+    made, undo = brake.iptables(key, 7)
+    with laboratory.namespace() as lab:
+        done = lab.run(shlex.split(made)[1:])
+        if 'hashlimit' in done.stderr or 'RULE_APPEND failed' in done.stderr:
+            pytest.skip(f'this kernel has no hashlimit: {done.stderr}')
+        assert (done.returncode, done.stderr) == (0, '')
+        assert lab.run(shlex.split(undo)[1:]).returncode == 0
+
+
+STAT = 'cpu  1 2 3\ncpu0 100 0 50 800 0 5 40 5 3 0\ncpu3 100 0 50 850 0 0 0 0 0 0\nintr 5\nctxt 7\n'
+
+
+def test_softirq_shares():
+    before = softirqs.parse(STAT)
+    assert before == {0: (40, 1000), 3: (0, 1000)}
+    after = softirqs.parse(STAT.replace('800 0 5 40', '820 0 5 100').replace('850 0 0 0', '849 0 0 0'))
+    assert softirqs.shares(before, after) == {0: 0.75}
+    assert softirqs.shares(before, {0: softirqs.Time(30, 1100), 5: softirqs.Time(1, 1)}) == {0: 0.0}
+
+
+@pytest.mark.parametrize('text', ['', 'intr 5\n', 'cpu0 1 2 3 4 5 6 7\n', 'cpu0 1 2 3 4 5 6 x 8\n'])
+def test_no_times(text):
+    with pytest.raises(ValueError, match='CPU'):
+        softirqs.parse(text)
+
+
+def address(*attributes):
+    return struct.pack('=BBBBI', 2, 24, 0, 0, 1) + b''.join(
+        struct.pack('=HH', 4 + len(value), kind) + value for kind, value in attributes)
+
+
+def test_own_addresses():
+    v6 = bytes(15) + b'\1'
+    found = addresses.parse([address((1, CLIENT), (2, HERE), (3, b'eth0')), address((1, v6)), address((8, bytes(4)))])
+    assert found == {HERE, v6}
+    with pytest.raises(ValueError, match='cut'):
+        addresses.parse([b'123'])
+    assert bytes([127, 0, 0, 1]) in addresses.read()
+
+
+def test_programs(tmp_path):
+    for pid, name in ((1, 'systemd'), (22, 'keepalived')):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / 'comm').write_text(name + '\n')
+    (tmp_path / '5').mkdir()
+    assert programs.read(Host(str(tmp_path)), {'keepalived', 'kubelet'}) == {'keepalived'}
+    assert programs.read(Host(str(tmp_path / 'none')), {'kubelet'}) == frozenset()
+
+
+def test_no_shell():
+    """A name of the host that a shell would take for more is quoted."""
+    p = picture(programs={'kubelet'}, node='a;reboot')
+    assert moves.moves(p)[0].commands[0] == "kubectl cordon 'a;reboot'"
+    assert subprocess.run(['sh', '-nc', '\n'.join(moves.moves(p)[0].commands)], check=True).returncode == 0
