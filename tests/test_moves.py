@@ -32,11 +32,12 @@ def flow(src, dst, state='ESTABLISHED', protocol=6, status=SEEN_REPLY | ASSURED,
 
 
 def picture(flows=(), entries=1000, maximum=1000, **more):
-    profile = summarize(flows, entries) if flows else None
+    tally = Tally(())
+    profile = summarize(tally.watch(flows), entries) if flows else None
     timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
                 'tcp_timeout_syn_sent': 120}
-    base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), frozenset(), 0.0, (),
-                   timeouts, proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
+    base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
+                   frozenset(), 0.0, (), timeouts, proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
                    ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)
 
@@ -106,13 +107,28 @@ def test_the_pool_of_a_local_process():
 
 
 def test_a_risky_timeout_comes_after_the_others():
-    left = {Kind(6, 'ESTABLISHED', True): TimeLeft(1, {1000: 600}), Kind(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
-    flows = [flow(CLIENT, THERE)] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
+    left = {Kind(6, 'CLOSE_WAIT', True): TimeLeft(1, {1000: 600}), Kind(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
+    flows = [flow(CLIENT, THERE, 'CLOSE_WAIT')] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
     profile = summarize(flows, 900)._replace(time_left=left)
-    seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000}
+    seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_close_wait': 3600}
     p = picture()._replace(profile=profile, proposals=proposals(profile, seconds))
     assert [title.split()[0] for title in titles(p)][-3:] == [
-        'tcp_timeout_time_wait', 'tcp_timeout_established', 'raise']
+        'tcp_timeout_time_wait', 'tcp_timeout_close_wait', 'raise']
+
+
+def test_a_timeout_that_frees_nothing_today_is_no_move():
+    p = picture([flow(CLIENT, THERE, timeout=9000)] * 900)
+    assert [one.name for one in p.proposals] == ['tcp_timeout_established']
+    assert [title.split()[0] for title in titles(p)] == ['rate-limit', 'fix', 'raise']
+    assert moves.moves(p)[1].title.endswith('somebody opens them and does not close them')
+
+
+def test_the_pool_is_the_one_whose_connections_wait():
+    others = [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(600)]
+    waiting = [flow(bytes([10, 1, k // 256, k % 256]), HIDDEN, 'TIME_WAIT', dport=80) for k in range(400)]
+    assert moves.moves(picture(others + waiting))[0].commands == ('sudo ss -tnp dst 192.0.2.4:80',)
+    spread = [one._replace(dst=one.src) for one in waiting]
+    assert moves.moves(picture(others + spread))[0].commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
 
 
 def test_more_room_only_where_there_is_memory():

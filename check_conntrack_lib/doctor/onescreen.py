@@ -39,6 +39,7 @@ def text(scene: Scene, paper: Paper) -> str:
     rows += ['', *map(paper.bold, paper.fold('What to do, the safest first (nothing of it is done yet):'))]
     for place, move in enumerate(found, 1):
         rows += _move(place, move, paper)
+    rows += paper.fold('Then: conntrack-doctor watch shows whether it helps, conntrack-doctor tune what to keep.')
     return '\n'.join(rows) + '\n'
 
 

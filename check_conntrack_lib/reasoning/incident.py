@@ -33,6 +33,8 @@ class Picture(NamedTuple):
     logged: bool
     profile: Profile | None
     growth: tuple[Growth, ...]
+    #: of each TCP state the target that has most of its flows, if one has many
+    targets: Mapping[str, Key]
     #: this host's own addresses as text
     own: Collection[str]
     #: share of the table that local processes opened, 0 to 1, and which they are

@@ -1,19 +1,24 @@
-"""What this host is to its flows: it forwards them, serves them, opens them, or talks to itself."""
+"""What this host is to its flows: it forwards them, serves them, opens them, or talks to itself; and whose they are."""
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from ..flow import Flow
 from ..noun import NamedTuple
+from .profile import Key
 
 #: flows that are asked for their role: more make no better sample
 MOST = 20000
 #: a part that names the role
 MAIN = 0.5
 LOOPBACK = 127
+TCP = 6
+#: a target is named for a state when it has so much of its flows
+NAMED = 0.3
 
 
 class Roles(NamedTuple):
@@ -61,6 +66,7 @@ class Tally:
     def __init__(self, own: Collection[bytes]) -> None:
         self._own = own
         self._counts: Counter[tuple[bool, bool, bool, bool]] = Counter()
+        self._targets: Counter[tuple[str, bytes, int]] = Counter()
 
     def watch(self, flows: Iterable[Flow]) -> Iterator[Flow]:
         """The same flows; the first of them are counted."""
@@ -68,8 +74,23 @@ class Tally:
         for flow in islice(flows, MOST):
             here = self._is_own(flow.src), self._is_own(flow.reply_src or flow.dst)
             self._counts[(*here, flow.snat, flow.dnat)] += 1
+            if flow.protocol == TCP:
+                self._targets[flow.state, flow.dst, flow.dport] += 1
             yield flow
         yield from flows
+
+    def targets(self) -> dict[str, Key]:
+        """Of each TCP state the one target that has most of its flows, if one has many."""
+        found: dict[str, Key] = {}
+        of_state: Counter[str] = Counter()
+        for (state, _dst, _port), seen in self._targets.items():
+            of_state[state] += seen
+        for (state, dst, port), seen in self._targets.most_common():
+            if seen < NAMED * of_state[state] or state in found:
+                continue
+            found[state] = Key(TCP, '', socket.inet_ntop(socket.AF_INET if len(dst) == 4 else socket.AF_INET6, dst),
+                               port)
+        return found
 
     def roles(self) -> Roles:
         def having(source_here: bool, target_here: bool) -> int:
