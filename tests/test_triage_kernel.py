@@ -98,7 +98,7 @@ def test_nobody_sees_what_anybody_may():
     with laboratory.namespace() as lab:
         lab.fill_to(50)
         done = triage(lab, user='nobody')
-        if 'Permission' in done.stderr:
+        if done.returncode in (126, 127):  # this interpreter is for root
             done = lab.run(['/usr/bin/python3', '-m', 'check_conntrack_lib', 'triage', '--kernel-log', 'off'],
                            user='nobody', cwd=proctree.ROOT)
     assert (done.returncode, done.stderr) == (0, '')
