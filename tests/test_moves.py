@@ -38,7 +38,8 @@ def picture(flows=(), entries=1000, maximum=1000, **more):
                 'tcp_timeout_syn_sent': 120}
     base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
                    tally.aims(), frozenset(), 0.0, (), timeouts,
-                   proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30, ChainLimit(16.0), frozenset(), frozenset(), True)
+                   proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
+                   ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)
 
 
