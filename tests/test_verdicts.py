@@ -163,7 +163,8 @@ def test_what_is_in_use_misses_a_blip() -> None:
 
 @pytest.mark.slow
 def test_a_leak_of_days() -> None:
-    assert failures(SHORT['leak'], play(SHORT['leak'])[1][OWN]) == []
+    scenario = SHORT['leak']
+    assert set(failures(scenario, play(scenario)[1][OWN])) == set(scenario.known)
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def main() -> int:
             missed.append(scenario.name)
         unknown += sorted(wrong - set(scenario.known))
     print(f'{len(wanted)} scenarios in {time.monotonic() - started:.0f} s; check_conntrack misses a target in: '
-          + (', '.join(missed) or 'none') + ('' if unknown else ', none that is not known'))
+          + (', '.join(missed) or 'none') + (f'; new: {", ".join(unknown)}' if unknown else ''))
     return 1 if unknown else 0
 
 
