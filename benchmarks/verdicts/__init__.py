@@ -102,7 +102,7 @@ Seed 1, 30 days:
       check_conntrack            -20s    -50s     1      0     0     0        1     344s  ok
       80/90 of usage                -       -     0      1     0     0        0        -  missed
       delta of drop              -20s       -     0      1     0     0        0        -  missed
-    container: a namespace fills in an hour, the host is idle (6.18); peak 100 %, 39202 lost in 1 episodes, 927769 evicted
+    container: one fills in an hour, the host is idle (6.18); peak 100 %, 39202 lost in 1 episodes, 927769 evicted
       check_conntrack             18m     17m     1      0     0     0        2     360s  ok
       80/90 of usage                -       -     0      1     0     0        0        -  lead, missed
       delta of drop                 -       -     0      1     0     0        0        -  lead, missed

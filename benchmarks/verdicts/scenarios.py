@@ -143,7 +143,7 @@ def scenarios(days: float = 30.0) -> tuple[Scenario, ...]:
                  counted=WRAP_NEAR),
         Scenario('suspended', 'for two hours, a blip 20 minutes later', HOUR, (blip(soon + 1200),),
                  (soon + 1200, soon + 1260), step=1.0, events=((soon, 'suspend'),)),
-        Scenario('container', 'a namespace fills in an hour, the host is idle (6.18)', 4 * hour,
+        Scenario('container', 'one fills in an hour, the host is idle (6.18)', 4 * hour,
                  (steady((0, 5)), steady((hour, 10), (2 * hour, 110), (2.4 * hour, 110), (2.7 * hour, 10))),
                  (hour, 2.7 * hour), kernel=LINUX_6_18, lead=600),
         Scenario('missed checks', 'a blip in 20 minutes without checks', HOUR, (blip(soon),),

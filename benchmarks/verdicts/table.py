@@ -19,7 +19,7 @@ WRAP = 1 << 32
 CPUS = 4
 #: buckets that one attempt to evict looks at (NF_CT_EVICTION_RANGE)
 EVICTION_RANGE = 8
-#: lines in so many seconds that all network code may log (net_ratelimit_state)
+#: lines that all network code may log in so many seconds (net_ratelimit_state)
 BURST, LOG_INTERVAL = 10, 5.0
 #: lines that the kernel's ring holds: 128 KiB
 RING = 1700
@@ -140,8 +140,7 @@ def refused_share(tenths: int, shortest: int, longest: int) -> float:
     for length in range(longest + 2):
         below += term
         term *= mean / (length + 1)
-        if length > shortest:
-            longer.append(max(0.0, 1 - below))
+        longer += [max(0.0, 1 - below)] if length > shortest else []
     return 1 - sum((1 - over) ** 2 for over in longer) / len(longer)
 
 
@@ -164,8 +163,7 @@ class SimulatedTable:
         if number and name in self.counters:
             row, first = self.counters[name], self.random.randrange(CPUS)
             for k in range(CPUS):
-                cpu = (first + k) % CPUS
-                row[cpu] = (row[cpu] + number // CPUS + (k < number % CPUS)) % WRAP
+                row[first - k] = (row[first - k] + number // CPUS + (k < number % CPUS)) % WRAP
 
     def fill(self, rates: Mapping[str, float], now: float) -> None:
         """The entries that these rates of new flows a second lead to in the long run."""
