@@ -63,7 +63,7 @@ def fuzz(name: str, target: Target, inputs: int, seed: int) -> int:
             faulty += 1
             frames = traceback.extract_tb(error.__traceback__)[-1:]
             where = ''.join(f'{Path(frame.filename).name}:{frame.lineno}' for frame in frames)
-            faults.setdefault(f'{type(error).__name__} at {where}', f'{error}\n      {ascii(made):.1500}')
+            faults.setdefault(f'{type(error).__name__} at {where}', f'{error}\n      {made!a:.1500}')
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         slowest = max(slowest, time.perf_counter() - start)
     print(f'{name:10} {inputs:9} inputs  {accepted:9} accepted  {faulty:6} faults  slowest {slowest * 1e3:7.1f} ms  '

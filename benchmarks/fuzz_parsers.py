@@ -30,9 +30,10 @@ from check_conntrack_lib.readers import (
 )
 from check_conntrack_lib.reasoning.growth import growth
 from check_conntrack_lib.reasoning.losses import comparable, losses
-from check_conntrack_lib.reasoning.profile import Profile, from_json, summarize, to_json
+from check_conntrack_lib.reasoning.profile import Profile, summarize
+from check_conntrack_lib.reasoning.remembered import from_json, to_json
 from check_conntrack_lib.reasoning.settings import drifts
-from check_conntrack_lib.recorder import counters_from_text
+from check_conntrack_lib.rows import counters_from_text
 from check_conntrack_lib.text import clean
 
 TESTS = Path(__file__).parent.parent / 'tests'
@@ -203,7 +204,7 @@ def small(text: str) -> None:
 
 PAYLOADS = _netlink_corpus()
 STAT = [*texts('samples/*/*stat*.txt'), *texts('hosts/quiet-gateway/proc/net/stat/nf_conntrack')]
-COUNTERS = ['{"cpus":2,"zero":"efcrms","drop":[7,0],"invalid":[4294967295,0]}', '{"cpus":2,"zero":"di"}',
+COUNTERS = ['[' * 3000, '{"cpus":2,"zero":"efcrms","drop":[7,0],"invalid":[4294967295,0]}', '{"cpus":2,"zero":"di"}',
             '{"cpus":8,"zero":"","drop":[1,2,3,4,5,6,7,8]}', '{"cpus":2,"drop":[],"invalid":[]}', 'null']
 CGROUPS = [*texts('hosts/*/proc/*/cgroup'), '0::/lxc.payload.web-1/init.scope\n', '0::/lxc.monitor.web-1\n',
            '0::/machine.slice/systemd-nspawn@deb\\x2d12.service/payload\n',
@@ -227,8 +228,9 @@ TARGETS = {
     'datagram': Target(_datagram, ctnetlink_datagram),
     'proc-lines': Target(of([*lines('*/*-proc.txt'), *texts('hosts/why-one-client/baseline')[0].splitlines()[:50]]),
                          flow_line),
-    'counters': Target(of(COUNTERS), recorder_counters, (ValueError, TypeError, KeyError, AttributeError)),
-    'profile': Target(of([to_json(PROFILE), json.dumps({'entries': 1}), '[]']), recorder_profile),
+    'counters': Target(of(COUNTERS), recorder_counters,
+                       (ValueError, TypeError, KeyError, AttributeError, OverflowError)),
+    'profile': Target(of([to_json(PROFILE), '[' * 3000, json.dumps({'entries': 1}), '[]']), recorder_profile),
     'cgroup': Target(of(CGROUPS), cgroup),
     'sysctl.d': Target(of(SYSCTLS), sysctl_d),
     'small': Target(of(SMALL), small),
