@@ -32,11 +32,13 @@ def flow(src, dst, state='ESTABLISHED', protocol=6, status=SEEN_REPLY | ASSURED,
 
 
 def picture(flows=(), entries=1000, maximum=1000, **more):
-    profile = summarize(flows, entries) if flows else None
+    tally = Tally(())
+    profile = summarize(tally.watch(flows), entries) if flows else None
     timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
                 'tcp_timeout_syn_sent': 120}
-    base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), frozenset(), 0.0, (),
-                   timeouts, proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
+    base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
+                   tally.aims(), frozenset(), 0.0, (), timeouts,
+                   proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
                    ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)
 
@@ -106,13 +108,28 @@ def test_the_pool_of_a_local_process():
 
 
 def test_a_risky_timeout_comes_after_the_others():
-    left = {Kind(6, 'ESTABLISHED', True): TimeLeft(1, {1000: 600}), Kind(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
-    flows = [flow(CLIENT, THERE)] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
+    left = {Kind(6, 'CLOSE_WAIT', True): TimeLeft(1, {1000: 600}), Kind(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
+    flows = [flow(CLIENT, THERE, 'CLOSE_WAIT')] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
     profile = summarize(flows, 900)._replace(time_left=left)
-    seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000}
+    seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_close_wait': 3600}
     p = picture()._replace(profile=profile, proposals=proposals(profile, seconds))
     assert [title.split()[0] for title in titles(p)][-3:] == [
-        'tcp_timeout_time_wait', 'tcp_timeout_established', 'raise']
+        'tcp_timeout_time_wait', 'tcp_timeout_close_wait', 'raise']
+
+
+def test_a_timeout_that_frees_nothing_today_is_no_move():
+    p = picture([flow(CLIENT, THERE, timeout=9000)] * 900)
+    assert [one.name for one in p.proposals] == ['tcp_timeout_established']
+    assert [title.split()[0] for title in titles(p)] == ['rate-limit', 'fix', 'raise']
+    assert moves.moves(p)[1].title.endswith('somebody opens them and does not close them')
+
+
+def test_the_pool_is_the_one_whose_connections_wait():
+    others = [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(600)]
+    waiting = [flow(bytes([10, 1, k // 256, k % 256]), HIDDEN, 'TIME_WAIT', dport=80) for k in range(400)]
+    assert moves.moves(picture(others + waiting))[0].commands == ('sudo ss -tnp dst 192.0.2.4:80',)
+    spread = [one._replace(dst=one.src) for one in waiting]
+    assert moves.moves(picture(others + spread))[0].commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
 
 
 def test_more_room_only_where_there_is_memory():
@@ -144,7 +161,20 @@ def test_the_culprit():
     assert culprit(picture(even)) is None
     assert culprit(picture()) is None
     grown = Growth(Key(17, '', '10.0.0.53', 53), 0.1, 0.7, 700, '192.0.2.3')
-    assert culprit(picture(even, growth=(grown,))) == ('192.0.2.3', Key(17, '192.0.2.3', '10.0.0.53', 53), 50)
+    assert culprit(picture(even, growth=(grown,))) == (
+        '192.0.2.3', Key(6, '192.0.2.3', '192.0.2.2', 443), 50), 'what it does is known better than what grew'
+
+
+def test_only_the_flood_is_braked_not_what_else_its_source_does():
+    flood = [flow(CLIENT, THERE, '', 17, 0, 53, sport=k) for k in range(700)]
+    more = [flow(CLIENT, HIDDEN, sport=k) for k in range(200)]
+    others = [flow(bytes([10, 0, 0, k]), THERE) for k in range(100)]
+    brake_on_dns = moves.moves(picture(flood + more + others))[0]
+    assert 'ip saddr 192.0.2.3 ip daddr 192.0.2.2 udp dport 53' in brake_on_dns.commands[0]
+    assert brake_on_dns.commands[1] == 'sudo conntrack -D -p udp -s 192.0.2.3 -d 192.0.2.2 --dport 53'
+    mixed = moves.moves(picture(flood[:300] + more + others))[0]
+    assert mixed.commands[0].count('daddr') == 0
+    assert len(mixed.commands) == 1, 'its connections are not cut'
 
 
 KEYS = [Key(17, '10.2.3.4', '10.0.0.53', 53), Key(6, 'fd00::4', 'fd00::53', 443), Key(source='10.2.3.4'),

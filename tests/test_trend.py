@@ -71,5 +71,18 @@ def test_steady_and_falling_tables_are_never_full(points: list[Point]) -> None:
     assert (found.to_critical, found.to_full) == (None, None)
 
 
+def test_a_table_that_was_emptied_is_not_about_to_fill() -> None:
+    found = forecast(line(60_000, 70_000, 80_000, 90_000, 100), Table(100, 100_000, 512), 300, 95)
+    assert found
+    assert found.growth > 0
+    assert (found.to_critical, found.to_full) == (None, None)
+
+
+def test_a_dip_in_a_ramp_ends_no_forecast() -> None:
+    found = forecast(line(60_000, 70_000, 80_000, 90_000, 85_000), Table(85_000, 100_000, 512), 300, 95)
+    assert found
+    assert found.to_full is not None
+
+
 def test_no_limit_no_end() -> None:
     assert forecast(line(1, 200, 300), Table(300, 0, 512), 300, 95) == Forecast(pytest.approx(100 / 60), None, None)

@@ -40,7 +40,7 @@ def gathered(tmp_path, monkeypatch):
         (tree / 'proc/123/comm').write_text('keepalived\n')
         for seconds, timeout in ((30, 'udp_timeout'), (120, 'udp_timeout_stream'), (432000, 'tcp_timeout_established')):
             (tree / f'proc/sys/net/netfilter/nf_conntrack_{timeout}').write_text(f'{seconds}\n')
-        scenarios.record(scenario, tmp_path / 'history.sqlite')
+        scenarios.record(scenario, tree / 'history.sqlite')
         monkeypatch.chdir(tree)
         monkeypatch.setattr(shutil, 'which', lambda tool, **_: f'/usr/sbin/{tool}')
         if own is not None:
@@ -51,8 +51,7 @@ def gathered(tmp_path, monkeypatch):
         def pause(_seconds):
             (tree / 'proc/stat').write_text('cpu0 110 0 100 850 0 0 50 0 0 0\n')
 
-        history = tmp_path / 'history.sqlite'
-        return scene.gather(Host('proc', scenario.clock), './kmsg.log', str(history), most, contextlib.nullcontext,
+        return scene.gather(Host('proc', scenario.clock), './kmsg.log', 'history.sqlite', most, contextlib.nullcontext,
                             pause)
     return gather
 
@@ -69,11 +68,11 @@ def test_the_screen(name, gathered, request):
 
 def test_nothing_is_recorded(gathered, tmp_path):
     gathered('why-one-client')
-    path = tmp_path / 'history.sqlite'
+    path = tmp_path / 'why-one-client/history.sqlite'
     before = (path.stat().st_mtime_ns, path.read_bytes())
     scene.gather(Host('proc'), 'off', str(path), 20000, contextlib.nullcontext, lambda _: None)
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
-    assert not list(tmp_path.glob('history.sqlite-*'))
+    assert not list(path.parent.glob('history.sqlite-*'))
 
 
 def test_the_addresses_tell_the_role(gathered):

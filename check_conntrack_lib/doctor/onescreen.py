@@ -39,6 +39,7 @@ def text(scene: Scene, paper: Paper) -> str:
     rows += ['', *map(paper.bold, paper.fold('What to do, the safest first (nothing of it is done yet):'))]
     for place, move in enumerate(found, 1):
         rows += _move(place, move, paper)
+    rows += paper.fold('Then: conntrack-doctor watch shows whether it helps, conntrack-doctor tune what to keep.')
     return '\n'.join(rows) + '\n'
 
 
@@ -78,7 +79,7 @@ def _usage(scene: Scene) -> Iterator[Line]:
         if a.forecast.to_full is not None:
             said += f', full in {duration(a.forecast.to_full)}' if a.forecast.to_full else ', full'
     elif scene.now:
-        said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no history of it)'
+        said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no trend yet)'
     bad = incident.crowded(scene.picture)
     yield Line('usage', said, bad + (bad and table.usage >= 95))
 

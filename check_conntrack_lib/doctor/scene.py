@@ -91,14 +91,15 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     before, usual = _recorded(history, snapshot.sample(), question)
     a = conclude(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
-    profile, roles = _flows(host, table, own, most, share)
+    tally = Tally(frozenset() if isinstance(own, Missing) else own)
+    profile, roles = _flows(host, table, own, tally, most, share)
     found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
     pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
     later, after = survey(host, 'off', 0.0, share), softirqs.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else softirqs.shares(cpus, after)
     node, release = _name(host, 'hostname'), _name(host, 'osrelease')
     now = _now(snapshot, later)
-    picture = _picture(host, node, release, table, a, found, own)
+    picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
     return Scene(node, release, table, a, now, found, roles, busy, picture)
@@ -122,13 +123,12 @@ def _recorded(path: str | None, sample: Sample | Missing,
     return recall.look_back(path, sample, lookback(question)), recall.usual(path, sample)
 
 
-def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, most: int | None,
+def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Tally, most: int | None,
            share: Share) -> tuple[Profile | Missing, Roles | Missing]:
     """The profile, and the role of the same flows."""
     if not table.entries:
         empty = Missing('the table is empty', chosen=True)
         return empty, empty
-    tally = Tally(frozenset() if isinstance(own, Missing) else own)
 
     def use(flows: Iterable[Flow]) -> Profile:
         return summarize(tally.watch(flows), table.entries)
@@ -158,13 +158,14 @@ def _now(first: Snapshot, last: Snapshot) -> Now | None:
 
 
 def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
-             own: frozenset[bytes] | Missing) -> Picture:
+             own: frozenset[bytes] | Missing, tally: Tally) -> Picture:
     diagnosis = None if isinstance(found, Missing) else found
     seconds = sysctls.read_timeouts(host)
     known = {} if isinstance(seconds, Missing) else seconds
     return Picture(
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
-        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (),
+        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
+        tally.aims(),
         frozenset() if isinstance(own, Missing) else frozenset(map(_text, own)),
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,

@@ -11,7 +11,7 @@ from ..text import clean, count, duration, growth, percent, rate
 from .headline import is_full
 
 # no pipe in it: Icinga and Nagios take what follows one for performance data, on every line
-LOOK_AT_TABLE = 'sudo check_conntrack --diagnose always'
+LOOK_AT_TABLE = 'sudo conntrack-doctor triage'
 OWNERS = {INITIAL: 'the initial network namespace',
           UNNAMED: 'some other network namespace, as this one has dropped nothing'}
 #: namespaces named of those that the log says are full

@@ -33,6 +33,10 @@ class Picture(NamedTuple):
     logged: bool
     profile: Profile | None
     growth: tuple[Growth, ...]
+    #: of each TCP state the target that has most of its flows, if one has many
+    targets: Mapping[str, Key]
+    #: of each large source the flows it aims at one target, if that is nearly all it does
+    aims: Mapping[str, Key]
     #: this host's own addresses as text
     own: Collection[str]
     #: share of the table that local processes opened, 0 to 1, and which they are
@@ -95,10 +99,10 @@ def culprit(p: Picture) -> tuple[str, Key, int] | None:
         source = one.source or one.key.source
         if source:
             key = one.key._replace(source=source)
-            return source, key, counts.get(source, 0)
+            return source, p.aims.get(source, key), counts.get(source, 0)
     ranked = list(counts.items())
     if not ranked or p.profile.share(ranked[0][1]).low < ONE_SOURCE:
         return None
     if len(ranked) > 1 and ranked[0][1] < 2 * ranked[1][1]:
         return None
-    return ranked[0][0], Key(source=ranked[0][0]), ranked[0][1]
+    return ranked[0][0], p.aims.get(ranked[0][0], Key(source=ranked[0][0])), ranked[0][1]

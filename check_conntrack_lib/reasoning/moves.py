@@ -68,8 +68,8 @@ def _brake(p: Picture) -> Iterator[Move]:
     rate = brake.rate(room, p.profile, key, p.timeouts)
     made, undo = brake.nft(key, rate) if p.nft else brake.iptables(key, rate)
     commands = [made]
-    # what was never answered is no connection that could be cut
-    if seen and p.profile.unreplied >= 0.5 * seen:
+    # what was never answered is no connection that could be cut; what else the source does is left alone
+    if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
     yield Move(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,
@@ -79,39 +79,42 @@ def _brake(p: Picture) -> Iterator[Move]:
 def _pool(p: Picture) -> Iterator[Move]:
     if p.profile is None:
         return
-    target = next((one.key for one in p.growth if one.key.destination), None) \
-        or next((key for key, _seen in p.profile.targets), None)
-    if target is None or target.protocol not in (TCP, UDP):
-        return
-    fault = _fault(p, p.profile)
+    state, fault = _fault(p, p.profile)
     if not fault:
         return
-    found = culprit(p)
-    listing = f'-{"t" if target.protocol == TCP else "u"}np dst {_end(target)}'
+    target = p.targets.get(state) if state else next((one.key for one in p.growth if one.key.destination), None) \
+        or next((key for key, _seen in p.profile.targets if key.protocol in (TCP, UDP)), None)
+    if target is None:
+        yield Move(f'fix the pool of the clients: {fault}', (f'sudo conntrack -L -p tcp --state {state}',), '',
+                   'it lists who they are: no target has many of them')
+        return
+    listing = f'sudo ss -{"u" if target.protocol == UDP else "t"}np dst {_end(target)}'
     if p.owners and p.local >= LOCAL:
         one = p.owners[0]
-        yield Move(f'fix the pool of {one.name} (pid {one.pid}): {fault}',
-                   (f'systemctl status {one.pid}', f'sudo ss {listing}'), '',
+        yield Move(f'fix the pool of {one.name} (pid {one.pid}): {fault}', (f'systemctl status {one.pid}', listing), '',
                    'reuse connections (keep-alive, a pool with a limit); a restart closes its sockets, not its entries')
     else:
-        where = f' on {found[0]}' if found and found[0] not in p.own else ''
-        yield Move(f'fix the pool of the clients of {target}: {fault}', (f'sudo ss {listing}',), '',
-                   f'run it{where or " on the clients"} to see which program it is')
+        found = culprit(p)
+        where = found[0] if found and found[0] not in p.own else 'the clients'
+        yield Move(f'fix the pool of the clients of {target}: {fault}', (listing,), '',
+                   f'none; run it on {where} to see which program it is, then let that reuse its connections')
 
 
-def _fault(p: Picture, profile: Profile) -> str:
-    """What speaks for a missing pool; '' for nothing."""
+def _fault(p: Picture, profile: Profile) -> tuple[str, str]:
+    """What speaks for a missing pool, with the TCP state it is about, if it is about one; '' for nothing."""
     for state, least in (('TIME_WAIT', WAITING), ('CLOSE_WAIT', HALF_CLOSED), ('FIN_WAIT', HALF_CLOSED)):
         share = profile.share(profile.states.get((TCP, state), 0))
         if share.low >= least:
-            return f'{share.value:.0%} of the table is in {state}'
+            return state, f'{share.value:.0%} of the table is in {state}'
     for leak in leaks(p.proposals):
-        return leak
-    return f'its host opened {p.local:.0%} of the table' if p.owners and p.local >= LOCAL else ''
+        return 'ESTABLISHED', leak
+    return '', f'its host opened {p.local:.0%} of the table' if p.owners and p.local >= LOCAL else ''
 
 
 def _timeouts(p: Picture) -> Iterator[Move]:
-    worth = sorted((one for one in p.proposals if one.share.value >= WORTH), key=lambda one: (one.risky, -one.freed))
+    # entries keep the time they were given: what takes longer contains nothing
+    worth = sorted((one for one in p.proposals if one.share.value >= WORTH and one.now <= SOON),
+                   key=lambda one: (one.risky, -one.freed))
     for one in worth[:MOST_TIMEOUTS]:
         commands = [f'{SYSCTL}{one.name}={one.proposed}']
         if one.name == 'tcp_timeout_time_wait':

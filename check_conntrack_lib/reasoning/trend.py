@@ -48,7 +48,9 @@ def forecast(points: Sequence[Point], table: Table, window: float, critical: flo
     if len(points) < FEWEST_POINTS or points[-1].uptime - points[0].uptime < min(SHORTEST_SPAN, window):
         return None
     growth = slope(points)
-    if growth <= 0 or table.unlimited:
+    # emptier than at any time of the look-back: whatever filled it is over
+    over = points[-1].entries < min(point.entries for point in points[:-1])
+    if growth <= 0 or over or table.unlimited:
         return Forecast(growth, None, None)
     line = table.maximum * critical / 100
     return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.maximum - table.entries) / growth)
