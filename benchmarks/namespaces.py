@@ -68,14 +68,19 @@ def held(number: int) -> Iterator[None]:
         holder.wait()
 
 
-def measure(name: str, extra: list[str], runs: int) -> bool:
-    """Prints both times and their difference, pair by pair; True when it is within the budget."""
+def both(extra: list[str], runs: int) -> tuple[list[float], list[float]]:
+    """Seconds of runs with these arguments and of normal ones, in turns."""
     with tempfile.TemporaryDirectory() as directory:
         check = [sys.executable, str(ROOT / 'check_conntrack.py'), '-w', 'off', '-c', 'off', '--trend', 'off',
                  '--drop-warning', 'off', '--drop-critical', 'off', '--early-drop-warning', 'off',
                  '--insert-failed-warning', 'off', '--table-full-critical', 'off', '--baseline-every', 'off']
-        times, normal = paired([*check, '--history', f'{directory}/all.sqlite', *extra],
-                               [*check, '--history', f'{directory}/one.sqlite'], runs)
+        return paired([*check, '--history', f'{directory}/all.sqlite', *extra],
+                      [*check, '--history', f'{directory}/one.sqlite'], runs)
+
+
+def measure(name: str, extra: list[str], runs: int) -> bool:
+    """Prints both times and their difference, pair by pair; True when it is within the budget."""
+    times, normal = both(extra, runs)
     over = [a - b for a, b in zip(times, normal)]
     print(row(name, times))
     print(row('normal run', normal))

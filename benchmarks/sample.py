@@ -85,21 +85,27 @@ def timed(namespace: Any, *command: str) -> tuple[float, str]:
     return time.monotonic() - started, done.stdout or ''
 
 
-def cost(namespace: Any, entries: int, rounds: int) -> bool:
-    """Prints the table of times; True when all are within the budgets."""
+def timings(namespace: Any, entries: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of each way of reading the filled table, round by round, and the peak of memory in MB."""
     rows: dict[str, list[float]] = {'conntrack -L': [], 'sample': [], 'sample, reading only': [], 'exact': []}
     memory: dict[str, float] = {}
+    for _ in range(rounds):
+        rows['conntrack -L'].append(timed(namespace, 'conntrack', '-L')[0])
+        for name, most in (('sample', SAMPLE), ('exact', 0)):
+            seconds, output = timed(namespace, sys.executable, '-c', READ, str(most))
+            seen, peak, reading = output.split()
+            assert int(seen) == (most or entries), f'{name} saw {seen} entries'
+            rows[name].append(seconds)
+            memory[name] = max(memory.get(name, 0.0), int(peak) / 1024)
+            if name == 'sample':
+                rows['sample, reading only'].append(float(reading))
+    return rows, memory
+
+
+def cost(namespace: Any, entries: int, rounds: int) -> bool:
+    """Prints the table of times; True when all are within the budgets."""
     with filled(namespace, entries, 0):
-        for _ in range(rounds):
-            rows['conntrack -L'].append(timed(namespace, 'conntrack', '-L')[0])
-            for name, most in (('sample', SAMPLE), ('exact', 0)):
-                seconds, output = timed(namespace, sys.executable, '-c', READ, str(most))
-                seen, peak, reading = output.split()
-                assert int(seen) == (most or entries), f'{name} saw {seen} entries'
-                rows[name].append(seconds)
-                memory[name] = max(memory.get(name, 0.0), int(peak) / 1024)
-                if name == 'sample':
-                    rows['sample, reading only'].append(float(reading))
+        rows, memory = timings(namespace, entries, rounds)
     print(f'{entries} entries, {rounds} rounds          median s    least     most   of -L   peak MB')
     ratios = {}
     for name, times in rows.items():

@@ -6,8 +6,10 @@ import sqlite3
 
 from .model import Missing, Sample
 from .noun import NamedTuple
-from .reasoning.profile import Profile, from_json, to_json
+from .reasoning.profile import Profile
+from .reasoning.remembered import from_json, to_json
 from .recorder import HERE, BrokenFile, RefusedFile, opened
+from .rows import moment, whole
 from .text import clean
 
 #: profiles from so many seconds before the rise are what is usual
@@ -44,7 +46,7 @@ def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
              'now': sample.at.uptime}
     fewest, = database.execute(f'SELECT min(entries) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
                                place).fetchone()
-    return None if fewest is None else int(fewest)
+    return None if fewest is None else whole(fewest)
 
 
 def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
@@ -77,4 +79,4 @@ def usual(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
         {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
     began = float(rise[0]) if rise else sample.at.uptime
     before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
-    return Baseline(tuple(before or [rows[-1][1]]), float(rise[1]) if rise else None)
+    return Baseline(tuple(before or [rows[-1][1]]), moment(rise[1]) if rise else None)

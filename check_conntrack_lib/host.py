@@ -75,7 +75,7 @@ class Host(NamedTuple):
         except OSError as error:
             return Missing.because(error, 'network namespace')
         inode = target[len('net:['):-1]
-        if target != f'net:[{inode}]' or not inode.isdecimal():
+        if target != f'net:[{inode}]' or not (inode.isascii() and inode.isdecimal() and len(inode) <= 18):
             return Missing('network namespace: unreadable link')
         return int(inode)
 

@@ -13,10 +13,12 @@ from typing import TypeVar
 
 from . import baselines
 from .baselines import Baseline
-from .model import History, Instant, Missing, Sample
+from .model import History, Missing, Sample
 from .noun import NamedTuple
-from .reasoning.profile import Profile, from_json
-from .recorder import APPLICATION_ID, SCHEMA_VERSION, Lookback, counters_from_text, history_before
+from .reasoning.profile import Profile
+from .reasoning.remembered import from_json
+from .recorder import APPLICATION_ID, SCHEMA_VERSION, Lookback, history_before
+from .rows import moment, sample_of, whole
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean
 
@@ -112,16 +114,15 @@ def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
             if database.execute('PRAGMA user_version').fetchone() != (SCHEMA_VERSION,):
                 return Missing(f'{clean(path)} was written by another version of check_conntrack')
             return ask(database)
-    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
-        # the last four: a row that is none of ours
+    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        # the last five: a row that is none of ours
         return Missing.because(error, clean(path))
 
 
 def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:
-    return PastProfile(float(wall), str(boot_id), int(netns), bool(quiet), from_json(text))
+    return PastProfile(moment(wall), str(boot_id), whole(netns), bool(quiet), from_json(text))
 
 
 def _sample(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
             counters: str | None) -> Sample:
-    return Sample(Instant(float(wall), float(uptime), 0.0), str(boot_id), int(netns), int(entries), int(maximum),
-                  buckets, counters_from_text(counters))
+    return sample_of(str(boot_id), whole(netns), wall, uptime, entries, maximum, buckets, counters)

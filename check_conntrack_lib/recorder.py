@@ -7,15 +7,15 @@ rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from . import upkeep
-from .model import Counters, History, Instant, Missing, Point, Sample
+from .model import History, Instant, Missing, Point, Sample
 from .noun import NamedTuple
+from .rows import counters_to_text, sample_of, whole
 from .text import clean
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
@@ -51,9 +51,6 @@ COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
 #: the rows of one namespace of one boot
 HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
 
-#: counters that are 0 on every CPU, by a letter
-CODES = {'drop': 'd', 'early_drop': 'e', 'insert_failed': 'f', 'chain_too_long': 'c', 'clash_resolve': 'r',
-         'invalid': 'i', 'icmp_error': 'm', 'search_restart': 's'}
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: the trend gets at most so many points
@@ -130,10 +127,11 @@ def opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
             _check_schema(database)
             yield database
         except sqlite3.OperationalError as error:
-            if 'no such' in str(error):
+            # a table that is no more, or text that is no UTF-8
+            if 'no such' in str(error) or 'decode' in str(error):
                 raise BrokenFile(str(error), inode) from error
             raise
-        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             # "file is not a database", "database disk image is malformed", or a row that is none of ours
             raise BrokenFile(str(error), inode) from error
 
@@ -179,7 +177,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) ->
         f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         'GROUP BY CAST(uptime / :slot AS INTEGER) ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'slot': slot})
-    return History(base, tuple(Point(float(uptime), int(entries)) for uptime, entries in points), first_run=False,
+    return History(base, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points), first_run=False,
                    profiled=None if profiled is None else float(profiled))
 
 
@@ -192,7 +190,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> Non
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              _counters_to_text(one.counters)) for one in now])
+              counters_to_text(one.counters)) for one in now])
         upkeep.upkeep(database, at, boot, days)
         database.execute('COMMIT')
     except BaseException:
@@ -229,29 +227,4 @@ def _one(database: sqlite3.Connection, query: str, *values: object) -> int:
 
 
 def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sample) -> Sample:
-    wall, uptime, entries, maximum, buckets, counters = row
-    at = Instant(float(wall), float(uptime), 0.0)
-    return Sample(at, now.boot_id, now.netns, int(entries), int(maximum), buckets, counters_from_text(counters))
-
-
-def _counters_to_text(counters: Counters | None) -> str | None:
-    if counters is None:
-        return None
-    columns: dict[str, object] = {'cpus': len(next(iter(counters.per_cpu.values())))}
-    # most counters of most namespaces are 0 on every CPU: a letter says so
-    columns['zero'] = ''.join(code for name, code in CODES.items() if not any(counters.per_cpu.get(name, (1,))))
-    columns.update((name, list(values)) for name, values in counters.per_cpu.items()
-                   if name not in CODES or any(values))
-    return json.dumps(columns, separators=(',', ':'))
-
-
-def counters_from_text(text: str | None) -> Counters | None:
-    """Counters from the column of that name. Raises ValueError, TypeError, KeyError or AttributeError."""
-    if text is None:
-        return None
-    columns = json.loads(text)
-    zeros = (0,) * int(columns.pop('cpus'))
-    codes = columns.pop('zero', '')
-    per_cpu = {name: zeros for name, code in CODES.items() if code in codes}
-    per_cpu.update((name, tuple(map(int, values)) if values else zeros) for name, values in columns.items())
-    return Counters(per_cpu)
+    return sample_of(now.boot_id, now.netns, *row)

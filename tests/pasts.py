@@ -9,7 +9,9 @@ from pathlib import Path
 
 from check_conntrack_lib import recorder
 from check_conntrack_lib.model import Counters, Instant, Sample
-from check_conntrack_lib.reasoning.profile import Key, Profile, to_json
+from check_conntrack_lib.reasoning.profile import Key, Profile
+from check_conntrack_lib.reasoning.remembered import to_json
+from check_conntrack_lib.rows import counters_to_text
 
 BEGIN = 1_795_000_000.0
 INITIAL, CONTAINER = 4026531833, 4026532501
@@ -23,7 +25,7 @@ def write(path: Path, samples: Iterable[Sample], profiles: Iterable[tuple[Sample
         database.execute(
             'INSERT INTO sample SELECT ?, id, ?, ?, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
             (sample.at.wall, sample.netns, sample.at.uptime, sample.entries, sample.maximum, sample.buckets,
-             recorder._counters_to_text(sample.counters), sample.boot_id))
+             counters_to_text(sample.counters), sample.boot_id))
     for sample, profile, quiet in profiles:
         database.execute('INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
                          (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))

@@ -60,6 +60,12 @@ def test_what_is_not_this_file(text: str) -> None:
         cpustats.parse(text)
 
 
+@pytest.mark.parametrize('text', ['', 'drop entries\n', 'drop entries\n1\n', 'drop entries\n\n1 2\n', 'drop\n1\n'])
+def test_no_count_in_what_is_not_this_file(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        cpustats.parse_entries(text)
+
+
 def test_missing_and_damaged(tmp_path: Path) -> None:
     host = Host(str(tmp_path))
     missing = cpustats.read(host)

@@ -10,7 +10,7 @@ import pytest
 from test_namespaces import Proc
 from test_recorder import DAY, LOOK, rows, sample
 
-from check_conntrack_lib import recorder
+from check_conntrack_lib import rows as recorded
 from check_conntrack_lib.assessment import Question
 from check_conntrack_lib.fleet import Fleet, assess_all
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
@@ -75,10 +75,10 @@ def test_one_transaction_for_all(path: Path) -> None:
 def test_counters_come_back(path: Path) -> None:
     for counters in (Counters({'drop': (0, 0), 'invalid': (3, 0)}), Counters({'drop': (0,) * 4}), None,
                      Counters({'drop': (1, 2), 'of_the_future': (0, 0)})):
-        text = recorder._counters_to_text(counters)
-        assert recorder.counters_from_text(text) == counters
+        text = recorded.counters_to_text(counters)
+        assert recorded.counters_from_text(text) == counters
     old = '{"cpus":2,"drop":[1,2],"invalid":0}'
-    assert recorder.counters_from_text(old) == Counters({'drop': (1, 2), 'invalid': (0, 0)})
+    assert recorded.counters_from_text(old) == Counters({'drop': (1, 2), 'invalid': (0, 0)})
 
 
 def test_a_namespace_gone_for_a_day_is_dropped(path: Path) -> None:
@@ -107,11 +107,11 @@ def test_a_pause_of_the_check_drops_nobody(path: Path) -> None:
 @pytest.mark.slow
 def test_two_hundred_namespaces_for_two_weeks(path: Path, tmp_path: Path) -> None:
     """Below 100 MB, and a run costs at most 10 ms more than with an empty file (here: a fair bit of slack)."""
-    names = recorder.CODES
+    names = recorded.CODES
     idle = Counters(dict.fromkeys(names, (0,) * 8))
     busy = Counters({**idle.per_cpu, 'invalid': tuple(range(100, 108)), 'clash_resolve': (0, 1, 0, 2, 0, 0, 0, 0)})
     counters = [busy if n % 4 == 0 else idle for n in range(200)]
-    texts = [recorder._counters_to_text(one) for one in counters]
+    texts = [recorded.counters_to_text(one) for one in counters]
     other = tmp_path / 'empty.sqlite'
     end = int(14 * DAY)
 

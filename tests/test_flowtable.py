@@ -109,6 +109,8 @@ def test_the_full_form_of_ipv6_is_the_short_one():
     f'ipv4     2 udp      256 27 {V4} sport=1 dport=2 {V4} sport=2 dport=1 use=2',
     f'ipv4     2 udp      17 27 {V4} sport=1 dport=65536 {V4} sport=2 dport=1 use=2',
     f'ipv4     2 udp      17 27 {V4} sport=1 dport=x {V4} sport=2 dport=1 use=2',
+    f'ipv4     2 tcp      6 27 TIME|WAIT {V4} sport=1 dport=2 {V4} sport=2 dport=1 use=2',
+    f'ipv4     2 tcp      6 27 \x1b[31m {V4} sport=1 dport=2 {V4} sport=2 dport=1 use=2',
     f'ipv4     2 udp      17 27 src=10.0.0.256 dst=10.0.0.1 sport=1 dport=2 {V4} sport=2 dport=1 use=2',
 ])
 def test_what_is_no_entry(line):

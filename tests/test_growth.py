@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from check_conntrack_lib.reasoning.growth import Growth, growth
-from check_conntrack_lib.reasoning.profile import Key, Profile, from_json, to_json
+from check_conntrack_lib.reasoning.profile import Key, Profile
+from check_conntrack_lib.reasoning.remembered import from_json, to_json
 
 TCP, UDP = 6, 17
 Counts = dict[tuple[str, str, int, int], int]

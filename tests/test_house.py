@@ -18,7 +18,7 @@ LAYERS = (
     ('diagnosis', 'recall', 'fleet'),
     ('assessment', 'baselines'),
     ('survey', 'tour', 'recorder'),
-    ('statedir', 'deadline', 'upkeep', 'reasoning'),
+    ('statedir', 'deadline', 'upkeep', 'rows', 'reasoning'),
     ('readers',),
     ('host',),
     ('model', 'flow', 'text', 'arguments'),

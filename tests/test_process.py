@@ -169,6 +169,22 @@ def test_fifos_in_the_place_of_proc_files(tmp_path: Path) -> None:
     assert done.stdout.startswith('CONNTRACK OK - 12.4% used (32512 of 262144), not checked: counters (')
 
 
+@pytest.mark.parametrize('number', ['99999999999999999999', '9223372036854775808', '-9223372036854775809'])
+@pytest.mark.parametrize('file', ['count', 'max', 'buckets', 'link'])
+def test_numbers_that_the_recorder_cannot_keep(tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str,
+                                               number: str) -> None:
+    shutil.copytree(QUIET / 'proc', tmp_path / 'proc', symlinks=True)
+    if file == 'link':
+        (tmp_path / 'proc/self/ns/net').unlink()
+        (tmp_path / 'proc/self/ns/net').symlink_to(f'net:[{number}]')
+    else:
+        (tmp_path / f'proc/sys/net/netfilter/nf_conntrack_{file}').write_text(f'{number}\n')
+    status = cli.main(['--procfs', str(tmp_path / 'proc'), '--kernel-log', 'off'])
+    out = capfd.readouterr().out
+    assert 'internal error' not in out
+    assert status == (3 if file in ('count', 'max') else 0)
+
+
 @pytest.mark.kernel
 def test_as_nobody_without_anything() -> None:
     """Count and maximum are there for anyone; what is missing is said with its remedy."""

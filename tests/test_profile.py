@@ -18,11 +18,10 @@ from check_conntrack_lib.reasoning.profile import (
     Profile,
     Share,
     TimeLeft,
-    from_json,
     share,
     summarize,
-    to_json,
 )
+from check_conntrack_lib.reasoning.remembered import from_json, to_json
 
 
 def flow(protocol=6, state='ESTABLISHED', status=SEEN_REPLY | ASSURED, timeout=431990, src='10.0.0.1', dst='10.0.0.2',
@@ -190,7 +189,14 @@ class TestRecord:
 
     @pytest.mark.parametrize('text', ['', '[]', '{}', 'null', '1', to_json(PROFILE).replace('14', '"x"'),
                                       to_json(PROFILE).replace('14', 'Infinity'),
-                                      to_json(PROFILE).replace('"services":[', '"services":[[],')])
+                                      to_json(PROFILE).replace('"services":[', '"services":[[],'),
+                                      # these would be printed, or computed with
+                                      to_json(PROFILE).replace('ESTABLISHED', 'ESTAB|\\u001b'),
+                                      to_json(PROFILE).replace('10.0.0.', '10.0|0.'),
+                                      to_json(PROFILE).replace('"sources":[', '"sources":[[5,1],'),
+                                      to_json(PROFILE).replace('"targets":[', '"targets":[[[],"",5,1],'),
+                                      to_json(PROFILE).replace('"seen":', '"seen":-'),
+                                      to_json(PROFILE).replace('"seen":', '"seen":9' + '9' * 400), '[' * 100000])
     def test_another_text(self, text):
         with pytest.raises(ValueError):  # noqa: PT011
             from_json(text)

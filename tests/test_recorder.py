@@ -16,6 +16,7 @@ from check_conntrack_lib import recorder
 from check_conntrack_lib.model import Counters, History, Instant, Missing, Point, Sample
 from check_conntrack_lib.reasoning.losses import comparable
 from check_conntrack_lib.recorder import Lookback, consult
+from check_conntrack_lib.rows import counters_to_text
 
 ROOT = Path(__file__).parent.parent
 LOOK = Lookback(300, 900, comparable)
@@ -129,7 +130,7 @@ def test_a_clock_that_jumps_forgets_nothing_of_this_boot(path: Path) -> None:
 def test_two_weeks_at_a_run_a_minute_stay_small(path: Path) -> None:
     """The rows that 14 days leave, written at once: one a minute for a day, one in ten minutes before."""
     ask(path, sample(0))
-    counters = recorder._counters_to_text(Counters({'drop': tuple(range(10**6, 10**6 + 8)), 'invalid': (0,) * 8}))
+    counters = counters_to_text(Counters({'drop': tuple(range(10**6, 10**6 + 8)), 'invalid': (0,) * 8}))
     with sqlite3.connect(path) as database:
         database.executemany(
             'INSERT INTO sample VALUES (?, 1, 1, ?, 5, 100, 64, ?)',
@@ -138,6 +139,15 @@ def test_two_weeks_at_a_run_a_minute_stay_small(path: Path) -> None:
     ask(path, sample(14 * DAY))
     assert time.perf_counter() - began < 0.25
     assert path.stat().st_size < 2_000_000
+
+
+def test_a_point_that_no_recorder_wrote(path: Path) -> None:
+    """The trend would be computed of it."""
+    for k in range(5):
+        ask(path, sample(1000 + 60 * k))
+    with sqlite3.connect(path) as database:
+        database.execute('UPDATE sample SET entries = 1e308 WHERE uptime > 1100')
+    assert ask(path, sample(1300)).points == ()
 
 
 # --- faults
@@ -183,7 +193,12 @@ def test_every_cut_and_scratch_leaves_a_verdict(path: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize('statement', [
     "UPDATE sample SET counters = 'nonsense'", "UPDATE sample SET counters = '[]'",
     """UPDATE sample SET counters = '{"cpus": 2, "drop": "x"}'""", "UPDATE sample SET entries = 'many'",
-    "UPDATE sample SET uptime = x'00'", 'DROP TABLE sample', 'DROP TABLE boot', 'DELETE FROM upkeep',
+    "UPDATE sample SET uptime = x'00'", 'UPDATE sample SET uptime = -9e999', 'UPDATE sample SET entries = 9e999',
+    'UPDATE sample SET entries = 1e308', 'UPDATE sample SET time = 1e308', "UPDATE sample SET buckets = 'many'",
+    "UPDATE sample SET counters = CAST(x'ff' AS TEXT)", "UPDATE sample SET counters = replace(counters, '2', '1e999')",
+    """UPDATE sample SET counters = '{"cpus": 9999999999, "zero": "d"}'""",
+    """UPDATE sample SET counters = '{"cpus": 2, "drop": [-5, 4294967296], "invalid": []}'""",
+    f"UPDATE sample SET counters = '{'[' * 100000}'", 'DROP TABLE sample', 'DROP TABLE boot', 'DELETE FROM upkeep',
 ])
 def test_rows_that_no_recorder_wrote(path: Path, statement: str) -> None:
     ask(path, sample(1000))

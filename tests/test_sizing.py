@@ -37,7 +37,8 @@ class TestReaders:
     def test_slabinfo(self, text, size):
         assert slabinfo.parse(text, 4096) == pytest.approx(size)
 
-    @pytest.mark.parametrize('text', ['', 'nf_conntrack 1 2\n', 'nf_conntrack 1 1 256 0 1 : \n',
+    @pytest.mark.parametrize('text', ['', 'nf_conntrack 1 2\n', 'nf_conntrack 1 1 256 25 1' + '0' * 400 + ' : \n',
+                                      'nf_conntrack 1 1 256 0 1 : \n',
                                       'nf_conntrack_expect 0 0 208 39 2 : \n'])
     def test_slabinfo_without(self, text):
         with pytest.raises(ValueError, match='merged'):

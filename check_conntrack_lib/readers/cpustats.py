@@ -42,6 +42,8 @@ def parse(text: str) -> Counters:
 def parse_entries(text: str) -> int:
     """The table's count, which every row repeats. Raises ValueError."""
     header, row = (line.split() for line in text.splitlines()[:2])
+    if len(row) != len(header):
+        raise ValueError('rows do not fit the header')
     return _hexadecimal(row[header.index('entries')])
 
 

@@ -35,6 +35,9 @@ def parse_line(line: str) -> Flow:
     # an offloaded entry has no timeout, and a TCP one no state
     timeout = _number(rest.pop(0), (1 << 63) - 1) if rest[0].isdecimal() else None
     state = rest.pop(0) if '=' not in rest[0] and not rest[0].startswith('[') else ''
+    # it is printed: what is no name of a state must not get so far
+    if state and not (state.isascii() and state.replace('_', '').isalnum()):
+        raise ValueError('not a state')
     # each direction begins with its source
     first: dict[str, str] = {}
     second: dict[str, str] = {}

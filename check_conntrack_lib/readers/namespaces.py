@@ -96,7 +96,7 @@ def find(host: Host) -> Found:
 
 def parse_link(text: str) -> int:
     """The inode in 'net:[4026531840]'. Raises ValueError."""
-    match = re.fullmatch(r'net:\[(\d{1,20})\]', text)
+    match = re.fullmatch(r'net:\[([0-9]{1,18})\]', text)
     if not match:
         raise ValueError('no network namespace')
     return int(match[1])

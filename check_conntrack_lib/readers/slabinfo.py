@@ -19,7 +19,7 @@ def parse(text: str, page: int) -> float:
         words = line.split()
         # name, active_objs, num_objs, objsize, objperslab, pagesperslab
         if len(words) > 5 and re.fullmatch(f'{CACHE}(_[0-9a-f]+)?', words[0]) \
-                and words[4].isdecimal() and words[5].isdecimal() and int(words[4]):
+                and re.fullmatch('[1-9][0-9]{0,8} [0-9]{1,9}', f'{words[4]} {words[5]}'):
             return int(words[5]) * page / int(words[4])
     raise ValueError(f'no line {CACHE}: the kernel has merged it with another cache')
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..noun import NamedTuple
-from .profile import RECORDED_TOP, Key, Profile
+from .profile import Key, Profile
+from .remembered import RECORDED_TOP
 
 #: a key is named when it explains so much of the growth
 WORTH_NAMING = 0.15

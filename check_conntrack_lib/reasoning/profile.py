@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import compress, islice
 from math import sqrt
 from operator import itemgetter
-from typing import Any
 
 from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow
 from ..noun import NamedTuple
@@ -22,15 +20,6 @@ BATCH = 512
 NAT = SRC_NAT | DST_NAT
 #: keys of each sort that a profile names
 TOP = 20
-#: keys of each sort that are recorded, and the share of the flows seen that a key must have
-RECORDED_TOP, RECORDED_SHARE = 10, 0.01
-_NUMBERS = ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat', 'nat', 'offloaded', 'uncertain')
-_KEYS = {
-    'sources': ('source',),
-    'destinations': ('destination',),
-    'services': ('protocol', 'port'),
-    'targets': ('protocol', 'destination', 'port'),
-}
 
 
 class Share(NamedTuple):
@@ -214,30 +203,6 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
         time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
         natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
                 **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}})
-
-
-def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
-    """The part that is worth recording, in a few hundred bytes."""
-    least = profile.seen * RECORDED_SHARE
-    record: dict[str, Any] = {name: getattr(profile, name) for name in _NUMBERS}
-    record['states'] = [[*state, count] for state, count in profile.states.items()]
-    for name, parts in _KEYS.items():
-        record[name] = [[*(getattr(key, part) for part in parts), count]
-                        for key, count in getattr(profile, name)[:top] if count >= least]
-    return json.dumps(record, separators=(',', ':'))
-
-
-def from_json(text: str) -> Profile:
-    """What `to_json` kept; the rest is empty. Raises ValueError for another text."""
-    try:
-        record = json.loads(text)
-        fields: dict[str, Any] = {name: int(record[name]) for name in _NUMBERS}
-        fields['states'] = {(int(protocol), str(state)): int(count) for protocol, state, count in record['states']}
-        for name, parts in _KEYS.items():
-            fields[name] = tuple((Key(**dict(zip(parts, row[:-1]))), int(row[-1])) for row in record[name])
-        return Profile(**fields)
-    except (TypeError, LookupError, OverflowError) as error:
-        raise ValueError(f'not a profile: {error}') from error
 
 
 def _key(destination: bytes, protocol: int, port: int) -> Key:

@@ -1,0 +1,246 @@
+"""The recorder's file, the options and whole runs as targets of fuzz.py."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import scenarios
+
+from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target, harmless
+from benchmarks.mutation import BYTES, WORDS, mutated
+from check_conntrack_lib import baselines, recall, recorder
+from check_conntrack_lib.model import History, Instant, Missing
+from check_conntrack_lib.plugin import cli
+from check_conntrack_lib.plugin.options import SETTINGS
+from check_conntrack_lib.reasoning.losses import comparable
+from check_conntrack_lib.reasoning.remembered import to_json
+
+LOOK = recorder.Lookback(300, 900, comparable)
+HOSTS = ('quiet-gateway', 'netns-container-full', 'why-one-client', 'full', 'rising-75', 'insert-failed-on-5.4')
+PERFDATA = re.compile(r'[a-z0-9_]+=-?\d+(\.\d+)?[%sB]?(;(-?\d+(\.\d+)?)?){0,4}')
+VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '300', 'all', 'current', 'a,b', 'kmsg',
+          'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
+          '/dev/null', './none', '/', '/etc/passwd/x', '20000', '0', '-5', '--', '-', *(word for word in WORDS if word)]
+FLAGS = [flag for settings in SETTINGS.values() for setting in settings for flag in setting.flags]
+COLUMNS = {'sample': ('time', 'boot', 'netns', 'uptime', 'entries', 'maximum', 'buckets', 'counters'),
+           'profile': ('time', 'boot', 'netns', 'uptime', 'quiet', 'text'), 'upkeep': ('part', 'done'),
+           'gone': ('boot', 'netns'), 'boot': ('id', 'boot_id')}
+
+
+@lru_cache(None)
+def place() -> Path:
+    """A directory for this process, removed at its end."""
+    made = tempfile.TemporaryDirectory(dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None)
+    _kept.append(made)
+    return Path(made.name)
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@contextlib.contextmanager
+def printed() -> Iterator[io.BytesIO]:
+    """What is written to standard output; nothing may go to standard error."""
+    out, err = io.BytesIO(), io.StringIO()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = io.TextIOWrapper(out, 'utf-8', write_through=True), err
+    try:
+        yield out
+    finally:
+        # a wrapper that is collected would close the buffer
+        sys.stdout.detach()
+        sys.stdout, sys.stderr = before
+    assert not err.getvalue(), f'on standard error: {err.getvalue()!a}'
+
+
+def run(argv: list[str], clock: Any = None) -> tuple[str, int]:
+    """One run in this process, its output checked as a monitoring system would read it."""
+    with printed() as out:
+        try:
+            status = cli.main(argv, *([clock] if clock else []))
+        except SystemExit as left:
+            if left.code == 3:
+                return '', 3  # the manual, or the version
+            raise
+    text = out.getvalue().decode('utf-8')
+    assert status in (0, 1, 2, 3), f'exit status {status}'
+    assert text.endswith('\n'), f'no whole line: {text!a}'
+    first, *rest = text[:-1].split('\n')
+    assert re.match('CONNTRACK (OK|WARNING|CRITICAL|UNKNOWN) - .', first), f'first line {first!a}'
+    assert 'internal error' not in text, text
+    assert len(text) < 20000, f'{len(text)} characters'
+    said, _, perfdata = first.partition(' | ')
+    for line in (said, *rest):
+        harmless(line)
+    for word in perfdata.split():
+        assert PERFDATA.fullmatch(word), f'performance data {word!a}'
+    return text, status
+
+
+def a_command_line(random: Random) -> list[str]:
+    """Words such as people and macros give; none with a NUL, which no command line has."""
+    words = ['-t', '5', '--kernel-log', 'off', '--history', 'off', '--diagnose', 'never', '--procfs', 'PROC']
+    for _ in range(1 + int(random.random() * 4)):
+        flag = FLAGS[int(random.random() * len(FLAGS))]
+        value = VALUES[int(random.random() * len(VALUES))]
+        if random.random() < 0.4:
+            value = mutated(random, VALUES, WORDS)
+        words += [flag, value] if random.random() < 0.8 else [f'{flag}={value}'] if random.random() < 0.5 else \
+            [['-v', '-vv', '-V', '--', flag, value, '--require'][int(random.random() * 7)]]
+    return [word.replace('\0', '') for word in words]
+
+
+def options(argv: list[str]) -> None:
+    harmful = ('--history', '--kernel-log', '-t', '--timeout')
+    # a path may be anything; only the files of this process are to be written
+    words = [word if k < 10 or argv[k - 1] not in harmful[:1] else 'off' for k, word in enumerate(argv)]
+    words = [word for word in words if not word.startswith('--history=')]
+    proc = str(scenarios.HOSTS / 'quiet-gateway' / 'proc')
+    run([proc if word == 'PROC' else word for word in words], scenarios.load('quiet-gateway').clock)
+
+
+@lru_cache(None)
+def _sound_file() -> bytes:
+    path = place() / 'sound.sqlite'
+    for k in range(40):
+        sample = NOW._replace(at=Instant(1e9 - 3000 + 60 * k, 2000 + 60.0 * k, 0), entries=k)
+        assert isinstance(recorder.consult(str(path), sample, LOOK, 14), History)
+        if k % 10 == 0:
+            assert baselines.record(str(path), sample, PROFILE, True, 1) is None
+    return path.read_bytes()
+
+
+def a_file(random: Random) -> tuple[bytes, list[tuple[str, str, Any]]]:
+    """A recorder's file with damaged bytes, or with values that no recorder writes."""
+    sound = _sound_file()
+    if random.random() < 0.4:
+        return mutated(random, [sound], BYTES), []
+    changes: list[tuple[str, str, Any]] = []
+    for _ in range(1 + int(random.random() * 3)):
+        table = random.choice([*COLUMNS, 'sample', 'sample', 'profile'])
+        column = random.choice(COLUMNS[table])
+        value: Any = random.choice([*WORDS, None, -1, 0, 2**63 - 1, -2**63, 1e308, float('inf'), float('-inf'), b'',
+                                    b'\xff\xfe', 'CAST', 1.5, '5', mutated(random, COUNTERS, WORDS),
+                                    mutated(random, [to_json(PROFILE)], WORDS)])
+        changes.append((table, column, value.encode('utf-8', 'replace').decode() if isinstance(value, str) else value))
+    return sound, changes
+
+
+def _change(path: Path, changes: list[tuple[str, str, Any]]) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for table, column, value in changes:
+            # text that is no UTF-8 can only be made by a cast
+            new = "CAST(x'ff7cfe' AS TEXT)" if value == 'CAST' else '?'
+            where = 'rowid % 3 = 1' if table != 'gone' and len(column) % 2 else '1'
+            with contextlib.suppress(sqlite3.IntegrityError):
+                database.execute(f'UPDATE OR REPLACE {table} SET {column} = {new} WHERE {where}',
+                                 () if value == 'CAST' else (value,))
+
+
+def recorder_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
+    """A run with this file, a diagnosis with it, and the doctor's reading of it."""
+    content, changes = made
+    path = place() / 'history.sqlite'
+    try:
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if changes:
+            _change(path, changes)
+        now = NOW._replace(at=Instant(1e9, 5000.0, 5000.0))
+        for read in (recall.recall(str(path), 0, 2e9), recall.recall_profiles(str(path), 0, 2e9),
+                     recall.look_back(str(path), now, LOOK), recall.usual(str(path), now)):
+            assert read is not None
+        for answer in (baselines.recall(str(path), now, 0.1), recorder.consult(str(path), now, LOOK, 14, 0.1),
+                       recorder.consult(str(path), now._replace(at=Instant(1e9 + 60, 5060.0, 5060.0)), LOOK, 14, 0.1)):
+            assert isinstance(answer, (History, Missing, baselines.Baseline))
+    finally:
+        for left in place().glob('history.sqlite*'):
+            left.unlink()
+
+
+@lru_cache(None)
+def _host(name: str) -> tuple[Path, dict[str, bytes], dict[str, str]]:
+    """A copy of a captured host, its files and its links."""
+    directory = place() / name
+    shutil.copytree(scenarios.HOSTS / name, directory, symlinks=True)
+    folder = directory / 'proc/1/root/etc/sysctl.d'
+    folder.mkdir(parents=True)
+    (folder / '99-conntrack.conf').write_text(SYSCTLS[0])
+    scenarios.record(scenarios.load(name), directory / 'history.sqlite')
+    # the root's other files are links to nothing, or another test's
+    files = {str(path.relative_to(directory)): path for path in directory.rglob('*')}
+    return (directory,
+            {name: path.read_bytes() for name, path in files.items()
+             if path.is_file() and not path.is_symlink() and name != 'scenario.json' and name != 'baseline'},
+            {name: os.readlink(path) for name, path in files.items() if path.is_symlink()})
+
+
+def a_host(random: Random) -> tuple[str, list[str], dict[str, bytes | None], dict[str, str]]:
+    """One of the captured hosts: files changed or missing, links changed, and how it is looked at."""
+    name = random.choice(HOSTS)
+    _directory, files, links = _host(name)
+    changed: dict[str, bytes | None] = {}
+    for file in random.sample(sorted(files), 1 + int(random.random() * 3)):
+        text = files[file]
+        if file == 'history.sqlite':
+            changed[file] = mutated(random, [text], BYTES)
+        else:
+            changed[file] = None if random.random() < 0.1 else \
+                mutated(random, [text.decode('latin-1')], WORDS).encode('utf-8', 'surrogatepass')
+    linked = {}
+    if links and random.random() < 0.3:
+        link = random.choice(sorted(links))
+        linked[link] = mutated(random, [links[link]], WORDS).replace('\0', '')[:200] or 'x'
+    argv = [*scenarios.load(name).argv]
+    for extra in (['--netns', 'all'], ['--diagnose', 'always'], ['-v'], ['--netns', 'current,a'],
+                  ['--require', 'history']):
+        argv += extra if random.random() < 0.3 else []
+    return name, argv, changed, linked
+
+
+def _put(directory: Path, files: dict[str, bytes | None], links: dict[str, str]) -> None:
+    for name, content in files.items():
+        path = directory / name
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(content)
+            path.chmod(0o600 if name == 'history.sqlite' else 0o644)
+    for name, target in links.items():
+        (directory / name).unlink(missing_ok=True)
+        os.symlink(os.fsencode(target.encode('utf-8', 'surrogateescape')
+                               if not re.search('[\ud800-\udc7f]', target) else b'x'), directory / name)
+
+
+def whole_run(made: tuple[str, list[str], dict[str, bytes | None], dict[str, str]]) -> None:
+    name, argv, changed, linked = made
+    directory, files, links = _host(name)
+    history = directory / 'history.sqlite'
+    try:
+        _put(directory, changed, linked)
+        run(['--procfs', str(directory / 'proc'), '--kernel-log', str(directory / 'kmsg.log'),
+             '--history', str(history), *argv], scenarios.load(name).clock)
+    finally:
+        for left in directory.glob('history.sqlite*'):
+            left.unlink()
+        _put(directory, {file: files[file] for file in {*changed, 'history.sqlite'}},
+             {link: links[link] for link in linked})
+
+
+TARGETS = {
+    'options': Target(a_command_line, options, (), slow=True),
+    'recorder': Target(a_file, recorder_file, (), slow=True),
+    'hosts': Target(a_host, whole_run, (), slow=True),
+}
