@@ -144,6 +144,8 @@ def main() -> int:
                       if line.startswith('model name')), platform.machine())
     print(f'{time.strftime("%Y-%m-%d")}: {processor}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, '
           f'Linux {platform.release()}, Python {platform.python_version()}; {given.runs} pairs')
+    if os.getloadavg()[0] > 0.5:
+        print('this host is busy: its figures say little', file=sys.stderr)
     print(f'{"":58} {"budget":>11} {"median":>8} {"quartiles":>17}')
     why = laboratory.why_not()
     good = True
