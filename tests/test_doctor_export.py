@@ -110,13 +110,14 @@ def test_addresses(text, place):
 
 @pytest.mark.parametrize(('argv', 'said'), [
     (['--textfile', '/nonexistent/x.prom'], '/nonexistent: no such directory'),
-    (['--listen', '192.0.2.1:9318'], 'annot assign requested address'),
+    # the words of asyncio, which Python 3.13 has changed
+    (['--listen', '192.0.2.1:9318'], ('annot assign requested address', 'could not bind on any address')),
 ])
 def test_a_place_that_cannot_be_had_is_one_line(argv, said, capsys):
     assert cli.main(['export', *argv]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count('\n')) == ('', 1)
-    assert said in err
+    assert any(words in err for words in ((said,) if isinstance(said, str) else said))
 
 
 # the textfile

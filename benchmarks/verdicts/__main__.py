@@ -1,0 +1,95 @@
+"""python3 -m benchmarks.verdicts: every scenario, through every judge."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+
+from .judges import Judge, delta, own, usage_alone
+from .outcome import Outcome, failures, outcome
+from .scenarios import scenarios
+from .world import Course, Scenario, run
+
+OWN, UNPRIVILEGED = 'check_conntrack', 'without the kernel log'
+RIVALS = ('80/90 of usage', 'delta of drop')
+
+
+def judges(directory: str, unprivileged: bool = False) -> dict[str, Judge]:
+    """The project's own judge first."""
+    found = {OWN: own(f'{directory}/own.sqlite')}
+    if unprivileged:
+        found[UNPRIVILEGED] = own(f'{directory}/unprivileged.sqlite', kernel_log=False)
+    return {**found, RIVALS[0]: usage_alone(), RIVALS[1]: delta()}
+
+
+def play(scenario: Scenario, seed: int = 1, unprivileged: bool = False) -> tuple[Course, dict[str, Outcome]]:
+    """One scenario through all judges."""
+    # in memory where there is such a place: the recorder writes at every check
+    place = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place) as directory:
+        course = run(scenario, judges(directory, unprivileged), seed)
+    return course, {name: outcome(scenario, course.lost, checks) for name, checks in course.checks.items()}
+
+
+def moment(seconds: float | None) -> str:
+    """A duration, short; '-' where there is none."""
+    if seconds is None:
+        return '-'
+    if seconds == float('inf'):
+        return 'stands'
+    sign, seconds = '-' if seconds < 0 else '', abs(round(seconds))
+    if seconds < 600:
+        return f'{sign}{seconds}s'
+    return f'{sign}{seconds / 60:.0f}m' if seconds < 6 * 3600 else f'{sign}{seconds / 3600:.1f}h'
+
+
+def rows(scenario: Scenario, course: Course, results: dict[str, Outcome]) -> list[str]:
+    """The lines of one scenario."""
+    lost = next(iter(results.values())).episodes
+    said = [f'{scenario.name}: {scenario.what}; peak {course.peak:.0f} %, '
+            f'{sum(one.packets for one in lost)} lost in {len(lost)} episodes, {course.evicted} evicted']
+    for name, r in results.items():
+        wrong = failures(scenario, r)
+        said.append(f'  {name:23} {moment(r.soft_lead):>7} {moment(r.hard_lead):>7} {r.hard_alerts:5} {r.missed:6} '
+                    f'{r.false:5} {r.flaps:5} {r.notified:8} {moment(r.recovery):>8}  {", ".join(wrong) or "ok"}')
+    return said
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Replays what can happen to a table through check_conntrack and '
+                                                 'through what is in use today.')
+    parser.add_argument('--days', type=float, default=30.0, help='of the quiet time (default: %(default)g)')
+    parser.add_argument('--scenario', action='append', default=[], help='only this one; repeatable')
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--unprivileged', action='store_true', help='also without the kernel log')
+    parser.add_argument('-v', '--verbose', action='store_true', help='every change of state')
+    given = parser.parse_args()
+    wanted = [s for s in scenarios(given.days) if not given.scenario or s.name in given.scenario]
+    if not wanted:
+        parser.error('no such scenario; there are: ' + ', '.join(s.name for s in scenarios()))
+    started = time.monotonic()
+    missed: list[str] = []
+    unknown: list[str] = []
+    print(f'  {"":23} {"soft":>7} {"hard":>7} {"hard":>5} {"":6} {"":5} {"":5} {"notifi-":>8}')
+    print(f'  {"":23} {"lead":>7} {"lead":>7} alerts missed false flaps {"cations":>8} recovery  targets missed')
+    for scenario in wanted:
+        course, results = play(scenario, given.seed, given.unprivileged)
+        print('\n'.join(rows(scenario, course, results)), flush=True)
+        if given.verbose:
+            for name, changes in course.changes.items():
+                for now, service, signals in changes:
+                    print(f'    {name:23} {now:9.0f}s {"hard" if service.hard else "soft"} {service.state} {signals}')
+        wrong = {word for name in (OWN, UNPRIVILEGED) if name in results for word in failures(scenario, results[name])}
+        if wrong:
+            missed.append(scenario.name)
+        unknown += sorted(wrong - set(scenario.known))
+    print(f'{len(wanted)} scenarios in {time.monotonic() - started:.0f} s; check_conntrack misses a target in: '
+          + (', '.join(missed) or 'none') + (f'; new: {", ".join(unknown)}' if unknown else ''))
+    return 1 if unknown else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Those who judge: the project's own evaluation, and what is in use today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from check_conntrack_lib import recorder
+from check_conntrack_lib.assessment import Assessment, Question, conclude, lookback
+from check_conntrack_lib.model import Counters, Missing, Sample, Snapshot, Table
+from check_conntrack_lib.noun import NamedTuple
+from check_conntrack_lib.plugin.contexts import SEVERITY, Results, contexts
+from check_conntrack_lib.plugin.options import parse, upper_line
+from check_conntrack_lib.plugin.resource import metrics
+
+#: the readings of all namespaces, the initial one first -> the exit status, and which signals were not OK
+Judge = Callable[[Sequence[Snapshot]], 'tuple[int, str]']
+
+
+class Stand(NamedTuple):
+    """What a context asks of a resource."""
+
+    assessment: Assessment
+
+
+def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Judge:
+    """check_conntrack with these options and the recorder in this file; kernel_log: may it be read?"""
+    options = parse(list(arguments))
+    critical = upper_line(options.usage.critical)
+    # as plugin.resource asks
+    question = Question(options.window, 100.0 if critical is None else min(critical, 100.0), options.kernel_log,
+                        file, options.history_days)
+    judges = {context.name: context for context in contexts(options)}
+    look = lookback(question)
+
+    def judge(snapshots: Sequence[Snapshot]) -> tuple[int, str]:
+        samples = [sample for sample in (one.sample() for one in snapshots) if isinstance(sample, Sample)]
+        histories = recorder.consult_all(file, samples, look, options.history_days)
+        if isinstance(histories, Missing) or len(histories) != len(snapshots):
+            raise RuntimeError(f'the recorder has no answer: {histories}')
+        results = Results()
+        for snapshot, history in zip(snapshots, histories):
+            seen = snapshot if kernel_log else snapshot._replace(kernel_log=Missing('needs root'))
+            a = conclude(seen, history, file, question)
+            for metric in metrics(a):
+                results.add(judges[metric.context or metric.name].evaluate(metric, Stand(a)))
+        state = results.most_significant_state
+        worst = sorted({r.metric.name for r in results if r.state == state}) if state != SEVERITY[-1] else ()
+        return state.code, ' '.join(worst)
+    return judge
+
+
+def usage_alone(warning: float = 80.0, critical: float = 90.0) -> Judge:
+    """The initial namespace's usage against two lines."""
+    def judge(snapshots: Sequence[Snapshot]) -> tuple[int, str]:
+        table = snapshots[0].table
+        usage = table.usage if isinstance(table, Table) else 0.0
+        return 2 if usage >= critical else 1 if usage >= warning else 0, 'usage'
+    return judge
+
+
+def delta() -> Judge:
+    """CRITICAL when the sum of `drop` is more than at the last run, whoever ran it."""
+    last: list[int] = []
+
+    def judge(snapshots: Sequence[Snapshot]) -> tuple[int, str]:
+        counters = snapshots[0].counters
+        total = counters.total('drop') if isinstance(counters, Counters) else 0
+        grown = bool(last) and total > last[0]
+        last[:] = [total]
+        return 2 if grown else 0, 'drop'
+    return judge
