@@ -63,13 +63,16 @@ def fuzz(name: str, target: Target, inputs: int, seed: int) -> int:
             faulty += 1
             frames = traceback.extract_tb(error.__traceback__)[-1:]
             where = ''.join(f'{Path(frame.filename).name}:{frame.lineno}' for frame in frames)
-            faults.setdefault(f'{type(error).__name__} at {where}', f'{error}\n      {made!a:.1500}')
+            # the same line may complain of several things
+            kind = f'{type(error).__name__} at {where}: {str(error)[:90]}'
+            if len(faults) < MOST_SHOWN:
+                faults.setdefault(kind, f'{error}\n      {made!a:.1500}')
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         slowest = max(slowest, time.perf_counter() - start)
     print(f'{name:10} {inputs:9} inputs  {accepted:9} accepted  {faulty:6} faults  slowest {slowest * 1e3:7.1f} ms  '
           f'{time.monotonic() - began:6.1f} s', flush=True)
-    for kind, example in list(faults.items())[:MOST_SHOWN]:
-        print(f'    {kind}: {example}')
+    for kind, example in faults.items():
+        print(f'    {kind.partition(": ")[0]}: {example}')
     return faulty
 
 

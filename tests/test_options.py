@@ -83,11 +83,22 @@ def test_whatever_passes_is_a_range(text: str) -> None:
     (['--warn', '80'], 'unrecognized arguments: --warn 80'),
     (['80'], 'unrecognized arguments: 80'),
     (['-w'], 'argument -w/--warning: expected one argument'),
+    (['--horizon=5m', '--window'], 'argument --window: expected one argument'),
 ])
 def test_one_sentence_says_what_is_wrong(argv: list[str], says: str) -> None:
     with pytest.raises(UsageError) as error:
         parse(argv)
     assert str(error.value) == says
+
+
+@pytest.mark.parametrize('option', [setting.flags[0] for settings in SETTINGS.values() for setting in settings])
+def test_two_dashes_are_no_value(option: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Some argparse turn them into an empty list."""
+    assert main([f'{option}=--', '--history', 'off'] if option != '--history' else ['--history=--']) == 3
+    out = capfd.readouterr().out
+    # since Python 3.13 it is a word, and may name a directory or a namespace that is not there
+    assert out.startswith('CONNTRACK UNKNOWN - ')
+    assert 'internal error' not in out
 
 
 @pytest.mark.parametrize('argv', [['-w', '95', '-c', '95'], ['-w', '@90:100', '-c', '50'], ['-w', '99', '-c', 'off']])

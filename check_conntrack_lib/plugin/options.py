@@ -182,6 +182,9 @@ def parser() -> argparse.ArgumentParser:
 def parse(argv: Sequence[str]) -> Options:
     """Options from the arguments after the program's name. Raises UsageError, or SystemExit(3) after help."""
     given = vars(parser().parse_args(argv))
+    for setting in (setting for settings in SETTINGS.values() for setting in settings):
+        if given[setting.name] == []:  # argparse takes the '--' out of '--warning=--'
+            raise UsageError(f'argument {"/".join(setting.flags)}: expected one argument')
     value = {setting.name: setting.convert(setting.default) if given[setting.name] is None else given[setting.name]
              for settings in SETTINGS.values() for setting in settings}
 
