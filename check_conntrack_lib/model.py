@@ -107,6 +107,8 @@ class KernelLog(NamedTuple):
     suppressed: tuple[Suppressed, ...] = ()
     #: the ring buffer turned over while it was read: older lines are gone
     overrun: bool = False
+    #: a kernel (6.18 and later) that says in the line whose table was full, unless it was the initial namespace's
+    names_namespaces: bool = False
 
 
 class Sample(NamedTuple):

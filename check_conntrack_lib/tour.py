@@ -102,12 +102,11 @@ def _with_lines(tour: Tour, own: Snapshot) -> Tour:
     log = own.kernel_log
     if isinstance(log, Missing):
         return tour
-    names = any(line.netns is not None for line in log.table_full)
     initial = own.netns if own.initial and isinstance(own.netns, int) else None
     owners: dict[int, list[LogLine]] = {one.namespace.inode: [] for one in tour.seen if one.namespace.own_inode}
     stray = []
     for line in log.table_full:
-        owner = line.netns if line.netns is not None else initial if names else None
+        owner = line.netns if line.netns is not None else initial if log.names_namespaces else None
         if owner is not None and owner in owners:
             owners[owner].append(line)
         else:
@@ -116,4 +115,4 @@ def _with_lines(tour: Tour, own: Snapshot) -> Tour:
         one._replace(snapshot=one.snapshot._replace(
             kernel_log=log._replace(table_full=tuple(owners.get(one.namespace.inode, ())))))
         for one in tour.seen)
-    return tour._replace(seen=seen, stray=log._replace(table_full=tuple(stray)), nameless=bool(stray) and not names)
+    return tour._replace(seen=seen, stray=log._replace(table_full=tuple(stray)), nameless=bool(stray) and not log.names_namespaces)

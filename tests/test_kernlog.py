@@ -68,17 +68,31 @@ def test_records(record: bytes, expected: Line | None) -> None:
     ('host-6.18/kmsg.txt', 30, 4026532246),
 ])
 def test_captured_logs(sample: str, lines: int, netns: int | None) -> None:
-    log = kernlog.read(Host(), str(SAMPLES / sample), 300)
+    log = kernlog.read(Host(), str(SAMPLES / sample), float('inf'))
     assert isinstance(log, KernelLog)
     assert len(log.table_full) == lines
     assert {line.netns for line in log.table_full} <= {netns}
+
+
+def test_only_the_look_back_is_judged_but_an_old_line_tells_of_the_kernel(tmp_path: Path) -> None:
+    line = '4,1,{}000000,-;nf_conntrack: nf_conntrack: table full{}, dropping packet\n'
+    (tmp_path / 'log').write_text(line.format(100, ' in netns 7') + line.format(200, '') + line.format(300, ''))
+    log = kernlog.read_records(str(tmp_path / 'log'), 200.0)
+    assert isinstance(log, KernelLog)
+    assert (log.table_full, log.names_namespaces) == ((LogLine(200.0), LogLine(300.0)), True)
+    assert kernlog.read_records(str(tmp_path / 'log'), 301.0) == log._replace(table_full=())
+
+
+def test_what_a_user_wrote_tells_nothing_of_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / 'log').write_text('12,1,9000000,-;nf_conntrack: nf_conntrack: table full in netns 7, dropping packet\n')
+    assert kernlog.read_records(str(tmp_path / 'log'), 0.0) == KernelLog(f'{tmp_path}/log')
 
 
 def test_file_is_read_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernlog, 'FILE_TAIL', 200)
     line = '4,1,{}000000,-;nf_conntrack: table full, dropping packet\n'
     (tmp_path / 'log').write_text(''.join(line.format(k) for k in range(100)))
-    log = kernlog.read(Host(), str(tmp_path / 'log'), 300)
+    log = kernlog.read(Host(), str(tmp_path / 'log'), float('inf'))
     assert isinstance(log, KernelLog)
     assert [full.stamp for full in log.table_full] == [97.0, 98.0, 99.0]
 
@@ -102,7 +116,7 @@ def test_device_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device = Device(full, BrokenPipeError(32, 'overrun'), OSError(22, 'too long'), full, BlockingIOError(11, 'end'))
     os.mkfifo(tmp_path / 'device')
     monkeypatch.setattr(kernlog.os, 'read', device.read)
-    log = kernlog.read_records(str(tmp_path / 'device'))
+    log = kernlog.read_records(str(tmp_path / 'device'), 0.0)
     assert isinstance(log, KernelLog)
     assert len(log.table_full) == 2
     assert log.overrun
@@ -111,7 +125,7 @@ def test_device_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_other_device_error_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'device')
     monkeypatch.setattr(kernlog.os, 'read', Device(OSError(5, 'Input/output error')).read)
-    log = kernlog.read_records(str(tmp_path / 'device'))
+    log = kernlog.read_records(str(tmp_path / 'device'), 0.0)
     assert log == Missing(f'{tmp_path}/device: Input/output error')
 
 
@@ -119,13 +133,13 @@ def test_a_storm_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'device')
     monkeypatch.setattr(kernlog, 'MOST_RECORDS', 50)
     monkeypatch.setattr(kernlog.os, 'read', lambda _handle, _size: b'4,1,1,-;noise\n')
-    assert isinstance(kernlog.read_records(str(tmp_path / 'device')), KernelLog)
+    assert isinstance(kernlog.read_records(str(tmp_path / 'device'), 0.0), KernelLog)
 
 
 def test_fifo_without_writer_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'fifo')
     answer: list[object] = []
-    thread = threading.Thread(target=lambda: answer.append(kernlog.read_records(str(tmp_path / 'fifo'))), daemon=True)
+    thread = threading.Thread(target=lambda: answer.append(kernlog.read_records(str(tmp_path / 'fifo'), 0.0)), daemon=True)
     thread.start()
     thread.join(5)
     assert answer == [KernelLog(f'{tmp_path}/fifo')]

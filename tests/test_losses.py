@@ -79,7 +79,7 @@ def test_a_run_without_counters_takes_any_base() -> None:
 
 def test_a_namespace_that_dropped_nothing_logged_nothing() -> None:
     """Another container's line on a kernel that names none, or a dead namespace's with the same inode."""
-    log = KernelLog('kmsg', (LogLine(100), LogLine(290), LogLine(299, OTHER)))
+    log = KernelLog('kmsg', (LogLine(100), LogLine(290), LogLine(299, OTHER)), names_namespaces=True)
     clean = Counters({'drop': (0, 0)})
     dirty = Counters({'drop': (0, 3)})
     assert innocent_for(clean, None) == float('inf')
@@ -108,7 +108,7 @@ def test_old_kernels_name_no_namespace() -> None:
 ])
 def test_new_kernels_name_all_but_the_initial_one(
         initial: bool, own: int, ages: tuple[float, ...], elsewhere: dict[int, int]) -> None:
-    log = KernelLog('kmsg', (LogLine(298, OTHER), LogLine(299)))
+    log = KernelLog('kmsg', (LogLine(298, OTHER), LogLine(299)), names_namespaces=True)
     found = log_evidence(log, 300, 100, own, initial)
     assert found.ages == ages
     assert found.elsewhere == elsewhere

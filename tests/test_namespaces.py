@@ -170,7 +170,8 @@ def test_log_lines_go_to_the_namespace_that_they_name(proc: Proc) -> None:
     proc.process(20, 5)
     proc.process(30, 6)
     own = survey(proc.host, 'off', 300, nullcontext)
-    log = KernelLog('test', (LogLine(4990, 5), LogLine(4991, 777), LogLine(4992), LogLine(4993, 5)))
+    log = KernelLog('test', (LogLine(4990, 5), LogLine(4991, 777), LogLine(4992), LogLine(4993, 5)),
+                    names_namespaces=True)
     seen = tour(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
     lines = {one.namespace.inode: one.snapshot.kernel_log for one in seen.seen}
     assert {inode: [line.stamp for line in log.table_full] for inode, log in lines.items()

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 from ..host import Host
 from ..model import KernelLog, LogLine, Missing, Suppressed
@@ -24,9 +24,6 @@ RECORD_SIZE = 8192
 MOST_RECORDS = 1 << 18
 #: the end of a log file that is read
 FILE_TAIL = 4 << 20
-#: a record of facility 0 is the kernel's own; what users write to /dev/kmsg has another facility
-KERNEL_PRIORITIES = range(8)
-
 # every form since 2.4; 'expectation table full' is another table and loses no packet
 TABLE_FULL = (
     r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'
@@ -34,6 +31,10 @@ TABLE_FULL = (
 SUPPRESSED = (
     r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
 )
+
+# facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
+RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
+
 
 class Line(NamedTuple):
     """One kernel message: seconds on CLOCK_MONOTONIC, text."""
@@ -44,14 +45,8 @@ class Line(NamedTuple):
 
 def parse_record(record: bytes) -> Line | None:
     """A record 'priority,sequence,microseconds,flags[,...];text'; None when it is not the kernel's own."""
-    head, semicolon, rest = record.partition(b';')
-    fields = head.split(b',')
-    if not semicolon or len(fields) < 4 or not (fields[0].isdigit() and fields[2].isdigit()):
-        return None
-    if len(fields[0]) > 4 or len(fields[2]) > 20 or int(fields[0]) not in KERNEL_PRIORITIES:
-        return None
-    text = rest.split(b'\n', 1)[0].decode('ascii', 'replace')
-    return Line(int(fields[2]) / 1e6, text)
+    match = re.match(RECORD, record)
+    return Line(int(match[2]) / 1e6, match[3].decode('ascii', 'replace')) if match else None
 
 
 def parse_journal_line(line: str, wall_to_monotonic: float) -> Line | None:
@@ -63,19 +58,31 @@ def parse_journal_line(line: str, wall_to_monotonic: float) -> Line | None:
 def summarize(lines: Iterable[Line], source: str, overrun: bool = False) -> KernelLog:
     """The lines that speak of full tables."""
     full, suppressed = [], []
-    for line in lines:
-        match = re.fullmatch(TABLE_FULL, line.text)
-        if match:
-            full.append(LogLine(line.stamp, int(match[1]) if match[1] else None))
-            continue
-        match = re.fullmatch(SUPPRESSED, line.text)
-        if match:
-            suppressed.append(Suppressed(line.stamp, int(match[1] or match[2])))
-    return KernelLog(source, tuple(full), tuple(suppressed), overrun)
+    meanings: dict[str, LogLine | Suppressed | None] = {}
+    for stamp, text in lines:
+        # a storm is one text over and over
+        if text not in meanings:
+            meanings[text] = _meaning(text)
+        meaning = meanings[text]
+        if isinstance(meaning, LogLine):
+            full.append(LogLine(stamp, meaning.netns))
+        elif meaning:
+            suppressed.append(Suppressed(stamp, meaning.messages))
+    names = any(line.netns is not None for line in full)
+    return KernelLog(source, tuple(full), tuple(suppressed), overrun, names)
+
+
+def _meaning(text: str) -> LogLine | Suppressed | None:
+    """What a text says, at no time."""
+    match = re.fullmatch(TABLE_FULL, text)
+    if match:
+        return LogLine(0.0, int(match[1]) if match[1] else None)
+    match = re.fullmatch(SUPPRESSED, text)
+    return Suppressed(0.0, int(match[1] or match[2])) if match else None
 
 
 def read(host: Host, choice: str, span: float) -> KernelLog | Missing:
-    """The log as far as it is kept, at most `span` seconds back in the journal.
+    """The log of the last `span` seconds, as far as it is kept.
 
     choice: 'auto' (the device, else the journal), 'kmsg', 'journal', 'off', or a file of records.
     """
@@ -83,9 +90,10 @@ def read(host: Host, choice: str, span: float) -> KernelLog | Missing:
         return Missing('switched off', chosen=True)
     if choice == 'journal':
         return read_journal(host, span)
+    since = host.clock().monotonic - span
     if choice != 'auto':
-        return read_records(DEVICE if choice == 'kmsg' else choice)
-    log = read_records(DEVICE)
+        return read_records(DEVICE if choice == 'kmsg' else choice, since)
+    log = read_records(DEVICE, since)
     if isinstance(log, Missing):
         journal = read_journal(host, span)
         if not isinstance(journal, Missing):
@@ -93,8 +101,11 @@ def read(host: Host, choice: str, span: float) -> KernelLog | Missing:
     return log
 
 
-def read_records(path: str) -> KernelLog | Missing:
-    """The records of a kmsg device or of a file; touches nobody else's position in the log."""
+def read_records(path: str, since: float) -> KernelLog | Missing:
+    """The records of a kmsg device or of a file, from `since` on (CLOCK_MONOTONIC).
+
+    Touches nobody else's position in the log.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
@@ -114,7 +125,10 @@ def read_records(path: str) -> KernelLog | Missing:
         return Missing.because(error, path)
     finally:
         os.close(handle)
-    return summarize(_lines(records), path, overrun)
+    log = summarize(_lines(records, since), path, overrun)
+    # what an older line tells of the kernel is true today
+    names = log.names_namespaces or any(parse_record(record) for record in records if b'full in netns ' in record)
+    return log._replace(names_namespaces=names)
 
 
 def read_journal(host: Host, span: float) -> KernelLog | Missing:
@@ -143,11 +157,16 @@ def read_journal(host: Host, span: float) -> KernelLog | Missing:
     return summarize((line for line in lines if line), 'journal')
 
 
-def _lines(records: Iterable[bytes]) -> Iterator[Line]:
-    for record in records:
+def _lines(records: Sequence[bytes], since: float) -> list[Line]:
+    """In their order. The ring may be full of lines that are too old: those are not even parsed."""
+    lines = []
+    for record in reversed(records):
         line = parse_record(record)
         if line:
-            yield line
+            if line.stamp < since:
+                break
+            lines.append(line)
+    return lines[::-1]
 
 
 def _device_records(handle: int) -> tuple[list[bytes], bool]:

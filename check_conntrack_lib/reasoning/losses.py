@@ -106,8 +106,6 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
 
     innocent: for so many seconds this namespace has dropped nothing (see `innocent_for`).
     """
-    # a kernel that names namespaces (6.18 and later) names all but the initial one
-    names_namespaces = any(line.netns is not None for line in log.table_full)
     ages = []
     elsewhere: dict[int, int] = {}
     # the newest first: the text names a few of them only
@@ -115,7 +113,7 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
         age = max(0.0, now - line.stamp)
         if age > span:
             continue
-        owner = line.netns if line.netns is not None else INITIAL if names_namespaces and not initial else netns
+        owner = line.netns if line.netns is not None else INITIAL if log.names_namespaces and not initial else netns
         if owner == netns and age >= innocent:
             ages.append(age)
         else:
