@@ -12,7 +12,8 @@ from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import TYPE_CHECKING, NamedTuple
 from .readers import sysctld, sysctls
 from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
-from .reasoning.trend import WINDOWS, Forecast, forecast
+from .reasoning import trend
+from .reasoning.trend import Forecast
 from .survey import survey
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Question(NamedTuple):
     """What an assessment shall be made of; times in seconds."""
 
     window: float
+    #: how far ahead the trend looks
+    horizon: float
     #: the usage in percent that the trend is projected to
     critical_line: float
     #: a choice for `kernlog.read`
@@ -79,7 +82,7 @@ def conclude(snapshot: Snapshot, history: History | Missing, file: str, question
             span = min(max(span, sample.at.uptime - history.base.at.uptime), log_span)
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
-            outlook = forecast(points, snapshot.table, question.window, question.critical_line)
+            outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook, _log(snapshot, lost, span))
 
 
@@ -98,7 +101,7 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 
 def lookback(question: Question) -> recorder.Lookback:
     """What is asked of the recorder."""
-    return recorder.Lookback(question.window, WINDOWS * question.window, comparable)
+    return recorder.Lookback(question.window, trend.lookback(question.window, question.horizon), comparable)
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:

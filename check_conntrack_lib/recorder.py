@@ -54,7 +54,7 @@ HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: the trend gets at most so many points
-MOST_POINTS = 60
+MOST_POINTS = 30
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
 

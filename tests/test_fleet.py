@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def assessed(proc: Proc, log: str, history: str = 'off') -> Fleet:
-    return assess_all(proc.host, Question(300, 95, log, history, 14), ('all',), nullcontext)
+    return assess_all(proc.host, Question(300, 3600, 95, log, history, 14), ('all',), nullcontext)
 
 
 def test_lines_of_an_old_kernel_go_to_the_guilty_one(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
         proc.process(20, 5, drop=drop)
         proc.process(30, 6, drop=5)
         host = proc.host._replace(clock=lambda now=second: Instant(1e9 + now, 5000.0 + now, 5000.0))  # type: ignore[misc]
-        fleet = assess_all(host, Question(300, 95, 'off', str(history), 14), ('all',), nullcontext)
+        fleet = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
     assert [member.lost for member in fleet.members] == [0, 30, 0]
     assert rows(history) == 6
 

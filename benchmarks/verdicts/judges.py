@@ -27,8 +27,8 @@ def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Ju
     options = parse(list(arguments))
     critical = upper_line(options.usage.critical)
     # as plugin.resource asks
-    question = Question(options.window, 100.0 if critical is None else min(critical, 100.0), options.kernel_log,
-                        file, options.history_days)
+    question = Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
+                        options.kernel_log, file, options.history_days)
     judges = {context.name: context for context in contexts(options)}
     look = lookback(question)
 

@@ -8,7 +8,7 @@ from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ..noun import NamedTuple
 from ..reasoning.losses import Losses, log_evidence, losses
 from ..reasoning.profile import Profile
-from ..reasoning.trend import Forecast, forecast
+from ..reasoning.trend import FEWEST_POINTS, Forecast, project
 from ..text import clean, count, duration, growth, percent, rate
 from .reading import Reading
 from .states import in_words
@@ -65,7 +65,8 @@ def following(before: Moment | None, reading: Reading) -> Moment:
     total = dict(before.since_start) if before else {}
     for name, packets in counted.packets.items() if counted else ():
         total[name] = total.get(name, 0) + packets
-    return Moment(reading, points, counted, total, forecast(points, table, SHORTEST_SPAN, 100.0))
+    known = len(points) >= FEWEST_POINTS and points[-1].uptime - points[0].uptime >= SHORTEST_SPAN
+    return Moment(reading, points, counted, total, project(points, table, 100.0) if known else None)
 
 
 def screen(moment: Moment, bar: int) -> list[Line]:

@@ -28,8 +28,9 @@ from ..reasoning.role import Roles, Tally
 from ..survey import survey
 from . import Trouble
 
-#: of the look-back, in seconds, and the line that the trend is projected to, in percent: the check's defaults
-WINDOW, CRITICAL = 300.0, 95.0
+#: the look-back and how far the trend looks ahead, in seconds, and the line that it is projected to, in percent:
+#: the check's defaults
+WINDOW, HORIZON, CRITICAL = 300.0, 3600.0, 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
 #: where programs of the administrator are, whatever the PATH of this user
@@ -87,7 +88,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise Trouble(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise Trouble(f'cannot read the table: {table.why}')
-    question = Question(WINDOW, CRITICAL, kernel_log, history or '', 0.0)
+    question = Question(WINDOW, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
     a = conclude(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)

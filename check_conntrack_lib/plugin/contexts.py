@@ -81,17 +81,15 @@ class InsertFailed(Judged):
 
 
 class Trend(Context):
-    """Growth: WARNING at the trend line or above, with the critical line within the horizon."""
+    """Growth: WARNING at the trend line or above, when it lasts until the critical line within the horizon."""
 
     def __init__(self, options: Options) -> None:
         super().__init__('growth_per_s')
         self.line = options.trend
-        self.horizon = options.horizon
 
     def evaluate(self, metric: Metric, resource: Any) -> Result:
         table, forecast = resource.assessment.snapshot.table, resource.assessment.forecast
-        soon = forecast.to_critical is not None and forecast.to_critical <= self.horizon
-        rising = isinstance(table, Table) and table.usage >= self.line and soon
+        rising = isinstance(table, Table) and table.usage >= self.line and forecast.lasting
         return Result(Warn if rising else Ok, metric=metric)
 
     def performance(self, metric: Metric, resource: Any) -> Performance:

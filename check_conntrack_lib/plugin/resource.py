@@ -37,7 +37,7 @@ class ConnectionTracking(Resource):
         """Every metric of the run; a signal that is Missing yields one that only says so."""
         options = self.options
         critical = upper_line(options.usage.critical)
-        question = Question(options.window, 100.0 if critical is None else min(critical, 100.0),
+        question = Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                             options.kernel_log, options.history, options.history_days,
                             settings=options.settings_check != 'off')
         patience = min(1.5, self.deadline.left() / 4)

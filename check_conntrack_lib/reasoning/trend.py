@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from ..model import Point, Table
 from ..noun import NamedTuple
 
-#: the slope comes from so many windows
+#: the growth comes from so many windows, or from so many points where they are rarer
 WINDOWS = 3
 FEWEST_POINTS = 3
 SHORTEST_SPAN = 120.0
+#: who looks an hour ahead must have seen it grow for three quarters of an hour: the load of a quarter is mostly noise
+PAST_OF_HORIZON = 0.75
+#: a sample is seldom just that old
+WHOLE = 0.8
 
 
 class Forecast(NamedTuple):
@@ -22,6 +26,8 @@ class Forecast(NamedTuple):
     to_critical: float | None
     #: seconds until nf_conntrack_max
     to_full: float | None
+    #: growing for so long that the critical line is to be expected within the horizon
+    lasting: bool = False
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -40,20 +46,52 @@ def slope(points: Sequence[Point]) -> float:
     return _lower_median(medians)
 
 
-def forecast(points: Sequence[Point], table: Table, window: float, critical: float) -> Forecast | None:
+def lookback(window: float, horizon: float) -> float:
+    """How far back a forecast that looks `horizon` seconds ahead wants points, in seconds."""
+    return max(WINDOWS * window, PAST_OF_HORIZON * horizon)
+
+
+def forecast(points: Sequence[Point], table: Table, window: float, horizon: float, critical: float) -> Forecast | None:
     """The forecast from points up to now; None while there are too few over too short a time.
 
-    window: of the look-back, in seconds; critical: the line that matters, in percent of the maximum.
+    points: of the look-back, oldest first; window, horizon: in seconds; critical: the line that matters, in percent of
+    the maximum.
     """
-    if len(points) < FEWEST_POINTS or points[-1].uptime - points[0].uptime < min(SHORTEST_SPAN, window):
+    recent = recent_of(points, WINDOWS * window)
+    if len(recent) < FEWEST_POINTS or recent[-1].uptime - recent[0].uptime < min(SHORTEST_SPAN, window):
         return None
+    found = project(recent, table, critical)
+    if found.to_critical is None or found.to_critical > horizon:
+        return found
+    whole = since_a_fall(points)
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * lookback(window, horizon)
+    if lasting:
+        slowest = slope(whole)
+        lasting = slowest > 0 and table.entries + slowest * horizon >= table.maximum * critical / 100
+    return found._replace(lasting=lasting)
+
+
+def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
+    """Where the growth of these points leads, at least one."""
     growth = slope(points)
     # emptier than at any time of the look-back: whatever filled it is over
-    over = points[-1].entries < min(point.entries for point in points[:-1])
+    over = all(points[-1].entries < point.entries for point in points[:-1])
     if growth <= 0 or over or table.unlimited:
         return Forecast(growth, None, None)
     line = table.maximum * critical / 100
     return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.maximum - table.entries) / growth)
+
+
+def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:
+    """Those of the last `span` seconds, or the newest few."""
+    first = next((k for k, point in enumerate(points) if points[-1].uptime - point.uptime <= span), 0)
+    return points[max(0, min(first, len(points) - FEWEST_POINTS)):]
+
+
+def since_a_fall(points: Sequence[Point]) -> Sequence[Point]:
+    """Those since the table was last emptied by half at once: what fills anew after a flush or a reload is no trend."""
+    falls = (k for k in range(len(points) - 1, 0, -1) if points[k].entries < points[k - 1].entries / 2)
+    return points[next(falls, 0):]
 
 
 def _lower_median(values: list[float]) -> float:
