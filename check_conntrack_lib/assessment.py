@@ -11,8 +11,8 @@ from .host import Host
 from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import TYPE_CHECKING, NamedTuple
 from .readers import sysctld, sysctls
-from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning import trend
+from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
 from .reasoning.trend import Forecast
 from .survey import survey
 
@@ -101,7 +101,8 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 
 def lookback(question: Question) -> recorder.Lookback:
     """What is asked of the recorder."""
-    return recorder.Lookback(question.window, trend.lookback(question.window, question.horizon), comparable)
+    return recorder.Lookback(question.window, trend.lookback(question.window, question.horizon), comparable,
+                             trend.WINDOWS * question.window)
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:

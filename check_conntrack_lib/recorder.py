@@ -6,9 +6,11 @@ rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -53,8 +55,8 @@ HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns
 
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
-#: the trend gets at most so many points
-MOST_POINTS = 30
+#: the trend gets at most so many points, however often it is asked: of the newest part, and of all before
+RECENT_POINTS, OLDER_POINTS = 20, 20
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
 
@@ -66,6 +68,8 @@ class Lookback(NamedTuple):
     points: float
     #: can losses be counted from this sample to that one?
     comparable: Callable[[Sample, Sample], bool]
+    #: the newest part of the points, which are closer there
+    recent: float = 0.0
 
 
 class BrokenFile(Exception):
@@ -96,7 +100,7 @@ def consult_all(path: str, now: list[Sample], look: Lookback, days: float,
         try:
             return _consult(path, now, look, days, patience)
         except BrokenFile as error:
-            note = _put_aside(path, error, now[0].at)
+            note = _put_aside(path, error, now[0].at, patience)
             return [history._replace(note=note) for history in _consult(path, now, look, days, patience)]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
@@ -118,22 +122,50 @@ def _consult(path: str, now: list[Sample], look: Lookback, days: float, patience
 @contextmanager
 def opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
     """A connection in autocommit mode to a file with our tables, which is made if there is none."""
-    # sqlite itself would make the file readable by all
-    handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    inode = os.fstat(handle).st_ino
-    os.close(handle)
-    with closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as database:
-        try:
-            _check_schema(database)
-            yield database
-        except sqlite3.OperationalError as error:
-            # a table that is no more, or text that is no UTF-8
-            if 'no such' in str(error) or 'decode' in str(error):
+    with _in_use(path, fcntl.LOCK_SH, patience):
+        # sqlite itself would make the file readable by all
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        inode = os.fstat(handle).st_ino
+        os.close(handle)
+        with closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as database:
+            try:
+                _check_schema(database)
+                yield database
+            except sqlite3.OperationalError as error:
+                # a table that is no more, or text that is no UTF-8
+                if 'no such' in str(error) or 'decode' in str(error):
+                    raise BrokenFile(str(error), inode) from error
+                raise
+            except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                # "file is not a database", "database disk image is malformed", or a row that is none of ours
                 raise BrokenFile(str(error), inode) from error
-            raise
-        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            # "file is not a database", "database disk image is malformed", or a row that is none of ours
-            raise BrokenFile(str(error), inode) from error
+
+
+@contextmanager
+def _in_use(path: str, lock: int, patience: float) -> Iterator[None]:
+    """Locks the file's directory: shared by all that use the file, alone by one that renames it. Raises TimeoutError.
+
+    SQLite knows a journal by its name only: who still had the renamed file open would play the journal of its
+    successor back into it.
+    """
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(directory, lock | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TimeoutError('in use by another run') from None
+                time.sleep(0.005)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                    raise
+                break  # a file system without such locks
+        yield
+    finally:
+        os.close(directory)
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
@@ -172,11 +204,12 @@ def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) ->
         later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
                                  {**place, 'until': youngest, 'since': oldest.at.uptime})
         base = next((sample for sample in (_sample(r, now) for r in later) if look.comparable(sample, now)), None)
-    slot = max(look.points / MOST_POINTS, 0.001)
     points = database.execute(
         f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-        'GROUP BY CAST(uptime / :slot AS INTEGER) ORDER BY 1',
-        {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'slot': slot})
+        'GROUP BY uptime >= :recent, CAST(uptime / CASE WHEN uptime >= :recent THEN :close ELSE :wide END AS INTEGER) '
+        'ORDER BY 1',
+        {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
+         'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
     return History(base, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points), first_run=False,
                    profiled=None if profiled is None else float(profiled))
 
@@ -199,26 +232,23 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> Non
         raise
 
 
-def _put_aside(path: str, broken: BrokenFile, at: Instant) -> str:
+def _put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> str:
     """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
     if not path.endswith(DATABASE_SUFFIXES):
         raise broken
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        if os.stat(path).st_ino != broken.inode:
+    with _in_use(path, fcntl.LOCK_EX, patience):
+        try:
+            if os.stat(path).st_ino != broken.inode:
+                return ''  # another run was faster
+            aside = f'{path}.broken-{at.wall:.0f}'
+            while os.path.exists(aside):
+                aside += '+'
+            if os.path.exists(path + '-journal'):
+                os.rename(path + '-journal', aside + '-journal')
+            os.rename(path, aside)
+        except FileNotFoundError:
             return ''  # another run was faster
-        aside = f'{path}.broken-{at.wall:.0f}'
-        while os.path.exists(aside):
-            aside += '+'
-        if os.path.exists(path + '-journal'):
-            os.rename(path + '-journal', aside + '-journal')
-        os.rename(path, aside)
         return clean(f'the history was damaged ({broken}) and put aside as {aside}')
-    except FileNotFoundError:
-        return ''  # another run was faster
-    finally:
-        os.close(directory)
 
 
 def _one(database: sqlite3.Connection, query: str, *values: object) -> int:

@@ -112,3 +112,20 @@ def test_new_kernels_name_all_but_the_initial_one(
     found = log_evidence(log, 300, 100, own, initial)
     assert found.ages == ages
     assert found.elsewhere == elsewhere
+
+
+@pytest.mark.parametrize(('packets', 'lost', 'dropped', 'clashes'), [
+    # from 5.10 on an unsolved clash counts in both
+    ({'drop': 15, 'insert_failed': 15, 'clash_resolve': 3}, 0, 0, 15),
+    ({'drop': 18, 'insert_failed': 15, 'clash_resolve': 0}, 3, 3, 15),
+    # an entry that died meanwhile counts in insert_failed alone
+    ({'drop': 3, 'insert_failed': 5, 'clash_resolve': 0}, 0, 0, 5),
+    # from 5.15 on a chain too long counts in insert_failed, and not in drop
+    ({'drop': 7, 'insert_failed': 12, 'chain_too_long': 10, 'clash_resolve': 0}, 15, 5, 2),
+    # before 5.10 insert_failed tells nothing of drop
+    ({'drop': 15, 'insert_failed': 15}, 15, 15, 15),
+    ({'drop': 2}, 2, 2, 0),
+])
+def test_what_clashes_cost_is_told_apart(packets: dict[str, int], lost: int, dropped: int, clashes: int) -> None:
+    found = Losses(300.0, packets)
+    assert (found.lost, found.dropped, found.clashes) == (lost, dropped, clashes)

@@ -76,7 +76,7 @@ def test_nothing_to_do():
         'nothing to contain: the table has room; whether packets are lost is not known yet'
     calm = picture(entries=100, losses=Losses(300.0, {'drop': 0}))
     assert moves.why_none(calm) == 'nothing to contain: the table has room, and nothing is lost'
-    clash = calm._replace(losses=Losses(300.0, {'drop': 9, 'insert_failed': 9}))
+    clash = calm._replace(losses=Losses(300.0, {'drop': 9, 'insert_failed': 9, 'clash_resolve': 0}))
     assert 'connections clashed' in moves.why_none(clash)
     assert 'it was full for a moment' in moves.why_none(calm._replace(losses=Losses(300.0, {'drop': 9})))
     assert moves.moves(picture(entries=900, maximum=0)) == ()

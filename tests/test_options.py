@@ -19,7 +19,7 @@ def test_defaults() -> None:
     assert options.usage == Limits('85', '95')
     assert (options.trend, options.horizon, options.window) == (70, 3600, 300)
     assert options.drop == Limits('0', '10')
-    assert options.insert_failed == Limits('1', '')
+    assert options.insert_failed == Limits('1', '10')
     assert not options.insert_failed_requested
     assert options.early_drop == Limits('0', '')
     assert options.table_full == Limits('', '0')

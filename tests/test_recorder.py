@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -30,8 +32,8 @@ def sample(uptime: float, entries: int = 5, drop: int = 0, *, boot: str = 'b', n
     return Sample(at, boot, netns, entries, 100, 64, counters)
 
 
-def ask(path: Path, now: Sample, days: float = 14) -> History:
-    answer = consult(str(path), now, LOOK, days)
+def ask(path: Path, now: Sample, days: float = 14, look: Lookback = LOOK) -> History:
+    answer = consult(str(path), now, look, days)
     assert isinstance(answer, History), answer
     return answer
 
@@ -98,7 +100,15 @@ def test_many_runs_a_minute_give_few_points(path: Path) -> None:
     for k in range(500):
         ask(path, sample(1000 + k * 1.2, k))
     history = ask(path, sample(1601))
-    assert 30 < len(history.points) <= recorder.MOST_POINTS + 1
+    assert 10 < len(history.points) <= recorder.OLDER_POINTS + 1
+
+
+def test_the_newest_points_are_closer(path: Path) -> None:
+    for k in range(500):
+        ask(path, sample(1000 + k * 1.2, k))
+    history = ask(path, sample(1601), look=LOOK._replace(recent=100.0))
+    assert sum(point.uptime >= 1501 for point in history.points) == recorder.RECENT_POINTS
+    assert len(history.points) <= recorder.RECENT_POINTS + recorder.OLDER_POINTS + 1
 
 
 def test_forgets_and_thins_but_keeps_the_peaks(path: Path) -> None:
@@ -287,6 +297,29 @@ def test_forty_parallel_runs_put_one_broken_file_aside_once(path: Path) -> None:
         assert run.returncode == 0
     assert rows(path) == 40
     assert len(list(path.parent.glob('*.broken-*'))) == 1
+
+
+def test_a_file_that_is_in_use_is_not_renamed(path: Path) -> None:
+    ask(path, sample(1000))
+    broken = recorder.BrokenFile('damaged', path.stat().st_ino)
+    with recorder.opened(str(path), 1.0), pytest.raises(TimeoutError, match='in use by another run'):
+        recorder._put_aside(str(path), broken, sample(1001).at, 0.1)
+    assert 'put aside' in recorder._put_aside(str(path), broken, sample(1001).at, 0.1)
+
+
+def test_a_file_system_without_locks_for_directories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, 'No locks available')
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    ask(path, sample(1000))
+    assert ask(path, sample(1060)).base
+
+
+def test_a_file_that_is_being_renamed_is_not_opened(path: Path) -> None:
+    ask(path, sample(1000))
+    with recorder._in_use(str(path), fcntl.LOCK_EX, 1.0):
+        assert consult(str(path), sample(1060), LOOK, 14, patience=0.1) == Missing(f'{path}: in use by another run')
+    assert ask(path, sample(1060)).base
 
 
 def test_kill_9_at_any_moment_loses_nothing_that_was_recorded(path: Path) -> None:

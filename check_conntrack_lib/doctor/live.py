@@ -17,12 +17,8 @@ from .states import in_words
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
 #: where a line of the screen becomes a warning or worse, in percent
 NEARLY_FULL, FULL = 85.0, 95.0
-#: what is shown of the counters, under a name for people; what a packet lost is made of comes first
-SHOWN: Mapping[str, tuple[str, ...]] = {
-    'lost': ('drop', 'chain_too_long'),
-    'evicted': ('early_drop',),
-    'insert_failed': ('insert_failed',),
-}
+#: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
+SHOWN = {'lost': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
 
 
 class Line(NamedTuple):
@@ -41,7 +37,7 @@ class Moment(NamedTuple):
     points: tuple[Point, ...] = ()
     #: None: there is nothing to count from yet, or the counters began anew
     since_last: Losses | None = None
-    #: counted since the watch began
+    #: counted since the watch began, `lost` among them
     since_start: Mapping[str, int] = {}
     forecast: Forecast | None = None
 
@@ -63,7 +59,7 @@ def following(before: Moment | None, reading: Reading) -> Moment:
     old, new = before.snapshot.sample() if before else None, now.sample()
     counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else losses(old, new)
     total = dict(before.since_start) if before else {}
-    for name, packets in counted.packets.items() if counted else ():
+    for name, packets in _packets(counted).items() if counted else ():
         total[name] = total.get(name, 0) + packets
     known = len(points) >= FEWEST_POINTS and points[-1].uptime - points[0].uptime >= SHORTEST_SPAN
     return Moment(reading, points, counted, total, project(points, table, 100.0) if known else None)
@@ -84,8 +80,9 @@ def one_line(moment: Moment) -> str:
     if moment.forecast:
         parts.append(growth(moment.forecast.growth) + _full_in(moment.forecast))
     if moment.since_last:
-        parts.extend(f'{name} {rate(moment.since_last.rate(_sum(moment.since_last.packets, parts_of)))}'
-                     f' ({_sum(moment.since_start, parts_of)})' for name, parts_of in SHOWN.items())
+        now = _packets(moment.since_last)
+        parts.extend(f'{name} {rate(moment.since_last.rate(now.get(counter, 0)))}'
+                     f' ({moment.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
     if isinstance(moment.reading.profile, Profile):
         parts.append(in_words(moment.reading.profile, 2))
     return ', '.join(parts)
@@ -118,13 +115,14 @@ def _growth(moment: Moment) -> Iterator[Line]:
 def _counters(moment: Moment) -> Iterator[Line]:
     if isinstance(moment.snapshot.counters, Missing):
         return
-    for name, parts in SHOWN.items():
-        total = _sum(moment.since_start, parts)
+    for name, counter in SHOWN.items():
+        total = moment.since_start.get(counter, 0)
         if moment.since_last:
-            now = _sum(moment.since_last.packets, parts)
+            now = _packets(moment.since_last).get(counter, 0)
             text = f'{rate(moment.since_last.rate(now))} now, {total} since the start'
-            if total and len(parts) > 1:
-                text += f' ({", ".join(f"{moment.since_start.get(part, 0)} {part}" for part in parts)})'
+            if total and name == 'lost':
+                too_long = moment.since_start.get('chain_too_long', 0)
+                text += f' ({total - too_long} drop, {too_long} chain_too_long)'
             yield Line(name, text, 2 if now and name == 'lost' else 1 if total else 0)
         else:
             yield Line(name, 'counted from now on')
@@ -167,5 +165,5 @@ def _full_in(outlook: Forecast) -> str:
     return f', full in {duration(outlook.to_full)}' if outlook.to_full else ', full'
 
 
-def _sum(packets: Mapping[str, int], names: tuple[str, ...]) -> int:
-    return sum(packets.get(name, 0) for name in names)
+def _packets(counted: Losses) -> Mapping[str, int]:
+    return {**counted.packets, 'lost': counted.lost}

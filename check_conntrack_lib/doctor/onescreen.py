@@ -10,6 +10,7 @@ from ..diagnosis import Diagnosis
 from ..model import Missing
 from ..reasoning import incident, moves
 from ..reasoning.incident import Move
+from ..reasoning.losses import Losses
 from ..reasoning.meaning import meaning_of
 from ..reasoning.profile import Key, Profile
 from ..text import clean, count, duration, growth, percent, rate
@@ -93,16 +94,17 @@ def _losses(scene: Scene) -> Iterator[Line]:
         if isinstance(a.snapshot.counters, Missing):
             return
         counters = a.snapshot.counters
-        total = counters.total('drop') + sum(counters.per_cpu.get('chain_too_long', ()))
+        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu}).lost
         yield Line('losses', f'{count(total, "packet")} since this namespace was made{now}', 1 if total else 0)
         return
     since = _clock(a.snapshot.at.wall - a.losses.span, a.snapshot.at.wall)
     span = f'since {since} ({duration(a.losses.span)})'
     packets = a.losses.packets
     if not a.losses.lost:
-        yield Line('losses', f'none {span}{now}')
+        yield Line('losses', f'none {span}' + (', but for clashes' if packets['drop'] else '') + now)
     else:
-        parts = ', '.join(f'{packets[name]} {name}' for name in ('drop', 'chain_too_long') if packets.get(name))
+        causes = {'drop': a.losses.dropped, 'chain_too_long': packets.get('chain_too_long', 0)}
+        parts = ', '.join(f'{number} {name}' for name, number in causes.items() if number)
         yield Line('losses', f'{count(a.losses.lost, "packet")} {span}, {rate(a.losses.rate(a.losses.lost))} ({parts})'
                              f'{now}', 2)
     if packets.get('early_drop'):

@@ -195,7 +195,8 @@ def how_full(step: Step) -> str:
 def losses_in_words(lost: int, counted: Mapping[str, int]) -> str:
     if not lost:
         return count(lost, 'packet')
-    parts = [f'{counted[name]} {name}' for name in ('drop', 'chain_too_long') if counted.get(name)]
+    too_long = min(lost, counted.get('chain_too_long', 0))
+    parts = [f'{number} {name}' for name, number in (('drop', lost - too_long), ('chain_too_long', too_long)) if number]
     return f'{count(lost, "packet")} ({", ".join(parts)})'
 
 

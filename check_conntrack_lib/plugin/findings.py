@@ -31,7 +31,7 @@ def findings(a: Assessment) -> list[str]:
 
 def command(a: Assessment) -> str:
     """The one command that shows more."""
-    if a.losses and a.losses.packets.get('chain_too_long', 0) > a.losses.packets['drop']:
+    if a.losses and a.losses.packets.get('chain_too_long', 0) > a.losses.dropped:
         return 'look further: sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count'
     return f'look further: {LOOK_AT_TABLE}'
 
@@ -49,6 +49,8 @@ def _table(a: Assessment, table: Table) -> Iterator[str]:
         if a.forecast.to_full and a.forecast.to_critical is not None:
             critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
             text += (f', at the critical line in {critical}' if a.forecast.to_critical else '') + f', full in {full}'
+        if a.forecast.to_critical and a.forecast.lasting is False:
+            text += '; judged when it has lasted longer'
         yield text
 
 
@@ -57,9 +59,9 @@ def _lost(a: Assessment) -> Iterator[str]:
         return
     span = duration(a.losses.span)
     if not a.losses.lost:
-        yield f'losses: no packet lost in the last {span}'
+        yield f'losses: no packet lost in the last {span}' + (', but for clashes' if a.losses.packets['drop'] else '')
         return
-    dropped, too_long = a.losses.packets['drop'], a.losses.packets.get('chain_too_long', 0)
+    dropped, too_long = a.losses.dropped, a.losses.packets.get('chain_too_long', 0)
     text = f'losses: {count(a.losses.lost, "packet")} in the last {span} ({rate(a.losses.rate(a.losses.lost))})'
     if dropped:
         text += f'; {dropped} dropped: {_why_dropped(a)}'
@@ -71,9 +73,9 @@ def _lost(a: Assessment) -> Iterator[str]:
 def _why_dropped(a: Assessment) -> str:
     if is_full(a):
         return 'no room for a new entry'
-    if a.losses and a.losses.clashes >= a.losses.packets['drop']:
-        return 'each clashed with another connection (insert_failed)'
-    return 'the table was full for a moment, or memory was short'
+    # a kernel without clash_resolve does not tell the clashes that cost a packet from the others
+    clashes = ', connections clashed' if a.losses and a.losses.clashes >= a.losses.dropped else ''
+    return f'the table was full for a moment{clashes}, or memory was short'
 
 
 def _counters(a: Assessment) -> Iterator[str]:
@@ -87,7 +89,7 @@ def _counters(a: Assessment) -> Iterator[str]:
     failed = a.losses.clashes
     if failed and insert_failed_is_loss(a.snapshot.counters):
         yield (f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))}): '
-               'connections that clashed, such as two DNS queries from one port')
+               'connections that clashed, such as two DNS queries from one port, and lost a packet each')
     elif failed:
         yield (f'insert_failed: {failed} in the last {span}; '
                'this kernel counts solved clashes in it: not judged by default')

@@ -62,7 +62,7 @@ def _lost(a: Assessment) -> str:
     if is_full(a):
         return 'table full: ' + text
     too_long = a.losses.packets.get('chain_too_long', 0)
-    return text + (' (hash chains too long)' if too_long > a.losses.packets['drop'] else '')
+    return text + (' (hash chains too long)' if too_long > a.losses.dropped else '')
 
 
 def _table_full(a: Assessment) -> str:
@@ -80,8 +80,13 @@ def _early_drop(a: Assessment) -> str:
 
 def _insert_failed(a: Assessment) -> str:
     # chains too long are told as lost packets
-    return f'insert_failed {a.losses.clashes} times in the last {duration(a.losses.span)}' \
-        if a.losses and a.losses.clashes else ''
+    if not a.losses or not a.losses.clashes:
+        return ''
+    span = duration(a.losses.span)
+    by_clashes = a.losses.packets['drop'] - a.losses.dropped
+    if by_clashes:
+        return f'{count(by_clashes, "packet")} lost in the last {span} to connections that clashed (insert_failed)'
+    return f'insert_failed {a.losses.clashes} times in the last {span}'
 
 
 def _settings(a: Assessment) -> str:

@@ -106,8 +106,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
     'losses': (
         Setting(('--window',), seconds, 'DURATION', '5m',
                 'look back at least so far: a loss stays visible for as long'),
-        *_rate_limits('drop', '0', '10', 'the rate of packets lost (drop and chain too long)'),
-        *_rate_limits('insert-failed', '1', 'off', 'the rate of insert_failed'),
+        *_rate_limits('drop', '0', '10', 'the rate of packets lost (drop less clashes, and chain too long)'),
+        *_rate_limits('insert-failed', '1', '10', 'the rate of insert_failed'),
         *_rate_limits('early-drop', '0', 'off', 'the rate of entries evicted early'),
         *_rate_limits('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
     ),

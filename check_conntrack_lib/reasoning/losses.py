@@ -23,12 +23,17 @@ class Losses(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Packets that conntrack dropped. insert_failed overlaps with both parts and is never added."""
-        return self.packets['drop'] + self.packets.get('chain_too_long', 0)
+        """Packets that conntrack dropped, but for those of `clashes`: where a table has room, a trickle is normal."""
+        return self.dropped + self.packets.get('chain_too_long', 0)
+
+    @property
+    def dropped(self) -> int:
+        """What `drop` counted beside the clashes, of which a kernel with clash_resolve counts each in `drop`, too."""
+        return max(0, self.packets['drop'] - (self.clashes if 'clash_resolve' in self.packets else 0))
 
     @property
     def clashes(self) -> int:
-        """Inserts that failed for another reason than a chain too long; since 5.10 each is in `drop`, too."""
+        """Inserts that failed for another reason than a chain too long."""
         return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chain_too_long', 0))
 
     def rate(self, packets: int) -> float:

@@ -183,9 +183,9 @@ def _size(number: float) -> str:
 
 def why_none(p: Picture) -> str:
     """What is said in the place of moves."""
-    if p.losses and p.losses.clashes and p.losses.lost:
-        return (f'{count(p.losses.lost, "packet")} lost in {duration(p.losses.span)} without a full table: connections '
-                'clashed (two queries from one port, or NAT out of ports); no size or timeout helps')
+    if p.losses and p.losses.packets['drop'] > p.losses.dropped:
+        return (f'{count(p.losses.clashes, "packet")} lost in {duration(p.losses.span)} without a full table: '
+                'connections clashed (two queries from one port, or NAT out of ports); no size or timeout helps')
     if p.logged or (p.losses and p.losses.lost):
         return ('packets were lost, but the table has room now: it was full for a moment, memory was short, or '
                 'another cause; watch it: conntrack-doctor watch')

@@ -15,6 +15,8 @@ SHORTEST_SPAN = 120.0
 PAST_OF_HORIZON = 0.75
 #: a sample is seldom just that old
 WHOLE = 0.8
+#: the slope of more points takes longer and tells no more
+MOST_POINTS = 20
 
 
 class Forecast(NamedTuple):
@@ -26,8 +28,8 @@ class Forecast(NamedTuple):
     to_critical: float | None
     #: seconds until nf_conntrack_max
     to_full: float | None
-    #: growing for so long that the critical line is to be expected within the horizon
-    lasting: bool = False
+    #: growing for so long that the critical line is to be expected within the horizon; None: no such line within it
+    lasting: bool | None = None
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -63,8 +65,9 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
     found = project(recent, table, critical)
     if found.to_critical is None or found.to_critical > horizon:
         return found
-    whole = since_a_fall(points)
-    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * lookback(window, horizon)
+    past = lookback(window, horizon)
+    whole = since_a_fall(spread(points, past / MOST_POINTS))
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past
     if lasting:
         slowest = slope(whole)
         lasting = slowest > 0 and table.entries + slowest * horizon >= table.maximum * critical / 100
@@ -86,6 +89,11 @@ def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:
     """Those of the last `span` seconds, or the newest few."""
     first = next((k for k, point in enumerate(points) if points[-1].uptime - point.uptime <= span), 0)
     return points[max(0, min(first, len(points) - FEWEST_POINTS)):]
+
+
+def spread(points: Sequence[Point], slot: float) -> Sequence[Point]:
+    """The newest point of each slot of so many seconds: minutes with many checks count no more than others."""
+    return tuple({int((points[-1].uptime - point.uptime) / slot): point for point in points}.values())
 
 
 def since_a_fall(points: Sequence[Point]) -> Sequence[Point]:
