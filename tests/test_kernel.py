@@ -160,13 +160,13 @@ def test_nobody_with_a_place_of_its_own(lab: laboratory.Namespace) -> None:
 def test_trend_before_anything_is_lost(lab: laboratory.Namespace, tmp_path: Path) -> None:
     """A table that fills: WARNING below the warning line, with the time to full that the fill rate gives."""
     history = tmp_path / 'h.sqlite'
-    argv = ('--window', '4s', '--kernel-log', 'off')
+    argv = ('--window', '4s', '--horizon', '15s', '--kernel-log', 'off')
     began = time.monotonic()
-    for entries in range(1300, 1500, 20):
+    for entries in range(1080, 1500, 20):
         lab.fill_to(entries)
         seen = check(lab, history, *argv)
-        time.sleep(max(0, began + (entries - 1280) / 20 * 0.6 - time.monotonic()))
-    assert seen.status == 1
+        time.sleep(max(0, began + (entries - 1060) / 20 * 0.6 - time.monotonic()))
+    assert seen.status == 1, seen.text
     match = re.match(r'CONNTRACK WARNING - 74.0% used \(1480 of 2000\) and rising: full in (\d+) s at \+(\d+)/min',
                      seen.text)
     assert match, seen.text

@@ -72,7 +72,8 @@ def test_steady_and_falling_tables_are_never_full(points: list[Point]) -> None:
 
 
 def test_a_table_that_was_emptied_is_not_about_to_fill() -> None:
-    found = forecast(line(60_000, 70_000, 80_000, 90_000, 100), Table(100, 100_000, 512), 300, 3600, 95)
+    assert forecast(line(60_000, 70_000, 80_000, 90_000, 100), Table(100, 100_000, 512), 300, 3600, 95) is None
+    found = forecast(line(60_000, 70_000, 80_000, 90_000, 55_000), Table(55_000, 100_000, 512), 300, 3600, 95)
     assert found
     assert found.growth > 0
     assert (found.to_critical, found.to_full) == (None, None)

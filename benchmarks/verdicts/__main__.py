@@ -64,6 +64,8 @@ def main() -> int:
     parser.add_argument('--days', type=float, default=30.0, help='of the quiet time (default: %(default)g)')
     parser.add_argument('--scenario', action='append', default=[], help='only this one; repeatable')
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seeds', type=int, default=1, help='so many courses of each scenario: the first in full, of '
+                                                             'the others what is missed')
     parser.add_argument('--unprivileged', action='store_true', help='also without the kernel log')
     parser.add_argument('-v', '--verbose', action='store_true', help='every change of state')
     given = parser.parse_args()
@@ -86,6 +88,13 @@ def main() -> int:
         if wrong:
             missed.append(scenario.name)
         unknown += sorted(wrong - set(scenario.known))
+        for seed in range(given.seed + 1, given.seed + given.seeds):
+            result = play(scenario, seed)[1][OWN]
+            rare = [word for word in failures(scenario, result) if word not in scenario.known]
+            if rare:
+                print(f'  {"seed " + str(seed):23} {moment(result.soft_lead):>7} {moment(result.hard_lead):>7} '
+                      f'{result.hard_alerts:5} {result.missed:6} {result.false:5} {result.flaps:5} {result.notified:8} '
+                      f'{moment(result.recovery):>8}  {", ".join(rare)}', flush=True)
     print(f'{len(wanted)} scenarios in {time.monotonic() - started:.0f} s; check_conntrack misses a target in: '
           + (', '.join(missed) or 'none') + (f'; new: {", ".join(unknown)}' if unknown else ''))
     return 1 if unknown else 0

@@ -59,7 +59,7 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
     points: of the look-back, oldest first; window, horizon: in seconds; critical: the line that matters, in percent of
     the maximum.
     """
-    recent = recent_of(points, WINDOWS * window)
+    recent = since_a_fall(recent_of(points, WINDOWS * window))
     if len(recent) < FEWEST_POINTS or recent[-1].uptime - recent[0].uptime < min(SHORTEST_SPAN, window):
         return None
     found = project(recent, table, critical)
