@@ -27,6 +27,7 @@ from benchmarks import namespaces, sample  # noqa: E402
 from benchmarks.startup import paired  # noqa: E402
 from check_conntrack_lib import baselines, recorder  # noqa: E402
 from check_conntrack_lib.host import Host, system_clock  # noqa: E402
+from check_conntrack_lib.lookback import Lookback  # noqa: E402
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample  # noqa: E402
 from check_conntrack_lib.readers import cpustats  # noqa: E402
 from check_conntrack_lib.reasoning.losses import comparable  # noqa: E402
@@ -92,7 +93,7 @@ def record_two_weeks(path: str) -> None:
     assert not isinstance(netns, Missing)
     counted = counters if isinstance(counters, Counters) else Counters({'drop': (0,), 'invalid': (0,)})
     usual = profile()
-    look = recorder.Lookback(300, 900, comparable)
+    look = Lookback(300, 2700, comparable, 900)
     for k in range(DAYS * 1440, 0, -1):
         ago = k * MINUTE
         booted = ago < now.uptime - MINUTE

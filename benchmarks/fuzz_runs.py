@@ -21,13 +21,14 @@ import scenarios
 from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target, harmless
 from benchmarks.mutation import BYTES, WORDS, mutated
 from check_conntrack_lib import baselines, recall, recorder
+from check_conntrack_lib.lookback import Lookback
 from check_conntrack_lib.model import History, Instant, Missing
 from check_conntrack_lib.plugin import cli
 from check_conntrack_lib.plugin.options import SETTINGS
 from check_conntrack_lib.reasoning.losses import comparable
 from check_conntrack_lib.reasoning.remembered import to_json
 
-LOOK = recorder.Lookback(300, 900, comparable)
+LOOK = Lookback(300, 2700, comparable, 900)
 HOSTS = ('quiet-gateway', 'netns-container-full', 'why-one-client', 'full', 'rising-75', 'insert-failed-on-5.4')
 PERFDATA = re.compile(r'[a-z0-9_]+=-?\d+(\.\d+)?[%sB]?(;(-?\d+(\.\d+)?)?){0,4}')
 VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '300', 'all', 'current', 'a,b', 'kmsg',

@@ -8,11 +8,21 @@ from contextlib import AbstractContextManager
 
 from . import recorder, statedir
 from .host import Host
+from .lookback import Lookback
 from .model import History, Missing, Point, Sample, Snapshot, Table
 from .noun import TYPE_CHECKING, NamedTuple
 from .readers import sysctld, sysctls
 from .reasoning import trend
-from .reasoning.losses import LONGEST_LOG_SPAN, LogEvidence, Losses, comparable, innocent_for, log_evidence, losses
+from .reasoning.losses import (
+    LONGEST_LOG_SPAN,
+    LogEvidence,
+    Losses,
+    comparable,
+    innocent_for,
+    log_evidence,
+    losses,
+    losses_across,
+)
 from .reasoning.trend import Forecast
 from .survey import survey
 
@@ -80,6 +90,9 @@ def conclude(snapshot: Snapshot, history: History | Missing, file: str, question
         if history.base:
             lost = losses(history.base, sample)
             span = min(max(span, sample.at.uptime - history.base.at.uptime), log_span)
+        # another boot has given the inodes to other namespaces: only the initial one is the same
+        if history.cut and (snapshot.initial or history.cut[0].boot_id == sample.boot_id):
+            lost = losses_across(history.cut, lost, sample)
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
@@ -99,10 +112,10 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
     return recorder.consult(file, sample, lookback(question), question.history_days, patience)
 
 
-def lookback(question: Question) -> recorder.Lookback:
+def lookback(question: Question) -> Lookback:
     """What is asked of the recorder."""
-    return recorder.Lookback(question.window, trend.lookback(question.window, question.horizon), comparable,
-                             trend.WINDOWS * question.window)
+    return Lookback(question.window, trend.lookback(question.window, question.horizon), comparable,
+                    trend.WINDOWS * question.window)
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:

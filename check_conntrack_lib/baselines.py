@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+from .lookback import HERE
 from .model import Missing, Sample
 from .noun import NamedTuple
 from .reasoning.profile import Profile
 from .reasoning.remembered import from_json, to_json
-from .recorder import HERE, BrokenFile, RefusedFile, opened
+from .recorder import BrokenFile, RefusedFile, opened
 from .rows import moment, whole
 from .text import clean
 

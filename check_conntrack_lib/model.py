@@ -136,6 +136,8 @@ class History(NamedTuple):
 
     #: the sample that losses are counted from
     base: Sample | None = None
+    #: the first and the last sample of the look-back before the counters began anew, by a reset or a reboot
+    cut: tuple[Sample, Sample] | None = None
     #: earlier counts, oldest first
     points: tuple[Point, ...] = ()
     #: has any other run of this boot and namespace been recorded?

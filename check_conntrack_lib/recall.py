@@ -13,11 +13,12 @@ from typing import TypeVar
 
 from . import baselines
 from .baselines import Baseline
+from .lookback import Lookback, history_before
 from .model import History, Missing, Sample
 from .noun import NamedTuple
 from .reasoning.profile import Profile
 from .reasoning.remembered import from_json
-from .recorder import APPLICATION_ID, SCHEMA_VERSION, Lookback, history_before
+from .recorder import APPLICATION_ID, SCHEMA_VERSION
 from .rows import moment, sample_of, whole
 from .statedir import NAME, SYSTEM_DIRECTORY
 from .text import clean

@@ -11,13 +11,13 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from . import upkeep
-from .model import History, Instant, Missing, Point, Sample
-from .noun import NamedTuple
-from .rows import counters_to_text, sample_of, whole
+from .lookback import COLUMNS, Lookback, history_before
+from .model import History, Instant, Missing, Sample
+from .rows import counters_to_text
 from .text import clean
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
@@ -49,27 +49,9 @@ CREATE TABLE profile (
 );
 CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{upkeep.SCHEMA}
 """
-COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
-#: the rows of one namespace of one boot
-HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
 
-#: a delta over less than this says nothing
-YOUNGEST_BASE = 1.0
-#: the trend gets at most so many points, however often it is asked: of the newest part, and of all before
-RECENT_POINTS, OLDER_POINTS = 20, 20
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
-
-
-class Lookback(NamedTuple):
-    """How far the questions go, in seconds, and which base they may use."""
-
-    window: float
-    points: float
-    #: can losses be counted from this sample to that one?
-    comparable: Callable[[Sample, Sample], bool]
-    #: the newest part of the points, which are closer there
-    recent: float = 0.0
 
 
 class BrokenFile(Exception):
@@ -185,35 +167,6 @@ def _check_schema(database: sqlite3.Connection) -> None:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
-def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) -> History:
-    """What is recorded of the time before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
-    place = {'boot_id': now.boot_id, 'netns': now.netns}
-    youngest = now.at.uptime - YOUNGEST_BASE
-    query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
-    row = database.execute(f'{query} ORDER BY uptime DESC LIMIT 1',
-                           {**place, 'until': now.at.uptime - look.window}).fetchone()
-    if row is None:
-        row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
-    if row is None:
-        return History()
-    profiled, = database.execute(f'SELECT max(uptime) FROM profile WHERE {HERE}', place).fetchone()
-    oldest = _sample(row, now)
-    base: Sample | None = oldest
-    if not look.comparable(oldest, now):
-        # the counters began anew since then: count from the first sample after that
-        later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
-                                 {**place, 'until': youngest, 'since': oldest.at.uptime})
-        base = next((sample for sample in (_sample(r, now) for r in later) if look.comparable(sample, now)), None)
-    points = database.execute(
-        f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-        'GROUP BY uptime >= :recent, CAST(uptime / CASE WHEN uptime >= :recent THEN :close ELSE :wide END AS INTEGER) '
-        'ORDER BY 1',
-        {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
-         'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    return History(base, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points), first_run=False,
-                   profiled=None if profiled is None else float(profiled))
-
-
 def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> None:
     at, boot_id = now[0].at, now[0].boot_id
     database.execute('BEGIN IMMEDIATE')
@@ -254,7 +207,3 @@ def _put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> s
 def _one(database: sqlite3.Connection, query: str, *values: object) -> int:
     (value,) = database.execute(query, values).fetchone()
     return value  # type: ignore[no-any-return]
-
-
-def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sample) -> Sample:
-    return sample_of(now.boot_id, now.netns, *row)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from check_conntrack_lib import baselines, recorder
 from check_conntrack_lib.host import Host
+from check_conntrack_lib.lookback import Lookback
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
 from check_conntrack_lib.readers import flowtable
 from check_conntrack_lib.reasoning.losses import comparable
@@ -52,7 +53,7 @@ def record(scenario: Scenario, path: Path) -> None:
         sample = Sample(
             Instant(WALL - ago, scenario.uptime - ago, scenario.uptime - ago), past.get('boot_id', boot_id),
             past.get('netns', netns), past['entries'], 262144, 262144, counters)
-        answer = recorder.consult(str(path), sample, recorder.Lookback(300, 900, comparable), 14)
+        answer = recorder.consult(str(path), sample, Lookback(300, 900, comparable), 14)
         assert not isinstance(answer, Missing), answer
         assert not answer.unwritten
         if past.get('baseline'):

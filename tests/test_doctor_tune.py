@@ -10,7 +10,7 @@ import time
 import proctree
 import pytest
 
-from check_conntrack_lib import baselines, recorder
+from check_conntrack_lib import baselines, lookback, recorder
 from check_conntrack_lib.doctor import Trouble, advice, cli, dropin, plan
 from check_conntrack_lib.doctor.plan import Readings, Recorded
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, SRC_NAT, Flow
@@ -236,7 +236,7 @@ def test_the_recorded_peak_and_what_was_in_the_table_then(tmp_path):
     path = str(tmp_path / 'history.sqlite')
     for at, entries, boot in ((0.0, 1000, 'a'), (86400.0, 200000, 'b'), (172800.0, 5000, 'b')):
         sample = Sample(Instant(AT + at, 1000 + at, 1000 + at), boot, 7, entries, 262144)
-        assert isinstance(recorder.consult(path, sample, recorder.Lookback(300, 900, comparable), 14), History)
+        assert isinstance(recorder.consult(path, sample, lookback.Lookback(300, 900, comparable), 14), History)
         if entries > 2000:
             profile = summarize([flow(n, state='SYN_SENT', status=0) for n in range(100)], entries)
             baselines.record(path, sample, profile, quiet=False, patience=1)

@@ -8,7 +8,7 @@ import time
 import pasts
 import pytest
 
-from check_conntrack_lib import recall, recorder
+from check_conntrack_lib import lookback, recall, recorder
 from check_conntrack_lib.model import Missing
 from check_conntrack_lib.reasoning.losses import comparable
 
@@ -20,7 +20,7 @@ def test_it_gives_back_what_the_recorder_was_given(tmp_path):
     given = [pasts.sample(k * 60.0, 1000 + k, drop=k) for k in range(5)]
     given.append(given[-1]._replace(boot_id='ffff', netns=7, counters=None, buckets=None))
     for sample in given:
-        assert not isinstance(recorder.consult(path, sample, recorder.Lookback(300, 900, comparable), 14), Missing)
+        assert not isinstance(recorder.consult(path, sample, lookback.Lookback(300, 900, comparable), 14), Missing)
     assert recall.recall(path, *ALWAYS) == given
     assert recall.recall(path, pasts.BEGIN + 60, pasts.BEGIN + 120) == given[1:3]
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from check_conntrack_lib import recorder
+from check_conntrack_lib import lookback, recorder
+from check_conntrack_lib.lookback import Lookback
 from check_conntrack_lib.model import Counters, History, Instant, Missing, Point, Sample
-from check_conntrack_lib.reasoning.losses import comparable
-from check_conntrack_lib.recorder import Lookback, consult
+from check_conntrack_lib.reasoning.losses import Losses, comparable, losses, losses_across
+from check_conntrack_lib.recorder import consult
 from check_conntrack_lib.rows import counters_to_text
 
 ROOT = Path(__file__).parent.parent
@@ -96,19 +97,50 @@ def test_points_of_the_trend(path: Path) -> None:
     assert len(history.points) == 15
 
 
+def test_losses_before_a_reboot_are_in_the_look_back(path: Path) -> None:
+    for uptime, drop in ((5000, 0), (5060, 0), (5360, 0), (5420, 40), (5435, 40)):
+        ask(path, sample(uptime, drop=drop, boot='old'))
+    after = sample(60, boot='new', wall=1e9 + 5500)
+    history = ask(path, after)
+    assert (history.base, history.first_run) == (None, True)
+    assert history.cut
+    # one window before now, by the wall clock: 5200
+    assert [one.at.uptime for one in history.cut] == [5060, 5435]
+    assert losses_across(history.cut, None, after) == Losses(440, {'drop': 40, 'invalid': 0}, 'a reboot')
+    later = ask(path, sample(120, boot='new', wall=1e9 + 5560))
+    assert later.base
+    assert later.cut == history.cut
+    # the boot before is out of sight
+    assert ask(path, sample(300, boot='new', wall=1e9 + 5740)).cut is None
+    assert ask(path, sample(60, boot='new', netns=2, wall=1e9 + 5500)).cut is None
+
+
+def test_losses_before_a_reset_are_in_the_look_back(path: Path) -> None:
+    for uptime, drop in ((1000, 70), (1060, 70), (1120, 95), (1180, 3), (1240, 3)):
+        ask(path, sample(uptime, drop=drop))
+    now = sample(1300, drop=5)
+    history = ask(path, now)
+    assert history.base
+    assert history.cut
+    assert [one.at.uptime for one in history.cut] == [1000, 1120]
+    since = losses(history.base, now)
+    assert losses_across(history.cut, since, now) == Losses(300, {'drop': 27, 'invalid': 0}, 'a reset of the counters')
+    assert losses_across((history.cut[0], history.cut[0]._replace(at=Instant(1, 1059, 1))), since, now) == since
+
+
 def test_many_runs_a_minute_give_few_points(path: Path) -> None:
     for k in range(500):
         ask(path, sample(1000 + k * 1.2, k))
     history = ask(path, sample(1601))
-    assert 10 < len(history.points) <= recorder.OLDER_POINTS + 1
+    assert 10 < len(history.points) <= lookback.OLDER_POINTS + 1
 
 
 def test_the_newest_points_are_closer(path: Path) -> None:
     for k in range(500):
         ask(path, sample(1000 + k * 1.2, k))
     history = ask(path, sample(1601), look=LOOK._replace(recent=100.0))
-    assert sum(point.uptime >= 1501 for point in history.points) == recorder.RECENT_POINTS
-    assert len(history.points) <= recorder.RECENT_POINTS + recorder.OLDER_POINTS + 1
+    assert sum(point.uptime >= 1501 for point in history.points) == lookback.RECENT_POINTS
+    assert len(history.points) <= lookback.RECENT_POINTS + lookback.OLDER_POINTS + 1
 
 
 def test_forgets_and_thins_but_keeps_the_peaks(path: Path) -> None:

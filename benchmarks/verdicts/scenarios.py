@@ -134,7 +134,7 @@ def scenarios(days: float = 30.0) -> tuple[Scenario, ...]:
                  counted=4000),
         Scenario('reboot in a blip', 'losses, then a reboot a minute later', HOUR, (blip(soon),),
                  (soon, soon + 60), step=1.0, events=((soon + 75, 'reboot'),),
-                 unchecked=(soon + 75, soon + 120), known=('missed',)),
+                 unchecked=(soon + 75, soon + 120)),
         Scenario('wrap', 'counters about to wrap, then a blip', HOUR, (blip(soon),), (soon, soon + 60), step=1.0,
                  counted=WRAP_NEAR),
         Scenario('suspended', 'for two hours, a blip 20 minutes later', HOUR, (blip(soon + 1200),),

@@ -10,9 +10,9 @@ from ..host import Host
 from ..model import KernelLog, Missing
 from ..noun import NamedTuple
 from ..readers import kernlog, sysctls
-from ..reasoning.chronicle import Change, Episode, Place, Step, add_up, changes, episodes, peak, worst
+from ..reasoning.chronicle import Change, Episode, Place, Step, changes, episodes, peak, worst
 from ..reasoning.growth import growth as growth_by
-from ..reasoning.losses import log_evidence
+from ..reasoning.losses import add_up, log_evidence
 from ..recall import PastProfile
 from ..text import clean, count, duration, growth, percent
 from .states import in_words

@@ -63,6 +63,8 @@ def _lost(a: Assessment) -> Iterator[str]:
         return
     dropped, too_long = a.losses.dropped, a.losses.packets.get('chain_too_long', 0)
     text = f'losses: {count(a.losses.lost, "packet")} in the last {span} ({rate(a.losses.rate(a.losses.lost))})'
+    if a.losses.across:
+        text += f', counted on across {a.losses.across}'
     if dropped:
         text += f'; {dropped} dropped: {_why_dropped(a)}'
     if too_long:

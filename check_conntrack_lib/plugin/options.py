@@ -101,7 +101,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         Setting(('-c', '--critical'), range_text, 'RANGE', '95', 'CRITICAL when usage is outside'),
         Setting(('--trend',), percent_or_off, 'PERCENT', '70',
                 'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
-        Setting(('--horizon',), seconds, 'DURATION', '1h', 'how far ahead the trend looks; it must have lasted three quarters of that'),
+        Setting(('--horizon',), seconds, 'DURATION', '1h',
+                'how far ahead the trend looks; it must have lasted three quarters of that'),
     ),
     'losses': (
         Setting(('--window',), seconds, 'DURATION', '5m',

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..model import Sample
 from ..noun import NamedTuple
-from .losses import Losses, losses
+from .losses import Losses, add_up, losses
 
 #: usage in percent from which a table is in trouble
 TROUBLE = 85.0
@@ -180,15 +180,6 @@ def _stretch(own: Sequence[Step]) -> Stretch:
         min(step.sample.at.wall - (step.span or 0.0) for step in own), max(step.sample.at.wall for step in own),
         peak(own), Losses(sum(part.span for part in counted), add_up(counted)) if counted else None,
         sum(entries for entries, _ in grown) / sum(span for _, span in grown) if grown else None)
-
-
-def add_up(parts: Iterable[Losses]) -> dict[str, int]:
-    """Packets of all parts together, by counter; `drop` is always there."""
-    total = {'drop': 0}
-    for part in parts:
-        for name, packets in part.packets.items():
-            total[name] = total.get(name, 0) + packets
-    return total
 
 
 def _episode(chronicle: Sequence[Step], first: int, last: int) -> Episode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..model import Counters, KernelLog, Sample
 from ..noun import NamedTuple
@@ -20,6 +20,8 @@ class Losses(NamedTuple):
 
     span: float
     packets: Mapping[str, int]
+    #: what began the counters anew in between, such as 'a reboot'
+    across: str = ''
 
     @property
     def lost(self) -> int:
@@ -66,6 +68,30 @@ def losses(base: Sample, now: Sample) -> Losses | None:
             return None
         packets[name] = sum(step for step in moved if step)
     return Losses(span, packets)
+
+
+def add_up(parts: Iterable[Losses]) -> dict[str, int]:
+    """Packets of all parts together, by counter; `drop` is always there."""
+    total = {'drop': 0}
+    for part in parts:
+        for name, packets in part.packets.items():
+            total[name] = total.get(name, 0) + packets
+    return total
+
+
+def losses_across(cut: tuple[Sample, Sample], since: Losses | None, now: Sample) -> Losses | None:
+    """Losses since the counters began anew, and those of the look-back before that: an alert outlives a reboot.
+
+    cut: the first and last sample before; since: the losses from the first sample after it, None without one.
+    """
+    first, last = cut
+    before = losses(first, last)
+    if before is None or not before.lost:
+        return since
+    rebooted = first.boot_id != now.boot_id
+    span = now.at.wall - first.at.wall if rebooted else now.at.uptime - first.at.uptime
+    return Losses(max(span, before.span), add_up([before, since] if since else [before]),
+                  'a reboot' if rebooted else 'a reset of the counters')
 
 
 def comparable(base: Sample, now: Sample) -> bool:
