@@ -74,7 +74,10 @@ def environment() -> dict[str, str]:
 
 def name(python: str | Path) -> str:
     """'CPython 3.13.0' without the usual implementation's name; '' when it does not run."""
-    done = run([python, '-I', '-c', WHO])
+    try:
+        done = run([python, '-I', '-c', WHO])
+    except OSError:
+        return ''
     return '' if done.returncode else done.stdout.strip().replace('CPython ', '')
 
 
