@@ -8,7 +8,6 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.parse
@@ -146,21 +145,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 
 def test_a_stop_amid_a_write_leaves_no_litter(tmp_path, monkeypatch):
-    make = tempfile.mkstemp
+    make = os.open
 
-    def stopped(**how):
-        made = make(**how)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def stopped(*how):
+        made = make(*how)
+        assert len(os.listdir(tmp_path)) == 1
+        signal.raise_signal(signal.SIGTERM)
         return made
 
-    monkeypatch.setattr(tempfile, 'mkstemp', stopped)
+    monkeypatch.setattr(os, 'open', stopped)
     before = signal.signal(signal.SIGTERM, export._stop)
     try:
         with pytest.raises(SystemExit):
             files.write_file(str(tmp_path / 'conntrack.prom'), b'new')
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert os.listdir(tmp_path) == ['conntrack.prom']
+        monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):

@@ -127,7 +127,8 @@ def test_stopped_at_the_moment_when_the_time_is_up(number: signal.Signals, said:
     def both(*_args: object) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (number, signal.SIGALRM))
         for each in (number, signal.SIGALRM):
-            os.kill(os.getpid(), each)
+            # to this thread, in which alone they are held back
+            signal.raise_signal(each)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     monkeypatch.setattr(cli, 'run', both)

@@ -5,12 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
-import tempfile
-from collections.abc import Iterator
-
-#: what ends a program by an exception, at any point of it
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -18,25 +12,15 @@ def write_file(path: str, content: bytes) -> None:
     directory = os.path.dirname(path) or '.'
     if not os.path.isdir(directory):
         raise NotADirectoryError(errno.ENOTDIR, 'no such directory', directory)
-    with _unended():
-        # node_exporter reads *.prom only: a name that ends in anything else is never seen half-written
-        handle, temporary = tempfile.mkstemp(prefix=f'.{os.path.basename(path)}.', dir=directory)
-        try:
-            with open(handle, 'wb') as file:
-                file.write(content)
-                os.fchmod(file.fileno(), 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-
-
-@contextlib.contextmanager
-def _unended() -> Iterator[None]:
-    """Holds back what ends the program: between making a file and knowing its name, it could not be removed."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    # node_exporter reads *.prom only: a name that ends in anything else is never seen half-written
+    temporary = os.path.join(directory, f'.{os.path.basename(path)}.{os.urandom(6).hex()}')
+    # the name is known before the file is there: a signal may end the program at any point
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), 'wb') as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
