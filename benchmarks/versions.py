@@ -4,8 +4,9 @@
     python3 benchmarks/versions.py /opt/bin/python3.14  this one
     python3 benchmarks/versions.py --own PYTHON         with the packages that it has, such as the distribution's
 
-Each run is README's test command on a copy of the tree in a fresh virtual environment, without the tests that need
-root, daemons or packaging tools. Prints a Markdown table. Exit status 1: a test failed, or one could not be run.
+Each run is README's test command on a copy of the tree in a fresh virtual environment, in which nagiosplugin is then
+replaced; without the tests that need root, daemons or packaging tools, and without the slow ones. Prints a Markdown
+table. Exit status 1: a test failed, or one could not be run.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parent.parent
 LIBRARIES = ('1.3.2', '1.4.0')
 OLDEST = (3, 9)
-SELECTION = 'not kernel and not daemons and not packages'
+SELECTION = 'not kernel and not daemons and not packages and not slow'
 PLACES = (*os.environ.get('PATH', '').split(os.pathsep), *map(str, Path.home().glob('.pyenv/versions/*/bin')),
           '/usr/bin')
 NOT_COPIED = ('.git', '.venv', '.hypothesis', '.*_cache', '__pycache__', '*.egg-info', 'build', 'dist')
@@ -120,34 +121,40 @@ def last_line(text: str) -> str:
     return next(reversed([line for line in text.splitlines() if line.strip()]), 'it said nothing').replace('|', '/')
 
 
-def in_fresh_environment(python: Path, library: str, directory: Path, memory: Path) -> Result:
-    """README's test command with one version of the library."""
-    tree = copied(directory)
-    own = directory / 'venv/bin/python'
-    install = ('-m', 'pip', 'install', '-q', '-e', '.[test]', f'nagiosplugin=={library}')
-    for command in ([str(python), '-m', 'venv', str(directory / 'venv')], [str(own), *install]):
-        done = run(command, LONGEST_INSTALL, tree)
+def results(python: Path, libraries: Sequence[str]) -> Iterable[Result]:
+    """One run after the other; with no libraries, one with the packages that the interpreter has."""
+    with tempfile.TemporaryDirectory() as directory:
+        # a tree of its own: nobody finds what another has compiled or built
+        tree, environment = Path(directory, 'tree'), Path(directory, 'venv')
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+        if not libraries:
+            yield run_in_memory(python, tree)
+        for library in libraries:
+            own = environment / 'bin/python'
+            install = [str(own), '-m', 'pip', 'install', '-q', '-e', '.[test]', f'nagiosplugin=={library}']
+            make = [] if own.exists() else [[str(python), '-m', 'venv', str(environment)]]
+            trouble = failure([*make, install], tree)
+            if trouble:
+                print(trouble, file=sys.stderr)
+                yield Result(name(python), library, trouble=last_line(trouble))
+            else:
+                yield run_in_memory(own, tree)
+
+
+def failure(commands: Iterable[Sequence[str]], place: Path) -> str:
+    """What the first of them said that failed; '' when none did."""
+    for command in commands:
+        done = run(command, LONGEST_INSTALL, place)
         if done.returncode:
-            print(done.stdout, file=sys.stderr)
-            return Result(name(python), library, trouble=last_line(done.stdout))
-    return run_suite(own, tree, memory)
+            return done.stdout or f'{command[0]}: exit status {done.returncode}'
+    return ''
 
 
-def copied(directory: Path) -> Path:
-    """A tree of its own: no run finds what another has compiled or built."""
-    shutil.copytree(ROOT, directory / 'tree', ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-    return directory / 'tree'
-
-
-def results(pythons: Iterable[Path], libraries: Sequence[str]) -> Iterable[Result]:
-    """One after the other; with no libraries, with what the interpreter has."""
-    # the recorder's tests wait for the disk thousands of times
+def run_in_memory(python: Path, tree: Path) -> Result:
+    """The recorder's tests would wait for the disk thousands of times."""
     quick = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
-    for python in pythons:
-        for library in libraries or ('',):
-            with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory(dir=quick) as memory:
-                yield (in_fresh_environment(python, library, Path(directory), Path(memory)) if library
-                       else run_suite(python, copied(Path(directory)), Path(memory)))
+    with tempfile.TemporaryDirectory(dir=quick) as memory:
+        return run_suite(python, tree, Path(memory))
 
 
 def main() -> int:
@@ -161,9 +168,10 @@ def main() -> int:
     print(f'{time.strftime("%Y-%m-%d")}, `-m "{SELECTION}"`\n\n'
           '| Python | nagiosplugin | passed | failed | skipped | seconds |\n|---|---|---|---|---|---|', flush=True)
     seen = []
-    for result in results(pythons, () if given.own else given.library or LIBRARIES):
-        seen.append(result)
-        print(result.row(), flush=True)
+    for python in pythons:
+        for result in results(python, () if given.own else given.library or LIBRARIES):
+            seen.append(result)
+            print(result.row(), flush=True)
     tell([f'failed: {name}' for result in seen for name in result.failed])
     tell([f'skipped: {reason}' for result in seen for reason in result.skipped])
     return 0 if seen and all(result.good for result in seen) else 1
