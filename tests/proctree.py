@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +44,9 @@ def make(root: Path, entries: int = 32512, maximum: int = 262144, stat: str | No
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        # in one step, as a kernel's file is never seen half-written: a program may be reading the tree
+        (root / 'next').write_text(text)
+        (root / 'next').replace(root / name)
     if not os.path.lexists(root / 'self/ns/net'):
         (root / 'self/ns').mkdir(parents=True, exist_ok=True)
         (root / 'self/ns/net').symlink_to(f'net:[{NETNS}]')
@@ -59,5 +64,19 @@ def doctor(*arguments: object, timeout: float = 30) -> subprocess.CompletedProce
 def next_line(process: subprocess.Popen[str], seconds: float = 10) -> str:
     """The next line on its standard error, which is waited for only so long."""
     assert process.stderr is not None
-    assert select.select([process.stderr], [], [], seconds)[0], 'it said nothing'
-    return process.stderr.readline()
+    end = time.monotonic() + seconds
+    line = b''
+    # byte by byte: a buffer would take in the lines behind it, and neither select nor communicate would know
+    while not line.endswith(b'\n'):
+        assert select.select([process.stderr], [], [], max(0.0, end - time.monotonic()))[0], f'it said only {line!r}'
+        byte = os.read(process.stderr.fileno(), 1)
+        if not byte:
+            break
+        line += byte
+    return line.decode()
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """SIGSTOP; it has stopped when this returns. SIGCONT lets it run on."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)

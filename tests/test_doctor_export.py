@@ -144,6 +144,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     assert (place.read_text(), os.listdir(tmp_path)) == ('old', ['conntrack.prom'])
 
 
+def test_a_stop_amid_a_write_leaves_no_litter(tmp_path, monkeypatch):
+    make = os.open
+
+    def stopped(*how):
+        made = make(*how)
+        assert len(os.listdir(tmp_path)) == 1
+        signal.raise_signal(signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(os, 'open', stopped)
+    before = signal.signal(signal.SIGTERM, export._stop)
+    try:
+        with pytest.raises(SystemExit):
+            files.write_file(str(tmp_path / 'conntrack.prom'), b'new')
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):
     place = tmp_path / 'out' / 'conntrack.prom'
     place.parent.mkdir()
@@ -154,8 +174,12 @@ def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):
         wait_until(place.exists)
         proctree.make(tree, entries=77)
         wait_until(lambda: 'conntrack_entries 77.0' in place.read_text())
+        # not while a file is being written there: it could be neither finished nor removed
+        wait_until(lambda: stopped_with(process, place))
         aside = place.parent.rename(tmp_path / 'aside')
-        assert proctree.next_line(process).endswith('out: no such directory\n')
+        process.send_signal(signal.SIGCONT)
+        # it may have looked for the directory before it was stopped, and made the file after
+        wait_until(lambda: proctree.next_line(process).endswith('out: no such directory\n'))
         aside.rename(place.parent)
         assert proctree.next_line(process) == f'{place}: written again\n'
         (tree / 'net/stat/nf_conntrack').unlink()
@@ -164,6 +188,15 @@ def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):
         process.terminate()
         rest = process.communicate(timeout=10)[1]
     assert (process.returncode, rest, os.listdir(place.parent)) == (0, '', ['conntrack.prom'])
+
+
+def stopped_with(process, place):
+    """Stops it; if it is amid another file than this, lets it run on."""
+    proctree.stop(process)
+    if os.listdir(place.parent) == [place.name]:
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 def wait_until(condition, seconds=10):

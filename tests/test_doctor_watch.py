@@ -141,20 +141,37 @@ class OnTerminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
         self.screen = Screen(rows, columns)
 
+    def read(self, seconds):
+        """Takes in what is written within this time; False when nothing was."""
+        if not select.select([self.master], [], [], max(0.0, seconds))[0]:
+            return False
+        with contextlib.suppress(OSError):
+            data = os.read(self.master, 65536).decode()
+            self.raw += data
+            self.screen.feed(data)
+        return True
+
     def read_until(self, condition, seconds=10):
         end = time.monotonic() + seconds
         while not condition():
-            assert select.select([self.master], [], [], max(0.0, end - time.monotonic()))[0], self.screen.lines()
-            with contextlib.suppress(OSError):
-                data = os.read(self.master, 65536).decode()
-                self.raw += data
-                self.screen.feed(data)
+            assert self.read(end - time.monotonic()), self.screen.lines()
 
     def drawn(self, times):
         return lambda: self.raw.count('\x1b[J') >= times
 
+    def stop(self):
+        """Stops it after a whole drawing, with everything read that it wrote."""
+        proctree.stop(self.process)
+        self.read_until(lambda: self.raw.endswith('\x1b[J'))
+        while self.read(0.3):
+            pass
+
     def end(self, by):
+        # a terminal echoes amid a drawing, and at ^C throws away what nobody has read yet
+        self.stop()
         os.write(self.master, by)
+        self.read_until(lambda: self.raw.endswith('^C'))
+        self.process.send_signal(signal.SIGCONT)
         self.process.wait(10)
         self.read_until(lambda: self.screen.lines()[self.screen.row - 1].startswith('^C'))
         return self.process.returncode
@@ -210,10 +227,7 @@ def test_a_resized_terminal_is_drawn_anew(on_terminal):
 def test_after_a_stop_others_lines_are_left_alone(on_terminal):
     watch = on_terminal()
     watch.read_until(watch.drawn(2))
-    watch.process.send_signal(signal.SIGSTOP)
-    os.waitpid(watch.process.pid, os.WUNTRACED)
-    while select.select([watch.master], [], [], 0.5)[0]:
-        watch.screen.feed(os.read(watch.master, 65536).decode())
+    watch.stop()
     watch.screen.feed('\r\n$ fg\r\n')
     watch.process.send_signal(signal.SIGCONT)
     watch.raw = ''

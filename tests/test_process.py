@@ -111,9 +111,29 @@ def test_stopped(number: signal.Signals, tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout
     assert process.stdout.readline() == 'ready\n'
+    # a signal just before a call that blocks is seen after it: by then this one would be over
+    while Path(f'/proc/{process.pid}/stat').read_text().rpartition(') ')[2][0] != 'S':
+        time.sleep(0.01)
     process.send_signal(number)
     out, _ = process.communicate(timeout=10)
     assert (out, process.returncode) == (f'CONNTRACK UNKNOWN - stopped by {number.name}\n', 3)
+
+
+@pytest.mark.parametrize(('number', 'said'), [
+    (signal.SIGTERM, 'stopped by SIGTERM'), (signal.SIGINT, 'no verdict within 10 s (--timeout)')])
+def test_stopped_at_the_moment_when_the_time_is_up(number: signal.Signals, said: str, capfd: pytest.CaptureFixture[str],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python raises for the one with the lower number, and for the other while the first is answered."""
+    def both(*_args: object) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (number, signal.SIGALRM))
+        for each in (number, signal.SIGALRM):
+            # to this thread, in which alone they are held back
+            signal.raise_signal(each)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    monkeypatch.setattr(cli, 'run', both)
+    assert cli.main([]) == 3
+    assert capfd.readouterr().out == f'CONNTRACK UNKNOWN - {said}\n'
 
 
 @pytest.mark.parametrize('where', ['closed', 'full'])

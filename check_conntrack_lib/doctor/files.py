@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -14,9 +13,10 @@ def write_file(path: str, content: bytes) -> None:
     if not os.path.isdir(directory):
         raise NotADirectoryError(errno.ENOTDIR, 'no such directory', directory)
     # node_exporter reads *.prom only: a name that ends in anything else is never seen half-written
-    handle, temporary = tempfile.mkstemp(prefix=f'.{os.path.basename(path)}.', dir=directory)
+    temporary = os.path.join(directory, f'.{os.path.basename(path)}.{os.urandom(6).hex()}')
+    # the name is known before the file is there: a signal may end the program at any point
     try:
-        with open(handle, 'wb') as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), 'wb') as file:
             file.write(content)
             os.fchmod(file.fileno(), 0o644)
         os.replace(temporary, path)

@@ -36,30 +36,53 @@ class _Terminated(BaseException):
     """SIGTERM: the monitoring system has lost its patience."""
 
 
+#: what ends a run from outside, at any point of it
+ENDINGS = (OutOfTime, KeyboardInterrupt, _Terminated)
+
+
 def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = system_clock) -> int:
     """Runs the check, prints its output and returns its exit status."""
     deadline = Deadline(10)
     deadline.start()
     sigterm = signal.signal(signal.SIGTERM, _terminated)
-    verbose = 0
-    try:
-        options = parse(sys.argv[1:] if argv is None else argv)
-        verbose = options.verbose
-        deadline.extend_to(options.timeout)
-        output, status = run(options, deadline, clock)
-    except UsageError as error:
-        output, status = unknown(f'{error} (see --help)'), UNKNOWN
-    except OutOfTime:
-        output, status = unknown(f'no verdict within {duration(deadline.limit)} (--timeout)'), UNKNOWN
-    except (KeyboardInterrupt, _Terminated) as error:
-        output, status = unknown(f'stopped by {"SIGTERM" if isinstance(error, _Terminated) else "SIGINT"}'), UNKNOWN
-    except Exception as error:  # the last border: a plugin must not end with a traceback
-        output, status = unknown(f'internal error: {type(error).__name__}: {error} (-vv shows where)'), UNKNOWN
-        output += _trace() if verbose > 1 else ''
-    finally:
+
+    def settle() -> None:
         deadline.stop()
         signal.signal(signal.SIGTERM, sigterm)
+
+    try:
+        try:
+            output, status = _attempt(sys.argv[1:] if argv is None else argv, deadline, clock)
+        finally:
+            settle()
+    except ENDINGS as error:
+        # it came while another was answered: a monitoring system may wait exactly as long as we do
+        settle()
+        output, status = _ended(error, deadline), UNKNOWN
     return status if _print(output) else UNKNOWN
+
+
+def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instant]) -> tuple[str, int]:
+    """Output and exit status, whatever happens."""
+    verbose = 0
+    try:
+        options = parse(argv)
+        verbose = options.verbose
+        deadline.extend_to(options.timeout)
+        return run(options, deadline, clock)
+    except UsageError as error:
+        return unknown(f'{error} (see --help)'), UNKNOWN
+    except ENDINGS as error:
+        return _ended(error, deadline), UNKNOWN
+    except Exception as error:  # the last border: a plugin must not end with a traceback
+        output = unknown(f'internal error: {type(error).__name__}: {error} (-vv shows where)')
+        return output + (_trace() if verbose > 1 else ''), UNKNOWN
+
+
+def _ended(error: BaseException, deadline: Deadline) -> str:
+    if isinstance(error, OutOfTime):
+        return unknown(f'no verdict within {duration(deadline.limit)} (--timeout)')
+    return unknown(f'stopped by {"SIGTERM" if isinstance(error, _Terminated) else "SIGINT"}')
 
 
 def program() -> NoReturn:
