@@ -115,4 +115,5 @@ def _with_lines(tour: Tour, own: Snapshot) -> Tour:
         one._replace(snapshot=one.snapshot._replace(
             kernel_log=log._replace(table_full=tuple(owners.get(one.namespace.inode, ())))))
         for one in tour.seen)
-    return tour._replace(seen=seen, stray=log._replace(table_full=tuple(stray)), nameless=bool(stray) and not log.names_namespaces)
+    return tour._replace(seen=seen, stray=log._replace(table_full=tuple(stray)),
+                         nameless=bool(stray) and not log.names_namespaces)

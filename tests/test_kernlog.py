@@ -139,7 +139,7 @@ def test_a_storm_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_fifo_without_writer_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'fifo')
     answer: list[object] = []
-    thread = threading.Thread(target=lambda: answer.append(kernlog.read_records(str(tmp_path / 'fifo'), 0.0)), daemon=True)
+    thread = threading.Thread(target=lambda: answer.append(kernlog.read_records(f'{tmp_path}/fifo', 0.0)), daemon=True)
     thread.start()
     thread.join(5)
     assert answer == [KernelLog(f'{tmp_path}/fifo')]

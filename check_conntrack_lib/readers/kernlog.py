@@ -170,7 +170,7 @@ def _lines(records: Sequence[bytes], since: float) -> list[Line]:
 
 
 def _device_records(handle: int) -> tuple[list[bytes], bool]:
-    """Records worth parsing, and whether the ring turned over meanwhile. One read is one record."""
+    """Records worth parsing, and whether others were missed. One read is one record."""
     kept, overrun = [], False
     for _ in range(MOST_RECORDS):
         try:
@@ -190,6 +190,8 @@ def _device_records(handle: int) -> tuple[list[bytes], bool]:
         # tens of thousands of records may be no news: the cheapest test there is
         if b'table full' in record or b'suppressed' in record:
             kept.append(record)
+    else:
+        overrun = True  # what comes after so many is not read
     return kept, overrun
 
 
