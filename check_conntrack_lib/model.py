@@ -105,7 +105,7 @@ class KernelLog(NamedTuple):
     source: str
     table_full: tuple[LogLine, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
-    #: the ring buffer turned over while it was read: older lines are gone
+    #: lines are missing: the ring buffer turned over while it was read, or there were more than are read
     overrun: bool = False
     #: a kernel (6.18 and later) that says in the line whose table was full, unless it was the initial namespace's
     names_namespaces: bool = False

@@ -198,6 +198,42 @@ def test_slow_sources_cost_no_verdict(lab: laboratory.Namespace, tmp_path: Path,
     assert 'tcp to 198.18.0.1:443 is 100% of the table' in out or 'not diagnosed: ' in out
 
 
+#: a whole run whose journal is read of another program; then the most memory that it took, in MB
+WITH_JOURNAL = """
+import resource, sys
+from check_conntrack_lib.plugin import cli
+from check_conntrack_lib.readers import kernlog
+kernlog.JOURNALCTL = (sys.argv[1],)
+status = cli.main(['--kernel-log', 'journal', '--history', 'off', '--diagnose', 'never', '-t', '6', *sys.argv[2:]])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+sys.exit(status)
+"""
+TABLE_FULL = '$(date +%s).000000 gw1 kernel: nf_conntrack: nf_conntrack: table full, dropping packet'
+
+
+@pytest.mark.parametrize(('body', 'said'), [
+    (f'exec yes "{TABLE_FULL}"', ' - table full: logged '),
+    ('exec yes "1795000000.000000 gw1 kernel: eth0: link up"', '; the log is flooded: not every line was seen\n'),
+    ('exec cat /dev/zero', '; the log is flooded: not every line was seen\n'),
+    ('exec head -c 500M /dev/zero', '; the log is flooded: not every line was seen\n'),
+    ('exec yes "what is wrong" >&2', 'not checked: kernel log ('),
+    (f'echo "{TABLE_FULL}"; exec sleep 30', 'not checked: kernel log ('),
+], ids=['full', 'noise', 'no line', 'one line', 'errors', 'silence'])
+def test_a_journal_without_an_end(tmp_path: Path, body: str, said: str) -> None:
+    """A verdict in time, in little memory, and journalctl is not left behind."""
+    proc, program = proctree.make(tmp_path / 'proc'), tmp_path / 'journalctl'
+    program.write_text(f'#!/bin/sh\necho $$ > {tmp_path}/pid\n{body}\n')
+    program.chmod(0o755)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, '-c', WITH_JOURNAL, str(program), '--procfs', str(proc), '-v'],
+                          cwd=proctree.ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert time.monotonic() - began < 6
+    assert said in done.stdout
+    assert done.returncode == (2 if 'table full: ' in said else 0)
+    assert int(done.stderr) < 120
+    assert not Path('/proc', (tmp_path / 'pid').read_text().strip()).exists()
+
+
 def test_the_recorder_is_deleted_between_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The file, its directory, or another in its place: it is made anew, and the losses are counted from then on."""
     proc, history = proctree.make(tmp_path / 'proc'), tmp_path / 'state/h.sqlite'

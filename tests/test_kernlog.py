@@ -193,6 +193,33 @@ def test_journal_that_may_not_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert log.why == why
 
 
+def test_the_newest_lines_of_the_journal_are_asked_for_and_read(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernlog, 'MOST_LINES', 3)
+    now = Host().clock()
+    for lines, overrun in ((2, False), (3, True), (9, True)):
+        text = ''.join(f'{now.wall - age:.6f} gw1 kernel: nf_conntrack: table full, dropping packet\\n'
+                       for age in range(1, lines + 1))
+        journalctl(tmp_path, f"printf '{text}'", monkeypatch)
+        log = kernlog.read(Host(), 'journal', 300)
+        assert isinstance(log, KernelLog)
+        # oldest first, as the device gives them
+        assert [round(now.monotonic - full.stamp) for full in log.table_full] == [3, 2, 1][-lines:]
+        assert log.overrun is overrun
+        asked = (tmp_path / 'asked').read_text().split()
+        # without --reverse, --lines would give the oldest ones
+        assert {'--reverse', '--lines=3'} <= set(asked)
+
+
+def test_the_rest_of_an_endless_line_is_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = '1795000000.000000 gw1 kernel: nf_conntrack: table full, dropping packet'
+    monkeypatch.setattr(kernlog, 'RECORD_SIZE', 80)
+    journalctl(tmp_path, f"printf '%080d%s\\n%s\\n' 0 '{line}' '{line}'", monkeypatch)
+    log = kernlog.read(Host(), 'journal', 300)
+    assert isinstance(log, KernelLog)
+    assert len(log.table_full) == 1
+
+
 def test_journal_lines() -> None:
     assert parse_journal_line('1795179478.289000 vm kernel: nf_conntrack: x', -1795176589.5) == Line(
         pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')

@@ -52,6 +52,7 @@ def _log(reading: Reading) -> Any:
                             None if isinstance(s.netns, Missing) else s.netns, s.initial)
     return {'source': s.kernel_log.source, 'span_seconds': evidence.span, 'table_full_lines': len(evidence.ages),
             'table_full_ages_seconds': evidence.ages, 'suppressed_messages': evidence.suppressed,
+            'flooded': evidence.flooded,
             'lines_of_other_netns': {str(netns): lines for netns, lines in evidence.elsewhere.items()}}
 
 

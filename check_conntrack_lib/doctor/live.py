@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ..noun import NamedTuple
-from ..reasoning.losses import Losses, log_evidence, losses
+from ..reasoning.losses import FLOODED, Losses, log_evidence, losses
 from ..reasoning.profile import Profile
 from ..reasoning.trend import FEWEST_POINTS, Forecast, project
 from ..text import clean, count, duration, growth, percent, rate
@@ -139,12 +139,12 @@ def _log(moment: Moment) -> Iterator[Line]:
         return
     netns = None if isinstance(s.netns, Missing) else s.netns
     evidence = log_evidence(s.kernel_log, s.at.monotonic, moment.reading.log_span, netns, s.initial)
-    span = f'in the last {duration(evidence.span)}'
+    span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
         text = f'{count(len(evidence.ages), "table-full line")} {span}, the newest {duration(evidence.ages[-1])} ago'
-        yield Line('kernel log', text, 1)
+        yield Line('kernel log', text + flooded, 1)
     else:
-        yield Line('kernel log', f'no table-full line {span}')
+        yield Line('kernel log', f'no table-full line {span}{flooded}')
 
 
 def _unreadable(moment: Moment) -> Iterator[Line]:

@@ -10,7 +10,7 @@ from ..diagnosis import Diagnosis
 from ..model import Missing
 from ..reasoning import incident, moves
 from ..reasoning.incident import Move
-from ..reasoning.losses import Losses
+from ..reasoning.losses import FLOODED, Losses
 from ..reasoning.meaning import meaning_of
 from ..reasoning.profile import Key, Profile
 from ..text import clean, count, duration, growth, percent, rate
@@ -117,13 +117,14 @@ def _log(scene: Scene) -> Iterator[Line]:
     log, at = scene.assessment.log, scene.assessment.snapshot.at.wall
     if isinstance(log, Missing):
         return
+    flooded = f'; {FLOODED}' if log.flooded else ''
     if not log.ages:
-        yield Line('log', f'no table-full line in the last {duration(log.span)}')
+        yield Line('log', f'no table-full line in the last {duration(log.span)}{flooded}')
         return
     first, newest = _clock(at - log.ages[0], at), _clock(at - log.ages[-1], at)
     times = f'at {first}' if len(log.ages) == 1 else f'from {first} to {newest}'
     more = f'; {log.suppressed} more network messages suppressed' if log.suppressed else ''
-    yield Line('log', f'{count(len(log.ages), "table-full line")} {times}{more}', 2)
+    yield Line('log', f'{count(len(log.ages), "table-full line")} {times}{more}{flooded}', 2)
 
 
 def _changed(scene: Scene) -> Iterator[Line]:

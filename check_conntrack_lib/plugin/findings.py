@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..assessment import Assessment
 from ..model import History, Missing, NotLoaded, Table
-from ..reasoning.losses import INITIAL, UNNAMED, insert_failed_is_loss
+from ..reasoning.losses import FLOODED, INITIAL, UNNAMED, insert_failed_is_loss
 from ..text import clean, count, duration, growth, percent, rate
 from .headline import is_full
 
@@ -100,17 +100,18 @@ def _counters(a: Assessment) -> Iterator[str]:
 def _log(a: Assessment) -> Iterator[str]:
     if isinstance(a.log, Missing):
         return
+    flooded = f'; {FLOODED}' if a.log.flooded else ''
     if a.log.ages:
         text = f'kernel log: {count(len(a.log.ages), "table-full line")} in the last {duration(a.log.span)}, ' \
                f'the newest {duration(a.log.ages[-1])} ago'
         if a.log.suppressed:
             text += f'; {count(a.log.suppressed, "more network message")} suppressed'
-        yield text + ' (rate-limited: lines are not packets)'
+        yield f'{text} (rate-limited: lines are not packets){flooded}'
     elif not isinstance(a.snapshot.kernel_log, Missing):
         text = f'kernel log: no table-full line in the last {duration(a.log.span)}'
         if a.log.suppressed:
             text += f', but {count(a.log.suppressed, "network message")} suppressed'
-        yield text
+        yield text + flooded
     if a.log.elsewhere:
         owners = ', '.join(OWNERS.get(inode, f'network namespace {inode}')
                            for inode in list(a.log.elsewhere)[:MOST_OWNERS])

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..host import Host
 from ..model import KernelLog, LogLine, Missing, Suppressed
@@ -22,6 +22,8 @@ JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
 RECORD_SIZE = 8192
 #: more records than the largest ring buffer of any distribution holds: reading ends even in a storm
 MOST_RECORDS = 1 << 18
+#: the newest lines of the journal that are read, and how many bytes of them
+MOST_LINES, JOURNAL_TAIL = 100_000, 32 << 20
 #: the end of a log file that is read
 FILE_TAIL = 4 << 20
 # every form since 2.4; 'expectation table full' is another table and loses no packet
@@ -132,7 +134,7 @@ def read_records(path: str, since: float) -> KernelLog | Missing:
 
 
 def read_journal(host: Host, span: float) -> KernelLog | Missing:
-    """This boot's kernel messages from systemd's journal, if the caller may read it."""
+    """This boot's kernel messages from systemd's journal, if the caller may read it; the newest ones in a storm."""
     import subprocess  # only where /dev/kmsg is closed: 3 ms of start-up
 
     program = next((path for path in JOURNALCTL if os.access(path, os.X_OK)), None)
@@ -140,21 +142,52 @@ def read_journal(host: Host, span: float) -> KernelLog | Missing:
         return Missing('no journalctl')
     now = host.clock()
     # facility 0: not what users write to /dev/kmsg. Without --quiet it says on stderr what it may not show.
-    command = [program, '--dmesg', '--boot=0', 'SYSLOG_FACILITY=0', f'--since=@{now.wall - span:.0f}',
-               '--output=short-unix', '--no-pager', '--all']
+    # With --since, --lines counts from the oldest line on, but in --reverse from the newest.
+    command = [program, '--dmesg', '--boot=0', 'SYSLOG_FACILITY=0', f'--since=@{now.wall - span:.0f}', '--reverse',
+               f'--lines={MOST_LINES}', '--output=short-unix', '--no-pager', '--all']
     try:
-        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                                env={'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'})
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env={'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}) as journal:
+            assert journal.stdout is not None
+            assert journal.stderr is not None
+            try:
+                kept, overrun = _journal_lines(journal.stdout.readline)
+                # who has more to say than is read is not waited for
+                status = 0 if overrun else journal.wait()
+                said = '' if overrun else os.read(journal.stderr.fileno(), 1 << 16).decode('utf-8', 'replace')
+            finally:
+                journal.kill()
     except OSError as error:
         return Missing.because(error, program)
-    said = answer.stderr.decode('utf-8', 'replace')
     if re.search(r'insufficient permissions|not seeing messages|No journal files', said):
         return Missing('needs root or group systemd-journal', 'add the user to group systemd-journal or adm')
-    if answer.returncode:
-        return Missing('journalctl: ' + (said.strip().splitlines() or [f'exit {answer.returncode}'])[-1])
-    lines = (parse_journal_line(line, now.monotonic - now.wall)
-             for line in answer.stdout.decode('utf-8', 'replace').splitlines())
-    return summarize((line for line in lines if line), 'journal')
+    if status:
+        return Missing('journalctl: ' + (said.strip().splitlines() or [f'exit {status}'])[-1])
+    lines = (parse_journal_line(line.decode('utf-8', 'replace').rstrip('\n'), now.monotonic - now.wall)
+             for line in reversed(kept))
+    return summarize((line for line in lines if line), 'journal', overrun)
+
+
+def _journal_lines(readline: Callable[[int], bytes]) -> tuple[list[bytes], bool]:
+    """Lines worth parsing, the newest first, and whether there are more than are read."""
+    kept, begins, left = [], True, JOURNAL_TAIL
+    for _ in range(MOST_LINES):
+        line = readline(RECORD_SIZE)
+        if not line:
+            return kept, False
+        left -= len(line)
+        if left < 0:
+            break
+        # the rest of a line that is longer than any of the kernel's is no line
+        if begins and _is_news(line):
+            kept.append(line)
+        begins = line.endswith(b'\n')
+    return kept, True
+
+
+def _is_news(text: bytes) -> bool:
+    """Worth parsing? Tens of thousands of lines may not be: the cheapest test there is."""
+    return b'table full' in text or b'suppressed' in text
 
 
 def _lines(records: Sequence[bytes], since: float) -> list[Line]:
@@ -170,7 +203,7 @@ def _lines(records: Sequence[bytes], since: float) -> list[Line]:
 
 
 def _device_records(handle: int) -> tuple[list[bytes], bool]:
-    """Records worth parsing, and whether the ring turned over meanwhile. One read is one record."""
+    """Records worth parsing, and whether others were missed. One read is one record."""
     kept, overrun = [], False
     for _ in range(MOST_RECORDS):
         try:
@@ -187,9 +220,10 @@ def _device_records(handle: int) -> tuple[list[bytes], bool]:
             continue  # a record larger than the buffer: the kernel has skipped it
         if not record:
             break
-        # tens of thousands of records may be no news: the cheapest test there is
-        if b'table full' in record or b'suppressed' in record:
+        if _is_news(record):
             kept.append(record)
+    else:
+        overrun = True  # what comes after so many is not read
     return kept, overrun
 
 

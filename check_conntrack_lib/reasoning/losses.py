@@ -104,6 +104,8 @@ def insert_failed_is_loss(counters: Counters) -> bool:
     return 'clash_resolve' in counters.per_cpu
 
 
+#: what is said where the log is described
+FLOODED = 'the log is flooded: not every line was seen'
 #: in the place of an inode: the initial namespace, and one that the line does not tell
 INITIAL, UNNAMED = 0, -1
 
@@ -118,6 +120,8 @@ class LogEvidence(NamedTuple):
     elsewhere: Mapping[int, int]
     #: messages that the kernel did not log
     suppressed: int
+    #: the log has more lines than could be seen
+    flooded: bool = False
 
 
 def innocent_for(counters: Counters | None, found: Losses | None) -> float:
@@ -151,4 +155,4 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
             stranger = UNNAMED if owner is None or owner == netns else owner
             elsewhere[stranger] = elsewhere.get(stranger, 0) + 1
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
-    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed)
+    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun)
