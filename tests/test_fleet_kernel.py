@@ -116,6 +116,26 @@ def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
                     full.text)
 
 
+def test_the_history_knows_them_by_name(tmp_path: Path) -> None:
+    def history(*argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, '-m', 'check_conntrack_lib', 'history', '--file',
+                               str(tmp_path / 'h.sqlite'), '--kernel-log', 'off', *argv],
+                              cwd=SCRIPT.parent, capture_output=True, text=True, timeout=60, check=False)
+    with laboratory.namespace() as one, laboratory.maximum(SIZE):
+        one.fill_to(1500)
+        for _ in range(2):
+            check(tmp_path / 'h.sqlite', '--netns', f'{one.name},current')
+        shown, other = history(), history('--netns', 'host')
+        unknown = history('--netns', 'nowhere')
+        number = one.inode
+    assert f'{one.name} ({number}) is shown; also recorded: host (' in ' '.join(shown.stdout.split())
+    assert f'is shown; also recorded: {one.name} ({number}): peak 75.0%, 0 lost' in ' '.join(other.stdout.split())
+    assert unknown.returncode
+    assert f'no namespace nowhere is recorded, but {one.name} ({number}), host (' in unknown.stderr
+    gone = history('--netns', one.name)
+    assert f'no namespace {one.name} is recorded, but {number}, host (' in gone.stderr
+
+
 def test_unnamed_ones_as_root_and_as_nobody() -> None:
     with unnamed(20) as pids:
         found = {one.inode for one in namespaces.find(Host()).namespaces}

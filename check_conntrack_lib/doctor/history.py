@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 from .. import recall
 from ..arguments import seconds
+from ..host import Host
 from ..model import COUNTERS, Missing
-from ..reasoning.chronicle import Place, Step, places, steps
+from ..reasoning.chronicle import Step, places, steps
 from ..text import clean
 from . import Trouble, picture
+from .called import choose, names
 from .files import write_file
 from .story import Story, log_marks
 
@@ -27,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--to', metavar='TIME', dest='until', type=moment, default=float('inf'), help='the end')
     parser.add_argument('--file', metavar='FILE', help="a recorder's file; default: the newest of this user's, of "
                                                        "/var/lib/check_conntrack and, for root, of monitoring users")
-    parser.add_argument('--netns', metavar='INODE', type=int,
-                        help='a network namespace by its inode; default: the one with the highest peak')
+    parser.add_argument('--netns', metavar='WHICH',
+                        help='a network namespace by its inode or, while it is there, by the name that check_conntrack '
+                             '--netns takes; default: the one with the highest peak')
     parser.add_argument('--svg', metavar='FILE', help='write the picture to a file')
     parser.add_argument('--html', metavar='FILE',
                         help='write picture, facts of the worst episode and numbers to one self-contained file')
@@ -48,15 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not samples:
         raise Trouble(f'{clean(path)}: nothing is recorded between these times')
     everything = steps(samples)
+    all_places, host = places(everything), Host()
+    called = names(host, everything)
+    place = choose(host, all_places, arguments.netns, called)
     if arguments.csv:
-        return _write_csv([step for step in everything if arguments.netns in (None, step.sample.netns)])
-    all_places = places(everything)
-    place = _choose(all_places, arguments.netns)
+        return _write_csv(everything if arguments.netns is None
+                          else [step for step in everything if step.sample.netns == place.netns])
     own = [step for step in everything if step.sample.netns == place.netns]
     others = [step for step in everything if step.sample.netns != place.netns]
     profiles = recall.recall_profiles(path, arguments.since, arguments.until)
     story = Story(clean(path), own, others, all_places, log_marks(own, arguments.kernel_log),
-                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == place.netns])
+                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == place.netns],
+                  called)
     if arguments.svg:
         from .plot import svg
 
@@ -94,15 +100,6 @@ def _find() -> str:
         raise Trouble(f'no history yet: none of {", ".join(map(clean, candidates))}; it is kept from the first run of '
                       'check_conntrack on, and a second run makes a picture')
     return path
-
-
-def _choose(all_places: Sequence[Place], netns: int | None) -> Place:
-    if netns is None:
-        return all_places[0]
-    for place in all_places:
-        if place.netns == netns:
-            return place
-    raise Trouble(f'no namespace {netns} is recorded, but {", ".join(str(place.netns) for place in all_places[:9])}')
 
 
 def _write_csv(chronicle: Sequence[Step]) -> int:

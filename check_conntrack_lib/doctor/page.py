@@ -45,7 +45,7 @@ def html(story: Story) -> str:
         f'<title>Connection tracking, {when(story.begin)} to {when(story.end)}</title>', f'<style>{STYLE}</style>',
         '<h1>Connection tracking table</h1>', f'<p>{_dated(title(story))}</p>', _picture(story),
         '<h2>Facts</h2>', *_definitions(facts(story)), *_episode(story), *_numbers(story), *_states(story),
-        f'<p>From {escape(story.path)}, network namespace {story.steps[-1].sample.netns}; '
+        f'<p>From {escape(story.path)}, network namespace {escape(story.called.of(story.steps[-1].sample.netns))}; '
         f'check_conntrack {__version__}.</p>', '</html>', ''])
 
 

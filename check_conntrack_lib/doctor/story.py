@@ -15,6 +15,7 @@ from ..reasoning.growth import growth as growth_by
 from ..reasoning.losses import add_up, log_evidence
 from ..recall import PastProfile
 from ..text import clean, count, duration, growth, percent
+from .called import Names
 from .states import in_words
 
 #: from this usage on the check warns of a table that fills, in percent
@@ -38,6 +39,7 @@ class Story(NamedTuple):
     marks: tuple[float, ...] | Missing
     #: of the shown namespace, by time
     profiles: list[PastProfile]
+    called: Names = Names()
 
     @property
     def begin(self) -> float:
@@ -110,11 +112,11 @@ def facts(story: Story) -> Iterator[tuple[str, str]]:
         yield 'reboots', f'{boots - 1}; nothing is counted across one'
     yield 'kernel log', _log(story)
     shown = story.steps[-1].sample.netns
-    others = [f'{place.netns} (peak {percent(place.peak.usage)}, {place.lost} lost)' for place in story.places
-              if place.netns != shown]
+    others = [f'{story.called.of(place.netns)}: peak {percent(place.peak.usage)}, {place.lost} lost'
+              for place in story.places if place.netns != shown]
     if others:
-        yield 'namespaces', f'{shown} is shown; also recorded: {", ".join(others[:9])}' + (
-            f' and {len(others) - 9} more' if len(others) > 9 else '')
+        yield 'namespaces', f'{story.called.of(shown)} is shown; also recorded: {"; ".join(others[:9])}' + (
+            f'; and {len(others) - 9} more' if len(others) > 9 else '')
 
 
 def retrospective(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
