@@ -63,7 +63,7 @@ def _definitions(pairs: Iterator[tuple[str, str]]) -> Iterator[str]:
 
 def _dated(words: str) -> str:
     """Escaped, its times marked up: they are not broken at the end of a line."""
-    return re.sub(r'\d{4}-\d\d-\d\d \d\d:\d\d', r'<time>\g<0></time>', escape(words))
+    return re.sub(r'\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?', r'<time>\g<0></time>', escape(words))
 
 
 def _episode(story: Story) -> Iterator[str]:

@@ -122,7 +122,7 @@ def facts(story: Story) -> Iterator[tuple[str, str]]:
 def retrospective(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
     """(name, text) of the episode's facts, in their order in time."""
     first = episode.began
-    signs = [how_full(first)] if first.usage else [when(first.sample.at.wall)]
+    signs = [how_full(first, True)] if first.usage else [when(first.sample.at.wall, True)]
     if first.counted('early_drop'):
         signs.append(f'{count(first.counted("early_drop"), "entry")} evicted')
     if first.lost:
@@ -130,20 +130,20 @@ def retrospective(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
     yield 'first sign', ', '.join(signs)
     if episode.first_loss:
         step = episode.first_loss
-        yield 'first loss', f'between {when(step.sample.at.wall - (step.span or 0.0))} and ' \
-                            f'{when(step.sample.at.wall)}: {count(step.lost, "packet")}'
+        yield 'first loss', f'between {when(step.sample.at.wall - (step.span or 0.0), True)} and ' \
+                            f'{when(step.sample.at.wall, True)}: {count(step.lost, "packet")}'
         lead = _lead(story, step)
         if lead:
             yield 'time to act', f'the table was above {TREND_LINE:.0f}% for {duration(lead)} before that'
     yield 'packets lost', losses_in_words(episode.lost, episode.counted)
-    yield 'peak', how_full(episode.peak)
+    yield 'peak', how_full(episode.peak, True)
     yield from _who(episode, story)
     for change in episode.changes:
         yield 'setting', change_in_words(change)
     if episode.ended is None:
         yield 'end', 'not within the record: it may be going on'
     else:
-        yield 'end', f'{when(episode.ended)}, after {duration(episode.ended - first.sample.at.wall)}'
+        yield 'end', f'{when(episode.ended, True)}, after {duration(episode.ended - first.sample.at.wall)}'
 
 
 def _who(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
@@ -187,11 +187,11 @@ def checklist(episode: Episode, story: Story) -> Iterator[tuple[str, str]]:
                                'or write down when it ends')
 
 
-def how_full(step: Step) -> str:
+def how_full(step: Step, seconds: bool = False) -> str:
     s = step.sample
     limit = f'{percent(step.usage)} used ({s.entries} of {s.maximum})' if s.maximum > 0 \
         else f'{count(s.entries, "entry")}, no limit'
-    return f'{limit}, {when(s.at.wall)}'
+    return f'{limit}, {when(s.at.wall, seconds)}'
 
 
 def losses_in_words(lost: int, counted: Mapping[str, int]) -> str:
