@@ -79,7 +79,7 @@ class Demand(NamedTuple):
     seen: str
 
     def __str__(self) -> str:
-        return f'{self.what:62} {self.seen}' + ('' if self.kept else '  NOT KEPT')
+        return f'{self.what:62} {self.seen.strip()}' + ('' if self.kept else '  NOT KEPT')
 
 
 class Run(NamedTuple):
