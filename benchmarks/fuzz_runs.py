@@ -30,6 +30,7 @@ from check_conntrack_lib.reasoning.remembered import to_json
 
 LOOK = Lookback(300, 2700, comparable, 900)
 HOSTS = ('quiet-gateway', 'netns-container-full', 'why-one-client', 'full', 'rising-75', 'insert-failed-on-5.4')
+STATES = ('OK', 'WARNING', 'CRITICAL', 'UNKNOWN')
 PERFDATA = re.compile(r'[a-z0-9_]+=-?\d+(\.\d+)?[%sB]?(;(-?\d+(\.\d+)?)?){0,4}')
 VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '300', 'all', 'current', 'a,b', 'kmsg',
           'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
@@ -79,10 +80,16 @@ def run(argv: list[str], clock: Any = None) -> tuple[str, int]:
                 return '', 3  # the manual, or the version
             raise
     text = out.getvalue().decode('utf-8')
+    proper(text, status)
+    return text, status
+
+
+def proper(text: str, status: int) -> None:
+    """An output as a monitoring system can read it. Raises AssertionError."""
     assert status in (0, 1, 2, 3), f'exit status {status}'
     assert text.endswith('\n'), f'no whole line: {text!a}'
     first, *rest = text[:-1].split('\n')
-    assert re.match('CONNTRACK (OK|WARNING|CRITICAL|UNKNOWN) - .', first), f'first line {first!a}'
+    assert re.match(f'CONNTRACK {STATES[status]} - .', first), f'first line {first!a}, exit status {status}'
     assert 'internal error' not in text, text
     assert len(text) < 20000, f'{len(text)} characters'
     said, _, perfdata = first.partition(' | ')
@@ -90,7 +97,6 @@ def run(argv: list[str], clock: Any = None) -> tuple[str, int]:
         harmless(line)
     for word in perfdata.split():
         assert PERFDATA.fullmatch(word), f'performance data {word!a}'
-    return text, status
 
 
 def a_command_line(random: Random) -> list[str]:

@@ -170,7 +170,8 @@ def read_journal(host: Host, span: float) -> KernelLog | Missing:
 
 def _journal_lines(readline: Callable[[int], bytes]) -> tuple[list[bytes], bool]:
     """Lines worth parsing, the newest first, and whether there are more than are read."""
-    kept, begins, left = [], True, JOURNAL_TAIL
+    kept: list[bytes] = []
+    begins, left = True, JOURNAL_TAIL
     for _ in range(MOST_LINES):
         line = readline(RECORD_SIZE)
         if not line:
