@@ -131,3 +131,14 @@ def test_the_plugin_on_a_full_table(kernel: str, tree: Path, capfd: pytest.Captu
     assert ' 100.0% used (100 of 100)' in out
     assert re.search(r'^kernel log: \d+ table-full lines', out, re.MULTILINE)
     assert ('counters (' in out.split('|')[0]) == ('ubuntu' in kernel)
+
+
+def test_the_readme_names_every_kernel() -> None:
+    told = (SAMPLES.parent.parent / 'README.md').read_text().split('\n## What was run\n')[1]
+    assert [kernel for kernel in KERNELS if not re.search(rf'\b{version(kernel)}\b', told)] == []
+
+
+def version(kernel: str) -> str:
+    found = re.search(r'\d+\.\d+', kernel)
+    assert found
+    return found[0]
