@@ -68,19 +68,21 @@ def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) ->
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: Lookback) -> tuple[Sample, Sample] | None:
-    """The first and the last sample of the look-back in the boot before; times are the wall clock's."""
+    """The first and the last sample of the look-back in the boot before, if that ended within it (by the wall clock)."""
+    place = {'boot_id': now.boot_id, 'netns': now.netns}
     query = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '
-             'JOIN boot ON boot.id = sample.boot WHERE netns = :netns AND time < :until AND ')
-    place = {'netns': now.netns, 'boot_id': now.boot_id, 'since': now.at.wall - look.window}
-    last = database.execute(f'{query} time > :since AND boot_id != :boot_id ORDER BY time DESC LIMIT 1',
-                            {**place, 'until': now.at.wall}).fetchone()
-    if last is None:
+             'JOIN boot ON boot.id = sample.boot WHERE netns = :netns AND boot = '
+             '(SELECT max(id) FROM boot WHERE boot_id != :boot_id)')
+    row = database.execute(f'{query} ORDER BY uptime DESC LIMIT 1', place).fetchone()
+    last = sample_of(*row) if row else None
+    if last is None or not now.at.wall - look.window < last.at.wall < now.at.wall:
         return None
-    place['boot_id'] = last[0]
-    first = database.execute(f'{query} time <= :since AND boot_id = :boot_id ORDER BY time DESC LIMIT 1',
-                             {**place, 'until': now.at.wall}).fetchone() \
-        or database.execute(f'{query} boot_id = :boot_id ORDER BY time LIMIT 1', {**place, 'until': last[2]}).fetchone()
-    return (sample_of(*first), sample_of(*last)) if first else None
+    until = last.at.uptime - look.window + now.at.wall - last.at.wall
+    row = database.execute(f'{query} AND uptime <= :until ORDER BY uptime DESC LIMIT 1',
+                           {**place, 'until': until}).fetchone() \
+        or database.execute(f'{query} AND uptime < :until ORDER BY uptime LIMIT 1',
+                            {**place, 'until': last.at.uptime}).fetchone()
+    return (sample_of(*row), last) if row else None
 
 
 def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sample) -> Sample:

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from check_conntrack_lib import lookback, recorder
-from check_conntrack_lib.lookback import Lookback
+from check_conntrack_lib.lookback import Lookback, history_before
 from check_conntrack_lib.model import Counters, History, Instant, Missing, Point, Sample
 from check_conntrack_lib.reasoning.losses import Losses, comparable, losses, losses_across
-from check_conntrack_lib.recorder import consult
+from check_conntrack_lib.recorder import consult, consult_all
 from check_conntrack_lib.rows import counters_to_text
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +114,25 @@ def test_losses_before_a_reboot_are_in_the_look_back(path: Path) -> None:
     # the boot before is out of sight
     assert ask(path, sample(300, boot='new', wall=1e9 + 5740)).cut is None
     assert ask(path, sample(60, boot='new', netns=2, wall=1e9 + 5500)).cut is None
+
+
+@pytest.mark.parametrize('netns', [7, 100_000], ids=['recorded', 'new'])
+def test_what_one_is_asked_costs_the_same_beside_thousands(path: Path, netns: int) -> None:
+    def steps(others: int) -> int:
+        file = path.with_name(f'{others}.sqlite')
+        for boot, uptime in (('old', 5000.0), ('old', 5060.0), ('new', 60.0), ('new', 120.0)):
+            wall = 1e9 + (5060 if boot == 'new' else 0) + uptime
+            consult_all(str(file), [sample(uptime, boot=boot, netns=k, wall=wall) for k in range(others)], LOOK, 14)
+        count = [0]
+
+        def step() -> None:
+            count[0] += 1
+        with recorder.opened(str(file), 1) as database:
+            database.set_progress_handler(step, 1)
+            now = sample(180, boot='new', netns=netns, wall=1e9 + 5240)
+            assert bool(history_before(database, now, LOOK).cut) == (netns == 7)
+        return count[0]
+    assert steps(2000) < 1.2 * steps(20)
 
 
 def test_losses_before_a_reset_are_in_the_look_back(path: Path) -> None:
