@@ -24,7 +24,7 @@ from .reasoning.losses import (
     losses_across,
 )
 from .reasoning.trend import Forecast
-from .survey import survey
+from .survey import survey, with_log
 
 if TYPE_CHECKING:
     from .reasoning.settings import Drift
@@ -69,12 +69,14 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
 
     share: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds.
     """
-    log_span = max(question.window, LONGEST_LOG_SPAN)
-    snapshot = survey(host, question.kernel_log, log_span, share)
+    snapshot = survey(host, share)
     sample = snapshot.sample()
     with share():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
+    # after the recorder, which knows how far back: the log may be full of older lines
+    span = log_span(history, sample, question)
+    snapshot = with_log(snapshot, host, question.kernel_log, span, share)
     a = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
     with share():
         return a._replace(settings=settings_of(host, snapshot, question))
@@ -83,20 +85,26 @@ def assess(host: Host, question: Question, share: Callable[[], AbstractContextMa
 def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
     """What follows from the readings and from what was before, which the recorder keeps in that file."""
     sample = snapshot.sample()
-    log_span = max(question.window, LONGEST_LOG_SPAN)
     lost = outlook = None
-    span = question.window
     if isinstance(history, History) and not isinstance(sample, Missing):
         if history.base:
             lost = losses(history.base, sample)
-            span = min(max(span, sample.at.uptime - history.base.at.uptime), log_span)
         # another boot has given the inodes to other namespaces: only the initial one is the same
         if history.cut and (snapshot.initial or history.cut[0].boot_id == sample.boot_id):
             lost = losses_across(history.cut, lost, sample)
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
-    return Assessment(snapshot, history, file, lost, outlook, _log(snapshot, lost, span))
+    return Assessment(snapshot, history, file, lost, outlook,
+                      _log(snapshot, lost, log_span(history, sample, question)))
+
+
+def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
+    """How far back log lines are judged, in seconds: as far as losses are counted, but not for ever."""
+    if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
+        return question.window
+    counted = sample.at.uptime - history.base.at.uptime
+    return max(question.window, min(counted, LONGEST_LOG_SPAN))
 
 
 def history_file(choice: str) -> str | Missing:

@@ -16,7 +16,7 @@ from .model import History, Missing, Sample, Snapshot, Table
 from .noun import NamedTuple
 from .readers.namespaces import Namespace
 from .reasoning.losses import LONGEST_LOG_SPAN, innocent_for
-from .survey import survey
+from .survey import survey, with_log
 from .tour import Seen, Tour, title, tour
 
 
@@ -79,8 +79,8 @@ class Fleet(NamedTuple):
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
                share: Callable[[], AbstractContextManager[None]], patience: float = 1.5) -> Fleet:
     """Reads every namespace that is wanted (see `tour`), remembers in one transaction, and reasons."""
-    log_span = max(question.window, LONGEST_LOG_SPAN)
-    own = survey(host, question.kernel_log, log_span, share)
+    longest = max(question.window, LONGEST_LOG_SPAN)
+    own = with_log(survey(host, share), host, question.kernel_log, longest, share)
     seen = tour(host, own, wanted, share)
     with share():
         file, histories = _histories([one.snapshot for one in seen.seen], question, patience)

@@ -68,7 +68,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) ->
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: Lookback) -> tuple[Sample, Sample] | None:
-    """The first and the last sample of the look-back in the boot before, if that ended within it (by the wall clock)."""
+    """The first and the last sample of the look-back in the boot before, if that ended within it by the wall clock."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     query = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '
              'JOIN boot ON boot.id = sample.boot WHERE netns = :netns AND boot = '

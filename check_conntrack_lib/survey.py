@@ -9,11 +9,13 @@ from .host import Host
 from .model import Counters, Missing, Snapshot, Table
 from .readers import cpustats, kernlog, sysctls
 
+Share = Callable[[], AbstractContextManager[None]]
+NOT_READ = Missing('not read', chosen=True)
 
-def survey(host: Host, kernel_log: str, log_span: float, share: Callable[[], AbstractContextManager[None]]) -> Snapshot:
-    """Reads everything, each source failing alone.
 
-    kernel_log: the choice for `kernlog.read`; log_span: how far back a journal is asked, in seconds;
+def survey(host: Host, share: Share) -> Snapshot:
+    """Reads everything but the kernel log, each source failing alone.
+
     share: bounds the time of one reading.
     """
     at = host.clock()
@@ -24,9 +26,13 @@ def survey(host: Host, kernel_log: str, log_span: float, share: Callable[[], Abs
     if isinstance(table, Table):
         with share():
             counters = _counters(host)
+    return Snapshot(at, host.boot_id(), host.netns(), sysctls.is_initial_namespace(host), table, counters, NOT_READ)
+
+
+def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, share: Share) -> Snapshot:
+    """The same with the kernel log of the last `span` seconds; choice: see `kernlog.read`."""
     with share():
-        log = kernlog.read(host, kernel_log, log_span)
-    return Snapshot(at, host.boot_id(), host.netns(), sysctls.is_initial_namespace(host), table, counters, log)
+        return snapshot._replace(kernel_log=kernlog.read(host, choice, span))
 
 
 def _counters(host: Host) -> Counters | Missing:

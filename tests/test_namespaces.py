@@ -152,14 +152,14 @@ def test_a_damaged_stat_file_is_said(proc: Proc) -> None:
     proc.process(20, 5)
     proc.write('20/net/stat/nf_conntrack', 'entries\n')
     proc.process(30, 6, entries=4)
-    own = survey(proc.host, 'off', 300, nullcontext)
+    own = survey(proc.host, nullcontext)
     seen = tour(proc.host, own, ('all',), nullcontext)
     assert [one.namespace.inode for one in seen.seen] == [1, 6]
 
 
 def test_each_is_judged_against_the_one_maximum(proc: Proc) -> None:
     proc.process(20, 5, entries=900)
-    own = survey(proc.host, 'off', 300, nullcontext)
+    own = survey(proc.host, nullcontext)
     first, second = tour(proc.host, own, ('all',), nullcontext).seen
     assert first.snapshot == own
     assert second.snapshot.table == Table(900, 1000, 64)
@@ -169,7 +169,7 @@ def test_each_is_judged_against_the_one_maximum(proc: Proc) -> None:
 def test_log_lines_go_to_the_namespace_that_they_name(proc: Proc) -> None:
     proc.process(20, 5)
     proc.process(30, 6)
-    own = survey(proc.host, 'off', 300, nullcontext)
+    own = survey(proc.host, nullcontext)
     log = KernelLog('test', (LogLine(4990, 5), LogLine(4991, 777), LogLine(4992), LogLine(4993, 5)),
                     names_namespaces=True)
     seen = tour(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
@@ -182,7 +182,7 @@ def test_log_lines_go_to_the_namespace_that_they_name(proc: Proc) -> None:
 
 
 def test_lines_that_name_nobody_are_left_over(proc: Proc) -> None:
-    own = survey(proc.host, 'off', 300, nullcontext)
+    own = survey(proc.host, nullcontext)
     seen = tour(proc.host, own._replace(kernel_log=KernelLog('test', (LogLine(4990),))), ('all',), nullcontext)
     assert seen.nameless
 
@@ -190,14 +190,14 @@ def test_lines_that_name_nobody_are_left_over(proc: Proc) -> None:
 def test_without_tracking_nobody_is_looked_at(proc: Proc) -> None:
     (proc.root / 'sys/net/netfilter/nf_conntrack_count').unlink()
     proc.process(20, 5)
-    own = survey(proc.host, 'off', 300, nullcontext)
+    own = survey(proc.host, nullcontext)
     assert [one.namespace.inode for one in tour(proc.host, own, ('all',), nullcontext).seen] == [1]
 
 
 def test_out_of_time_keeps_what_was_seen(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
     for pid in (20, 30, 40, 50):
         proc.process(pid, pid)
-    own = survey(proc.host, 'off', 300, nullcontext)
+    own = survey(proc.host, nullcontext)
     read = elsewhere.read
 
     def slow(host: Host, one: Namespace, stat_file: bool, enter: bool) -> elsewhere.Look | Missing:

@@ -11,7 +11,7 @@ from ..host import Host
 from ..model import Missing, NotLoaded, Snapshot, Table
 from ..noun import TYPE_CHECKING, NamedTuple
 from ..readers import cpustats
-from ..survey import survey
+from ..survey import survey, with_log
 from . import Trouble
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: in
     deadline = Deadline(LONGEST_ROUND)
     deadline.start()
     try:
-        snapshot = survey(source, kernel_log, log_span, deadline.share)
+        snapshot = with_log(survey(source, deadline.share), source, kernel_log, log_span, deadline.share)
         extra = _extra(source, snapshot)
         peers: Peers | Missing | None = None
         if top and isinstance(snapshot.table, Table):

@@ -25,7 +25,7 @@ from ..reasoning.losses import LONGEST_LOG_SPAN, Losses, losses
 from ..reasoning.moves import DRAINS
 from ..reasoning.profile import Profile, summarize
 from ..reasoning.role import Roles, Tally
-from ..survey import survey
+from ..survey import survey, with_log
 from . import Trouble
 
 #: the look-back and how far the trend looks ahead, in seconds, and the line that it is projected to, in percent:
@@ -82,7 +82,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     most: entries of the table to look at; None: all.
     """
     cpus, began = softirqs.read(host), host.clock().monotonic
-    snapshot = survey(host, kernel_log, LONGEST_LOG_SPAN, share)
+    snapshot = with_log(survey(host, share), host, kernel_log, LONGEST_LOG_SPAN, share)
     table = snapshot.table
     if isinstance(table, NotLoaded):
         raise Trouble(f'connection tracking is not loaded: no {table.path}')
@@ -96,7 +96,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     profile, roles = _flows(host, table, own, tally, most, share)
     found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
     pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
-    later, after = survey(host, 'off', 0.0, share), softirqs.read(host)
+    later, after = survey(host, share), softirqs.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else softirqs.shares(cpus, after)
     node, release = _name(host, 'hostname'), _name(host, 'osrelease')
     now = _now(snapshot, later)
