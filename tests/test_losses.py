@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.model import Counters, Instant, KernelLog, LogLine, Sample, Suppressed
+from check_conntrack_lib.assessment import Question, conclude
+from check_conntrack_lib.model import (
+    Counters,
+    History,
+    Instant,
+    KernelLog,
+    LogLine,
+    Missing,
+    Sample,
+    Snapshot,
+    Suppressed,
+    Table,
+)
 from check_conntrack_lib.reasoning.losses import (
     UNNAMED,
     Losses,
@@ -129,3 +141,13 @@ def test_new_kernels_name_all_but_the_initial_one(
 def test_what_clashes_cost_is_told_apart(packets: dict[str, int], lost: int, dropped: int, clashes: int) -> None:
     found = Losses(300.0, packets)
     assert (found.lost, found.dropped, found.clashes) == (lost, dropped, clashes)
+
+
+@pytest.mark.parametrize(('initial', 'lost'), [(True, 40), (False, None)])
+def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int | None) -> None:
+    first, last = (Sample(Instant(1000 + uptime, uptime, 0), 'old', 7, 5, 100, None, Counters({'drop': (drop,)}, ''))
+                   for uptime, drop in ((5000, 2), (5240, 42)))
+    snapshot = Snapshot(Instant(6260, 20, 20), 'new', 7, initial, Table(5, 100, 64), Counters({'drop': (0,)}, ''),
+                        Missing('off', chosen=True))
+    found = conclude(snapshot, History(cut=(first, last)), '', Question(300, 3600, 95, 'off', '', 14)).losses
+    assert (found.lost if found else None) == lost
