@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,31 @@ def test_sudo_runs_it_as_root_without_the_callers_environment() -> None:
     assert uid == '0', done.stderr
     assert not [name for name in names if name.startswith(('PYTHON', 'NAGIOS'))]
     assert path == '/usr/sbin:/usr/bin:/sbin:/bin'
+
+
+@pytest.mark.daemons
+def test_a_hostile_environment_changes_nothing_under_sudo() -> None:
+    """The plugin itself: no foreign module, no foreign place for the history, the same text whatever the language."""
+    stage.need('sudo')
+    stage.need_plugin()
+    with stage.stage() as made:
+        trap = made.directory('trap')
+        for name in ('nagiosplugin', 'sqlite3', 'sitecustomize'):
+            (trap / f'{name}.py').write_text('print("trapped")\n')
+        as_root = ('/usr/bin/sudo', '-n', stage.PLUGIN, '--critical', '95')
+        foreign = ('env', f'PYTHONPATH={trap}', f'PYTHONHOME={trap}', f'PYTHONSTARTUP={trap}/nagiosplugin.py',
+                   'PYTHONINSPECT=1', 'PYTHONIOENCODING=utf-16', f'NAGIOS_PLUGIN_STATE_DIRECTORY={trap}',
+                   f'HOME={trap}', 'LC_ALL=tr_TR.UTF-8', 'LANGUAGE=de', 'TZ=Pacific/Apia', 'COLUMNS=3')
+        made.run(*as_root, user=stage.USER)
+        time.sleep(1.1)
+        plain, odd = made.run(*as_root, user=stage.USER), made.run(*foreign, *as_root, user=stage.USER)
+        left = sorted(path.name for path in trap.rglob('*'))
+    assert plain.stdout.startswith('CONNTRACK OK - '), plain
+    # the numbers of a busy machine move
+    assert [re.sub(r'[\d.]+', '0', part) for part in odd.stdout.split()] == \
+        [re.sub(r'[\d.]+', '0', part) for part in plain.stdout.split()]
+    assert (odd.returncode, odd.stderr) == (plain.returncode, plain.stderr) == (0, '')
+    assert left == ['nagiosplugin.py', 'sitecustomize.py', 'sqlite3.py']
 
 
 # the guide
