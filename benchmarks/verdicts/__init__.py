@@ -1,6 +1,7 @@
 """Verdict replay: can the check be trusted to warn before packets are lost, and to wake nobody for nothing?
 
-    python3 -m benchmarks.verdicts [--days N] [--scenario NAME] [--seed N] [--unprivileged] [--verbose]
+    python3 -m benchmarks.verdicts [--days N] [--scenario NAME] [--seed N] [--seeds N] [--unprivileged]
+                                   [--verbose]
 
 Traffic models drive simulated tables (`table`, `scenarios`, `world`) through the project's own recorder, evaluation and
 contexts, on a simulated clock, by a scheduler with Icinga's rules (`scheduler`: check_interval 1m, retry_interval 15s,

@@ -81,7 +81,7 @@ class InsertFailed(Judged):
 
 
 class Trend(Context):
-    """Growth: WARNING at the trend line or above, when it has lasted and leads to the critical line within the horizon."""
+    """Growth: WARNING at the trend line or above, when it has lasted and leads to the critical line in time."""
 
     def __init__(self, options: Options) -> None:
         super().__init__('growth_per_s')
