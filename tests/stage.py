@@ -269,7 +269,9 @@ class Icinga:
         try:
             return self._request(method, path, body)
         except (OSError, http.client.HTTPException):
+            # a reload closes the port for a moment, too
             self._connection = None
+            self.wait_for_api()
             return self._request(method, path, body)
 
     def wait_for_api(self) -> None:
