@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from . import recorder, statedir
+from .deadline import Share
 from .host import Host
 from .lookback import Lookback
 from .model import History, Missing, Point, Sample, Snapshot, Table
@@ -63,7 +62,7 @@ class Assessment(NamedTuple):
     settings: tuple[Drift, ...] | Missing = ()
 
 
-def assess(host: Host, question: Question, share: Callable[[], AbstractContextManager[None]],
+def assess(host: Host, question: Question, share: Share,
            patience: float = 1.5) -> Assessment:
     """Reads, remembers and reasons.
 

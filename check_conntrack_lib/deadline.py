@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from .text import duration
+
+#: what bounds the time of one reading, such as `Deadline.share`
+Share = Callable[[], AbstractContextManager[None]]
 
 
 class OutOfTime(TimeoutError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from . import baselines
 from .assessment import Assessment
 from .baselines import Baseline
+from .deadline import Share
 from .flow import Flow
 from .host import Host
 from .model import Missing, Sample, Table
@@ -26,7 +26,6 @@ BASELINE_FLOWS = 2000
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
 
-Share = Callable[[], AbstractContextManager[None]]
 _T = TypeVar('_T')
 
 

@@ -6,11 +6,11 @@ they did not, losses of its first minutes are counted from the dead one's. Log l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 
 from . import recorder
 from .assessment import Assessment, Question, conclude, history_file, lookback
+from .deadline import Share
 from .host import Host
 from .model import History, Missing, Sample, Snapshot, Table
 from .noun import NamedTuple
@@ -77,7 +77,7 @@ class Fleet(NamedTuple):
 
 
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
-               share: Callable[[], AbstractContextManager[None]], patience: float = 1.5) -> Fleet:
+               share: Share, patience: float = 1.5) -> Fleet:
     """Reads every namespace that is wanted (see `tour`), remembers in one transaction, and reasons."""
     longest = max(question.window, LONGEST_LOG_SPAN)
     own = with_log(survey(host, share), host, question.kernel_log, longest, share)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
+from .deadline import Share
 from .host import Host
 from .model import Counters, Missing, Snapshot, Table
 from .readers import cpustats, kernlog, sysctls
 
-Share = Callable[[], AbstractContextManager[None]]
 NOT_READ = Missing('not read', chosen=True)
 
 

@@ -1,6 +1,9 @@
-"""Words for numbers, and one way to make foreign text harmless."""
+"""Words that both doors use, words for numbers, and one way to make foreign text harmless."""
 
 from __future__ import annotations
+
+#: where the kernel log is described, and lines of it are missing
+FLOODED = 'the log is flooded: not every line was seen'
 
 
 def clean(text: str, limit: int = 200) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
+from .deadline import Share
 from .host import Host
 from .model import KernelLog, LogLine, Missing, Snapshot, Table
 from .noun import NamedTuple
@@ -41,7 +39,7 @@ class Tour(NamedTuple):
     nameless: bool = False
 
 
-def tour(host: Host, own: Snapshot, wanted: tuple[str, ...], share: Callable[[], AbstractContextManager[None]]) -> Tour:
+def tour(host: Host, own: Snapshot, wanted: tuple[str, ...], share: Share) -> Tour:
     """Looks into the namespaces that `wanted` names, in this thread, which comes back each time.
 
     wanted: ('all',) or words for `namespaces.select`; own: the survey of the namespace that host shows;

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nagiosplugin import Metric
 
-from check_conntrack_lib.assessment import Question, conclude
+from check_conntrack_lib.assessment import Assessment, Question, conclude
 from check_conntrack_lib.model import (
     Counters,
     History,
@@ -19,6 +22,8 @@ from check_conntrack_lib.model import (
     Suppressed,
     Table,
 )
+from check_conntrack_lib.plugin.contexts import contexts
+from check_conntrack_lib.plugin.options import parse
 from check_conntrack_lib.reasoning.losses import (
     UNNAMED,
     Losses,
@@ -151,3 +156,24 @@ def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int 
                         Missing('off', chosen=True))
     found = conclude(snapshot, History(cut=(first, last)), '', Question(300, 3600, 95, 'off', '', 14)).losses
     assert (found.lost if found else None) == lost
+
+
+def test_a_reboot_proves_no_innocence() -> None:
+    counters = Counters({'drop': (3,)}, '')
+    assert innocent_for(counters, Losses(300.0, {'drop': 0})) == 300
+    assert innocent_for(counters, Losses(300.0, {'drop': 0, 'chain_too_long': 4}, 'a reboot')) == 0
+
+
+@pytest.mark.parametrize(('packets', 'state'), [
+    ({'drop': 0, 'insert_failed': 6000, 'chain_too_long': 6000, 'clash_resolve': 0}, 0),
+    ({'drop': 600, 'insert_failed': 6600, 'chain_too_long': 6000, 'clash_resolve': 0}, 1),
+    ({'drop': 6000, 'insert_failed': 6000, 'clash_resolve': 0}, 2),
+], ids=['chains too long', 'both', 'clashes'])
+def test_insert_failed_judges_clashes(packets: dict[str, int], state: int) -> None:
+    context = next(one for one in contexts(parse([])) if one.name == 'insert_failed_per_s')
+    counters = Counters({name: (number,) for name, number in packets.items()}, '')
+    snapshot = Snapshot(Instant(1, 1, 1), 'b', 1, True, Table(1, 2, 3), counters, Missing('off', chosen=True))
+    found = Assessment(snapshot, History(), '', Losses(300.0, packets), None, Missing('off', chosen=True))
+    metric = Metric('insert_failed_per_s', packets['insert_failed'] / 300)
+    result = context.evaluate(metric, SimpleNamespace(assessment=found))
+    assert (result.state.code, result.metric.value) == (state, metric.value)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from check_conntrack_lib import recorder
-from check_conntrack_lib.assessment import Assessment, Question, conclude, lookback
+from check_conntrack_lib.assessment import Assessment, conclude, lookback
 from check_conntrack_lib.model import Counters, Missing, Sample, Snapshot, Table
 from check_conntrack_lib.noun import NamedTuple
 from check_conntrack_lib.plugin.contexts import SEVERITY, Results, contexts
-from check_conntrack_lib.plugin.options import parse, upper_line
-from check_conntrack_lib.plugin.resource import metrics
+from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.resource import metrics, question_of
 
 #: the readings of all namespaces, the initial one first -> the exit status, and which signals were not OK
 Judge = Callable[[Sequence[Snapshot]], 'tuple[int, str]']
@@ -25,10 +25,7 @@ class Stand(NamedTuple):
 def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Judge:
     """check_conntrack with these options and the recorder in this file; kernel_log: may it be read?"""
     options = parse(list(arguments))
-    critical = upper_line(options.usage.critical)
-    # as plugin.resource asks
-    question = Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
-                        options.kernel_log, file, options.history_days)
+    question = question_of(options)._replace(history=file, settings=False)
     judges = {context.name: context for context in contexts(options)}
     look = lookback(question)
 

@@ -25,9 +25,10 @@ class Names(NamedTuple):
 
 def names(host: Host, everything: Sequence[Step]) -> Names:
     """Empty where the newest sample is of another boot; without root, only what this user may see."""
-    recorded = {step.sample.netns for step in everything if step.sample.boot_id == host.boot_id()}
-    if everything[-1].sample.boot_id != host.boot_id():
+    boot_id = host.boot_id()
+    if everything[-1].sample.boot_id != boot_id:
         return Names()
+    recorded = {step.sample.netns for step in everything if step.sample.boot_id == boot_id}
     try:
         present = namespaces.find(host).namespaces
     except (OSError, ValueError):

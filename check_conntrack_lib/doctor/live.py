@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ..noun import NamedTuple
-from ..reasoning.losses import FLOODED, Losses, log_evidence, losses
+from ..reasoning.losses import Losses, log_evidence, losses
 from ..reasoning.profile import Profile
 from ..reasoning.trend import FEWEST_POINTS, Forecast, project
-from ..text import clean, count, duration, growth, percent, rate
+from ..text import FLOODED, clean, count, duration, growth, percent, rate
 from .reading import Reading
 from .states import in_words
 

@@ -10,10 +10,10 @@ from ..diagnosis import Diagnosis
 from ..model import Missing
 from ..reasoning import incident, moves
 from ..reasoning.incident import Move
-from ..reasoning.losses import FLOODED, Losses
+from ..reasoning.losses import Losses
 from ..reasoning.meaning import meaning_of
 from ..reasoning.profile import Key, Profile
-from ..text import clean, count, duration, growth, percent, rate
+from ..text import FLOODED, clean, count, duration, growth, percent, rate
 from .paper import Line, Paper
 from .scene import Scene
 

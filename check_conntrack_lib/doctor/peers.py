@@ -6,7 +6,8 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..diagnosis import Share, sample_flows
+from ..deadline import Share
+from ..diagnosis import sample_flows
 from ..flow import Flow
 from ..host import Host
 from ..model import Missing, Table

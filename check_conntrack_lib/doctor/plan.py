@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from .. import recall
+from ..deadline import Share
 from ..diagnosis import take_profile
 from ..host import Host
 from ..model import Missing, NotLoaded, Sample, Table
@@ -81,7 +80,7 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: Callable[[], AbstractContextManager[None]]) -> Readings:
+           share: Share) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all.
@@ -123,7 +122,7 @@ def make(r: Readings) -> Plan:
 
 
 def _profile(host: Host, table: Table, most: int | None,
-             share: Callable[[], AbstractContextManager[None]]) -> Profile | Missing:
+             share: Share) -> Profile | Missing:
     if most is not None:
         return take_profile(host, table, most, share)
     if not host.is_this_kernel():

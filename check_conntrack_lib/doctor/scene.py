@@ -7,12 +7,12 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 from .. import recall
 from ..assessment import Assessment, Question, conclude, lookback
 from ..baselines import Baseline
+from ..deadline import Share
 from ..diagnosis import Diagnosis, explain, sample_flows
 from ..flow import Flow
 from ..host import Host
@@ -35,8 +35,6 @@ WINDOW, HORIZON, CRITICAL = 300.0, 3600.0, 95.0
 PAUSE = 0.5
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
-
-Share = Callable[[], AbstractContextManager[None]]
 
 
 class Now(NamedTuple):

@@ -63,7 +63,7 @@ class Entries(Context):
 
 
 class InsertFailed(Judged):
-    """insert_failed: judged only on request where the kernel counts solved clashes in it."""
+    """insert_failed, less chains too long, which are lost packets: on request where solved clashes count in it."""
 
     def __init__(self, options: Options) -> None:
         super().__init__('insert_failed_per_s', options.insert_failed)
@@ -74,7 +74,12 @@ class InsertFailed(Judged):
         return self.requested or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
 
     def evaluate(self, metric: Metric, resource: Any) -> Result:
-        return super().evaluate(metric, resource) if self._is_judged(resource) else Result(Ok, metric=metric)
+        found = resource.assessment.losses
+        if not self._is_judged(resource) or found is None:
+            return Result(Ok, metric=metric)
+        judged = super().evaluate(metric.replace(value=found.rate(found.clashes)), resource)
+        # performance data show the kernel's counter
+        return Result(judged.state, judged.hint, metric)
 
     def performance(self, metric: Metric, resource: Any) -> Performance:
         return super().performance(metric, resource) if self._is_judged(resource) else performance(metric)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ..assessment import Assessment
 from ..model import History, Missing, NotLoaded, Table
-from ..reasoning.losses import FLOODED, INITIAL, UNNAMED, insert_failed_is_loss
-from ..text import clean, count, duration, growth, percent, rate
+from ..reasoning.losses import INITIAL, UNNAMED, insert_failed_is_loss
+from ..text import FLOODED, clean, count, duration, growth, percent, rate
 from .headline import is_full
 
 # no pipe in it: Icinga and Nagios take what follows one for performance data, on every line

@@ -36,10 +36,7 @@ class ConnectionTracking(Resource):
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
         options = self.options
-        critical = upper_line(options.usage.critical)
-        question = Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
-                            options.kernel_log, options.history, options.history_days,
-                            settings=options.settings_check != 'off')
+        question = question_of(options)
         patience = min(1.5, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
@@ -69,6 +66,13 @@ class ConnectionTracking(Resource):
         drifting = settings_of(self.host, fleet.own, question)
         self.assessment = self.roll.leader.assessment._replace(settings=drifting)
         return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
+
+
+def question_of(options: Options) -> Question:
+    """What these options ask."""
+    critical = upper_line(options.usage.critical)
+    return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
+                    options.kernel_log, options.history, options.history_days, options.settings_check != 'off')
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:

@@ -26,6 +26,7 @@ MOST_RECORDS = 1 << 18
 MOST_LINES, JOURNAL_TAIL = 100_000, 32 << 20
 #: the end of a log file that is read
 FILE_TAIL = 4 << 20
+
 # every form since 2.4; 'expectation table full' is another table and loses no packet
 TABLE_FULL = (
     r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'

@@ -104,8 +104,6 @@ def insert_failed_is_loss(counters: Counters) -> bool:
     return 'clash_resolve' in counters.per_cpu
 
 
-#: what is said where the log is described
-FLOODED = 'the log is flooded: not every line was seen'
 #: in the place of an inode: the initial namespace, and one that the line does not tell
 INITIAL, UNNAMED = 0, -1
 
@@ -132,7 +130,8 @@ def innocent_for(counters: Counters | None, found: Losses | None) -> float:
     """
     if counters is not None and not counters.total('drop'):
         return float('inf')
-    return found.span if found and not found.packets['drop'] else 0.0
+    # what was dropped while the counters began anew is not known
+    return found.span if found and not found.packets['drop'] and not found.across else 0.0
 
 
 def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, initial: bool,
