@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from benchmarks.mutation import BYTES, WORDS, mutated
+from benchmarks.output import harmless
 from check_conntrack_lib.model import Counters, Instant, Sample, Table
 from check_conntrack_lib.readers import (
     addresses,
@@ -70,12 +71,6 @@ def of(corpus: list[str]) -> Callable[[Random], str]:
 def of_bytes(corpus: list[bytes]) -> Callable[[Random], bytes]:
     assert corpus
     return lambda random: mutated(random, corpus, BYTES)
-
-
-def harmless(text: str) -> None:
-    """Fit for the output as it is."""
-    assert text.isprintable(), f'not printable: {text!a}'
-    assert '|' not in text, f'a stray pipe: {text!a}'
 
 
 def stat(text: str) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 import scenarios
 
-from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target, harmless
+from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target
 from benchmarks.mutation import BYTES, WORDS, mutated
+from benchmarks.output import proper
 from check_conntrack_lib import baselines, recall, recorder
 from check_conntrack_lib.lookback import Lookback
 from check_conntrack_lib.model import History, Instant, Missing
@@ -30,8 +31,6 @@ from check_conntrack_lib.reasoning.remembered import to_json
 
 LOOK = Lookback(300, 2700, comparable, 900)
 HOSTS = ('quiet-gateway', 'netns-container-full', 'why-one-client', 'full', 'rising-75', 'insert-failed-on-5.4')
-STATES = ('OK', 'WARNING', 'CRITICAL', 'UNKNOWN')
-PERFDATA = re.compile(r'[a-z0-9_]+=-?\d+(\.\d+)?[%sB]?(;(-?\d+(\.\d+)?)?){0,4}')
 VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '300', 'all', 'current', 'a,b', 'kmsg',
           'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
           '/dev/null', './none', '/', '/etc/passwd/x', '20000', '0', '-5', '--', '-', *(word for word in WORDS if word)]
@@ -82,21 +81,6 @@ def run(argv: list[str], clock: Any = None) -> tuple[str, int]:
     text = out.getvalue().decode('utf-8')
     proper(text, status)
     return text, status
-
-
-def proper(text: str, status: int) -> None:
-    """An output as a monitoring system can read it. Raises AssertionError."""
-    assert status in (0, 1, 2, 3), f'exit status {status}'
-    assert text.endswith('\n'), f'no whole line: {text!a}'
-    first, *rest = text[:-1].split('\n')
-    assert re.match(f'CONNTRACK {STATES[status]} - .', first), f'first line {first!a}, exit status {status}'
-    assert 'internal error' not in text, text
-    assert len(text) < 20000, f'{len(text)} characters'
-    said, _, perfdata = first.partition(' | ')
-    for line in (said, *rest):
-        harmless(line)
-    for word in perfdata.split():
-        assert PERFDATA.fullmatch(word), f'performance data {word!a}'
 
 
 def a_command_line(random: Random) -> list[str]:

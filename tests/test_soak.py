@@ -12,7 +12,7 @@ import laboratory
 import proctree
 import pytest
 
-from benchmarks import soak
+from benchmarks import footprint, soak
 
 ROOT = Path(__file__).parent.parent
 GOOD = 'CONNTRACK OK - 5.0% used (50 of 1000) | usage=5%;85;95;0;100\n'
@@ -40,15 +40,15 @@ def test_a_busy_satellite_and_the_exporter() -> None:
 def test_every_scrape_reads_anew_and_costs_no_memory(tmp_path: Path) -> None:
     need_exporter()
     tree = proctree.make(tmp_path / 'proc')
-    feet = soak.scraped(['--procfs', str(tree), '--kernel-log', 'off'], (50, 300), contextlib.nullcontext)
-    assert soak.grown('scrapes', (50, 300), feet).kept, feet
+    feet = footprint.scraped(['--procfs', str(tree), '--kernel-log', 'off'], (50, 300), contextlib.nullcontext)
+    assert footprint.grown('scrapes', (50, 300), feet).kept, feet
 
 
 def test_the_textfile_again_and_again_costs_no_memory(tmp_path: Path) -> None:
     need_exporter()
     tree = proctree.make(tmp_path / 'proc')
-    feet = soak.written(['--procfs', str(tree), '--kernel-log', 'off'], (50, 300), contextlib.nullcontext)
-    assert soak.grown('textfiles', (50, 300), feet).kept, feet
+    feet = footprint.written(['--procfs', str(tree), '--kernel-log', 'off'], (50, 300), contextlib.nullcontext)
+    assert footprint.grown('textfiles', (50, 300), feet).kept, feet
 
 
 def run(**changes: object) -> soak.Run:
@@ -67,8 +67,8 @@ def test_the_soak_itself_sees_what_is_wrong(bad: soak.Run, complaint: str) -> No
 
 
 def test_growth_is_seen() -> None:
-    before = soak.Footprint(20000, 7, 1)
-    assert soak.grown('it', (1, 2), (before, before)).kept
-    for after in (before._replace(kib=20000 + soak.NOISE + 1), before._replace(descriptors=8),
+    before = footprint.Footprint(20000, 7, 1)
+    assert footprint.grown('it', (1, 2), (before, before)).kept
+    for after in (before._replace(kib=20000 + footprint.NOISE + 1), before._replace(descriptors=8),
                   before._replace(threads=2)):
-        assert not soak.grown('it', (1, 2), (before, after)).kept
+        assert not footprint.grown('it', (1, 2), (before, after)).kept
