@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import os
 
-from . import recorder, statedir
-from .deadline import Share
-from .host import Host
-from .lookback import Lookback
-from .model import History, Missing, Point, Sample, Snapshot, Table
-from .noun import TYPE_CHECKING, NamedTuple
-from .readers import sysctld, sysctls
-from .reasoning import trend
-from .reasoning.losses import (
+from .analysis import trend
+from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
     Losses,
@@ -22,11 +15,18 @@ from .reasoning.losses import (
     losses,
     losses_across,
 )
-from .reasoning.trend import Forecast
-from .survey import survey, with_log
+from .analysis.trend import Forecast
+from .deadline import Share
+from .history import database, location
+from .history.queries import Lookback
+from .host import Host
+from .model import History, Missing, Point, Sample, Snapshot, Table
+from .namedtuples import TYPE_CHECKING, NamedTuple
+from .readers import sysctl_files, sysctl_values
+from .snapshot import survey, with_log
 
 if TYPE_CHECKING:
-    from .reasoning.settings import Drift
+    from .analysis.sysctl_drift import Drift
 
 
 class Question(NamedTuple):
@@ -110,13 +110,13 @@ def history_file(choice: str) -> str | Missing:
     """The recorder's file for a choice of `Question.history`."""
     if choice == 'off':
         return Missing('switched off', chosen=True)
-    return statedir.check_file(choice) if choice else statedir.history_file(os.environ)
+    return location.check_file(choice) if choice else location.history_file(os.environ)
 
 
 def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    return recorder.consult(file, sample, lookback(question), question.history_days, patience)
+    return database.consult(file, sample, lookback(question), question.history_days, patience)
 
 
 def lookback(question: Question) -> Lookback:
@@ -130,15 +130,15 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     # only the initial namespace is set up by sysctl.d
     if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
-    configured = sysctld.read(host)
+    configured = sysctl_files.read(host)
     if isinstance(configured, Missing):
         return configured
-    effective = sysctld.effective(configured)
+    effective = sysctl_files.effective(configured)
     if not effective:
         return ()
-    from .reasoning.settings import drifts  # only where something is configured
+    from .analysis.sysctl_drift import drifts  # only where something is configured
 
-    return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
+    return drifts(effective, sysctl_values.read_values(host, effective), snapshot.table, snapshot.at.wall)
 
 
 def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
-from .text import duration
+from .formatting import duration
 
 #: what bounds the time of one reading, such as `Deadline.share`
 Share = Callable[[], AbstractContextManager[None]]

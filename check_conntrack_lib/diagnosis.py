@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from . import baselines
+from .analysis.profile import Profile, summarize
+from .analysis.profile_diff import Growth, growth
 from .assessment import Assessment
-from .baselines import Baseline
 from .deadline import Share
 from .flow import Flow
+from .history import profiles
+from .history.profiles import Baseline
 from .host import Host
 from .model import Missing, Sample, Table
-from .noun import NamedTuple
-from .readers import ctnetlink, flowtable, sockets
+from .namedtuples import NamedTuple
+from .readers import ctnetlink, proc_conntrack, sockets
 from .readers.sockets import Owner
-from .reasoning.growth import Growth, growth
-from .reasoning.profile import Profile, summarize
 
 #: seconds for reading a sample
 SAMPLE_SECONDS = 1.0
@@ -61,9 +61,9 @@ def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, sha
             return _read_flows(host, use, most)
         if not host.is_this_kernel():
             return Missing('flows are read of the running kernel only')
-        from .readers import setns  # only where another namespace is the worst
+        from .netns import enter  # only where another namespace is the worst
 
-        return setns.run_inside(host, abroad, lambda: _read_flows(host, use, most))
+        return enter.run_inside(host, abroad, lambda: _read_flows(host, use, most))
 
 
 def _read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int) -> _T | Missing:
@@ -73,7 +73,7 @@ def _read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int) -> _
         made = ctnetlink.read_flows(use, most, until)
     if isinstance(made, Missing):
         # quadratic below 6.18: its first lines only
-        lines = flowtable.read_flows(host, use, most, until)
+        lines = proc_conntrack.read_flows(host, use, most, until)
         made = made if isinstance(lines, Missing) and host.is_this_kernel() else lines
     return made
 
@@ -95,9 +95,9 @@ def diagnose(host: Host, a: Assessment, most: int, share: Share, patience: float
     baseline: Baseline | Missing = Missing('no history')
     if a.history_file and isinstance(sample, Sample):
         with share():
-            baseline = baselines.recall(a.history_file, sample, patience)
+            baseline = profiles.recall(a.history_file, sample, patience)
         with share():
-            baselines.record(a.history_file, sample, profile, quiet, patience)
+            profiles.record(a.history_file, sample, profile, quiet, patience)
     return explain(host, a.snapshot.at.wall, profile, baseline, share, abroad)
 
 
@@ -119,7 +119,7 @@ def keep_baseline(host: Host, a: Assessment, share: Share, patience: float, abro
     if isinstance(profile, Missing):
         return None
     with share():
-        baselines.record(a.history_file, sample, profile, quiet=True, patience=patience)
+        profiles.record(a.history_file, sample, profile, quiet=True, patience=patience)
     return profile
 
 

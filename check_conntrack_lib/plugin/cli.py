@@ -11,21 +11,21 @@ from types import FrameType
 from nagiosplugin import Check, Ok
 
 from ..deadline import Deadline, OutOfTime
+from ..formatting import duration
 from ..host import Host, system_clock
 from ..model import History, Instant, Missing, Table
-from ..noun import TYPE_CHECKING
-from ..text import duration
+from ..namedtuples import TYPE_CHECKING
 from .contexts import Results, contexts
 from .options import Options, UsageError, parse
+from .output import NAME, Verdict, render, unknown
 from .resource import ConnectionTracking
-from .summary import NAME, Verdict, render, unknown
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ..analysis.profile import Profile
     from ..assessment import Assessment
     from ..diagnosis import Diagnosis
-    from ..reasoning.profile import Profile
 
 UNKNOWN = 3
 #: with fewer than one entry in so many buckets there is nothing worth recording

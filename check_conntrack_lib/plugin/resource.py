@@ -10,11 +10,11 @@ from ..assessment import Assessment, Question, assess, conclude, settings_of
 from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
-from ..noun import TYPE_CHECKING
+from ..namedtuples import TYPE_CHECKING
 from .options import Options, upper_line
 
 if TYPE_CHECKING:
-    from .everywhere import Roll
+    from .all_namespaces import Roll
 
 #: counters that are shown as a rate besides `lost`
 RATES = ('drop', 'insert_failed', 'early_drop', 'chain_too_long', 'invalid')
@@ -47,25 +47,25 @@ class ConnectionTracking(Resource):
         """The file of the worst namespace; '' when it is the one that this process is in."""
         if self.roll is None:
             return ''
-        from . import everywhere
+        from . import all_namespaces
 
-        return everywhere.abroad(self.host, self.roll)
+        return all_namespaces.abroad(self.host, self.roll)
 
     def _probe_all(self, question: Question, patience: float) -> list[Metric]:
-        from ..fleet import assess_all  # only where more than one namespace is looked at
-        from . import everywhere
+        from ..netns.assess import assess_all  # only where more than one namespace is looked at
+        from . import all_namespaces
 
         fleet = assess_all(self.host, question, self.options.netns, self.deadline.share, patience)
         if not isinstance(fleet.own.table, Table) or not fleet.members:
             own = fleet.own
             if isinstance(own.table, Table):
-                own = own._replace(table=everywhere.missing(fleet) or Missing('no such network namespace'))
+                own = own._replace(table=all_namespaces.missing(fleet) or Missing('no such network namespace'))
             self.assessment = conclude(own, Missing('nothing to record', chosen=True), '', question)
             return list(metrics(self.assessment))
-        self.roll = everywhere.call(self.host, fleet, self.contexts, self.options)
+        self.roll = all_namespaces.call(self.host, fleet, self.contexts, self.options)
         drifting = settings_of(self.host, fleet.own, question)
         self.assessment = self.roll.leader.assessment._replace(settings=drifting)
-        return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
+        return [*metrics(self.assessment), *all_namespaces.fleet_metrics(self.roll)]
 
 
 def question_of(options: Options) -> Question:

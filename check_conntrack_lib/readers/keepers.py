@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
+from ..formatting import clean
 from ..host import Host
-from ..noun import NamedTuple
-from ..text import clean
+from ..namedtuples import NamedTuple
 
 #: programs that contain kube-proxy, by the name that the kernel shows (at most 15 characters)
 PROGRAMS = {'kube-proxy': 'kube-proxy', 'k3s-server': 'k3s', 'k3s-agent': 'k3s', 'k3s': 'k3s', 'rke2': 'rke2',
