@@ -321,7 +321,7 @@ def run_python(code: str, *args: str) -> subprocess.Popen[bytes]:
 
 WRITER = """
 import sys, time
-sys.path.insert(0, 'tests')
+sys.path.insert(0, 'tests/history')
 from test_database import LOOK, consult, sample
 k = int(sys.argv[2])
 while True:
