@@ -135,7 +135,7 @@ def errors(namespace: Any, entries: int, tables: int) -> bool:
     missed: dict[str, int] = {}
     wrong_tables = 0
     for table in range(1, tables + 1):
-        with filled(namespace, entries, table), namespace.entered():
+        with filled(namespace, entries, table), namespace.in_netns():
             truth = ctnetlink.read_flows(lambda flows: summarize(flows, entries))
             sample = ctnetlink.read_flows(lambda flows: summarize(flows, entries), SAMPLE)
         assert isinstance(truth, Profile), truth

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .deadline import Share
+from .deadline import TimeBudget
 from .host import Host
 from .model import Counters, Missing, Snapshot, Table
 from .readers import cpu_counters, kernel_log, sysctl_values
@@ -10,26 +10,26 @@ from .readers import cpu_counters, kernel_log, sysctl_values
 NOT_READ = Missing('not read', chosen=True)
 
 
-def survey(host: Host, share: Share) -> Snapshot:
+def take_snapshot(host: Host, budget: TimeBudget) -> Snapshot:
     """Reads everything but the kernel log, each source failing alone.
 
     share: bounds the time of one reading.
     """
     at = host.clock()
-    with share():
+    with budget():
         table = sysctl_values.read(host)
     counters: Counters | Missing = Missing('no connection tracking table', chosen=True)
     # ctnetlink would load the module: nothing is asked of a kernel that does not track
     if isinstance(table, Table):
-        with share():
+        with budget():
             counters = _counters(host)
     initial = sysctl_values.is_initial_namespace(host)
     return Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ)
 
 
-def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, share: Share) -> Snapshot:
+def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, budget: TimeBudget) -> Snapshot:
     """The same with the kernel log of the last `span` seconds; choice: see `kernlog.read`."""
-    with share():
+    with budget():
         return snapshot._replace(kernel_log=kernel_log.read(host, choice, span))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from check_conntrack_lib.analysis.losses import comparable
 from check_conntrack_lib.analysis.profile import summarize
 from check_conntrack_lib.history import database, profiles
-from check_conntrack_lib.history.queries import Lookback
+from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
 from check_conntrack_lib.readers import proc_conntrack
@@ -53,7 +53,7 @@ def record(scenario: Scenario, path: Path) -> None:
         sample = Sample(
             Instant(WALL - ago, scenario.uptime - ago, scenario.uptime - ago), past.get('boot_id', boot_id),
             past.get('netns', netns), past['entries'], 262144, 262144, counters)
-        answer = database.consult(str(path), sample, Lookback(300, 900, comparable), 14)
+        answer = database.query_and_record(str(path), sample, HistoryQuery(300, 900, comparable), 14)
         assert not isinstance(answer, Missing), answer
         assert not answer.unwritten
         if past.get('baseline'):

@@ -14,7 +14,7 @@ MOST_STEPS = 2048
 _K = TypeVar('_K', bound=Hashable)
 
 
-class Frequent(Generic[_K]):
+class HeavyHitters(Generic[_K]):
     """The frequent keys of a stream (Misra and Gries 1982; the pruning of Agarwal and others, 2012).
 
     When there are too many keys, the count of the first one to go is subtracted from all. All that was subtracted is

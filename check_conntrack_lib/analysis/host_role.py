@@ -30,7 +30,7 @@ class Roles(NamedTuple):
     #: from elsewhere to here
     served: int
     #: from here to elsewhere
-    opened: int
+    open_database: int
     #: both ends are here
     within: int
     #: those of `forwarded` whose source, and whose destination, is translated
@@ -39,7 +39,7 @@ class Roles(NamedTuple):
 
     @property
     def seen(self) -> int:
-        return self.forwarded + self.served + self.opened + self.within
+        return self.forwarded + self.served + self.open_database + self.within
 
     def share(self, count: int) -> float:
         """0 to 1."""
@@ -56,12 +56,12 @@ class Roles(NamedTuple):
             return 'router or firewall'
         if self.share(self.served) >= MAIN:
             return 'server'
-        if self.share(self.opened) >= MAIN:
+        if self.share(self.open_database) >= MAIN:
             return 'client'
         return 'talks to itself' if self.share(self.within) >= MAIN else 'several roles'
 
 
-class Tally:
+class RoleCounter:
     """Counts roles while flows pass by to another reader."""
 
     def __init__(self, own: Collection[bytes]) -> None:

@@ -20,7 +20,7 @@ CROWDED, RISING, SOON = 85.0, 70.0, 3600.0
 ONE_SOURCE = 0.25
 
 
-class Picture(NamedTuple):
+class IncidentFacts(NamedTuple):
     """What the moves are chosen by; what is not known is None or empty."""
 
     node: str
@@ -56,7 +56,7 @@ class Picture(NamedTuple):
     nft: bool
 
 
-class Move(NamedTuple):
+class Action(NamedTuple):
     """One thing to do."""
 
     title: str
@@ -66,13 +66,13 @@ class Move(NamedTuple):
     risk: str
 
 
-def chains_too_long(p: Picture) -> bool:
+def chains_too_long(p: IncidentFacts) -> bool:
     """Does the kernel refuse entries because hash chains are too long, or is it about to?"""
     load, limit = load_of(p.table), p.limit.entries_per_bucket
     return bool(p.losses and p.losses.packets.get('chain_too_long')) or bool(limit and load and load > limit)
 
 
-def crowded(p: Picture) -> bool:
+def crowded(p: IncidentFacts) -> bool:
     """Is the table full, or about to be?"""
     if p.table.unlimited:
         return False
@@ -80,7 +80,7 @@ def crowded(p: Picture) -> bool:
     return p.table.usage >= CROWDED or (p.table.usage >= RISING and soon) or was_full(p)
 
 
-def was_full(p: Picture) -> bool:
+def was_full(p: IncidentFacts) -> bool:
     """Was the table full within the look-back?"""
     return p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
 
@@ -90,7 +90,7 @@ def load_of(table: Table) -> float | None:
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else table.entries / table.buckets
 
 
-def culprit(p: Picture) -> tuple[str, Key, int] | None:
+def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:
     """The one source to blame, the flows it opens, and how many entries of the profile they are at most."""
     if p.profile is None:
         return None

@@ -122,7 +122,7 @@ class LogEvidence(NamedTuple):
     flooded: bool = False
 
 
-def innocent_for(counters: Counters | None, found: Losses | None) -> float:
+def seconds_without_drops(counters: Counters | None, found: Losses | None) -> float:
     """For how many seconds up to now this namespace has certainly dropped nothing, so that no log line is its own.
 
     Each packet that a full table refuses counts in `drop`, logged or not. This tells containers apart where the kernel
@@ -135,7 +135,7 @@ def innocent_for(counters: Counters | None, found: Losses | None) -> float:
 
 
 def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, initial: bool,
-                 innocent: float = 0.0) -> LogEvidence:
+                 without_drops: float = 0.0) -> LogEvidence:
     """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`.
 
     innocent: for so many seconds this namespace has dropped nothing (see `innocent_for`).
@@ -148,7 +148,7 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
         if age > span:
             continue
         owner = line.netns if line.netns is not None else INITIAL if log.names_namespaces and not initial else netns
-        if owner == netns and age >= innocent:
+        if owner == netns and age >= without_drops:
             ages.append(age)
         else:
             stranger = UNNAMED if owner is None or owner == netns else owner

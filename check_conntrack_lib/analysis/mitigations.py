@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ..formatting import count, duration
 from ..model import Missing
 from . import rate_limit, sizing
-from .incident import SOON, Move, Picture, chains_too_long, crowded, culprit, load_of, was_full
+from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_of, was_full
 from .profile import Key, Profile
 from .state_notes import TCP, UDP, conntrack
 from .timeouts import leaks
@@ -34,13 +34,13 @@ DRAINS: Mapping[str, tuple[str, tuple[str, ...], str, str]] = {
 }
 
 
-def moves(p: Picture) -> tuple[Move, ...]:
+def actions(p: IncidentFacts) -> tuple[Action, ...]:
     """Those that fit, the safest first."""
     full, chains = crowded(p), chains_too_long(p)
-    found: list[Move] = []
+    found: list[Action] = []
     if full or chains:
         found += _drain(p)
-        found += _brake(p)
+        found += _rate_limit_source(p)
     if full:
         found += _pool(p)
         found += _timeouts(p)
@@ -51,15 +51,15 @@ def moves(p: Picture) -> tuple[Move, ...]:
     return tuple(found)
 
 
-def _drain(p: Picture) -> Iterator[Move]:
+def _drain(p: IncidentFacts) -> Iterator[Action]:
     node = shlex.quote(p.node)
     for program, (title, commands, undo, risk) in DRAINS.items():
         if program in p.programs:
-            yield Move(f'drain: {title} ({program} runs here)',
+            yield Action(f'drain: {title} ({program} runs here)',
                        tuple(command.format(node=node) for command in commands), undo.format(node=node), risk)
 
 
-def _brake(p: Picture) -> Iterator[Move]:
+def _rate_limit_source(p: IncidentFacts) -> Iterator[Action]:
     found = culprit(p)
     if found is None or p.profile is None or found[0] in p.own:
         return
@@ -72,11 +72,11 @@ def _brake(p: Picture) -> Iterator[Move]:
     if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    yield Move(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,
+    yield Action(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,
                'where a proxy or NAT speaks for many clients from this address, all of them are limited')
 
 
-def _pool(p: Picture) -> Iterator[Move]:
+def _pool(p: IncidentFacts) -> Iterator[Action]:
     if p.profile is None:
         return
     state, fault = _fault(p, p.profile)
@@ -85,22 +85,23 @@ def _pool(p: Picture) -> Iterator[Move]:
     target = p.targets.get(state) if state else next((one.key for one in p.growth if one.key.destination), None) \
         or next((key for key, _seen in p.profile.targets if key.protocol in (TCP, UDP)), None)
     if target is None:
-        yield Move(f'fix the pool of the clients: {fault}', (f'sudo conntrack -L -p tcp --state {state}',), '',
+        yield Action(f'fix the pool of the clients: {fault}', (f'sudo conntrack -L -p tcp --state {state}',), '',
                    'it lists who they are: no target has many of them')
         return
     listing = f'sudo ss -{"u" if target.protocol == UDP else "t"}np dst {_end(target)}'
     if p.owners and p.local >= LOCAL:
         one = p.owners[0]
-        yield Move(f'fix the pool of {one.name} (pid {one.pid}): {fault}', (f'systemctl status {one.pid}', listing), '',
+        yield Action(f'fix the pool of {one.name} (pid {one.pid}): {fault}',
+                     (f'systemctl status {one.pid}', listing), '',
                    'reuse connections (keep-alive, a pool with a limit); a restart closes its sockets, not its entries')
     else:
         found = culprit(p)
         where = found[0] if found and found[0] not in p.own else 'the clients'
-        yield Move(f'fix the pool of the clients of {target}: {fault}', (listing,), '',
+        yield Action(f'fix the pool of the clients of {target}: {fault}', (listing,), '',
                    f'none; run it on {where} to see which program it is, then let that reuse its connections')
 
 
-def _fault(p: Picture, profile: Profile) -> tuple[str, str]:
+def _fault(p: IncidentFacts, profile: Profile) -> tuple[str, str]:
     """What speaks for a missing pool, with the TCP state it is about, if it is about one; '' for nothing."""
     for state, least in (('TIME_WAIT', WAITING), ('CLOSE_WAIT', HALF_CLOSED), ('FIN_WAIT', HALF_CLOSED)):
         share = profile.share(profile.states.get((TCP, state), 0))
@@ -111,7 +112,7 @@ def _fault(p: Picture, profile: Profile) -> tuple[str, str]:
     return '', f'its host opened {p.local:.0%} of the table' if p.owners and p.local >= LOCAL else ''
 
 
-def _timeouts(p: Picture) -> Iterator[Move]:
+def _timeouts(p: IncidentFacts) -> Iterator[Action]:
     # entries keep the time they were given: what takes longer contains nothing
     worth = sorted((one for one in p.proposals if one.share.value >= WORTH and one.now <= SOON),
                    key=lambda one: (one.risky, -one.freed))
@@ -120,22 +121,22 @@ def _timeouts(p: Picture) -> Iterator[Move]:
         if one.name == 'tcp_timeout_time_wait':
             # those that are there keep their time: their connections are over
             commands.append('sudo conntrack -D -p tcp --state TIME_WAIT')
-        yield Move(f'{one.name} {one.now} -> {one.proposed} s frees {one.share.value:.0%} of the table '
+        yield Action(f'{one.name} {one.now} -> {one.proposed} s frees {one.share.value:.0%} of the table '
                    f'{one.until_then}', tuple(commands), f'{SYSCTL}{one.name}={one.now}', one.risk)
 
 
-def _buckets(p: Picture) -> Iterator[Move]:
+def _buckets(p: IncidentFacts) -> Iterator[Action]:
     now = 0 if isinstance(p.table.buckets, Missing) else p.table.buckets
     wanted = -(-max(p.table.entries, p.table.maximum, 1024) // 512) * 512
     if wanted <= now:
         return
-    yield Move(f'nf_conntrack_buckets {now or "?"} -> {wanted} ends the refusals by long chains '
+    yield Action(f'nf_conntrack_buckets {now or "?"} -> {wanted} ends the refusals by long chains '
                f'({_size(wanted * sizing.BUCKET)} of RAM)',
                (_set_buckets(p, wanted),), _set_buckets(p, now) if now else '',
                'lookups wait for some milliseconds while all entries move' + _elsewhere(p))
 
 
-def _raise(p: Picture) -> Iterator[Move]:
+def _raise(p: IncidentFacts) -> Iterator[Action]:
     growth = p.forecast.growth * SOON if p.forecast and p.forecast.growth > 0 else 0
     peak = round(min(p.table.entries + growth, FURTHEST * p.table.entries))
     if was_full(p):
@@ -151,7 +152,7 @@ def _raise(p: Picture) -> Iterator[Move]:
     else:
         cost += f', {_size(p.available)} available'
         if size.more > MEMORY * p.available:
-            yield Move(f'not possible: {what} would take {cost}', (), '', 'add memory, or shorten timeouts')
+            yield Action(f'not possible: {what} would take {cost}', (), '', 'add memory, or shorten timeouts')
             return
     commands = [f'{SYSCTL}max={size.maximum}']
     load, limit = load_of(p.table._replace(entries=size.maximum)), p.limit.entries_per_bucket or 8.0
@@ -161,14 +162,14 @@ def _raise(p: Picture) -> Iterator[Move]:
     risk = 'it only buys time' + (': one source makes the peak' if culprit(p) else '')
     if p.keepers:
         risk += f'; {", ".join(sorted(p.keepers))} sets it again when it starts'
-    yield Move(f'{what} ({cost})', tuple(commands), undo, risk + _elsewhere(p))
+    yield Action(f'{what} ({cost})', tuple(commands), undo, risk + _elsewhere(p))
 
 
-def _set_buckets(p: Picture, number: int) -> str:
+def _set_buckets(p: IncidentFacts, number: int) -> str:
     return f'{SYSCTL}buckets={number}' if p.limit.by_sysctl else f'echo {number} | sudo tee {HASHSIZE}'
 
 
-def _elsewhere(p: Picture) -> str:
+def _elsewhere(p: IncidentFacts) -> str:
     return '' if p.initial else '; one value for all namespaces: run it in the initial one of this host'
 
 
@@ -181,7 +182,7 @@ def _size(number: float) -> str:
     return f'{number / (1 << 30):.1f} GiB' if number >= 1 << 30 else f'{max(1, round(number / (1 << 20)))} MiB'
 
 
-def why_none(p: Picture) -> str:
+def why_none(p: IncidentFacts) -> str:
     """What is said in the place of moves."""
     if p.losses and p.losses.packets['drop'] > p.losses.dropped:
         return (f'{count(p.losses.clashes, "packet")} lost in {duration(p.losses.span)} without a full table: '

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..flow import PORTED, PROTOCOLS
 from ..namedtuples import NamedTuple
-from .profile import Key, Profile, Share
+from .profile import Key, Profile, Proportion
 
 #: a known service is worth rules from this share of the table on, any other is worth a word from that
 LEAST_KNOWN, LEAST_OTHER = 0.02, 0.2
@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
     key: Key
     name: str
     #: of the table, that rules for these addresses would free
-    share: Share
+    share: Proportion
     #: the servers that the rules name; none: any
     addresses: tuple[str, ...]
 
@@ -48,7 +48,7 @@ class Refused(NamedTuple):
 
     key: Key
     name: str
-    share: Share
+    share: Proportion
     why: str
 
 
@@ -56,7 +56,7 @@ NATED = 'NATed: without an entry its packets would not be translated'
 UNKNOWN = 'not NATed, but nothing says that your rules do without its state'
 
 
-class Rule(NamedTuple):
+class NotrackRule(NamedTuple):
     """One direction of a candidate at one address."""
 
     protocol: str
@@ -114,12 +114,12 @@ def candidates(profile: Profile) -> tuple[tuple[Candidate, ...], tuple[Refused, 
     return tuple(found[:MOST_CANDIDATES]), tuple(refused[:MOST_CANDIDATES])
 
 
-def rules(candidate: Candidate) -> Iterator[Rule]:
+def rules(candidate: Candidate) -> Iterator[NotrackRule]:
     """Both directions: an untracked packet whose answer is tracked makes an entry all the same."""
     protocol = RULE_NAMES[candidate.key.protocol or 0]
     for address in candidate.addresses or ('',):
-        yield Rule(protocol, address, candidate.key.port, there=True)
-        yield Rule(protocol, address, candidate.key.port, there=False)
+        yield NotrackRule(protocol, address, candidate.key.port, there=True)
+        yield NotrackRule(protocol, address, candidate.key.port, there=False)
 
 
 def nft(chosen: tuple[Candidate, ...]) -> str:

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow
 from ..namedtuples import NamedTuple
-from .heavy_hitters import Frequent, Histogram
+from .heavy_hitters import HeavyHitters, Histogram
 
 #: a margin holds for all shares of a profile at once with 95 %: the normal quantile for 5 % / 20 shares, two-sided
 Z = 3.02
@@ -24,7 +24,7 @@ TOP = 20
 RECORDED_TOP = 10
 
 
-class Share(NamedTuple):
+class Proportion(NamedTuple):
     """A part of the table, 0 to 1, and the bounds that hold with 95 %."""
 
     value: float
@@ -63,7 +63,7 @@ class Key(NamedTuple):
         return all(mine in (None, '', theirs) for mine, theirs in zip(self, other))
 
 
-class Kind(NamedTuple):
+class TimeoutClass(NamedTuple):
     """Entries that live by the same timeout: udp and gre have another one for assured entries."""
 
     protocol: int
@@ -114,11 +114,11 @@ class Profile(NamedTuple):
     targets: tuple[tuple[Key, int], ...]
     #: the counts of keys may be too high by so many, never too low; 0 unless there were very many keys
     uncertain: int = 0
-    time_left: Mapping[Kind, TimeLeft] = {}
+    time_left: Mapping[TimeoutClass, TimeLeft] = {}
     #: those with NAT among the entries of `services` and `targets`; not recorded
     natted: Mapping[Key, int] = {}
 
-    def share(self, count: int) -> Share:
+    def share(self, count: int) -> Proportion:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""
         return share(count, self.seen, self.entries)
 
@@ -131,21 +131,21 @@ class Profile(NamedTuple):
         return sum(count for (protocol, _state), count in self.states.items() if protocol == number)
 
 
-def share(count: int, seen: int, entries: int) -> Share:
+def share(count: int, seen: int, entries: int) -> Proportion:
     """Wilson's interval for `count` of `seen`, a random sample of `entries` without repetition.
 
     Unlike the usual formula it is right for shares near 0 and 1, too. The sample counts for more the more of the table
     it has seen (finite-population correction), and is no sample any more when it has seen all.
     """
     if not seen:
-        return Share(0.0, 0.0, 1.0)
+        return Proportion(0.0, 0.0, 1.0)
     value = count / seen
     if seen >= entries:
-        return Share(value, value, value)
+        return Proportion(value, value, value)
     n = seen * (entries - 1) / (entries - seen)
     middle = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * sqrt(value * (1 - value) / n + Z * Z / (4 * n * n))
-    return Share(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)))
+    return Proportion(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)))
 
 
 def summarize(flows: Iterable[Flow], entries: int) -> Profile:
@@ -156,14 +156,14 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
     target = itemgetter(place('dst'), place('protocol'), place('dport'))
     status = itemgetter(place('status'))
     life = itemgetter(place('protocol'), place('state'), place('status'), place('timeout'))
-    sources: Frequent[bytes] = Frequent()
-    destinations: Frequent[bytes] = Frequent()
-    services: Frequent[tuple[int, int]] = Frequent()
-    targets: Frequent[tuple[bytes, int, int]] = Frequent()
-    nat_services: Frequent[tuple[int, int]] = Frequent()
-    nat_targets: Frequent[tuple[bytes, int, int]] = Frequent()
+    sources: HeavyHitters[bytes] = HeavyHitters()
+    destinations: HeavyHitters[bytes] = HeavyHitters()
+    services: HeavyHitters[tuple[int, int]] = HeavyHitters()
+    targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
+    nat_services: HeavyHitters[tuple[int, int]] = HeavyHitters()
+    nat_targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
     statuses: Counter[tuple[int, str, int]] = Counter()
-    times: dict[Kind, Histogram] = {}
+    times: dict[TimeoutClass, Histogram] = {}
     flows = iter(flows)
     while True:
         batch = list(islice(flows, BATCH))
@@ -180,7 +180,7 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
         for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
             statuses[protocol, state, bits] += count
             if timeout is not None:
-                kind = Kind(protocol, state, bool(bits & ASSURED))
+                kind = TimeoutClass(protocol, state, bool(bits & ASSURED))
                 if kind not in times:
                     times[kind] = Histogram()
                 times[kind].add(timeout, count)

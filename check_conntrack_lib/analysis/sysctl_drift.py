@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..formatting import clean, duration
 from ..model import Table
 from ..namedtuples import NamedTuple
-from ..readers.sysctl_files import Setting
+from ..readers.sysctl_files import SysctlSetting
 
 NETFILTER = 'net/netfilter/'
 #: timeouts as the module starts, in seconds (net/netfilter/nf_conntrack_proto_*.c); several where kernels differ
@@ -30,7 +30,7 @@ class Drift(NamedTuple):
 
     #: the sysctl's name without its path: 'nf_conntrack_max'
     name: str
-    setting: Setting
+    setting: SysctlSetting
     #: configured and running value
     value: int
     running: int
@@ -56,7 +56,7 @@ class Drift(NamedTuple):
         return 'save the value that is wanted; kube-proxy sets its own (--conntrack-*)'
 
 
-def drifts(effective: Mapping[str, tuple[Setting, ...]], running: Mapping[str, int], table: Table,
+def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[str, int], table: Table,
            now: float) -> tuple[Drift, ...]:
     """What is expired, or not running, among the settings that win.
 

@@ -9,12 +9,12 @@ from ..namedtuples import NamedTuple
 from .losses import Losses, add_up, losses
 
 #: usage in percent from which a table is in trouble
-TROUBLE = 85.0
+TROUBLE_USAGE = 85.0
 #: an episode is over when all was well for so many seconds
 QUIET = 1800.0
 
 
-class Step(NamedTuple):
+class Interval(NamedTuple):
     """One sample, and what was counted since the one before it in the same boot and namespace."""
 
     sample: Sample
@@ -39,20 +39,20 @@ class Step(NamedTuple):
         return self.losses.packets.get(name, 0) if self.losses else 0
 
 
-class Stretch(NamedTuple):
+class TimeBucket(NamedTuple):
     """Some steps as one: the fullest table among them, and everything counted."""
 
     #: seconds since 1970; what was counted was counted between the two
     begin: float
     end: float
-    peak: Step
+    peak: Interval
     #: None: all of it is gaps
     losses: Losses | None
     #: entries per second on the average
     growth: float | None
 
 
-class Place(NamedTuple):
+class RecordedNamespace(NamedTuple):
     """One namespace in short. The initial one keeps its inode over reboots of the same kernel."""
 
     netns: int
@@ -61,7 +61,7 @@ class Place(NamedTuple):
     #: seconds since 1970
     first: float
     last: float
-    peak: Step
+    peak: Interval
     lost: int
 
 
@@ -80,12 +80,12 @@ class Episode(NamedTuple):
     """A time of trouble: nearly full, entries evicted, or packets lost."""
 
     #: the steps from the first sign to the last one
-    steps: tuple[Step, ...]
+    intervals: tuple[Interval, ...]
     #: the first one with a loss
-    first_loss: Step | None
+    first_loss: Interval | None
     #: by counter
     counted: Mapping[str, int]
-    peak: Step
+    peak: Interval
     #: when all was well again; None: not within what is recorded
     ended: float | None
     changes: tuple[Change, ...]
@@ -93,14 +93,14 @@ class Episode(NamedTuple):
     @property
     def lost(self) -> int:
         """Packets lost; what overlaps is not added."""
-        return sum(step.lost for step in self.steps)
+        return sum(interval.lost for interval in self.intervals)
 
     @property
-    def began(self) -> Step:
-        return self.steps[0]
+    def began(self) -> Interval:
+        return self.intervals[0]
 
 
-def steps(samples: Iterable[Sample]) -> list[Step]:
+def intervals(samples: Iterable[Sample]) -> list[Interval]:
     """A step for each sample, sorted by time. Losses and growth never reach across a reboot or into another table."""
     before: dict[tuple[str, int], Sample] = {}
     found = []
@@ -109,56 +109,56 @@ def steps(samples: Iterable[Sample]) -> list[Step]:
         before[sample.boot_id, sample.netns] = sample
         span = sample.at.uptime - last.at.uptime if last else 0.0
         if last is None or span <= 0:
-            found.append(Step(sample, None, None, None))
+            found.append(Interval(sample, None, None, None))
         else:
-            found.append(Step(sample, span, losses(last, sample), (sample.entries - last.entries) / span))
+            found.append(Interval(sample, span, losses(last, sample), (sample.entries - last.entries) / span))
     return found
 
 
-def places(chronicle: Iterable[Step]) -> list[Place]:
+def namespaces(chronicle: Iterable[Interval]) -> list[RecordedNamespace]:
     """The namespaces, the one with the highest peak first."""
-    members: dict[int, list[Step]] = {}
-    for step in chronicle:
-        members.setdefault(step.sample.netns, []).append(step)
+    members: dict[int, list[Interval]] = {}
+    for interval in chronicle:
+        members.setdefault(interval.sample.netns, []).append(interval)
     found = [
-        Place(netns, len({step.sample.boot_id for step in own}), len(own), own[0].sample.at.wall,
-              own[-1].sample.at.wall, peak(own), sum(step.lost for step in own))
+        RecordedNamespace(netns, len({interval.sample.boot_id for interval in own}), len(own), own[0].sample.at.wall,
+              own[-1].sample.at.wall, peak(own), sum(interval.lost for interval in own))
         for netns, own in members.items()]
     return sorted(found, key=lambda place: (-place.peak.usage, -place.samples))
 
 
-def condense(chronicle: Iterable[Step], begin: float, slot: float) -> dict[int, Stretch]:
+def condense(chronicle: Iterable[Interval], begin: float, slot: float) -> dict[int, TimeBucket]:
     """The steps of each slot of so many seconds since `begin`, by the slot's number; empty ones are left out."""
-    members: dict[int, list[Step]] = {}
-    for step in chronicle:
-        members.setdefault(int((step.sample.at.wall - begin) / slot), []).append(step)
-    return {number: _stretch(own) for number, own in members.items()}
+    members: dict[int, list[Interval]] = {}
+    for interval in chronicle:
+        members.setdefault(int((interval.sample.at.wall - begin) / slot), []).append(interval)
+    return {number: _time_bucket(own) for number, own in members.items()}
 
 
-def peak(chronicle: Sequence[Step]) -> Step:
+def peak(chronicle: Sequence[Interval]) -> Interval:
     """The step with the fullest table; without a limit, with the most entries."""
-    return max(chronicle, key=lambda step: (step.usage, step.sample.entries))
+    return max(chronicle, key=lambda interval: (interval.usage, interval.sample.entries))
 
 
-def changes(chronicle: Sequence[Step]) -> tuple[Change, ...]:
+def changes(chronicle: Sequence[Interval]) -> tuple[Change, ...]:
     """Every new value of nf_conntrack_max, in order."""
     return tuple(Change(new.sample.at.wall, old.sample.maximum, new.sample.maximum,
                         old.sample.boot_id != new.sample.boot_id)
                  for old, new in zip(chronicle, chronicle[1:]) if new.sample.maximum != old.sample.maximum)
 
 
-def in_trouble(step: Step) -> bool:
-    return bool(step.lost or step.counted('early_drop')) or step.usage >= TROUBLE
+def in_trouble(interval: Interval) -> bool:
+    return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= TROUBLE_USAGE
 
 
-def episodes(chronicle: Sequence[Step]) -> list[Episode]:
+def episodes(chronicle: Sequence[Interval]) -> list[Episode]:
     """All episodes of one namespace's steps, in order."""
     found: list[Episode] = []
     first = last = None
-    for k, step in enumerate(chronicle):
-        if not in_trouble(step):
+    for k, interval in enumerate(chronicle):
+        if not in_trouble(interval):
             continue
-        if first is not None and last is not None and step.sample.at.wall - chronicle[last].sample.at.wall > QUIET:
+        if first is not None and last is not None and interval.sample.at.wall - chronicle[last].sample.at.wall > QUIET:
             found.append(_episode(chronicle, first, last))
             first = None
         first = k if first is None else first
@@ -173,20 +173,20 @@ def worst(found: Sequence[Episode]) -> Episode | None:
     return max(found, key=lambda episode: (episode.lost, episode.peak.usage), default=None)
 
 
-def _stretch(own: Sequence[Step]) -> Stretch:
-    counted = [step.losses for step in own if step.losses]
-    grown = [(step.growth * step.span, step.span) for step in own if step.growth is not None and step.span]
-    return Stretch(
-        min(step.sample.at.wall - (step.span or 0.0) for step in own), max(step.sample.at.wall for step in own),
+def _time_bucket(own: Sequence[Interval]) -> TimeBucket:
+    counted = [interval.losses for interval in own if interval.losses]
+    grown = [(one.growth * one.span, one.span) for one in own if one.growth is not None and one.span]
+    return TimeBucket(
+        min(one.sample.at.wall - (one.span or 0.0) for one in own), max(one.sample.at.wall for one in own),
         peak(own), Losses(sum(part.span for part in counted), add_up(counted)) if counted else None,
         sum(entries for entries, _ in grown) / sum(span for _, span in grown) if grown else None)
 
 
-def _episode(chronicle: Sequence[Step], first: int, last: int) -> Episode:
+def _episode(chronicle: Sequence[Interval], first: int, last: int) -> Episode:
     own = tuple(chronicle[first:last + 1])
     after = chronicle[last + 1:last + 2]
     # the sample before the first sign: a change between the two belongs to the story
     story = chronicle[max(0, first - 1):last + 2]
-    return Episode(own, next((step for step in own if step.lost), None),
-                   add_up(step.losses for step in own if step.losses), peak(own),
+    return Episode(own, next((interval for interval in own if interval.lost), None),
+                   add_up(interval.losses for interval in own if interval.losses), peak(own),
                    after[0].sample.at.wall if after else None, changes(story))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..formatting import duration
 from ..namedtuples import NamedTuple
-from .profile import Profile, Share, TimeLeft
+from .profile import Profile, Proportion, TimeLeft
 
 #: nothing is proposed that frees a smaller share of the table
 LEAST = 0.01
@@ -18,14 +18,14 @@ FOREIGN = 0.02
 LEAK = 0.3
 
 
-class Step(NamedTuple):
+class Shorter(NamedTuple):
     """A shorter timeout and who pays for it."""
 
     seconds: int
     risk: str
 
 
-class Rule(NamedTuple):
+class TimeoutRule(NamedTuple):
     """One timeout that may be shortened, mildest step first."""
 
     #: the sysctl's name after nf_conntrack_
@@ -33,7 +33,7 @@ class Rule(NamedTuple):
     protocol: int
     #: '' for protocols without states
     state: str
-    steps: tuple[Step, ...]
+    steps: tuple[Shorter, ...]
     #: udp and gre: only entries that are assured, or only those that are not; None: all
     assured: bool | None = None
     #: may cut connections that are in use: whoever applies it must know them
@@ -42,34 +42,36 @@ class Rule(NamedTuple):
 
 #: To propose another timeout, add a line. RFC 5382: TCP at least 2 h 4 min behind NAT; RFC 4787: UDP at least 2 min.
 RULES = (
-    Rule('tcp_timeout_time_wait', 6, 'TIME_WAIT', (
-        Step(30, 'a segment that comes more than 30 s late meets no entry and counts as invalid'),)),
-    Rule('tcp_timeout_syn_sent', 6, 'SYN_SENT', (
-        Step(60, 'a server that takes more than a minute to answer is not let back in'),
-        Step(30, 'a server that takes more than 30 s to answer is not let back in until the client tries again'))),
-    Rule('tcp_timeout_syn_recv', 6, 'SYN_RECV', (
-        Step(30, 'a client that takes more than 30 s to finish the handshake must begin again'),)),
-    Rule('tcp_timeout_fin_wait', 6, 'FIN_WAIT', (
-        Step(60, 'a connection that one side has closed is cut when the other is silent for more than a minute'),)),
-    Rule('tcp_timeout_close_wait', 6, 'CLOSE_WAIT', (
-        Step(600, 'an answer that pauses for more than 10 minutes after the request was closed is cut; kube-proxy '
+    TimeoutRule('tcp_timeout_time_wait', 6, 'TIME_WAIT', (
+        Shorter(30, 'a segment that comes more than 30 s late meets no entry and counts as invalid'),)),
+    TimeoutRule('tcp_timeout_syn_sent', 6, 'SYN_SENT', (
+        Shorter(60, 'a server that takes more than a minute to answer is not let back in'),
+        Shorter(30, 'a server that takes more than 30 s to answer is not let back in until the client tries again'))),
+    TimeoutRule('tcp_timeout_syn_recv', 6, 'SYN_RECV', (
+        Shorter(30, 'a client that takes more than 30 s to finish the handshake must begin again'),)),
+    TimeoutRule('tcp_timeout_fin_wait', 6, 'FIN_WAIT', (
+        Shorter(60, 'a connection that one side has closed is cut when the other is silent for more than a minute'),)),
+    TimeoutRule('tcp_timeout_close_wait', 6, 'CLOSE_WAIT', (
+        Shorter(600, 'an answer that pauses for more than 10 minutes after the request was closed is cut; kube-proxy '
                   'sets 1 h for such clients'),), risky=True),
-    Rule('tcp_timeout_established', 6, 'ESTABLISHED', (
-        Step(86400, 'connections that are silent for more than a day die: database pools, SSH and MQTT sessions '
+    TimeoutRule('tcp_timeout_established', 6, 'ESTABLISHED', (
+        Shorter(86400, 'connections that are silent for more than a day die: database pools, SSH and MQTT sessions '
                     'without keepalive'),
-        Step(7440, 'connections that are silent for more than 2 h 4 min die, all without keepalive: database pools, '
+        Shorter(7440, 'connections that are silent for more than 2 h 4 min die, all without keepalive: database pools, '
                    'SSH, message queues, long polls (Linux keepalive, 2 h, just keeps them)')), risky=True),
-    Rule('udp_timeout', 17, '', (
-        Step(30, "an answer that takes more than 30 s, the kernel's own default, is not let back in"),), assured=False),
-    Rule('udp_timeout_stream', 17, '', (
-        Step(120, "calls, tunnels and QUIC that are silent for more than 2 minutes, the kernel's own default, lose "
+    TimeoutRule('udp_timeout', 17, '', (
+        Shorter(30, "an answer that takes more than 30 s, the kernel's own default, is not let back in"),),
+        assured=False),
+    TimeoutRule('udp_timeout_stream', 17, '', (
+        Shorter(120, "calls, tunnels and QUIC that are silent for more than 2 minutes, the kernel's own default, lose "
                   'their way back'),), assured=True),
-    Rule('generic_timeout', -1, '', (
-        Step(120, 'tunnels of other protocols (ESP, IPIP) that are silent for 2 minutes need a packet from inside'),)),
-    Rule('icmp_timeout', 1, '', (Step(10, 'a ping answered after more than 10 s is lost'),)),
-    Rule('icmpv6_timeout', 58, '', (Step(10, 'a ping answered after more than 10 s is lost'),)),
-    Rule('sctp_timeout_established', 132, 'ESTABLISHED', (
-        Step(210, "associations without heartbeat for more than 210 s, the kernel's own default since 6.1, die"),),
+    TimeoutRule('generic_timeout', -1, '', (
+        Shorter(120, 'tunnels of other protocols (ESP, IPIP) that are silent for 2 minutes need a packet from '
+                     'inside'),)),
+    TimeoutRule('icmp_timeout', 1, '', (Shorter(10, 'a ping answered after more than 10 s is lost'),)),
+    TimeoutRule('icmpv6_timeout', 58, '', (Shorter(10, 'a ping answered after more than 10 s is lost'),)),
+    TimeoutRule('sctp_timeout_established', 132, 'ESTABLISHED', (
+        Shorter(210, "associations without heartbeat for more than 210 s, the kernel's own default since 6.1, die"),),
         risky=True),
 )
 #: protocols with a tracker of their own: all others live by generic_timeout
@@ -86,7 +88,7 @@ class Proposal(NamedTuple):
     proposed: int
     #: entries of the table that would be gone, and their share of it
     freed: int
-    share: Share
+    share: Proportion
     risk: str
     risky: bool
     #: many entries have more time left than `now`: another timeout policy, or a value changed a short time ago
@@ -105,7 +107,7 @@ def proposals(profile: Profile, timeouts: Mapping[str, int]) -> tuple[Proposal, 
     return tuple(sorted(found, key=lambda proposal: -proposal.freed))
 
 
-def total(profile: Profile, chosen: tuple[Proposal, ...]) -> Share:
+def total(profile: Profile, chosen: tuple[Proposal, ...]) -> Proportion:
     """All of them together: no entry lives by two timeouts."""
     return profile.share(round(sum(proposal.share.value for proposal in chosen) * profile.seen))
 
@@ -118,7 +120,7 @@ def leaks(chosen: tuple[Proposal, ...]) -> Iterator[str]:
                    f'{duration(proposal.proposed)}: somebody opens them and does not close them')
 
 
-def _first(rule: Rule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:
+def _first(rule: TimeoutRule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:
     """The mildest step that is worth it; with a much larger effect, a harder one."""
     kinds = list(_kinds(rule, profile))
     foreign = sum(sum(left.steps.values()) - left.below(now + left.width) for left in kinds)
@@ -140,7 +142,7 @@ def _first(rule: Rule, profile: Profile, now: int, timeouts: Mapping[str, int]) 
         yield best
 
 
-def _kinds(rule: Rule, profile: Profile) -> Iterator[TimeLeft]:
+def _kinds(rule: TimeoutRule, profile: Profile) -> Iterator[TimeLeft]:
     for kind, left in profile.time_left.items():
         mine = kind.protocol == rule.protocol if rule.protocol >= 0 else kind.protocol not in TRACKED
         if mine and kind.state == rule.state and rule.assured in (None, kind.assured):

@@ -48,7 +48,7 @@ def slope(points: Sequence[Point]) -> float:
     return _lower_median(medians)
 
 
-def lookback(window: float, horizon: float) -> float:
+def points_span(window: float, horizon: float) -> float:
     """How far back a forecast that looks `horizon` seconds ahead wants points, in seconds."""
     return max(WINDOWS * window, PAST_OF_HORIZON * horizon)
 
@@ -65,7 +65,7 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
     found = project(recent, table, critical)
     if found.to_critical is None or found.to_critical > horizon:
         return found
-    past = lookback(window, horizon)
+    past = points_span(window, horizon)
     whole = since_a_fall(spread(points, past / MOST_POINTS))
     lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past
     if lasting:

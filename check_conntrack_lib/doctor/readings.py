@@ -11,12 +11,12 @@ from ..host import Host
 from ..model import Missing, NotLoaded, Snapshot, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
-from ..snapshot import survey, with_log
-from . import Trouble
+from ..snapshot import take_snapshot, with_log
+from . import DoctorError
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
-    from .export.per_host import Peers
+    from .export.per_host import PerHost
 
 #: for one round of readings, in seconds
 LONGEST_ROUND = 10.0
@@ -33,7 +33,7 @@ class Reading(NamedTuple):
     #: how far back the log is looked at, in seconds
     log_span: float
     #: None: not asked for
-    peers: Peers | Missing | None = None
+    peers: PerHost | Missing | None = None
     profile: Profile | Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def host(arguments: argparse.Namespace) -> Host:
     """The machine that the options name. Raises Trouble."""
     if not os.path.isdir(arguments.procfs):
-        raise Trouble(f"--procfs: '{arguments.procfs}' is not a directory")
+        raise DoctorError(f"--procfs: '{arguments.procfs}' is not a directory")
     return Host(arguments.procfs)
 
 
@@ -84,18 +84,18 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: in
     deadline = Deadline(LONGEST_ROUND)
     deadline.start()
     try:
-        snapshot = with_log(survey(source, deadline.share), source, kernel_log, log_span, deadline.share)
+        snapshot = with_log(take_snapshot(source, deadline.budget), source, kernel_log, log_span, deadline.budget)
         extra = _extra(source, snapshot)
-        peers: Peers | Missing | None = None
+        peers: PerHost | Missing | None = None
         if top and isinstance(snapshot.table, Table):
             from .export.per_host import read
 
-            peers = read(source, snapshot.table, top, deadline.share)
+            peers = read(source, snapshot.table, top, deadline.budget)
         profile: Profile | Missing | None = None
         if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
             from ..diagnosis import take_profile
 
-            profile = take_profile(source, snapshot.table, flows, deadline.share)
+            profile = take_profile(source, snapshot.table, flows, deadline.budget)
     finally:
         deadline.stop()
     return Reading(snapshot, extra, log_span, peers, profile)

@@ -18,7 +18,7 @@ def by_state(profile: Profile) -> dict[str, int]:
     return {name: profile.estimate(found[name]) for name in sorted(found, key=lambda name: -found[name])}
 
 
-def in_words(profile: Profile, most: int = 4) -> str:
+def states_line(profile: Profile, most: int = 4) -> str:
     """'61% ESTABLISHED, 20% udp, 3% other; 12% unreplied'."""
     found = by_state(profile)
     total = sum(found.values()) or 1

@@ -11,7 +11,7 @@ LABEL = 11
 BOLD, RESET, COLOURS = '\x1b[1m', '\x1b[0m', ('', '\x1b[33m', '\x1b[1;31m')
 
 
-class Line(NamedTuple):
+class StyledLine(NamedTuple):
     """One fact; trouble: 0 none, 1 warning, 2 critical."""
 
     label: str
@@ -19,7 +19,7 @@ class Line(NamedTuple):
     trouble: int = 0
 
 
-class Paper(NamedTuple):
+class TextLayout(NamedTuple):
     """What is written on."""
 
     #: columns
@@ -36,7 +36,7 @@ class Paper(NamedTuple):
     def bold(self, row: str) -> str:
         return f'{BOLD}{row}{RESET}' if self.colours else row
 
-    def rows(self, line: Line) -> list[str]:
+    def rows(self, line: StyledLine) -> list[str]:
         colour = COLOURS[line.trouble] if self.colours else ''
         return [f'{colour}{row}{RESET if colour else ""}'
                 for row in self.fold(line.text, ' ' * LABEL, line.label.ljust(LABEL))]
@@ -45,7 +45,7 @@ class Paper(NamedTuple):
         """Lists with their titles, side by side where there is a terminal with room for that."""
         wide = [max(map(len, (title, *cells))) for title, cells in columns]
         if not self.tables or LABEL + sum(wide) + 2 * len(wide) > self.width:
-            return [row for title, cells in columns if cells for row in self.rows(Line(title, ', '.join(cells)))]
+            return [row for title, cells in columns if cells for row in self.rows(StyledLine(title, ', '.join(cells)))]
         found = []
         for place in range(1 + max(len(cells) for _title, cells in columns)):
             row = '  '.join((title, *cells, *[''] * place)[place].ljust(width)

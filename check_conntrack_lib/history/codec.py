@@ -22,8 +22,8 @@ LARGEST, LATEST = 1 << 63, 1e12
 def sample_of(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
               counters: str | None) -> Sample:
     """A row of the table `sample`."""
-    return Sample(Instant(moment(wall), moment(uptime), 0.0), boot_id, netns, whole(entries), whole(maximum),
-                  None if buckets is None else whole(buckets), counters_from_text(counters))
+    return Sample(Instant(checked_time(wall), checked_time(uptime), 0.0), boot_id, netns, whole(entries),
+                  whole(maximum), None if buckets is None else whole(buckets), counters_from_text(counters))
 
 
 def whole(value: int) -> int:
@@ -34,7 +34,7 @@ def whole(value: int) -> int:
     return number
 
 
-def moment(value: float) -> float:
+def checked_time(value: float) -> float:
     """Seconds since 1970 or since boot, that are a date."""
     seconds = float(value)
     if not 0 <= seconds < LATEST:

@@ -18,7 +18,7 @@ from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
 from . import retention
 from .codec import counters_to_text
-from .queries import COLUMNS, Lookback, history_before
+from .queries import COLUMNS, HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
 APPLICATION_ID = 0x6374726B
@@ -66,16 +66,17 @@ class RefusedFile(Exception):
     """The file is sound, but not ours to write."""
 
 
-def consult(path: str, now: Sample, look: Lookback, days: float, patience: float = 1.5) -> History | Missing:
+def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
+                     patience: float = 1.5) -> History | Missing:
     """Answers what `look` asks about the time before `now`, then records `now` and forgets what is over `days` old.
 
     patience: how long to wait for other runs that are writing, in seconds.
     """
-    answers = consult_all(path, [now], look, days, patience)
+    answers = query_and_record_all(path, [now], look, days, patience)
     return answers if isinstance(answers, Missing) else answers[0]
 
 
-def consult_all(path: str, now: list[Sample], look: Lookback, days: float,
+def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float,
                 patience: float = 1.5) -> list[History] | Missing:
     """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
     try:
@@ -90,8 +91,8 @@ def consult_all(path: str, now: list[Sample], look: Lookback, days: float,
         return Missing.because(error, clean(path))
 
 
-def _consult(path: str, now: list[Sample], look: Lookback, days: float, patience: float) -> list[History]:
-    with opened(path, patience) as database:
+def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float) -> list[History]:
+    with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]
         try:
             _record(database, now, days)
@@ -102,7 +103,7 @@ def _consult(path: str, now: list[Sample], look: Lookback, days: float, patience
 
 
 @contextmanager
-def opened(path: str, patience: float) -> Iterator[sqlite3.Connection]:
+def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
     """A connection in autocommit mode to a file with our tables, which is made if there is none."""
     with _in_use(path, fcntl.LOCK_SH, patience):
         # sqlite itself would make the file readable by all
@@ -177,7 +178,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> Non
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
               counters_to_text(one.counters)) for one in now])
-        retention.upkeep(database, at, boot, days)
+        retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
     except BaseException:
         if database.in_transaction:

@@ -8,8 +8,8 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
-from .codec import moment, whole
-from .database import BrokenFile, RefusedFile, opened
+from .codec import checked_time, whole
+from .database import BrokenFile, RefusedFile, open_database
 from .profile_json import from_json, to_json
 from .queries import HERE
 
@@ -32,7 +32,7 @@ class Baseline(NamedTuple):
 def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: float) -> Missing | None:
     """Keeps a profile taken with this sample; quiet: while the check was OK."""
     try:
-        with opened(path, patience) as database:
+        with open_database(path, patience) as database:
             database.execute(
                 'INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
                 (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))
@@ -50,16 +50,16 @@ def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
     return None if fewest is None else whole(fewest)
 
 
-def recall(path: str, sample: Sample, patience: float) -> Baseline | Missing:
+def read_baseline(path: str, sample: Sample, patience: float) -> Baseline | Missing:
     """The quiet profiles of the day before this namespace's table rose, else the last one."""
     try:
-        with opened(path, patience) as database:
-            return usual(database, sample)
+        with open_database(path, patience) as database:
+            return baseline_before(database, sample)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
         return Missing.because(error, clean(path))
 
 
-def usual(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
+def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
     """The same of an open file. Raises sqlite3.Error, or ValueError for a row that is none of ours."""
     place = {'boot_id': sample.boot_id, 'netns': sample.netns}
     rows = [(float(uptime), from_json(text)) for uptime, text in database.execute(
@@ -80,4 +80,4 @@ def usual(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
         {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
     began = float(rise[0]) if rise else sample.at.uptime
     before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
-    return Baseline(tuple(before or [rows[-1][1]]), moment(rise[1]) if rise else None)
+    return Baseline(tuple(before or [rows[-1][1]]), checked_time(rise[1]) if rise else None)

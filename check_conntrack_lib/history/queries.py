@@ -19,7 +19,7 @@ YOUNGEST_BASE = 1.0
 RECENT_POINTS, OLDER_POINTS = 20, 20
 
 
-class Lookback(NamedTuple):
+class HistoryQuery(NamedTuple):
     """How far the questions go, in seconds, and which base they may use."""
 
     window: float
@@ -30,7 +30,7 @@ class Lookback(NamedTuple):
     recent: float = 0.0
 
 
-def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) -> History:
+def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
     """What is recorded of the time before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
@@ -67,7 +67,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: Lookback) ->
                    first_run=False, profiled=None if profiled is None else float(profiled))
 
 
-def _before_reboot(database: sqlite3.Connection, now: Sample, look: Lookback) -> tuple[Sample, Sample] | None:
+def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Sample, Sample] | None:
     """The first and the last sample of the look-back in the boot before, if that ended within it by the wall clock."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     query = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '

@@ -16,12 +16,12 @@ from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import profiles
-from .codec import moment, sample_of, whole
+from .codec import checked_time, sample_of, whole
 from .database import APPLICATION_ID, SCHEMA_VERSION
 from .location import NAME, SYSTEM_DIRECTORY
 from .profile_json import from_json
 from .profiles import Baseline
-from .queries import Lookback, history_before
+from .queries import HistoryQuery, history_before
 
 #: who usually runs the check: root may look into their files
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
@@ -48,7 +48,7 @@ class PastProfile(NamedTuple):
     profile: Profile
 
 
-def places(environment: Mapping[str, str]) -> list[str]:
+def candidate_files(environment: Mapping[str, str]) -> list[str]:
     """Where the check of this user, or of one that this user may look after, keeps its history."""
     uid = os.geteuid()
     found = []
@@ -78,24 +78,24 @@ def newest(paths: list[str]) -> str | None:
     return max(written, key=lambda path: written[path]) if written else None
 
 
-def recall(path: str, since: float, until: float) -> list[Sample] | Missing:
+def read_samples(path: str, since: float, until: float) -> list[Sample] | Missing:
     """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
     return _rows(path, SAMPLES, since, until, _sample)
 
 
-def recall_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:
+def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:
     """The profiles of all boots and namespaces between two moments, by time."""
     return _rows(path, PROFILES, since, until, _profile)
 
 
-def look_back(path: str, now: Sample, look: Lookback) -> History | Missing:
+def read_history(path: str, now: Sample, look: HistoryQuery) -> History | Missing:
     """What the recorder would answer to a run of the check, without recording it."""
     return _asked(path, lambda database: history_before(database, now, look))
 
 
-def usual(path: str, now: Sample) -> Baseline | Missing:
+def read_baseline(path: str, now: Sample) -> Baseline | Missing:
     """The profiles of quieter times (see `baselines.recall`)."""
-    return _asked(path, lambda database: profiles.usual(database, now))
+    return _asked(path, lambda database: profiles.baseline_before(database, now))
 
 
 def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T]) -> list[_T] | Missing:
@@ -121,7 +121,7 @@ def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
 
 
 def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:
-    return PastProfile(moment(wall), str(boot_id), whole(netns), bool(quiet), from_json(text))
+    return PastProfile(checked_time(wall), str(boot_id), whole(netns), bool(quiet), from_json(text))
 
 
 def _sample(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,

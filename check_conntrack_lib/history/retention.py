@@ -31,7 +31,7 @@ _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age
 _MINE = f'netns % {PARTS} = :part'
 
 
-def upkeep(database: sqlite3.Connection, now: Instant, boot: int, days: float) -> None:
+def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days: float) -> None:
     """The share of one run, inside its transaction. Rows of this boot are aged by uptime: the clock may have jumped."""
     waiting = sorted(((abs(now.wall - done), part, done)
                       for part, done in database.execute('SELECT part, done FROM upkeep')), reverse=True)

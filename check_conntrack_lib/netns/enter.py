@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def entered(host: Host, path: str) -> Iterator[None]:
+def in_netns(host: Host, path: str) -> Iterator[None]:
     """What runs inside is in the namespace of that file; it must be short, or know itself when to end.
 
     There /proc/sys/net, sockets and /proc/thread-self/net are the namespace's. Signals wait until the thread is back:
@@ -50,10 +50,10 @@ def entered(host: Host, path: str) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def run_inside(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
+def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
     """What `work` gives in the namespace of that file; it must know itself when to end."""
     try:
-        with entered(host, path):
+        with in_netns(host, path):
             return work()
     except PermissionError:
         return NEEDS_ROOT

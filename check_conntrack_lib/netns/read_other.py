@@ -15,12 +15,12 @@ from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters, sysctl_values
 from .discover import Namespace, parse_link
-from .enter import NEEDS_ROOT, entered
+from .enter import NEEDS_ROOT, in_netns
 
 VANISHED = Missing('vanished')
 
 
-class Look(NamedTuple):
+class OtherTable(NamedTuple):
     """What one namespace shows."""
 
     #: in its table
@@ -29,16 +29,16 @@ class Look(NamedTuple):
 
 
 @lru_cache(64)
-def parse(text: str) -> Look:
+def parse(text: str) -> OtherTable:
     """The stat file's text. Remembered: all idle namespaces have the same. Raises ValueError."""
-    return Look(cpu_counters.parse_entries(text), cpu_counters.parse(text))
+    return OtherTable(cpu_counters.parse_entries(text), cpu_counters.parse(text))
 
 
-def read(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> Look | Missing:
+def read(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> OtherTable | Missing:
     """A look into the namespace; VANISHED when it is no more.
 
     stat_file: does this kernel have one? enter: may this thread go there (host is this kernel)?
-    Raises TimeoutError, which must end the whole tour.
+    Raises TimeoutError, which must end the reading of all namespaces.
     """
     try:
         answer = _through_a_process(host, namespace) if stat_file else None
@@ -55,7 +55,7 @@ def read(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> Look
         return Missing.because(error, 'network namespace')
 
 
-def _through_a_process(host: Host, namespace: Namespace) -> Look | None:
+def _through_a_process(host: Host, namespace: Namespace) -> OtherTable | None:
     for pid in namespace.pids:
         try:
             look = parse(host.read(f'{pid}/{cpu_counters.FILE}'))
@@ -67,12 +67,12 @@ def _through_a_process(host: Host, namespace: Namespace) -> Look | None:
     return None
 
 
-def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: bool) -> Look | Missing:
+def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: bool) -> OtherTable | Missing:
     for path in paths:
         try:
             if os.stat(path).st_ino != namespace.inode:
                 continue
-            with entered(host, path):
+            with in_netns(host, path):
                 return _inside(host, stat_file)
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -85,11 +85,11 @@ def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: 
     return VANISHED
 
 
-def _inside(host: Host, stat_file: bool) -> Look:
+def _inside(host: Host, stat_file: bool) -> OtherTable:
     if stat_file:
         name = f'thread-self/{cpu_counters.FILE}'
         return parse(host.read(name if host.exists(name) else cpu_counters.FILE))
     entries = sysctl_values.parse(host.read(sysctl_values.COUNT))
     from ..readers import ctnetlink  # only where the kernel has no stat file
 
-    return Look(entries, ctnetlink.read_cpu_stats())
+    return OtherTable(entries, ctnetlink.read_cpu_stats())

@@ -12,7 +12,7 @@ from ..formatting import clean, count, percent
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
-from ..netns.assess import Fleet, Member
+from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.snapshots import ALL
 from .contexts import SEVERITY
 from .options import Options, upper_line
@@ -24,17 +24,17 @@ MOST_NAMED = 5
 BYTES_AN_ENTRY = 400
 
 
-class _Stand(NamedTuple):
+class _ResourceStub(NamedTuple):
     """What a context asks of a resource."""
 
     assessment: Assessment
 
 
-class Roll(NamedTuple):
+class Ranking(NamedTuple):
     """The fleet in order, the worst first, and what it is called."""
 
-    fleet: Fleet
-    order: tuple[Member, ...]
+    assessments: NamespaceAssessments
+    order: tuple[NamespaceAssessment, ...]
     #: of the first few in that order
     titles: tuple[str, ...]
     over_warning: int
@@ -46,22 +46,23 @@ class Roll(NamedTuple):
     everything: bool
 
     @property
-    def leader(self) -> Member:
+    def worst(self) -> NamespaceAssessment:
         return self.order[0]
 
     @property
-    def leads_abroad(self) -> bool:
+    def is_other_netns(self) -> bool:
         """Is the first in order another namespace than the one this process is in?"""
-        return self.leader.namespace.inode != self.fleet.own.netns
+        return self.worst.namespace.inode != self.assessments.own.netns
 
 
-def call(host: Host, fleet: Fleet, contexts: Sequence[Context], options: Options) -> Roll:
+def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],
+                    options: Options) -> Ranking:
     """Puts the fleet in order: by state, then packets lost, log lines and usage. At least one member."""
     judges = {context.name: context for context in contexts}
     ranks: dict[int, tuple[int, int, int, float]] = {}
     over = 0
-    for place, member in enumerate(fleet.members):
-        stand, worst = _Stand(member.assessment), len(SEVERITY)
+    for place, member in enumerate(assessments.members):
+        stand, worst = _ResourceStub(member.assessment), len(SEVERITY)
         for metric in metrics(member.assessment):
             name = metric.context or metric.name
             if name in ('shown', 'entries'):
@@ -70,89 +71,89 @@ def call(host: Host, fleet: Fleet, contexts: Sequence[Context], options: Options
             worst = min(worst, SEVERITY.index(state))
             over += name == 'usage' and state != Ok
         ranks[place] = (worst, -member.lost, -member.logged, -member.usage)
-    order = tuple(fleet.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
+    order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
     limit = upper_line(options.usage.warning)
     line = 'outside the warning range' if limit is None else f'over {limit:g}%'
-    titles = tuple(fleet.title(host, member) for member in order[:MOST_NAMED])
+    titles = tuple(assessments.title(host, member) for member in order[:MOST_NAMED])
     fine = min(ranks.values())[0] == SEVERITY.index(Ok)
-    return Roll(fleet, order, titles, over, line, fine, options.netns == (ALL,))
+    return Ranking(assessments, order, titles, over, line, fine, options.netns == (ALL,))
 
 
-def fleet_metrics(roll: Roll) -> Iterator[Metric]:
+def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
     """What is counted over all; a namespace that was asked for by name and not seen is UNKNOWN."""
-    yield Metric('namespaces', len(roll.order), min=0, context='shown')
-    yield Metric('namespaces_over_warning', roll.over_warning, min=0, context='shown')
-    yield Metric('entries_all_namespaces', roll.fleet.entries, min=0, context='shown')
-    unseen = missing(roll.fleet)
+    yield Metric('namespaces', len(ranking.order), min=0, context='shown')
+    yield Metric('namespaces_over_warning', ranking.over_warning, min=0, context='shown')
+    yield Metric('entries_all_namespaces', ranking.assessments.entries, min=0, context='shown')
+    unseen = missing(ranking.assessments)
     if unseen:
-        yield Metric('namespaces' if roll.everything else 'usage', unseen, context='missing')
+        yield Metric('namespaces' if ranking.everything else 'usage', unseen, context='missing')
 
 
-def missing(fleet: Fleet) -> Missing | None:
+def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
-    tour = fleet.tour
-    parts = [f'no network namespace {clean(word, 60)}' for word in tour.unknown]
-    parts += [f'{number} not entered: {clean(why.why)}' for why, number in tour.unseen.items()]
-    if tour.hidden:
-        parts.append(f'those of {count(tour.hidden, "process")} not told apart: needs root')
-    if tour.closed:
-        parts.append(f'named ones unknown: no access to {clean(tour.closed)}')
-    remedy = next((why.remedy for why in tour.unseen if why.remedy), '')
+    snapshots = assessments.snapshots
+    parts = [f'no network namespace {clean(word, 60)}' for word in snapshots.unknown]
+    parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
+    if snapshots.hidden:
+        parts.append(f'those of {count(snapshots.hidden, "process")} not told apart: needs root')
+    if snapshots.closed:
+        parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
+    remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
 
 
-def phrase(roll: Roll) -> str:
+def phrase(ranking: Ranking) -> str:
     """How the leader stands among the others."""
-    number = len(roll.order)
-    if roll.over_warning:
-        return f'{roll.over_warning} of {count(number, "namespace")} {roll.line}'
-    return f'the {"fullest" if roll.fine else "worst"} of {number} namespaces' if number > 1 else ''
+    number = len(ranking.order)
+    if ranking.over_warning:
+        return f'{ranking.over_warning} of {count(number, "namespace")} {ranking.line}'
+    return f'the {"fullest" if ranking.fine else "worst"} of {number} namespaces' if number > 1 else ''
 
 
-def lines(roll: Roll) -> list[str]:
+def lines(ranking: Ranking) -> list[str]:
     """What the long output says of all namespaces."""
-    fleet = roll.fleet
+    assessments = ranking.assessments
     said = []
-    if len(roll.order) > 1:
-        said.append(('fullest' if roll.fine else 'worst') + ' namespaces: ' + ', '.join(
-            f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(roll.titles, roll.order))
+    if len(ranking.order) > 1:
+        said.append(('fullest' if ranking.fine else 'worst') + ' namespaces: ' + ', '.join(
+            f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(ranking.titles, ranking.order))
             if place == 0 or member.entries or member.lost))
-        megabytes = fleet.entries * BYTES_AN_ENTRY / 1e6
-        said.append(f'memory: {len(roll.order)} namespaces hold {count(fleet.entries, "entry")} together, '
+        megabytes = assessments.entries * BYTES_AN_ENTRY / 1e6
+        said.append(f'memory: {len(ranking.order)} namespaces hold {count(assessments.entries, "entry")} together, '
                     f'about {megabytes:.{0 if megabytes >= 10 else 1}f} MB; nf_conntrack_max limits each one alone')
-    if fleet.guessed:
+    if assessments.guessed:
         said.append('kernel log: this kernel does not say which namespace: '
                     'taken for the one that lost most, else the fullest')
-    if fleet.strays and roll.everything:
+    if assessments.other_owners and ranking.everything:
         owners = ', '.join(f'network namespace {inode}' if inode else 'the initial network namespace'
-                           for inode in list(fleet.strays)[:MOST_NAMED])
-        said.append(f'kernel log: {count(sum(fleet.strays.values()), "table-full line")} for {owners}: '
+                           for inode in list(assessments.other_owners)[:MOST_NAMED])
+        said.append(f'kernel log: {count(sum(assessments.other_owners.values()), "table-full line")} for {owners}: '
                     'gone, or not among those looked at')
-    unseen = missing(fleet)
+    unseen = missing(assessments)
     if unseen:
         said.append(f'not checked: namespaces: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
-    if fleet.tour.stale:
-        said.append(f'names in /run/netns that lead to no namespace: {fleet.tour.stale}')
+    if assessments.snapshots.stale:
+        said.append(f'names in /run/netns that lead to no namespace: {assessments.snapshots.stale}')
     return said
 
 
-def commands(roll: Roll, told: list[str]) -> list[str]:
+def commands(ranking: Ranking, told: list[str]) -> list[str]:
     """The lines, the command to look further among them made to look into the leader's namespace."""
     prefix = 'look further: sudo '
-    one = roll.leader.namespace
-    if not roll.leads_abroad or not (one.name or one.pids):
+    one = ranking.worst.namespace
+    if not ranking.is_other_netns or not (one.name or one.pids):
         return told
     enter = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
     return [f'{prefix}{enter} {line[len(prefix):]}' if line.startswith(prefix) else line for line in told]
 
 
-def abroad(host: Host, roll: Roll) -> str:
+def netns_file(host: Host, ranking: Ranking) -> str:
     """The file to enter the leader's namespace by; '' when this process is in it."""
-    one = roll.leader.namespace
-    return (one.path or host.path(f'{one.pids[0] if one.pids else 0}/ns/net')) if roll.leads_abroad else ''
+    one = ranking.worst.namespace
+    return (one.path or host.path(f'{one.pids[0] if one.pids else 0}/ns/net')) if ranking.is_other_netns else ''
 
 
-def _how_full(member: Member) -> str:
+def _how_full(member: NamespaceAssessment) -> str:
     table = member.assessment.snapshot.table
     if not isinstance(table, Table):
         return '(unreadable)'

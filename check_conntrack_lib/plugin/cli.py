@@ -125,12 +125,12 @@ def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
     from .. import diagnosis  # most runs look at no flow
 
     patience = min(1.0, deadline.left() / 4)
-    abroad = resource.abroad()
+    netns_file = resource.netns_file()
     if wanted:
-        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, fine, abroad)
+        return diagnosis.diagnose(resource.host, a, options.sample, deadline.budget, patience, fine, netns_file)
     if not resource.host.may_administer_network():
         return None
-    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience, abroad)
+    return diagnosis.keep_baseline(resource.host, a, deadline.budget, patience, netns_file)
 
 
 def _print(output: str) -> bool:

@@ -22,7 +22,7 @@ def lines(why: Profile | Diagnosis | Missing) -> list[str]:
     """What a diagnosis says, in reading order; a profile taken for later says nothing."""
     if isinstance(why, (Missing, Profile)):
         return []
-    return [*_grown(why), *_state(why.profile), *_evictable(why.profile), *_talker(why), *_nat(why.profile),
+    return [*_grown(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
             *_owners(why), *_command(why)]
 
 
@@ -88,7 +88,7 @@ def _evictable(profile: Profile) -> Iterator[str]:
            f'{_share(unreplied)} was never answered')
 
 
-def _talker(why: Diagnosis) -> Iterator[str]:
+def _top_source(why: Diagnosis) -> Iterator[str]:
     told = {one.source or one.key.source for one in why.growth}
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value

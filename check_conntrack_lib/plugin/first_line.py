@@ -13,7 +13,7 @@ from ..model import Missing, NotLoaded, Table
 SIGNAL_NAMES = {'kernel-log': 'kernel log'}
 
 
-def headline(a: Assessment, results: list[Result], among: str = '') -> str:
+def first_line(a: Assessment, results: list[Result], among: str = '') -> str:
     """One line out of the results, the worst first; among: how this namespace stands among others."""
     table = a.snapshot.table
     if isinstance(table, NotLoaded):

@@ -18,7 +18,7 @@ OWNERS = {INITIAL: 'the initial network namespace',
 MOST_OWNERS = 3
 
 
-def findings(a: Assessment) -> list[str]:
+def lines(a: Assessment) -> list[str]:
     """Every line there is to say, in reading order."""
     if isinstance(a.snapshot.table, NotLoaded):
         return ['a firewall rule with connection state loads it, so does modprobe nf_conntrack; '

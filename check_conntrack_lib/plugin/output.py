@@ -8,7 +8,7 @@ from ..assessment import Assessment
 from ..formatting import clean
 from . import long_output
 from .contexts import Results
-from .first_line import headline
+from .first_line import first_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ class Verdict(Summary):
         self.wordy = verbose > 0
 
     def ok(self, results: Results) -> str:
-        roll = _resource(results).roll
-        if roll is None:
-            return headline(_assessment(results), list(results))
+        ranking = _resource(results).ranking
+        if ranking is None:
+            return first_line(_assessment(results), list(results))
         from . import all_namespaces
 
-        return f'{roll.titles[0]}: ' + headline(roll.leader.assessment, list(results), all_namespaces.phrase(roll))
+        text = first_line(ranking.worst.assessment, list(results), all_namespaces.phrase(ranking))
+        return f'{ranking.titles[0]}: {text}'
 
     problem = ok
 
@@ -40,12 +41,12 @@ class Verdict(Summary):
         """On trouble, or when asked to, every finding; the command to look further only on trouble."""
         a = _assessment(results)
         trouble = results.most_significant_state != Ok
-        lines = long_output.findings(a) if trouble or self.wordy else _only_notes(a)
-        roll = _resource(results).roll
-        if roll is not None and (trouble or self.wordy):
+        lines = long_output.lines(a) if trouble or self.wordy else _only_notes(a)
+        ranking = _resource(results).ranking
+        if ranking is not None and (trouble or self.wordy):
             from . import all_namespaces
 
-            lines = [*all_namespaces.lines(roll), *lines]
+            lines = [*all_namespaces.lines(ranking), *lines]
         return [*lines, long_output.command(a)] if trouble and a.losses is not None else lines
 
 
@@ -59,11 +60,11 @@ def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> st
 
         performance += diagnosis_lines.performance(why)
         lines = diagnosis_lines.merge(why, lines)
-    roll = _resource(check.results).roll
-    if roll is not None:
+    ranking = _resource(check.results).ranking
+    if ranking is not None:
         from . import all_namespaces
 
-        lines = all_namespaces.commands(roll, lines)
+        lines = all_namespaces.commands(ranking, lines)
     return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *lines]) + '\n'
 
 
@@ -82,4 +83,4 @@ def _assessment(results: Results) -> Assessment:
 
 
 def _only_notes(a: Assessment) -> list[str]:
-    return [line for line in long_output.findings(a) if line.startswith('history: ')]
+    return [line for line in long_output.lines(a) if line.startswith('history: ')]

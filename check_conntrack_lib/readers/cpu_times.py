@@ -13,7 +13,7 @@ FILE = 'stat'
 COLUMNS, SOFTIRQ = 8, 6
 
 
-class Time(NamedTuple):
+class CpuTime(NamedTuple):
     """One CPU's time since boot, in clock ticks (USER_HZ)."""
 
     #: ksoftirqd included
@@ -21,7 +21,7 @@ class Time(NamedTuple):
     total: int
 
 
-def parse(text: str) -> dict[int, Time]:
+def parse(text: str) -> dict[int, CpuTime]:
     """By CPU number. Raises ValueError for a text that is not this file."""
     found = {}
     for line in text.splitlines():
@@ -30,20 +30,20 @@ def parse(text: str) -> dict[int, Time]:
             if len(words) < COLUMNS or not all(word.isdecimal() for word in words[:COLUMNS]):
                 raise ValueError('not a line of CPU times')
             ticks = [int(word) for word in words[:COLUMNS]]
-            found[int(name[3:])] = Time(ticks[SOFTIRQ], sum(ticks))
+            found[int(name[3:])] = CpuTime(ticks[SOFTIRQ], sum(ticks))
     if not found:
         raise ValueError('no CPU')
     return found
 
 
-def read(host: Host) -> dict[int, Time] | Missing:
+def read(host: Host) -> dict[int, CpuTime] | Missing:
     try:
         return parse(host.read(FILE))
     except (OSError, ValueError) as error:
         return Missing.because(error, host.path(FILE))
 
 
-def shares(before: Mapping[int, Time], after: Mapping[int, Time]) -> dict[int, float]:
+def shares(before: Mapping[int, CpuTime], after: Mapping[int, CpuTime]) -> dict[int, float]:
     """The share of softirqs, 0 to 1, of the time between two readings, of each CPU that was there both times."""
     found = {}
     for cpu in sorted(before.keys() & after.keys()):

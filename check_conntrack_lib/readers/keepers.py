@@ -17,7 +17,7 @@ MARKS = {'.dockerenv': 'docker', 'run/.containerenv': 'podman', 'run/systemd/con
 RUNTIMES = re.compile(r'kubepods|docker|containerd|libpod|lxc')
 
 
-class Keeper(NamedTuple):
+class SysctlSetter(NamedTuple):
     """A running program that sets nf_conntrack_max and timeouts by itself."""
 
     name: str
@@ -37,7 +37,7 @@ def parse_cmdline(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read(host: Host) -> tuple[Keeper, ...]:
+def read(host: Host) -> tuple[SysctlSetter, ...]:
     """Those that host shows; a process that hides, or ends while it is looked at, is none."""
     try:
         pids = sorted(int(name) for name in os.listdir(host.procfs) if name.isdecimal())
@@ -48,7 +48,7 @@ def read(host: Host) -> tuple[Keeper, ...]:
         try:
             name = PROGRAMS.get(host.read(f'{pid}/comm').strip())
             if name:
-                found.append(Keeper(name, pid, parse_cmdline(host.read(f'{pid}/cmdline'))))
+                found.append(SysctlSetter(name, pid, parse_cmdline(host.read(f'{pid}/cmdline'))))
         except (OSError, ValueError):
             continue
     return tuple(found)

@@ -39,26 +39,26 @@ SUPPRESSED = (
 RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
 
 
-class Line(NamedTuple):
+class KernelLine(NamedTuple):
     """One kernel message: seconds on CLOCK_MONOTONIC, text."""
 
     stamp: float
     text: str
 
 
-def parse_record(record: bytes) -> Line | None:
+def parse_record(record: bytes) -> KernelLine | None:
     """A record 'priority,sequence,microseconds,flags[,...];text'; None when it is not the kernel's own."""
     match = re.match(RECORD, record)
-    return Line(int(match[2]) / 1e6, match[3].decode('ascii', 'replace')) if match else None
+    return KernelLine(int(match[2]) / 1e6, match[3].decode('ascii', 'replace')) if match else None
 
 
-def parse_journal_line(line: str, wall_to_monotonic: float) -> Line | None:
+def parse_journal_line(line: str, wall_to_monotonic: float) -> KernelLine | None:
     """A line of `journalctl -o short-unix`: 'seconds.micro host kernel: text'."""
     match = re.fullmatch(r'(\d{1,12}\.\d{1,9}) \S+ kernel: (.*)', line)
-    return Line(float(match[1]) + wall_to_monotonic, match[2]) if match else None
+    return KernelLine(float(match[1]) + wall_to_monotonic, match[2]) if match else None
 
 
-def summarize(lines: Iterable[Line], source: str, overrun: bool = False) -> KernelLog:
+def summarize(lines: Iterable[KernelLine], source: str, overrun: bool = False) -> KernelLog:
     """The lines that speak of full tables."""
     full, suppressed = [], []
     meanings: dict[str, LogLine | Suppressed | None] = {}
@@ -192,7 +192,7 @@ def _is_news(text: bytes) -> bool:
     return b'table full' in text or b'suppressed' in text
 
 
-def _lines(records: Sequence[bytes], since: float) -> list[Line]:
+def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     """In their order. The ring may be full of lines that are too old: those are not even parsed."""
     lines = []
     for record in reversed(records):

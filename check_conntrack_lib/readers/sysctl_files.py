@@ -24,7 +24,7 @@ ALIASES = {'net/nf_conntrack_max': 'net/netfilter/nf_conntrack_max'}
 _EXPIRES = r'[#;]\s*expires:\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d))?\s*'
 
 
-class Setting(NamedTuple):
+class SysctlSetting(NamedTuple):
     """One line of a file."""
 
     #: as a path below /proc/sys; a glob pattern where it has one of *?[
@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     last: bool = False
 
 
-def parse(text: str, file: str, last: bool = False) -> tuple[Setting, ...]:
+def parse(text: str, file: str, last: bool = False) -> tuple[SysctlSetting, ...]:
     """The settings of one file, in their order. A note is for the lines below it, up to an empty one."""
     settings = []
     expires = None
@@ -53,7 +53,8 @@ def parse(text: str, file: str, last: bool = False) -> tuple[Setting, ...]:
             key, equals, value = line.partition('=')
             exclusion = key.startswith('-') and not equals
             if equals or exclusion:
-                settings.append(Setting(normal(key.lstrip('-').strip()), None if exclusion else value.strip(), file,
+                settings.append(SysctlSetting(normal(key.lstrip('-').strip()),
+                                              None if exclusion else value.strip(), file,
                                         expires, last))
     return tuple(settings)
 
@@ -65,12 +66,12 @@ def normal(key: str) -> str:
     return ALIASES.get(path, path)
 
 
-def effective(settings: Iterable[Setting]) -> dict[str, tuple[Setting, ...]]:
+def effective(settings: Iterable[SysctlSetting]) -> dict[str, tuple[SysctlSetting, ...]]:
     """By conntrack's own keys: the setting that wins and, where sysctl.conf has another word, that one, too.
 
     A later line wins over an earlier one. A pattern never touches a key that has a line of its own.
     """
-    winners: dict[str, tuple[Setting, ...]] = {}
+    winners: dict[str, tuple[SysctlSetting, ...]] = {}
     for setting in settings:
         # patterns are not expanded: nobody configures conntrack by one
         if re.fullmatch('net/netfilter/nf_conntrack_[a-z0-9_]+', setting.key) and setting.value is not None:
@@ -79,7 +80,7 @@ def effective(settings: Iterable[Setting]) -> dict[str, tuple[Setting, ...]]:
     return winners
 
 
-def read(host: Host) -> tuple[Setting, ...] | Missing:
+def read(host: Host) -> tuple[SysctlSetting, ...] | Missing:
     """What is configured on the machine that host shows, in the order in which it is applied."""
     root = host.root()
     files: dict[str, str] = {}
@@ -94,7 +95,7 @@ def read(host: Host) -> tuple[Setting, ...] | Missing:
                     files.setdefault(name, os.path.join(root, folder, name))
         if len(files) > MOST_FILES:
             raise ValueError(f'more than {MOST_FILES} files in sysctl.d')
-        settings: list[Setting] = []
+        settings: list[SysctlSetting] = []
         for name in sorted(files):
             settings += _read_file(files[name], name)
         return (*settings, *_read_file(os.path.join(root, LAST), os.path.basename(LAST), last=True))
@@ -105,7 +106,7 @@ def read(host: Host) -> tuple[Setting, ...] | Missing:
         return Missing.because(error, 'sysctl.d')
 
 
-def _read_file(path: str, name: str, last: bool = False) -> tuple[Setting, ...]:
+def _read_file(path: str, name: str, last: bool = False) -> tuple[SysctlSetting, ...]:
     try:
         # without O_NONBLOCK a FIFO in the place of the file would hold the check for ever
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_conntrack_lib.analysis import heavy_hitters
-from check_conntrack_lib.analysis.heavy_hitters import Frequent, Histogram
+from check_conntrack_lib.analysis.heavy_hitters import HeavyHitters, Histogram
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -23,7 +23,7 @@ def _small():
 
 @given(st.lists(st.lists(st.integers(0, 60) | st.integers(0, 5), max_size=20), max_size=20))
 def test_frequent_is_never_too_low_and_never_too_high_by_more_than_it_says(batches):
-    frequent: Frequent[int] = Frequent()
+    frequent: HeavyHitters[int] = HeavyHitters()
     exact: Counter[int] = Counter()
     for batch in batches:
         frequent.update(batch)
@@ -37,7 +37,7 @@ def test_frequent_is_never_too_low_and_never_too_high_by_more_than_it_says(batch
 
 
 def test_frequent_is_exact_for_a_key_that_is_always_there():
-    frequent: Frequent[str] = Frequent()
+    frequent: HeavyHitters[str] = HeavyHitters()
     for batch in range(50):
         frequent.update(['often'] * 5 + [f'{batch}-{number}' for number in range(10)])
     assert frequent.subtracted
@@ -45,8 +45,8 @@ def test_frequent_is_exact_for_a_key_that_is_always_there():
 
 
 def test_equal_counts_have_one_order():
-    one: Frequent[str] = Frequent()
-    other: Frequent[str] = Frequent()
+    one: HeavyHitters[str] = HeavyHitters()
+    other: HeavyHitters[str] = HeavyHitters()
     one.update('abc')
     other.update('cab')
     assert one.top(2) == other.top(2) == [('a', 1), ('b', 1)]

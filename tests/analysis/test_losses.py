@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nagiosplugin import Metric
 
-from check_conntrack_lib.analysis.losses import UNNAMED, Losses, comparable, innocent_for, log_evidence, losses, wraps
-from check_conntrack_lib.assessment import Assessment, Question, conclude
+from check_conntrack_lib.analysis.losses import (
+    UNNAMED,
+    Losses,
+    comparable,
+    log_evidence,
+    losses,
+    seconds_without_drops,
+    wraps,
+)
+from check_conntrack_lib.assessment import Assessment, Question, evaluate
 from check_conntrack_lib.model import (
     Counters,
     History,
@@ -91,10 +99,11 @@ def test_a_namespace_that_dropped_nothing_logged_nothing() -> None:
     log = KernelLog('kmsg', (LogLine(100), LogLine(290), LogLine(299, OTHER)), names_namespaces=True)
     clean = Counters({'drop': (0, 0)})
     dirty = Counters({'drop': (0, 3)})
-    assert innocent_for(clean, None) == float('inf')
-    assert innocent_for(dirty, None) == innocent_for(None, None) == innocent_for(dirty, Losses(50, {'drop': 3})) == 0
-    assert innocent_for(dirty, Losses(50, {'drop': 0})) == 50
-    found = log_evidence(log, 300, 250, OTHER, True, innocent_for(dirty, Losses(50, {'drop': 0})))
+    assert seconds_without_drops(clean, None) == float('inf')
+    assert seconds_without_drops(dirty, None) == seconds_without_drops(None, None) == 0
+    assert seconds_without_drops(dirty, Losses(50, {'drop': 3})) == 0
+    assert seconds_without_drops(dirty, Losses(50, {'drop': 0})) == 50
+    found = log_evidence(log, 300, 250, OTHER, True, seconds_without_drops(dirty, Losses(50, {'drop': 0})))
     assert (found.ages, found.elsewhere) == ((200,), {UNNAMED: 2})
 
 
@@ -146,14 +155,14 @@ def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int 
                    for uptime, drop in ((5000, 2), (5240, 42)))
     snapshot = Snapshot(Instant(6260, 20, 20), 'new', 7, initial, Table(5, 100, 64), Counters({'drop': (0,)}, ''),
                         Missing('off', chosen=True))
-    found = conclude(snapshot, History(cut=(first, last)), '', Question(300, 3600, 95, 'off', '', 14)).losses
+    found = evaluate(snapshot, History(cut=(first, last)), '', Question(300, 3600, 95, 'off', '', 14)).losses
     assert (found.lost if found else None) == lost
 
 
 def test_a_reboot_proves_no_innocence() -> None:
     counters = Counters({'drop': (3,)}, '')
-    assert innocent_for(counters, Losses(300.0, {'drop': 0})) == 300
-    assert innocent_for(counters, Losses(300.0, {'drop': 0, 'chain_too_long': 4}, 'a reboot')) == 0
+    assert seconds_without_drops(counters, Losses(300.0, {'drop': 0})) == 300
+    assert seconds_without_drops(counters, Losses(300.0, {'drop': 0, 'chain_too_long': 4}, 'a reboot')) == 0
 
 
 @pytest.mark.parametrize(('packets', 'state'), [

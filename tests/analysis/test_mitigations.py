@@ -8,10 +8,10 @@ import laboratory
 import pytest
 
 from check_conntrack_lib.analysis import mitigations, rate_limit
-from check_conntrack_lib.analysis.host_role import Tally
-from check_conntrack_lib.analysis.incident import Picture, culprit
+from check_conntrack_lib.analysis.host_role import RoleCounter
+from check_conntrack_lib.analysis.incident import IncidentFacts, culprit
 from check_conntrack_lib.analysis.losses import Losses
-from check_conntrack_lib.analysis.profile import Key, Kind, TimeLeft, summarize
+from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass, summarize
 from check_conntrack_lib.analysis.profile_diff import Growth
 from check_conntrack_lib.analysis.sizing import ChainLimit
 from check_conntrack_lib.analysis.timeouts import proposals
@@ -32,11 +32,11 @@ def flow(src, dst, state='ESTABLISHED', protocol=6, status=SEEN_REPLY | ASSURED,
 
 
 def picture(flows=(), entries=1000, maximum=1000, **more):
-    tally = Tally(())
+    tally = RoleCounter(())
     profile = summarize(tally.watch(flows), entries) if flows else None
     timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
                 'tcp_timeout_syn_sent': 120}
-    base = Picture('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
+    base = IncidentFacts('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
                    tally.aims(), frozenset(), 0.0, (), timeouts,
                    proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
                    ChainLimit(16.0), frozenset(), frozenset(), True)
@@ -44,7 +44,7 @@ def picture(flows=(), entries=1000, maximum=1000, **more):
 
 
 def titles(p):
-    return [move.title for move in mitigations.moves(p)]
+    return [move.title for move in mitigations.actions(p)]
 
 
 @pytest.mark.parametrize(('flows', 'name'), [
@@ -58,20 +58,20 @@ def titles(p):
     ([], 'several roles'),
 ])
 def test_roles(flows, name):
-    tally = Tally({HERE})
+    tally = RoleCounter({HERE})
     assert list(tally.watch(flows)) == flows
     assert tally.roles().name == name
     assert tally.roles().seen == len(flows)
 
 
 def test_a_role_is_a_sample_the_flows_are_not():
-    tally = Tally({HERE})
+    tally = RoleCounter({HERE})
     assert sum(1 for _ in tally.watch(flow(HERE, THERE) for _ in range(30000))) == 30000
-    assert tally.roles().opened == 20000
+    assert tally.roles().open_database == 20000
 
 
 def test_nothing_to_do():
-    assert mitigations.moves(picture(entries=100)) == ()
+    assert mitigations.actions(picture(entries=100)) == ()
     assert mitigations.why_none(picture(entries=100)) == \
         'nothing to contain: the table has room; whether packets are lost is not known yet'
     calm = picture(entries=100, losses=Losses(300.0, {'drop': 0}))
@@ -79,13 +79,13 @@ def test_nothing_to_do():
     clash = calm._replace(losses=Losses(300.0, {'drop': 9, 'insert_failed': 9, 'clash_resolve': 0}))
     assert 'connections clashed' in mitigations.why_none(clash)
     assert 'it was full for a moment' in mitigations.why_none(calm._replace(losses=Losses(300.0, {'drop': 9})))
-    assert mitigations.moves(picture(entries=900, maximum=0)) == ()
+    assert mitigations.actions(picture(entries=900, maximum=0)) == ()
 
 
 def test_the_order_is_from_safe_to_costly():
     flows = [flow(CLIENT, THERE, 'TIME_WAIT', timeout=100 - k // 9, sport=k) for k in range(900)] + \
         [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(100)]
-    found = mitigations.moves(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
+    found = mitigations.actions(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
                                 losses=Losses(300.0, {'drop': 5, 'chain_too_long': 2})))
     assert [move.title.split()[0] for move in found] == [
         'drain:', 'rate-limit', 'fix', 'tcp_timeout_time_wait', 'raise']
@@ -101,14 +101,15 @@ def test_the_order_is_from_safe_to_costly():
 def test_the_pool_of_a_local_process():
     flows = [flow(HERE, THERE, dport=5432, sport=k) for k in range(1000)]
     p = picture(flows, own={'192.0.2.1'}, local=1.0, owners=(Owner('java', 77, 900),))
-    found = mitigations.moves(p)
+    found = mitigations.actions(p)
     assert not [move for move in found if move.title.startswith('rate-limit')], 'this host itself is no attacker'
     assert found[0].title == 'fix the pool of java (pid 77): its host opened 100% of the table'
     assert found[0].commands == ('systemctl status 77', 'sudo ss -tnp dst 192.0.2.2:5432')
 
 
 def test_a_risky_timeout_comes_after_the_others():
-    left = {Kind(6, 'CLOSE_WAIT', True): TimeLeft(1, {1000: 600}), Kind(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
+    left = {TimeoutClass(6, 'CLOSE_WAIT', True): TimeLeft(1, {1000: 600}),
+            TimeoutClass(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
     flows = [flow(CLIENT, THERE, 'CLOSE_WAIT')] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
     profile = summarize(flows, 900)._replace(time_left=left)
     seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_close_wait': 3600}
@@ -121,25 +122,25 @@ def test_a_timeout_that_frees_nothing_today_is_no_move():
     p = picture([flow(CLIENT, THERE, timeout=9000)] * 900)
     assert [one.name for one in p.proposals] == ['tcp_timeout_established']
     assert [title.split()[0] for title in titles(p)] == ['rate-limit', 'fix', 'raise']
-    assert mitigations.moves(p)[1].title.endswith('somebody opens them and does not close them')
+    assert mitigations.actions(p)[1].title.endswith('somebody opens them and does not close them')
 
 
 def test_the_pool_is_the_one_whose_connections_wait():
     others = [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(600)]
     waiting = [flow(bytes([10, 1, k // 256, k % 256]), HIDDEN, 'TIME_WAIT', dport=80) for k in range(400)]
-    assert mitigations.moves(picture(others + waiting))[0].commands == ('sudo ss -tnp dst 192.0.2.4:80',)
+    assert mitigations.actions(picture(others + waiting))[0].commands == ('sudo ss -tnp dst 192.0.2.4:80',)
     spread = [one._replace(dst=one.src) for one in waiting]
-    assert mitigations.moves(picture(others + spread))[0].commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
+    assert mitigations.actions(picture(others + spread))[0].commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
 
 
 def test_more_room_only_where_there_is_memory():
     poor = picture(entries=2_000_000, maximum=2_000_000, available=100 << 20)
-    assert mitigations.moves(poor)[-1].title.startswith(
+    assert mitigations.actions(poor)[-1].title.startswith(
         'not possible: raise nf_conntrack_max 2000000 -> 3145728 would take')
-    assert mitigations.moves(poor)[-1].commands == ()
-    inside = mitigations.moves(picture(initial=False))[-1]
+    assert mitigations.actions(poor)[-1].commands == ()
+    inside = mitigations.actions(picture(initial=False))[-1]
     assert inside.risk.endswith('run it in the initial one of this host')
-    small = mitigations.moves(picture(entries=100_000, maximum=100_000, limit=ChainLimit(2.0)))[-1]
+    small = mitigations.actions(picture(entries=100_000, maximum=100_000, limit=ChainLimit(2.0)))[-1]
     assert small.commands == ('sudo sysctl -w net.netfilter.nf_conntrack_buckets=163840',
                               'sudo sysctl -w net.netfilter.nf_conntrack_max=163840')
 
@@ -147,7 +148,7 @@ def test_more_room_only_where_there_is_memory():
 def test_buckets_where_they_are_a_parameter_of_the_module():
     p = picture(entries=900, maximum=4096, limit=ChainLimit(None, by_sysctl=False),
                 losses=Losses(300.0, {'drop': 0, 'chain_too_long': 4}))
-    assert mitigations.moves(p)[0].commands == ('echo 4096 | sudo tee /sys/module/nf_conntrack/parameters/hashsize',)
+    assert mitigations.actions(p)[0].commands == ('echo 4096 | sudo tee /sys/module/nf_conntrack/parameters/hashsize',)
 
 
 def test_a_rising_table_is_in_time():
@@ -170,10 +171,10 @@ def test_only_the_flood_is_braked_not_what_else_its_source_does():
     flood = [flow(CLIENT, THERE, '', 17, 0, 53, sport=k) for k in range(700)]
     more = [flow(CLIENT, HIDDEN, sport=k) for k in range(200)]
     others = [flow(bytes([10, 0, 0, k]), THERE) for k in range(100)]
-    brake_on_dns = mitigations.moves(picture(flood + more + others))[0]
+    brake_on_dns = mitigations.actions(picture(flood + more + others))[0]
     assert 'ip saddr 192.0.2.3 ip daddr 192.0.2.2 udp dport 53' in brake_on_dns.commands[0]
     assert brake_on_dns.commands[1] == 'sudo conntrack -D -p udp -s 192.0.2.3 -d 192.0.2.2 --dport 53'
-    mixed = mitigations.moves(picture(flood[:300] + more + others))[0]
+    mixed = mitigations.actions(picture(flood[:300] + more + others))[0]
     assert mixed.commands[0].count('daddr') == 0
     assert len(mixed.commands) == 1, 'its connections are not cut'
 
@@ -225,7 +226,7 @@ def test_softirq_shares():
     assert before == {0: (40, 1000), 3: (0, 1000)}
     after = cpu_times.parse(STAT.replace('800 0 5 40', '820 0 5 100').replace('850 0 0 0', '849 0 0 0'))
     assert cpu_times.shares(before, after) == {0: 0.75}
-    assert cpu_times.shares(before, {0: cpu_times.Time(30, 1100), 5: cpu_times.Time(1, 1)}) == {0: 0.0}
+    assert cpu_times.shares(before, {0: cpu_times.CpuTime(30, 1100), 5: cpu_times.CpuTime(1, 1)}) == {0: 0.0}
 
 
 @pytest.mark.parametrize('text', ['', 'intr 5\n', 'cpu0 1 2 3 4 5 6 7\n', 'cpu0 1 2 3 4 5 6 x 8\n'])
@@ -260,5 +261,5 @@ def test_programs(tmp_path):
 def test_no_shell():
     """A name of the host that a shell would take for more is quoted."""
     p = picture(programs={'kubelet'}, node='a;reboot')
-    assert mitigations.moves(p)[0].commands[0] == "kubectl cordon 'a;reboot'"
-    assert subprocess.run(['sh', '-nc', '\n'.join(mitigations.moves(p)[0].commands)], check=True).returncode == 0
+    assert mitigations.actions(p)[0].commands[0] == "kubectl cordon 'a;reboot'"
+    assert subprocess.run(['sh', '-nc', '\n'.join(mitigations.actions(p)[0].commands)], check=True).returncode == 0

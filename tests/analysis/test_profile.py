@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.profile import Key, Kind, Profile, Share, TimeLeft, share, summarize
+from check_conntrack_lib.analysis.profile import Key, Profile, Proportion, TimeLeft, TimeoutClass, share, summarize
 from check_conntrack_lib.flow import ASSURED, DST_NAT, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history.profile_json import from_json, to_json
 
@@ -66,7 +66,7 @@ def test_an_iterator_will_do_and_nothing_is_no_error():
     assert summarize(iter(FLOWS), 1400) == PROFILE
     nothing = summarize([], 100)
     assert (nothing.seen, nothing.states, nothing.sources, nothing.estimate(0)) == (0, {}, (), 0)
-    assert nothing.share(0) == Share(0.0, 0.0, 1.0)
+    assert nothing.share(0) == Proportion(0.0, 0.0, 1.0)
 
 
 def test_estimates_scale_to_the_table():
@@ -102,15 +102,15 @@ def test_a_key_covers_the_more_exact_ones():
 class TestTimeLeft:
     def test_udp_streams_are_a_kind_of_their_own(self):
         profile = summarize([udp(), udp(status=SEEN_REPLY | ASSURED, timeout=119)], 2)
-        assert profile.time_left == {Kind(17, '', False): TimeLeft(1, {25: 1}),
-                                     Kind(17, '', True): TimeLeft(1, {119: 1})}
+        assert profile.time_left == {TimeoutClass(17, '', False): TimeLeft(1, {25: 1}),
+                                     TimeoutClass(17, '', True): TimeLeft(1, {119: 1})}
 
     def test_offloaded_entries_have_none(self):
-        assert Kind(6, '', True) not in PROFILE.time_left
+        assert TimeoutClass(6, '', True) not in PROFILE.time_left
 
     def test_idle(self):
         left = summarize([flow(timeout=seconds) for seconds in (431999, 431000, 345599, 345600, 0)], 5)
-        established = left.time_left[Kind(6, 'ESTABLISHED', True)]
+        established = left.time_left[TimeoutClass(6, 'ESTABLISHED', True)]
         # idle for 1 s, 1000 s, a day and a second, a day, and 5 days
         assert established.idle_longer(86400, 432000) == 2
         assert established.idle_longer(900, 432000) == 4
@@ -125,7 +125,7 @@ class TestTimeLeft:
 
     def test_five_days_of_seconds_stay_small_and_near_enough(self):
         profile = summarize((flow(timeout=seconds) for seconds in range(0, 432000, 7)), 100000)
-        left = profile.time_left[Kind(6, 'ESTABLISHED', True)]
+        left = profile.time_left[TimeoutClass(6, 'ESTABLISHED', True)]
         assert len(left.steps) <= 2048
         for seconds in (7440, 86400, 345600):
             assert left.idle_longer(seconds, 432000) == pytest.approx((432000 - seconds) / 7, abs=2)
@@ -133,7 +133,7 @@ class TestTimeLeft:
 
 class TestMargin:
     def test_none_when_all_was_seen(self):
-        assert share(3, 10, 10) == share(3, 10, 9) == Share(0.3, 0.3, 0.3)
+        assert share(3, 10, 10) == share(3, 10, 9) == Proportion(0.3, 0.3, 0.3)
 
     def test_of_a_large_sample(self):
         assert share(10000, 20000, 10**9).margin == pytest.approx(3.02 * (0.25 / 20000) ** 0.5, rel=1e-3)

@@ -13,7 +13,7 @@ from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant, Missing, Table
 from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.readers import sysctl_files
-from check_conntrack_lib.readers.sysctl_files import Setting, effective, parse
+from check_conntrack_lib.readers.sysctl_files import SysctlSetting, effective, parse
 
 MAX = 'net/netfilter/nf_conntrack_max'
 TABLE = Table(1000, 262144, 262144)
@@ -26,7 +26,7 @@ class TestParse:
         'net.netfilter.nf_conntrack_max = 524288', 'net/netfilter/nf_conntrack_max=524288',
         '  net.nf_conntrack_max\t=\t524288  ', '-net.netfilter.nf_conntrack_max = 524288'])
     def test_every_way_to_write_it(self, line):
-        assert parse(line, 'a.conf') == (Setting(MAX, '524288', 'a.conf'),)
+        assert parse(line, 'a.conf') == (SysctlSetting(MAX, '524288', 'a.conf'),)
 
     def test_what_is_no_setting(self):
         assert parse('# a.b = 1\n; a.b = 1\n\nnonsense\n \t \n', 'a.conf') == ()
@@ -36,7 +36,7 @@ class TestParse:
         assert sysctl_files.normal('net/ipv4/conf/eth0.1/forwarding') == 'net/ipv4/conf/eth0.1/forwarding'
 
     def test_an_exclusion_sets_nothing(self):
-        assert parse('-net.netfilter.nf_conntrack_max', 'a.conf') == (Setting(MAX, None, 'a.conf'),)
+        assert parse('-net.netfilter.nf_conntrack_max', 'a.conf') == (SysctlSetting(MAX, None, 'a.conf'),)
         assert effective(parse('-net.netfilter.nf_conntrack_max', 'a.conf')) == {}
 
     @pytest.mark.parametrize(('note', 'when'), [

@@ -10,7 +10,7 @@ from check_conntrack_lib.analysis import timeline
 
 
 def lost(samples):
-    return [step.losses and step.losses.lost for step in timeline.steps(samples)]
+    return [interval.losses and interval.losses.lost for interval in timeline.intervals(samples)]
 
 
 def test_losses_from_sample_to_sample():
@@ -22,7 +22,7 @@ def test_a_reset_and_a_reboot_are_gaps():
     assert lost(reset) == [None, None, 2]
     reboot = [sample(0, 1, drop=5), sample(60, 1, drop=900, boot=30), sample(120, 1, drop=901, boot=30)]
     assert lost(reboot) == [None, None, 1]
-    assert [step.growth for step in timeline.steps(reboot)] == [None, None, 0.0]
+    assert [interval.growth for interval in timeline.intervals(reboot)] == [None, None, 0.0]
 
 
 def test_a_wrap_is_counted():
@@ -34,7 +34,7 @@ def test_namespaces_do_not_mix_and_runs_without_counters_are_gaps():
                sample(61, 50, drop=8, netns=pasts.CONTAINER), sample(120, 10)._replace(counters=None),
                sample(180, 10, drop=200)]
     assert lost(samples) == [None, None, 1, 1, None, None]
-    found = timeline.places(timeline.steps(samples))
+    found = timeline.namespaces(timeline.intervals(samples))
     assert [(place.netns, place.boots, place.samples, place.peak.sample.entries, place.lost) for place in found] \
         == [(pasts.CONTAINER, 1, 2, 50, 1), (pasts.INITIAL, 1, 4, 10, 1)]
 
@@ -52,9 +52,9 @@ def test_condensing_loses_no_packet_and_no_peak(story, slot):
     for seconds, entries, dropped in story:
         second, drop = second + seconds, drop + dropped
         samples.append(sample(second, entries, drop=drop))
-    whole = timeline.steps(samples)
+    whole = timeline.intervals(samples)
     stretches = timeline.condense(whole, whole[0].sample.at.wall, slot).values()
-    assert sum(s.losses.lost for s in stretches if s.losses) == sum(step.lost for step in whole)
+    assert sum(s.losses.lost for s in stretches if s.losses) == sum(interval.lost for interval in whole)
     assert max(s.peak.sample.entries for s in stretches) == max(s.entries for s in samples)
     assert sum(s.losses.span for s in stretches if s.losses) == pytest.approx(samples[-1].at.uptime
                                                                              - samples[0].at.uptime)
@@ -63,7 +63,7 @@ def test_condensing_loses_no_packet_and_no_peak(story, slot):
 
 
 def test_the_incident_of_three_days():
-    own = [step for step in timeline.steps(pasts.incident()) if step.sample.netns == pasts.INITIAL]
+    own = [interval for interval in timeline.intervals(pasts.incident()) if interval.sample.netns == pasts.INITIAL]
     found = timeline.episodes(own)
     assert len(found) == 1
     episode = timeline.worst(found)
@@ -78,13 +78,13 @@ def test_the_incident_of_three_days():
 
 def test_two_episodes_and_the_worse_of_them():
     samples = [sample(k * 600.0, 230000 if k in (5, 6, 20) else 100000, drop=3 * (k >= 20)) for k in range(25)]
-    found = timeline.episodes(timeline.steps(samples))
-    assert [len(episode.steps) for episode in found] == [2, 1]
+    found = timeline.episodes(timeline.intervals(samples))
+    assert [len(episode.intervals) for episode in found] == [2, 1]
     assert timeline.worst(found).lost == 3
     assert timeline.worst([]) is None
 
 
 def test_an_episode_that_goes_on_has_no_end():
-    (episode,) = timeline.episodes(timeline.steps([sample(0, 10), sample(60, 262144)]))
+    (episode,) = timeline.episodes(timeline.intervals([sample(0, 10), sample(60, 262144)]))
     assert episode.ended is None
     assert episode.first_loss is None

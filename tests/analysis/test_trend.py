@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.trend import Forecast, forecast, lookback, slope, spread
+from check_conntrack_lib.analysis.trend import Forecast, forecast, points_span, slope, spread
 from check_conntrack_lib.model import Point, Table
 
 TABLE = Table(75_000, 100_000, 100_000)
@@ -148,7 +148,7 @@ def test_five_minutes_between_checks_are_enough(late: int) -> None:
 
 
 def test_the_look_back() -> None:
-    assert (lookback(300, 3600), lookback(300, 600), lookback(1800, 3600)) == (2700, 900, 5400)
+    assert (points_span(300, 3600), points_span(300, 600), points_span(1800, 3600)) == (2700, 900, 5400)
 
 
 def test_checked_every_ten_minutes() -> None:

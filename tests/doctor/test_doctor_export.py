@@ -295,7 +295,8 @@ def test_junk_does_not_hurt(served, junk):
 
 
 def test_slow_clients_hold_nobody_up_and_are_let_go(tree):
-    code = 'import check_conntrack_lib.doctor.export.http_server as s, check_conntrack_lib.doctor.cli as c; s.PATIENCE = 1; ' \
+    code = 'import check_conntrack_lib.doctor.export.http_server as s, check_conntrack_lib.doctor.cli as c; ' \
+           's.PATIENCE = 1; ' \
            f'c.main(["export", "--procfs", {str(tree)!r}, "--kernel-log", "off", "--listen", "127.0.0.1:0"])'
     process = subprocess.Popen([proctree.sys.executable, '-c', code], cwd=proctree.ROOT, stderr=subprocess.PIPE,
                                text=True)

@@ -105,7 +105,7 @@ def test_what_cannot_be_had_is_one_line(recorded, argv, said, capsys):
 
 
 def test_no_history_yet_says_where_it_looked_and_from_when_on(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr('check_conntrack_lib.history.readonly.places',
+    monkeypatch.setattr('check_conntrack_lib.history.readonly.candidate_files',
                         lambda _: [str(tmp_path / 'a'), str(tmp_path / 'b')])
     assert cli.main(['history']) == 2
     assert capsys.readouterr().err == (
@@ -120,7 +120,7 @@ def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path, monkeypatch):
         '4,1,50000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
         '4,1,1000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
         '4,1,60000000,-;nf_conntrack: nf_conntrack: table full in netns 4026532501, dropping packet\n')
-    own = facts.Story('', past(boot_id=proctree.BOOT_ID), [], [], (), []).steps
+    own = facts.HistoryFacts('', past(boot_id=proctree.BOOT_ID), [], [], (), []).intervals
     assert facts.log_marks(own, str(tmp_path / 'log')) == (pasts.BEGIN + 50,)
     other = facts.log_marks(past(boot_id='other'), str(tmp_path / 'log'))
     assert isinstance(other, Missing)
@@ -128,9 +128,9 @@ def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path, monkeypatch):
 
 
 def past(boot_id):
-    from check_conntrack_lib.analysis.timeline import steps
+    from check_conntrack_lib.analysis.timeline import intervals
 
-    return steps([pasts.sample(20.0 + k, 1, netns=proctree.NETNS)._replace(boot_id=boot_id) for k in range(50)])
+    return intervals([pasts.sample(20.0 + k, 1, netns=proctree.NETNS)._replace(boot_id=boot_id) for k in range(50)])
 
 
 def story_host(root):

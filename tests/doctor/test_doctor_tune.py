@@ -14,7 +14,7 @@ from check_conntrack_lib.analysis.losses import comparable
 from check_conntrack_lib.analysis.profile import summarize
 from check_conntrack_lib.analysis.sizing import Peak
 from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS
-from check_conntrack_lib.doctor import Trouble, cli
+from check_conntrack_lib.doctor import DoctorError, cli
 from check_conntrack_lib.doctor.tune import plan, sysctl_file
 from check_conntrack_lib.doctor.tune import report as report_module
 from check_conntrack_lib.doctor.tune.plan import Readings, Recorded
@@ -22,7 +22,7 @@ from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history import database, profiles, queries
 from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
 from check_conntrack_lib.readers import sysctl_files
-from check_conntrack_lib.readers.keepers import Keeper
+from check_conntrack_lib.readers.keepers import SysctlSetter
 
 AT = 1795188600.0  # 2026-11-20 15:30 UTC
 
@@ -155,7 +155,7 @@ def test_memory_not_measured():
 
 
 def test_kube_proxy_and_containers_are_named():
-    keeper = Keeper('kube-proxy', 77, ('--conntrack-min=131072',))
+    keeper = SysctlSetter('kube-proxy', 77, ('--conntrack-min=131072',))
     for text in (report(keepers=(keeper,)), drop_in(keepers=(keeper,))):
         text = ' '.join(text.split())
         assert 'kube-proxy (pid 77, --conntrack-min=131072) sets nf_conntrack_max, tcp_timeout_est' in text
@@ -181,7 +181,7 @@ def test_alerts_end_it():
 
 
 def test_json():
-    found = json.loads(report_module.as_json(plan.make(readings(keepers=(Keeper('k3s', 1, ()),))), None))
+    found = json.loads(report_module.as_json(plan.make(readings(keepers=(SysctlSetter('k3s', 1, ()),))), None))
     assert found['size']['maximum'] == 393216
     assert found['timeouts'][0]['name'] == 'tcp_timeout_time_wait'
     assert found['candidates'][0]['addresses'] == ['10.0.0.53']
@@ -229,7 +229,7 @@ class TestRun:
         (tmp_path / 'proc').mkdir()
         assert cli.main(['tune', '--procfs', str(tmp_path / 'proc')]) == 2
         assert 'connection tracking is not loaded' in capsys.readouterr().err
-        with pytest.raises(Trouble):
+        with pytest.raises(DoctorError):
             plan.gather(plan.Host(str(tmp_path / 'proc')), None, 100, None)
 
 
@@ -238,7 +238,8 @@ def test_the_recorded_peak_and_what_was_in_the_table_then(tmp_path):
     path = str(tmp_path / 'history.sqlite')
     for at, entries, boot in ((0.0, 1000, 'a'), (86400.0, 200000, 'b'), (172800.0, 5000, 'b')):
         sample = Sample(Instant(AT + at, 1000 + at, 1000 + at), boot, 7, entries, 262144)
-        assert isinstance(database.consult(path, sample, queries.Lookback(300, 900, comparable), 14), History)
+        query = queries.HistoryQuery(300, 900, comparable)
+        assert isinstance(database.query_and_record(path, sample, query, 14), History)
         if entries > 2000:
             profile = summarize([flow(n, state='SYN_SENT', status=0) for n in range(100)], entries)
             profiles.record(path, sample, profile, quiet=False, patience=1)

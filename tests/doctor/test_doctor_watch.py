@@ -38,7 +38,7 @@ def moments(root, story, log='off'):
 
 
 def picture(moment, bar=30):
-    return ''.join(f'{line.trouble} {line.name:14}{line.text}\n' for line in view.screen(moment, bar)) \
+    return ''.join(f'{line.severity} {line.name:14}{line.text}\n' for line in view.screen(moment, bar)) \
         + view.one_line(moment) + '\n\n'
 
 

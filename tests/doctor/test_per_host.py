@@ -29,7 +29,7 @@ def groups(opening=0, open=0, closing=0, closed=0):
 def test_every_state_has_its_group():
     flows = [flow('10.0.0.1', '192.0.2.1', state) for state in STATES[6]]
     flows += [flow('10.0.0.1', '192.0.2.1', '', 17), flow('10.0.0.1', '192.0.2.1', 'ESTABLISHED', 132)]
-    assert ranked(flows) == per_host.Peers([('192.0.2.1', groups(3, 1, 4, 1))], 1.0)
+    assert ranked(flows) == per_host.PerHost([('192.0.2.1', groups(3, 1, 4, 1))], 1.0)
 
 
 def test_the_remote_one_is_the_client_where_the_server_is_this_host():
@@ -47,8 +47,8 @@ def test_no_more_than_top_and_nobody_is_lost():
 
 def test_a_sample_is_scaled_up():
     answer = ranked([flow('10.0.0.1', '192.0.2.1')] * 20, entries=1000)
-    assert answer == per_host.Peers([('192.0.2.1', groups(open=1000))], 0.02)
-    assert ranked([]) == per_host.Peers([], 1.0)
+    assert answer == per_host.PerHost([('192.0.2.1', groups(open=1000))], 0.02)
+    assert ranked([]) == per_host.PerHost([], 1.0)
 
 
 @pytest.fixture(scope='module')

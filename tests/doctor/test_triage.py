@@ -14,7 +14,7 @@ import pytest
 import scenarios
 
 from check_conntrack_lib.doctor import cli
-from check_conntrack_lib.doctor.terminal import Paper
+from check_conntrack_lib.doctor.terminal import TextLayout
 from check_conntrack_lib.doctor.triage import json_output, reading, report
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing
@@ -59,7 +59,7 @@ def gathered(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', HOSTS)
 def test_the_screen(name, gathered, request):
-    seen = report.text(gathered(name, HOSTS[name]), Paper(80))
+    seen = report.text(gathered(name, HOSTS[name]), TextLayout(80))
     proctree.check_golden(request, f'triage-{name}.txt', seen)
     rows = seen.splitlines()
     assert len(rows) <= 45
@@ -78,24 +78,24 @@ def test_nothing_is_recorded(gathered, tmp_path):
 
 def test_the_addresses_tell_the_role(gathered):
     nat = gathered('why-one-client', own=frozenset({bytes([198, 51, 100, 1])}))
-    assert 'role       router or firewall: forwards 100%; 25% source NAT' in report.text(nat, Paper(80))
+    assert 'role       router or firewall: forwards 100%; 25% source NAT' in report.text(nat, TextLayout(80))
     assert json.loads(json_output.as_json(nat))['role']['forwarded'] == 970
 
 
 def test_a_server(gathered):
-    said = report.text(gathered('why-one-client', own=frozenset({bytes([10, 0, 0, 53])})), Paper(80))
+    said = report.text(gathered('why-one-client', own=frozenset({bytes([10, 0, 0, 53])})), TextLayout(80))
     assert 'role       server: forwards 25%, serves 75%; ' in said
 
 
 def test_tables_and_colours_are_for_terminals(gathered):
     seen = gathered('why-one-client')
-    table = report.text(seen, Paper(80, tables=True))
+    table = report.text(seen, TextLayout(80, tables=True))
     assert '\ntop        source        target          port\n           10.2.3.4 72%  10.0.0.53 75%   udp 53 75%\n' \
         in table
-    coloured = report.text(seen, Paper(80, tables=True, colours=True))
+    coloured = report.text(seen, TextLayout(80, tables=True, colours=True))
     assert '\x1b[1;31musage ' in coloured
     assert re.sub(r'\x1b\[[0-9;]*m', '', coloured) == table
-    narrow = report.text(seen, Paper(40, tables=True))
+    narrow = report.text(seen, TextLayout(40, tables=True))
     assert not [row for row in narrow.splitlines() if len(row) > 40 and not re.match(r'   ( {2,4}\S|undo: )', row)]
 
 

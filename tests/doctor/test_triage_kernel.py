@@ -60,7 +60,7 @@ def test_the_brake_holds_a_real_flood():
         for end, address in ((lab, '10.9.0.1/24'), (client, '10.9.0.2/24')):
             assert end.run(['ip', 'address', 'add', address, 'dev', 'triage0']).returncode == 0
             assert end.run(['ip', 'link', 'set', 'triage0', 'up']).returncode == 0
-        with lab.entered():
+        with lab.in_netns():
             sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with sink:
             sink.bind(('10.9.0.1', 5353))
@@ -87,7 +87,7 @@ def grown(lab, client, port):
 
 def send(client, number, port=19000):
     for k in range(number):
-        with client.entered():
+        with client.in_netns():
             one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with one:
             one.bind(('10.9.0.2', port + k))

@@ -19,7 +19,7 @@ from programs import need
 
 from check_conntrack_lib.analysis import timeouts
 from check_conntrack_lib.analysis.profile import Profile
-from check_conntrack_lib.analysis.timeouts import Rule, Step
+from check_conntrack_lib.analysis.timeouts import Shorter, TimeoutRule
 from check_conntrack_lib.diagnosis import take_profile
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Table
@@ -79,7 +79,7 @@ def test_sysctl_takes_the_drop_in(advised, tmp_path):
     with laboratory.namespace() as made:
         done = made.run(['sh', '-c', f'{binds} && sysctl -p {file}'])
         assert (done.stderr, done.returncode) == ('', 0)
-        with made.entered():
+        with made.in_netns():
             running = sysctl_values.read_values(Host(), ['net/netfilter/nf_conntrack_tcp_timeout_time_wait'])
     assert list(running.values()) == [30]
     assert (tmp_path / 'max').read_text() == '14336\n'
@@ -114,7 +114,7 @@ def test_nft_takes_the_rules_and_they_work(advised, tmp_path):
 
 def ask(made, port):
     """The answer of a server on the inside; None: a rule has dropped one of the packets."""
-    with made.entered():
+    with made.in_netns():
         client, server = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     with client, server:
         server.bind(('10.0.0.53', port))
@@ -140,7 +140,7 @@ def test_iptables_takes_the_rules(advised, tool, tmp_path):
 
 
 def profile_of(made, most):
-    with made.entered():
+    with made.in_netns():
         profile = take_profile(Host(), Table(made.count(), 0, 0), most, contextlib.nullcontext)
     assert isinstance(profile, Profile)
     return profile
@@ -148,14 +148,14 @@ def profile_of(made, most):
 
 def listed(made):
     """Entries by protocol and state, after the listing has removed those whose time is over."""
-    with made.entered():
+    with made.in_netns():
         flows = ctnetlink.read_flows(list)
     return Counter((flow.protocol, flow.state) for flow in flows)
 
 
 def proposal(monkeypatch, profile, name, now, proposed, protocol, state):
     """As tune would propose it, if it proposed such short timeouts."""
-    monkeypatch.setattr(timeouts, 'RULES', (Rule(name, protocol, state, (Step(proposed, ''),)),))
+    monkeypatch.setattr(timeouts, 'RULES', (TimeoutRule(name, protocol, state, (Shorter(proposed, ''),)),))
     found, = timeouts.proposals(profile, {name: now})
     return found
 
@@ -179,7 +179,7 @@ def test_entries_of_known_idle_times_are_gone_when_it_says(monkeypatch):
 
 def traffic(made, stop, seconds=0.02):
     """New flows at a steady rate, 500 datagrams and 150 closed TCP connections a second, until told to stop."""
-    with made.entered():
+    with made.in_netns():
         sender, sink, server = (socket.socket(socket.AF_INET, kind) for kind in
                                 (socket.SOCK_DGRAM, socket.SOCK_DGRAM, socket.SOCK_STREAM))
         with sender, sink, server:

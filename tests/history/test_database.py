@@ -19,12 +19,12 @@ from check_conntrack_lib.analysis.losses import Losses, comparable, losses, loss
 from check_conntrack_lib.history import database as history_database
 from check_conntrack_lib.history import queries
 from check_conntrack_lib.history.codec import counters_to_text
-from check_conntrack_lib.history.database import consult, consult_all
-from check_conntrack_lib.history.queries import Lookback, history_before
+from check_conntrack_lib.history.database import query_and_record, query_and_record_all
+from check_conntrack_lib.history.queries import HistoryQuery, history_before
 from check_conntrack_lib.model import Counters, History, Instant, Missing, Point, Sample
 
 ROOT = Path(__file__).parents[2]
-LOOK = Lookback(300, 900, comparable)
+LOOK = HistoryQuery(300, 900, comparable)
 DAY = 86400.0
 
 
@@ -35,8 +35,8 @@ def sample(uptime: float, entries: int = 5, drop: int = 0, *, boot: str = 'b', n
     return Sample(at, boot, netns, entries, 100, 64, counters)
 
 
-def ask(path: Path, now: Sample, days: float = 14, look: Lookback = LOOK) -> History:
-    answer = consult(str(path), now, look, days)
+def ask(path: Path, now: Sample, days: float = 14, look: HistoryQuery = LOOK) -> History:
+    answer = query_and_record(str(path), now, look, days)
     assert isinstance(answer, History), answer
     return answer
 
@@ -123,12 +123,13 @@ def test_what_one_is_asked_costs_the_same_beside_thousands(path: Path, netns: in
         file = path.with_name(f'{others}.sqlite')
         for boot, uptime in (('old', 5000.0), ('old', 5060.0), ('new', 60.0), ('new', 120.0)):
             wall = 1e9 + (5060 if boot == 'new' else 0) + uptime
-            consult_all(str(file), [sample(uptime, boot=boot, netns=k, wall=wall) for k in range(others)], LOOK, 14)
+            query_and_record_all(str(file), [sample(uptime, boot=boot, netns=k, wall=wall) for k in range(others)],
+                                 LOOK, 14)
         count = [0]
 
         def step() -> None:
             count[0] += 1
-        with history_database.opened(str(file), 1) as database:
+        with history_database.open_database(str(file), 1) as database:
             database.set_progress_handler(step, 1)
             now = sample(180, boot='new', netns=netns, wall=1e9 + 5240)
             assert bool(history_before(database, now, LOOK).cut) == (netns == 7)
@@ -247,8 +248,8 @@ def test_every_cut_and_scratch_leaves_a_verdict(path: Path, tmp_path: Path) -> N
         victim = tmp_path / f'{k}.sqlite'
         victim.write_bytes(broken)
         victim.chmod(0o600)
-        first = consult(str(victim), sample(90000), LOOK, 14)
-        second = consult(str(victim), sample(90060), LOOK, 14)
+        first = query_and_record(str(victim), sample(90000), LOOK, 14)
+        second = query_and_record(str(victim), sample(90060), LOOK, 14)
         assert isinstance(first, (History, Missing))
         assert isinstance(second, (History, Missing))
 
@@ -278,7 +279,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
         database.execute('CREATE TABLE dashboards (title)')
     path.chmod(0o600)
     before = path.read_bytes()
-    answer = consult(str(path), sample(1000), LOOK, 14)
+    answer = query_and_record(str(path), sample(1000), LOOK, 14)
     assert answer == Missing(f'{path}: a database of another program', 'give --history another FILE')
     assert path.read_bytes() == before
 
@@ -287,7 +288,7 @@ def test_a_file_that_is_no_database_by_name_is_left_alone(tmp_path: Path) -> Non
     other = tmp_path / 'passwd'
     other.write_text('root:x:0:0\n' * 100)
     other.chmod(0o600)
-    answer = consult(str(other), sample(1000), LOOK, 14)
+    answer = query_and_record(str(other), sample(1000), LOOK, 14)
     assert isinstance(answer, Missing)
     assert 'not a database' in answer.why
     assert other.read_text() == 'root:x:0:0\n' * 100
@@ -297,7 +298,7 @@ def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
     ask(path, sample(1000))
     with sqlite3.connect(path) as database:
         database.execute('PRAGMA user_version = 99')
-    answer = consult(str(path), sample(1400), LOOK, 14)
+    answer = query_and_record(str(path), sample(1400), LOOK, 14)
     assert isinstance(answer, Missing)
     assert 'another version of check_conntrack (schema 99)' in answer.why
     assert rows(path) == 1
@@ -308,7 +309,7 @@ def test_a_locked_file_still_gives_the_rates(path: Path) -> None:
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute('BEGIN IMMEDIATE')
         began = time.monotonic()
-        answer = consult(str(path), sample(1400), LOOK, 14, patience=0.2)
+        answer = query_and_record(str(path), sample(1400), LOOK, 14, patience=0.2)
         assert time.monotonic() - began < 1
     assert isinstance(answer, History)
     assert answer.base
@@ -322,10 +323,10 @@ def run_python(code: str, *args: str) -> subprocess.Popen[bytes]:
 WRITER = """
 import sys, time
 sys.path.insert(0, 'tests/history')
-from test_database import LOOK, consult, sample
+from test_database import LOOK, query_and_record, sample
 k = int(sys.argv[2])
 while True:
-    answer = consult(sys.argv[1], sample(1000 + k, drop=k), LOOK, 14, patience=20)
+    answer = query_and_record(sys.argv[1], sample(1000 + k, drop=k), LOOK, 14, patience=20)
     assert not getattr(answer, 'unwritten', answer), answer
     print(k, flush=True)
     k += int(sys.argv[3])
@@ -355,7 +356,7 @@ def test_forty_parallel_runs_put_one_broken_file_aside_once(path: Path) -> None:
 def test_a_file_that_is_in_use_is_not_renamed(path: Path) -> None:
     ask(path, sample(1000))
     broken = history_database.BrokenFile('damaged', path.stat().st_ino)
-    with history_database.opened(str(path), 1.0), pytest.raises(TimeoutError, match='in use by another run'):
+    with history_database.open_database(str(path), 1.0), pytest.raises(TimeoutError, match='in use by another run'):
         history_database._put_aside(str(path), broken, sample(1001).at, 0.1)
     assert 'put aside' in history_database._put_aside(str(path), broken, sample(1001).at, 0.1)
 
@@ -371,7 +372,8 @@ def test_a_file_system_without_locks_for_directories(path: Path, monkeypatch: py
 def test_a_file_that_is_being_renamed_is_not_opened(path: Path) -> None:
     ask(path, sample(1000))
     with history_database._in_use(str(path), fcntl.LOCK_EX, 1.0):
-        assert consult(str(path), sample(1060), LOOK, 14, patience=0.1) == Missing(f'{path}: in use by another run')
+        answer = query_and_record(str(path), sample(1060), LOOK, 14, patience=0.1)
+        assert answer == Missing(f'{path}: in use by another run')
     assert ask(path, sample(1060)).base
 
 
@@ -411,7 +413,7 @@ def test_a_full_or_read_only_disk(tmp_path: Path, fault: str) -> None:
         answer = ask(history, sample(1400))
         assert answer.base
         assert answer.unwritten.startswith(f'{history}: ')
-        fresh = consult(str(place / 'other.sqlite'), sample(1000), LOOK, 14)
+        fresh = query_and_record(str(place / 'other.sqlite'), sample(1000), LOOK, 14)
         assert isinstance(fresh, Missing) or fresh.unwritten
     finally:
         subprocess.run(['umount', place], check=True)

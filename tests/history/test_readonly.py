@@ -21,25 +21,25 @@ def test_it_gives_back_what_the_recorder_was_given(tmp_path):
     given = [pasts.sample(k * 60.0, 1000 + k, drop=k) for k in range(5)]
     given.append(given[-1]._replace(boot_id='ffff', netns=7, counters=None, buckets=None))
     for sample in given:
-        look = queries.Lookback(300, 900, comparable)
-        assert not isinstance(history_database.consult(path, sample, look, 14), Missing)
-    assert readonly.recall(path, *ALWAYS) == given
-    assert readonly.recall(path, pasts.BEGIN + 60, pasts.BEGIN + 120) == given[1:3]
+        look = queries.HistoryQuery(300, 900, comparable)
+        assert not isinstance(history_database.query_and_record(path, sample, look, 14), Missing)
+    assert readonly.read_samples(path, *ALWAYS) == given
+    assert readonly.read_samples(path, pasts.BEGIN + 60, pasts.BEGIN + 120) == given[1:3]
 
 
 def test_it_leaves_no_trace(tmp_path):
     path = pasts.write(tmp_path / 'history.sqlite', [pasts.sample(0, 1)])
     path.chmod(0o400)
     before = (path.stat().st_mtime_ns, path.read_bytes(), os.listdir(tmp_path))
-    assert not isinstance(readonly.recall(str(path), *ALWAYS), Missing)
+    assert not isinstance(readonly.read_samples(str(path), *ALWAYS), Missing)
     assert (path.stat().st_mtime_ns, path.read_bytes(), os.listdir(tmp_path)) == before
-    assert isinstance(readonly.recall(str(tmp_path / 'none'), *ALWAYS), Missing)
+    assert isinstance(readonly.read_samples(str(tmp_path / 'none'), *ALWAYS), Missing)
     assert os.listdir(tmp_path) == ['history.sqlite']
 
 
 def test_names_that_a_url_would_not_take(tmp_path):
     path = pasts.write(tmp_path / 'a ?mode=rwc%20#x', [pasts.sample(0, 1)])
-    assert readonly.recall(str(path), *ALWAYS) == [pasts.sample(0, 1)]
+    assert readonly.read_samples(str(path), *ALWAYS) == [pasts.sample(0, 1)]
 
 
 @pytest.mark.parametrize(('spoil', 'said'), [
@@ -57,7 +57,7 @@ def test_names_that_a_url_would_not_take(tmp_path):
 def test_whatever_the_file_is_one_reason(tmp_path, spoil, said):
     path = pasts.write(tmp_path / 'history.sqlite', [pasts.sample(k, 1) for k in range(99)])
     spoil(path)
-    answer = readonly.recall(str(path), *ALWAYS)
+    answer = readonly.read_samples(str(path), *ALWAYS)
     assert isinstance(answer, Missing)
     assert said in answer.why
 
@@ -75,27 +75,27 @@ def test_a_run_that_is_writing_is_waited_for(tmp_path):
     writer.execute('BEGIN EXCLUSIVE')
     threading.Timer(0.3, lambda: writer.execute('COMMIT')).start()
     began = time.monotonic()
-    assert readonly.recall(str(path), *ALWAYS) == [pasts.sample(0, 1)]
+    assert readonly.read_samples(str(path), *ALWAYS) == [pasts.sample(0, 1)]
     assert time.monotonic() - began > 0.2
     writer.close()
 
 
 def test_profiles_come_back_with_their_times(tmp_path):
     path = pasts.write(tmp_path / 'history.sqlite', pasts.incident(), pasts.profiles())
-    got = readonly.recall_profiles(str(path), *ALWAYS)
+    got = readonly.read_profiles(str(path), *ALWAYS)
     assert [(past.at, past.boot_id, past.netns, past.quiet) for past in got] \
         == [(one.at.wall, one.boot_id, one.netns, quiet) for one, _, quiet in pasts.profiles()]
     assert got[-1].profile.states == pasts.profiles()[-1][1].states
     execute(path, "UPDATE profile SET text = '{}'")
-    assert isinstance(readonly.recall_profiles(str(path), *ALWAYS), Missing)
-    assert not isinstance(readonly.recall(str(path), *ALWAYS), Missing)
+    assert isinstance(readonly.read_profiles(str(path), *ALWAYS), Missing)
+    assert not isinstance(readonly.read_samples(str(path), *ALWAYS), Missing)
 
 
 def test_the_newest_of_the_usual_places(tmp_path, monkeypatch):
     monkeypatch.setattr(readonly, 'SYSTEM_DIRECTORY', str(tmp_path / 'system'))
     own = tmp_path / 'state' / f'check_conntrack-{os.geteuid()}' / 'history.sqlite'
     shared = tmp_path / 'system' / 'history.sqlite'
-    candidates = readonly.places({'NAGIOS_PLUGIN_STATE_DIRECTORY': str(tmp_path / 'state')})
+    candidates = readonly.candidate_files({'NAGIOS_PLUGIN_STATE_DIRECTORY': str(tmp_path / 'state')})
     assert candidates[:2] == [str(own), str(shared)]
     assert readonly.newest(candidates[:2]) is None
     assert not (tmp_path / 'state').exists(), 'looking makes no directories'

@@ -12,9 +12,9 @@ from test_discover import Proc
 
 from check_conntrack_lib.assessment import Question
 from check_conntrack_lib.history import codec as recorded
-from check_conntrack_lib.history.database import consult, consult_all
+from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
-from check_conntrack_lib.netns.assess import Fleet, assess_all
+from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / 'history.sqlite'
 
 
-def assessed(proc: Proc, log: str, history: str = 'off') -> Fleet:
+def assessed(proc: Proc, log: str, history: str = 'off') -> NamespaceAssessments:
     return assess_all(proc.host, Question(300, 3600, 95, log, history, 14), ('all',), nullcontext)
 
 
@@ -32,18 +32,18 @@ def test_lines_of_an_old_kernel_go_to_the_guilty_one(tmp_path: Path) -> None:
     proc.process(30, 6, entries=950, drop=12)
     log = tmp_path / 'kmsg'
     log.write_text('4,1,4900000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
-    fleet = assessed(proc, str(log))
-    assert [(member.namespace.inode, member.logged) for member in fleet.members] == [(1, 0), (5, 0), (6, 1)]
-    assert fleet.guessed
+    assessments = assessed(proc, str(log))
+    assert [(member.namespace.inode, member.logged) for member in assessments.members] == [(1, 0), (5, 0), (6, 1)]
+    assert assessments.guessed
 
 
 def test_entries_add_up_but_usage_does_not(tmp_path: Path) -> None:
     proc = Proc(tmp_path / 'proc')
     proc.process(20, 5, entries=700)
     proc.process(30, 6, entries=600)
-    fleet = assessed(proc, 'off')
-    assert fleet.entries == 1310
-    assert [member.usage for member in fleet.members] == [1.0, 70.0, 60.0]
+    assessments = assessed(proc, 'off')
+    assert assessments.entries == 1310
+    assert [member.usage for member in assessments.members] == [1.0, 70.0, 60.0]
 
 
 def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
         proc.process(20, 5, drop=drop)
         proc.process(30, 6, drop=5)
         host = proc.host._replace(clock=lambda now=second: Instant(1e9 + now, 5000.0 + now, 5000.0))  # type: ignore[misc]
-        fleet = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
-    assert [member.lost for member in fleet.members] == [0, 30, 0]
+        assessments = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
+    assert [member.lost for member in assessments.members] == [0, 30, 0]
     assert rows(history) == 6
 
 
@@ -63,10 +63,10 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
 
 
 def test_one_transaction_for_all(path: Path) -> None:
-    first = consult_all(str(path), [sample(1000, netns=n) for n in (1, 2, 3)], LOOK, 14)
+    first = query_and_record_all(str(path), [sample(1000, netns=n) for n in (1, 2, 3)], LOOK, 14)
     assert not isinstance(first, Missing)
     assert [history.first_run for history in first] == [True] * 3
-    second = consult_all(str(path), [sample(1400, netns=n) for n in (3, 1, 4)], LOOK, 14)
+    second = query_and_record_all(str(path), [sample(1400, netns=n) for n in (3, 1, 4)], LOOK, 14)
     assert not isinstance(second, Missing)
     assert [history.first_run for history in second] == [False, False, True]
     assert [history.base.netns for history in second if history.base] == [3, 1]
@@ -89,7 +89,7 @@ def test_a_namespace_gone_for_a_day_is_dropped(path: Path) -> None:
             now.append(sample(60.0 * minute, netns=2))
         if minute > 3 * 1440 - 100:
             now.append(sample(60.0 * minute, netns=2, entries=77))
-        consult_all(str(path), now, LOOK, 14)
+        query_and_record_all(str(path), now, LOOK, 14)
     assert rows(path, 'SELECT count(*) FROM sample WHERE netns = 2 AND entries <> 77') == 0
     assert rows(path, 'SELECT count(*) FROM sample WHERE netns = 2') == 24
     assert rows(path, 'SELECT count(*) FROM gone') == 0
@@ -98,9 +98,9 @@ def test_a_namespace_gone_for_a_day_is_dropped(path: Path) -> None:
 
 def test_a_pause_of_the_check_drops_nobody(path: Path) -> None:
     for minute in range(0, 60, 4):
-        consult_all(str(path), [sample(60.0 * minute, netns=n) for n in (1, 2)], LOOK, 14)
+        query_and_record_all(str(path), [sample(60.0 * minute, netns=n) for n in (1, 2)], LOOK, 14)
     for minute in range(5000, 5100, 4):
-        consult(str(path), sample(60.0 * minute, netns=1), LOOK, 14)
+        query_and_record(str(path), sample(60.0 * minute, netns=1), LOOK, 14)
     assert rows(path, 'SELECT count(*) FROM sample WHERE netns = 2') > 0
 
 
@@ -119,8 +119,8 @@ def test_two_hundred_namespaces_for_two_weeks(path: Path, tmp_path: Path) -> Non
         return [Sample(Instant(1e9 + second, second, second), 'b', 4026532000 + 37 * n, 5, 262144, 262144, counters[n])
                 for n in range(200)]
 
-    consult_all(str(path), now(0), LOOK, 14)
-    consult_all(str(other), now(end - 60), LOOK, 14)
+    query_and_record_all(str(path), now(0), LOOK, 14)
+    query_and_record_all(str(other), now(end - 60), LOOK, 14)
     import sqlite3
     with sqlite3.connect(path) as database:
         for second in (*range(0, end - 86400, 600), *range(end - 86400, end, 60)):
@@ -133,7 +133,7 @@ def test_two_hundred_namespaces_for_two_weeks(path: Path, tmp_path: Path) -> Non
     for minute in range(25):
         for file, spent in times.items():
             began = time.perf_counter()
-            assert not isinstance(consult_all(str(file), now(end + 60.0 * minute), LOOK, 14), Missing)
+            assert not isinstance(query_and_record_all(str(file), now(end + 60.0 * minute), LOOK, 14), Missing)
             spent.append(time.perf_counter() - began)
     full, empty = (sorted(spent)[len(spent) // 2] for spent in times.values())
     assert full - empty < 0.02

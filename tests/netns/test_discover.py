@@ -12,8 +12,8 @@ from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant, KernelLog, LogLine, Missing, Table
 from check_conntrack_lib.netns import discover, names, read_other
 from check_conntrack_lib.netns.discover import Namespace
-from check_conntrack_lib.netns.snapshots import tour
-from check_conntrack_lib.snapshot import survey
+from check_conntrack_lib.netns.snapshots import read_snapshots
+from check_conntrack_lib.snapshot import take_snapshot
 
 ID = '3f2a9c51d0e8b7461f2e3d4c5b6a79880123456789abcdef0123456789abcdef'
 OTHER = ID[::-1]
@@ -136,7 +136,7 @@ def test_a_look_through_the_first_process_that_is_still_there(proc: Proc) -> Non
     proc.process(20, 99, entries=3)
     proc.process(21, 5, entries=7, drop=2)
     look = read_other.read(proc.host, Namespace(5, pids=(19, 20, 21)), stat_file=True, enter=False)
-    assert isinstance(look, read_other.Look)
+    assert isinstance(look, read_other.OtherTable)
     assert look.entries == 7
     assert not isinstance(look.counters, Missing)
     assert look.counters.total('drop') == 2
@@ -152,15 +152,15 @@ def test_a_damaged_stat_file_is_said(proc: Proc) -> None:
     proc.process(20, 5)
     proc.write('20/net/stat/nf_conntrack', 'entries\n')
     proc.process(30, 6, entries=4)
-    own = survey(proc.host, nullcontext)
-    seen = tour(proc.host, own, ('all',), nullcontext)
+    own = take_snapshot(proc.host, nullcontext)
+    seen = read_snapshots(proc.host, own, ('all',), nullcontext)
     assert [one.namespace.inode for one in seen.seen] == [1, 6]
 
 
 def test_each_is_judged_against_the_one_maximum(proc: Proc) -> None:
     proc.process(20, 5, entries=900)
-    own = survey(proc.host, nullcontext)
-    first, second = tour(proc.host, own, ('all',), nullcontext).seen
+    own = take_snapshot(proc.host, nullcontext)
+    first, second = read_snapshots(proc.host, own, ('all',), nullcontext).seen
     assert first.snapshot == own
     assert second.snapshot.table == Table(900, 1000, 64)
     assert (second.snapshot.netns, second.snapshot.initial) == (5, False)
@@ -169,44 +169,45 @@ def test_each_is_judged_against_the_one_maximum(proc: Proc) -> None:
 def test_log_lines_go_to_the_namespace_that_they_name(proc: Proc) -> None:
     proc.process(20, 5)
     proc.process(30, 6)
-    own = survey(proc.host, nullcontext)
+    own = take_snapshot(proc.host, nullcontext)
     log = KernelLog('test', (LogLine(4990, 5), LogLine(4991, 777), LogLine(4992), LogLine(4993, 5)),
                     names_namespaces=True)
-    seen = tour(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
+    seen = read_snapshots(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
     lines = {one.namespace.inode: one.snapshot.kernel_log for one in seen.seen}
     assert {inode: [line.stamp for line in log.table_full] for inode, log in lines.items()
             if isinstance(log, KernelLog)} == {1: [4992], 5: [4990, 4993], 6: []}
-    assert isinstance(seen.stray, KernelLog)
-    assert [line.netns for line in seen.stray.table_full] == [777]
+    assert isinstance(seen.unattributed, KernelLog)
+    assert [line.netns for line in seen.unattributed.table_full] == [777]
     assert not seen.nameless
 
 
 def test_lines_that_name_nobody_are_left_over(proc: Proc) -> None:
-    own = survey(proc.host, nullcontext)
-    seen = tour(proc.host, own._replace(kernel_log=KernelLog('test', (LogLine(4990),))), ('all',), nullcontext)
+    own = take_snapshot(proc.host, nullcontext)
+    log = KernelLog('test', (LogLine(4990),))
+    seen = read_snapshots(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
     assert seen.nameless
 
 
 def test_without_tracking_nobody_is_looked_at(proc: Proc) -> None:
     (proc.root / 'sys/net/netfilter/nf_conntrack_count').unlink()
     proc.process(20, 5)
-    own = survey(proc.host, nullcontext)
-    assert [one.namespace.inode for one in tour(proc.host, own, ('all',), nullcontext).seen] == [1]
+    own = take_snapshot(proc.host, nullcontext)
+    assert [one.namespace.inode for one in read_snapshots(proc.host, own, ('all',), nullcontext).seen] == [1]
 
 
 def test_out_of_time_keeps_what_was_seen(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
     for pid in (20, 30, 40, 50):
         proc.process(pid, pid)
-    own = survey(proc.host, nullcontext)
+    own = take_snapshot(proc.host, nullcontext)
     read = read_other.read
 
-    def slow(host: Host, one: Namespace, stat_file: bool, enter: bool) -> read_other.Look | Missing:
+    def slow(host: Host, one: Namespace, stat_file: bool, enter: bool) -> read_other.OtherTable | Missing:
         if one.inode == 40:
             raise TimeoutError('no answer within 2 s')
         return read(host, one, stat_file, enter)
 
     monkeypatch.setattr(read_other, 'read', slow)
-    seen = tour(proc.host, own, ('all',), nullcontext)
+    seen = read_snapshots(proc.host, own, ('all',), nullcontext)
     assert [one.namespace.inode for one in seen.seen] == [1, 20, 30]
     assert seen.unseen == {Missing('network namespaces: no answer within 2 s'): 2}
 

@@ -196,7 +196,7 @@ def test_the_same_answer_by_all_ways() -> None:
         stat_file = Path('/proc/net/stat/nf_conntrack').exists()
         looks = [read_other.read(Host(), one, way, enter=True) for way in {stat_file, False}]
     for look in looks:
-        assert isinstance(look, read_other.Look), look
+        assert isinstance(look, read_other.OtherTable), look
         assert look.entries == 123
         assert not isinstance(look.counters, Missing)
         assert look.counters.total('drop') == 0
@@ -209,7 +209,7 @@ def test_an_alarm_inside_raises_at_home() -> None:
         for _ in range(300):
             try:
                 alarms.next()
-                with enter.entered(Host(), lab.path):
+                with enter.in_netns(Host(), lab.path):
                     assert inode() == f'net:[{lab.inode}]'
                     sum(range(2000))
                     assert inode() == f'net:[{lab.inode}]'
@@ -219,12 +219,12 @@ def test_an_alarm_inside_raises_at_home() -> None:
                 alarms.none()
             assert inode() == home
         rang = alarms.rang
-        with pytest.raises(ZeroDivisionError), enter.entered(Host(), lab.path):
+        with pytest.raises(ZeroDivisionError), enter.in_netns(Host(), lab.path):
             1 / 0  # noqa: B018
         assert inode() == home
     assert rang > 30
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
-    with pytest.raises(OSError, match='No such file'), enter.entered(Host(), lab.path):
+    with pytest.raises(OSError, match='No such file'), enter.in_netns(Host(), lab.path):
         pass
     assert inode() == home
 
@@ -255,7 +255,7 @@ def test_entering_without_os_setns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python before 3.12."""
     monkeypatch.delattr(os, 'setns', raising=False)
     with laboratory.namespace() as lab:
-        with enter.entered(Host(), lab.path):
+        with enter.in_netns(Host(), lab.path):
             assert inode() == f'net:[{lab.inode}]'
-        with pytest.raises(OSError, match='Invalid argument'), enter.entered(Host(), '/etc/passwd'):
+        with pytest.raises(OSError, match='Invalid argument'), enter.in_netns(Host(), '/etc/passwd'):
             pass

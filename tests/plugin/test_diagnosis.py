@@ -94,7 +94,7 @@ def test_no_baseline_says_so(tmp_path: Path) -> None:
     scenarios.record(scenario, tmp_path / 'h.sqlite')
     from check_conntrack_lib.model import Sample
     sample = Sample(scenario.clock(), 'x', 1, 1, 1)
-    assert profiles_module.recall(str(tmp_path / 'h.sqlite'), sample, 1) == Missing(
+    assert profiles_module.read_baseline(str(tmp_path / 'h.sqlite'), sample, 1) == Missing(
         'no profile of quieter times is recorded yet')
 
 

@@ -187,7 +187,7 @@ def test_slow_sources_cost_no_verdict(lab: laboratory.Namespace, tmp_path: Path,
     if slow != 'journalctl':
         monkeypatch.setattr(ctnetlink, 'dump', lambda *_args: (b'' for _ in iter(lambda: time.sleep(30), 1)))
     began = time.monotonic()
-    with lab.entered():
+    with lab.in_netns():
         status = cli.main(['--kernel-log', 'journal', '--history', 'off', '--diagnose', 'always', '-t', '3', *UNJUDGED])
     assert time.monotonic() - began < 3.5
     out = capfd.readouterr().out
@@ -288,7 +288,7 @@ def test_the_log_turns_over_while_it_is_read(tmp_path: Path, monkeypatch: pytest
     handles, turn = set(), itertools.count()
     line = b'4,%d,%d,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
 
-    def opened(path: str, *args: int, **kw: int) -> int:
+    def open_database(path: str, *args: int, **kw: int) -> int:
         handle = true_open(path, *args, **kw)
         if path == str(device):
             handles.add(handle)
@@ -303,7 +303,7 @@ def test_the_log_turns_over_while_it_is_read(tmp_path: Path, monkeypatch: pytest
         return line % (number, 9e10) if number % 1000 == 0 else b'6,%d,1,-;noise\n' % number
 
     monkeypatch.setattr(kernel_log, 'DEVICE', str(device))
-    monkeypatch.setattr(os, 'open', opened)
+    monkeypatch.setattr(os, 'open', open_database)
     monkeypatch.setattr(os, 'read', read)
     proc = proctree.make(tmp_path / 'proc')
     began = time.monotonic()

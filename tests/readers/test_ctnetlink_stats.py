@@ -67,7 +67,7 @@ def test_same_numbers_as_the_stat_file() -> None:
     with laboratory.namespace() as lab, laboratory.maximum(300):
         lab.fill_to(300)
         lab.flood(40)
-        with lab.entered():
+        with lab.in_netns():
             by_netlink = ctnetlink.read_cpu_stats()
             text = Host('/proc/thread-self').read('net/stat/nf_conntrack')
     assert isinstance(by_netlink, Counters)

@@ -12,7 +12,7 @@ import pytest
 
 from check_conntrack_lib.doctor import readings
 from check_conntrack_lib.doctor.export import json_metrics
-from check_conntrack_lib.doctor.terminal import Paper
+from check_conntrack_lib.doctor.terminal import TextLayout
 from check_conntrack_lib.doctor.triage import json_output, reading, report
 from check_conntrack_lib.doctor.watch import view
 from check_conntrack_lib.host import Host
@@ -108,7 +108,7 @@ def test_triage(log: Log, records: list[bytes], lines: str) -> None:
     log.records = records
     seen = reading.gather(Host(str(log.path.parent / 'proc'), lambda: NOW), str(log.path), str(log.path) + '.none', 100,
                           contextlib.nullcontext, lambda _: None)
-    screen = ' '.join(report.text(seen, Paper(80)).split())
+    screen = ' '.join(report.text(seen, TextLayout(80)).split())
     assert f' log {lines}not every line was seen ' in screen
     assert json.loads(json_output.as_json(seen))['log']['flooded'] is True
 

@@ -50,7 +50,7 @@ def as_read(flow):
 
 
 def read(made, most=None, until=None):
-    with made.entered():
+    with made.in_netns():
         return ctnetlink.read_flows(list, most, until)
 
 
@@ -61,7 +61,7 @@ def test_every_kind_of_flow():
         flows = read(made)
         assert sorted(map(as_read, flows)) == sorted(map(as_made, kinds))
         assert all(590 <= flow.timeout <= 600 for flow in flows)
-        with made.entered():
+        with made.in_netns():
             lines = proc_conntrack.read_flows(Host(), list, 1000)
     if not isinstance(lines, list):
         pytest.skip('this kernel has no /proc/net/nf_conntrack')
@@ -86,7 +86,7 @@ def test_it_stops_where_it_is_told():
         assert len(read(made, 100)) == 100
         # time is looked at before each datagram, which has some hundred entries
         assert read(made, until=time.monotonic()) == []
-        with made.entered():
+        with made.in_netns():
             begun = time.monotonic()
             slow = ctnetlink.read_flows(lambda flows: sum(time.sleep(0.0001) is None for _ in flows),
                                         until=time.monotonic() + 0.2)
@@ -124,12 +124,12 @@ def test_nat_of_forwarded_packets():
                 chain post { type nat hook postrouting priority 100; oifname "veth2" udp dport 53 masquerade; }
                 chain pre { type nat hook prerouting priority -100; ip daddr 10.1.0.1 dnat to 10.2.0.2; }
             }""")
-        with server.entered():
+        with server.in_netns():
             echo = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             listener = stack.enter_context(socket.create_server(('10.2.0.2', 443)))
         echo.bind(('10.2.0.2', 53))
         echo.settimeout(10)
-        with client.entered():
+        with client.in_netns():
             asker = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             asker.settimeout(10)
             asker.sendto(b'?', ('10.2.0.2', 53))
@@ -171,7 +171,7 @@ def mix(table):
 def test_a_whole_table_is_counted_exactly():
     with laboratory.maximum(200_000), laboratory.namespace() as made:
         made.fill(laboratory.mixed_flows(ENTRIES, mix(0)))
-        with made.entered():
+        with made.in_netns():
             profile = ctnetlink.read_flows(lambda flows: summarize(flows, ENTRIES))
     assert profile.seen == ENTRIES
     assert profile.states == {(6, 'ESTABLISHED'): 9800, (17, ''): 5000, (6, 'TIME_WAIT'): 4000, (6, 'SYN_SENT'): 1000,
@@ -191,7 +191,7 @@ def test_a_sample_is_within_its_margin():
         for table in range(TABLES):
             made.drain()
             made.fill(laboratory.mixed_flows(ENTRIES, mix(table)))
-            with made.entered():
+            with made.in_netns():
                 profile = ctnetlink.read_flows(lambda flows: summarize(flows, ENTRIES), SAMPLE)
             assert profile.seen == SAMPLE
             seen = {**{str(key): count for key, count in profile.targets}, 'unreplied': profile.unreplied,

@@ -12,7 +12,7 @@ import pytest
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog, LogLine, Missing
 from check_conntrack_lib.readers import kernel_log
-from check_conntrack_lib.readers.kernel_log import Line, parse_journal_line, parse_record, summarize
+from check_conntrack_lib.readers.kernel_log import KernelLine, parse_journal_line, parse_record, summarize
 
 SAMPLES = Path(__file__).parents[1] / 'samples'
 
@@ -24,7 +24,7 @@ def forms() -> list[str]:
 
 @pytest.mark.parametrize('text', forms())
 def test_every_form(text: str) -> None:
-    log = summarize([Line(1.0, text)], 'test')
+    log = summarize([KernelLine(1.0, text)], 'test')
     assert bool(log.table_full) == ('table full' in text and 'expectation' not in text)
     numbers = re.findall(r'(\d+) (?:callbacks|messages) suppressed', text)
     assert [s.messages for s in log.suppressed] == [int(n) for n in numbers]
@@ -32,7 +32,7 @@ def test_every_form(text: str) -> None:
 
 def test_namespace_is_named() -> None:
     text = 'nf_conntrack: nf_conntrack: table full in netns 4026532246, dropping packet'
-    assert summarize([Line(2.5, text)], 'test').table_full == (LogLine(2.5, 4026532246),)
+    assert summarize([KernelLine(2.5, text)], 'test').table_full == (LogLine(2.5, 4026532246),)
 
 
 @pytest.mark.parametrize('text', [
@@ -42,12 +42,12 @@ def test_namespace_is_named() -> None:
     'nf_conntrack: nf_conntrack: nf_conntrack: table full, dropping packet',
 ])
 def test_what_only_looks_like_it(text: str) -> None:
-    assert summarize([Line(1.0, text)], 'test').table_full == ()
+    assert summarize([KernelLine(1.0, text)], 'test').table_full == ()
 
 
 @pytest.mark.parametrize(('record', 'expected'), [
-    (b'4,358,2888433806,-;nf_conntrack: x\n', Line(2888.433806, 'nf_conntrack: x')),
-    (b'4,358,2888433806,-,caller=T123;text;with;semicolons\n KEY=v\n', Line(2888.433806, 'text;with;semicolons')),
+    (b'4,358,2888433806,-;nf_conntrack: x\n', KernelLine(2888.433806, 'nf_conntrack: x')),
+    (b'4,358,2888433806,-,caller=T123;text;with;semicolons\n KEY=v\n', KernelLine(2888.433806, 'text;with;semicolons')),
     (b'12,390,1000000,-;a user wrote this to /dev/kmsg\n', None),
     (b'30,390,1000000,-;systemd[1]: x\n', None),
     (b' SUBSYSTEM=net\n', None),
@@ -57,7 +57,7 @@ def test_what_only_looks_like_it(text: str) -> None:
     (b'-4,358,1,-;t\n', None),
     (b'4,358,99999999999999999999999,-;t\n', None),
 ])
-def test_records(record: bytes, expected: Line | None) -> None:
+def test_records(record: bytes, expected: KernelLine | None) -> None:
     assert parse_record(record) == expected
 
 
@@ -221,7 +221,7 @@ def test_the_rest_of_an_endless_line_is_no_line(tmp_path: Path, monkeypatch: pyt
 
 
 def test_journal_lines() -> None:
-    assert parse_journal_line('1795179478.289000 vm kernel: nf_conntrack: x', -1795176589.5) == Line(
+    assert parse_journal_line('1795179478.289000 vm kernel: nf_conntrack: x', -1795176589.5) == KernelLine(
         pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')
     assert parse_journal_line('1795179478.289000 vm sshd[1]: kernel: nf_conntrack: x', 0) is None
     assert parse_journal_line('nonsense', 0) is None

@@ -15,7 +15,7 @@ from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...formatting import clean
 from ...model import Missing
-from .. import Trouble, in_words, readings
+from .. import DoctorError, error_line, readings
 from ..atomic_write import write_file
 from ..readings import Reading
 
@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.every and not arguments.textfile:
-        raise Trouble('--every needs --textfile (--listen reads anew at every scrape)')
+        raise DoctorError('--every needs --textfile (--listen reads anew at every scrape)')
     if not 1 <= arguments.top <= MOST_HOSTS:
-        raise Trouble(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
+        raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
     source = readings.host(arguments)
 
     def take() -> Reading:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from . import prometheus
     except ImportError:
-        raise Trouble('export needs the Python library prometheus_client: apt install python3-prometheus-client, '
+        raise DoctorError('export needs the Python library prometheus_client: apt install python3-prometheus-client, '
                       'or pip install prometheus_client') from None
 
     lasting = arguments.listen or arguments.every
@@ -127,7 +127,7 @@ def _keep_writing(path: str, every: float | None, page: Callable[[], bytes]) -> 
         try:
             write_file(path, page())
         except OSError as error:  # OutOfTime is one
-            trouble = in_words(error)
+            trouble = error_line(error)
         if trouble != before:
             _say(trouble or f'{path}: written again')
     return 0
@@ -146,7 +146,7 @@ def _serve(host: str, port: int, page: Callable[[], bytes], content_type: str) -
             try:
                 content = page()
             except OutOfTime as error:
-                raise Unavailable(in_words(error)) from error
+                raise Unavailable(error_line(error)) from error
             taken = time.monotonic()
         return content
 

@@ -9,7 +9,7 @@ from ... import __version__
 from ...analysis.losses import log_evidence
 from ...model import KernelLog, Missing, NotLoaded, Table
 from ..readings import Reading
-from .per_host import Peers
+from .per_host import PerHost
 
 
 def as_json(reading: Reading) -> str:
@@ -56,7 +56,7 @@ def _log(reading: Reading) -> Any:
             'lines_of_other_netns': {str(netns): lines for netns, lines in evidence.elsewhere.items()}}
 
 
-def _per_host(peers: Peers | Missing) -> Any:
+def _per_host(peers: PerHost | Missing) -> Any:
     if isinstance(peers, Missing):
         return _or_missing(peers)
     return {'sampled_ratio': peers.share, 'connections': {host: dict(groups) for host, groups in peers.hosts}}

@@ -6,7 +6,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...deadline import Share
+from ...deadline import TimeBudget
 from ...diagnosis import sample_flows
 from ...flow import Flow
 from ...host import Host
@@ -25,7 +25,7 @@ MOST_PROBES = 200
 OTHER = 'other'
 
 
-class Peers(NamedTuple):
+class PerHost(NamedTuple):
     """Connections by host and group; estimated where `share` is below 1."""
 
     #: the hosts with most connections, then OTHER if there are more
@@ -34,7 +34,7 @@ class Peers(NamedTuple):
     share: float
 
 
-def read(host: Host, table: Table, top: int, share: Share) -> Peers | Missing:
+def read(host: Host, table: Table, top: int, share: TimeBudget) -> PerHost | Missing:
     """The `top` remote hosts of this namespace's table."""
     tally = sample_flows(host, count, SAMPLE, share)
     if isinstance(tally, Missing):
@@ -56,7 +56,7 @@ def count(flows: Iterable[Flow]) -> tuple[Counter[tuple[bytes, bytes, str]], int
     return pairs, seen
 
 
-def rank(pairs: Mapping[tuple[bytes, bytes, str], int], own: set[bytes], top: int, seen: int, entries: int) -> Peers:
+def rank(pairs: Mapping[tuple[bytes, bytes, str], int], own: set[bytes], top: int, seen: int, entries: int) -> PerHost:
     """The hosts with most connections. The remote one is the destination, unless that is this host itself."""
     scale = max(entries, seen) / seen if seen else 1.0
     hosts: dict[bytes, Counter[str]] = {}
@@ -68,7 +68,7 @@ def rank(pairs: Mapping[tuple[bytes, bytes, str], int], own: set[bytes], top: in
     rest: Counter[str] = Counter()
     for remote in order[top:]:
         rest.update(hosts[remote])
-    return Peers([*named, (OTHER, _scaled(rest, scale))] if rest else named, min(1.0, 1 / scale))
+    return PerHost([*named, (OTHER, _scaled(rest, scale))] if rest else named, min(1.0, 1 / scale))
 
 
 def _scaled(groups: Mapping[str, int], scale: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from ...analysis.losses import log_evidence
 from ...model import KernelLog, Missing, NotLoaded, Table
 from ..readings import Reading
-from .per_host import GROUPS, Peers
+from .per_host import GROUPS, PerHost
 
 #: what `generate_latest` writes; its own constant names another version in each of its releases
 CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
@@ -57,7 +57,7 @@ class _Readings(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _node(self.reading) if self.names == 'node-exporter' else _own(self.reading)
-        if isinstance(self.reading.peers, Peers):
+        if isinstance(self.reading.peers, PerHost):
             yield from _per_host(self.reading.peers)
         yield _scrape_error(self.reading)
 
@@ -123,7 +123,7 @@ def _node(reading: Reading) -> Iterator[Metric]:
             yield GaugeMetricFamily(f'node_nf_conntrack_stat_{name}', text, totals[name])
 
 
-def _per_host(peers: Peers) -> Iterator[Metric]:
+def _per_host(peers: PerHost) -> Iterator[Metric]:
     yield GaugeMetricFamily('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
                                                        'below 1 the counts are estimates.', peers.share)
     for group in dict.fromkeys(GROUPS.values()):

@@ -10,24 +10,24 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ...analysis.timeline import Step, places, steps
+from ...analysis.timeline import Interval, intervals, namespaces
 from ...argument_types import seconds
 from ...formatting import clean
 from ...history import readonly
 from ...host import Host
 from ...model import COUNTERS, Missing
-from .. import Trouble
+from .. import DoctorError
 from ..atomic_write import write_file
 from . import chart
-from .facts import Story, log_marks
+from .facts import HistoryFacts, log_marks
 from .netns_names import choose, names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--from', metavar='TIME', dest='since', type=moment, default=float('-inf'),
+    parser.add_argument('--from', metavar='TIME', dest='since', type=parse_time, default=float('-inf'),
                         help="the beginning: '2026-11-20 02:10', 02:10 (today or yesterday), or 6h (ago); "
                              'default: all that is recorded')
-    parser.add_argument('--to', metavar='TIME', dest='until', type=moment, default=float('inf'), help='the end')
+    parser.add_argument('--to', metavar='TIME', dest='until', type=parse_time, default=float('inf'), help='the end')
     parser.add_argument('--file', metavar='FILE', help="a recorder's file; default: the newest of this user's, of "
                                                        "/var/lib/check_conntrack and, for root, of monitoring users")
     parser.add_argument('--netns', metavar='WHICH',
@@ -44,41 +44,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.since > arguments.until:
-        raise Trouble('--from is after --to')
+        raise DoctorError('--from is after --to')
     path = arguments.file or _find()
-    samples = readonly.recall(path, arguments.since, arguments.until)
+    samples = readonly.read_samples(path, arguments.since, arguments.until)
     if isinstance(samples, Missing):
-        raise Trouble(f'{samples.why}{"; " if samples.remedy else ""}{samples.remedy}')
+        raise DoctorError(f'{samples.why}{"; " if samples.remedy else ""}{samples.remedy}')
     if not samples:
-        raise Trouble(f'{clean(path)}: nothing is recorded between these times')
-    everything = steps(samples)
-    all_places, host = places(everything), Host()
+        raise DoctorError(f'{clean(path)}: nothing is recorded between these times')
+    everything = intervals(samples)
+    all_namespaces, host = namespaces(everything), Host()
     called = names(host, everything)
-    place = choose(host, all_places, arguments.netns, called)
+    recorded = choose(host, all_namespaces, arguments.netns, called)
     if arguments.csv:
         return _write_csv(everything if arguments.netns is None
-                          else [step for step in everything if step.sample.netns == place.netns])
-    own = [step for step in everything if step.sample.netns == place.netns]
-    others = [step for step in everything if step.sample.netns != place.netns]
-    profiles = readonly.recall_profiles(path, arguments.since, arguments.until)
-    story = Story(clean(path), own, others, all_places, log_marks(own, arguments.kernel_log),
-                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == place.netns],
+                          else [interval for interval in everything if interval.sample.netns == recorded.netns])
+    own = [interval for interval in everything if interval.sample.netns == recorded.netns]
+    others = [interval for interval in everything if interval.sample.netns != recorded.netns]
+    profiles = readonly.read_profiles(path, arguments.since, arguments.until)
+    history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(own, arguments.kernel_log),
+                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == recorded.netns],
                   called)
     if arguments.svg:
         from .svg import svg
 
-        write_file(arguments.svg, svg(story).encode('utf-8'))
+        write_file(arguments.svg, svg(history).encode('utf-8'))
     if arguments.html:
         from .html_page import html
 
-        write_file(arguments.html, html(story).encode('utf-8'))
+        write_file(arguments.html, html(history).encode('utf-8'))
     if not (arguments.svg or arguments.html):
         columns = os.get_terminal_size().columns if sys.stdout.isatty() else 80
-        print(chart.text(story, max(40, columns), _draws_blocks()))
+        print(chart.text(history, max(40, columns), _draws_blocks()))
     return 0
 
 
-def moment(text: str) -> float:
+def parse_time(text: str) -> float:
     """Seconds since 1970 of a date, of a time of the last 24 hours, or of a duration ago. Raises ArgumentTypeError."""
     now = datetime.datetime.now()
     try:
@@ -95,26 +95,27 @@ def moment(text: str) -> float:
 
 
 def _find() -> str:
-    candidates = readonly.places(os.environ)
+    candidates = readonly.candidate_files(os.environ)
     path = readonly.newest(candidates)
     if path is None:
-        raise Trouble(f'no history yet: none of {", ".join(map(clean, candidates))}; it is kept from the first run of '
-                      'check_conntrack on, and a second run makes a picture')
+        raise DoctorError(f'no history yet: none of {", ".join(map(clean, candidates))}; it is kept from the '
+                      'first run of check_conntrack on, and a second run makes a picture')
     return path
 
 
-def _write_csv(chronicle: Sequence[Step]) -> int:
+def _write_csv(intervals: Sequence[Interval]) -> int:
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(['time', 'unix_time', 'boot_id', 'netns', 'entries', 'maximum', 'usage_percent', 'buckets',
                      'seconds', 'growth_per_s', 'lost', *COUNTERS])
-    for step in chronicle:
-        s = step.sample
-        counted = step.losses.packets if step.losses else {}
+    for interval in intervals:
+        s = interval.sample
+        counted = interval.losses.packets if interval.losses else {}
         writer.writerow([
             datetime.datetime.fromtimestamp(s.at.wall).astimezone().isoformat(timespec='seconds'),
-            f'{s.at.wall:.3f}', s.boot_id, s.netns, s.entries, s.maximum, f'{step.usage:.3f}', s.buckets,
-            None if step.span is None else f'{step.span:.3f}', None if step.growth is None else f'{step.growth:.4f}',
-            step.losses.lost if step.losses else None, *(counted.get(name) for name in COUNTERS)])
+            f'{s.at.wall:.3f}', s.boot_id, s.netns, s.entries, s.maximum, f'{interval.usage:.3f}', s.buckets,
+            None if interval.span is None else f'{interval.span:.3f}',
+            None if interval.growth is None else f'{interval.growth:.4f}',
+            interval.losses.lost if interval.losses else None, *(counted.get(name) for name in COUNTERS)])
     return 0
 
 

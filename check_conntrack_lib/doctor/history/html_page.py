@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from html import escape
 
 from ... import __version__
-from ...analysis.timeline import Stretch, condense
+from ...analysis.timeline import TimeBucket, condense
 from ...formatting import percent, rate
 from ..state_shares import by_state, largest
-from .facts import Story, checklist, facts, retrospective, title, when
+from .facts import HistoryFacts, checklist, facts, retrospective, title, when
 from .svg import svg
 
 #: the table has at most so many rows, each for one of these spans of time (seconds)
@@ -36,21 +36,22 @@ th:first-child,td:first-child{text-align:left;padding-left:0}
 """.strip()
 
 
-def html(story: Story) -> str:
+def html(history: HistoryFacts) -> str:
     """The whole document. Raises Trouble without matplotlib."""
     return '\n'.join([
         '<!doctype html>', '<html lang="en">', '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         '<meta name="robots" content="noindex">',
-        f'<title>Connection tracking, {when(story.begin)} to {when(story.end)}</title>', f'<style>{STYLE}</style>',
-        '<h1>Connection tracking table</h1>', f'<p>{_dated(title(story))}</p>', _picture(story),
-        '<h2>Facts</h2>', *_definitions(facts(story)), *_episode(story), *_numbers(story), *_states(story),
-        f'<p>From {escape(story.path)}, network namespace {escape(story.called.of(story.steps[-1].sample.netns))}; '
+        f'<title>Connection tracking, {when(history.begin)} to {when(history.end)}</title>', f'<style>{STYLE}</style>',
+        '<h1>Connection tracking table</h1>', f'<p>{_dated(title(history))}</p>', _picture(history),
+        '<h2>Facts</h2>', *_definitions(facts(history)), *_episode(history), *_numbers(history), *_states(history),
+        f'<p>From {escape(history.path)}, network namespace '
+        f'{escape(history.called.of(history.intervals[-1].sample.netns))}; '
         f'check_conntrack {__version__}.</p>', '</html>', ''])
 
 
-def _picture(story: Story) -> str:
-    document = svg(story)
+def _picture(history: HistoryFacts) -> str:
+    document = svg(history)
     return document[document.index('<svg'):]
 
 
@@ -66,34 +67,34 @@ def _dated(words: str) -> str:
     return re.sub(r'\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?', r'<time>\g<0></time>', escape(words))
 
 
-def _episode(story: Story) -> Iterator[str]:
-    episode = story.worst
+def _episode(history: HistoryFacts) -> Iterator[str]:
+    episode = history.worst
     if episode is None:
         return
     yield '<h2>The worst episode</h2>'
-    yield from _definitions(retrospective(episode, story))
+    yield from _definitions(retrospective(episode, history))
     yield '<h2>For good</h2>'
     yield '<ul>'
-    for who, words in checklist(episode, story):
+    for who, words in checklist(episode, history):
         yield f'<li><label><input type="checkbox"> <span><b>{escape(who)}</b>: {escape(words)}</span></label></li>'
     yield '</ul>'
 
 
-def _numbers(story: Story) -> Iterator[str]:
-    span = next((span for span in SPANS if (story.end - story.begin) / span <= MOST_ROWS),
-                (story.end - story.begin) / MOST_ROWS)
-    begin = story.begin - story.begin % span
+def _numbers(history: HistoryFacts) -> Iterator[str]:
+    span = next((span for span in SPANS if (history.end - history.begin) / span <= MOST_ROWS),
+                (history.end - history.begin) / MOST_ROWS)
+    begin = history.begin - history.begin % span
     yield '<h2>Numbers</h2>'
     yield '<p>Each row shows the fullest moment of its time, and what was counted in it.</p>'
     yield '<div class="wide"><table>'
     yield '<tr><th>from<th>used<th>entries<th>maximum<th>a minute<th>lost<th>lost/s<th>evicted<th>insert_failed</tr>'
-    for number, stretch in condense(story.steps, begin, span).items():
-        yield _row(when(begin + number * span, span < 60), stretch)
+    for number, bucket in condense(history.intervals, begin, span).items():
+        yield _row(when(begin + number * span, span < 60), bucket)
     yield '</table></div>'
 
 
-def _states(story: Story) -> Iterator[str]:
-    known = [(past.at, by_state(past.profile)) for past in story.profiles]
+def _states(history: HistoryFacts) -> Iterator[str]:
+    known = [(past.at, by_state(past.profile)) for past in history.profiles]
     if not known:
         return
     names = largest([profile for _, profile in known], 8)
@@ -108,17 +109,17 @@ def _states(story: Story) -> Iterator[str]:
     yield '</table></div>'
 
 
-def _row(time: str, stretch: Stretch) -> str:
-    s, usage = stretch.peak.sample, stretch.peak.usage
+def _row(time: str, bucket: TimeBucket) -> str:
+    s, usage = bucket.peak.sample, bucket.peak.usage
     tone = ' class="bad"' if usage > 95 else ' class="warn"' if usage > 85 else ''
-    grown = '' if stretch.growth is None else f'{stretch.growth * 60:+.0f}'
+    grown = '' if bucket.growth is None else f'{bucket.growth * 60:+.0f}'
     cells = [f'<td>{time}', f'<td{tone}>{percent(usage) if s.maximum > 0 else ""}', f'<td>{s.entries}',
              f'<td>{s.maximum}', f'<td>{grown}']
-    if stretch.losses is None:
+    if bucket.losses is None:
         cells.append('<td><td><td><td>')
     else:
-        lost, packets = stretch.losses.lost, stretch.losses.packets
+        lost, packets = bucket.losses.lost, bucket.losses.packets
         tone = ' class="bad"' if lost else ''
-        cells += [f'<td{tone}>{lost}', f'<td{tone}>{rate(stretch.losses.rate(lost))}',
+        cells += [f'<td{tone}>{lost}', f'<td{tone}>{rate(bucket.losses.rate(lost))}',
                   f'<td>{packets.get("early_drop", "")}', f'<td>{packets.get("insert_failed", "")}']
     return f'<tr>{"".join(cells)}</tr>'

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...analysis.timeline import Place, Step
+from ...analysis.timeline import Interval, RecordedNamespace
 from ...host import Host
 from ...namedtuples import NamedTuple
 from ...netns import discover
 from ...netns.discover import Namespace
 from ...readers import sysctl_values
-from .. import Trouble
+from .. import DoctorError
 
 
 class Names(NamedTuple):
@@ -24,12 +24,12 @@ class Names(NamedTuple):
         return f'{self.titles[netns]} ({netns})' if netns in self.titles else str(netns)
 
 
-def names(host: Host, everything: Sequence[Step]) -> Names:
+def names(host: Host, everything: Sequence[Interval]) -> Names:
     """Empty where the newest sample is of another boot; without root, only what this user may see."""
     boot_id = host.boot_id()
     if everything[-1].sample.boot_id != boot_id:
         return Names()
-    recorded = {step.sample.netns for step in everything if step.sample.boot_id == boot_id}
+    recorded = {interval.sample.netns for interval in everything if interval.sample.boot_id == boot_id}
     try:
         present = discover.find(host).namespaces
     except (OSError, ValueError):
@@ -41,7 +41,7 @@ def names(host: Host, everything: Sequence[Step]) -> Names:
     return Names(present, {inode: title for inode, title in titles.items() if str(inode) not in title})
 
 
-def choose(host: Host, places: Sequence[Place], wanted: str | None, called: Names) -> Place:
+def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, called: Names) -> RecordedNamespace:
     """The place that is wanted by inode or name, else the first. Raises Trouble."""
     if wanted is None:
         return places[0]
@@ -50,7 +50,8 @@ def choose(host: Host, places: Sequence[Place], wanted: str | None, called: Name
         inodes |= {str(inode) for inode, title in called.titles.items() if title == 'host'}
     if called.present and not inodes:
         inodes = {str(one.inode) for one in discover.select(host, called.present, (wanted,))[wanted]}
-    for place in places:
-        if str(place.netns) in inodes:
-            return place
-    raise Trouble(f'no namespace {wanted} is recorded, but {", ".join(called.of(place.netns) for place in places[:9])}')
+    for recorded in places:
+        if str(recorded.netns) in inodes:
+            return recorded
+    names = ', '.join(called.of(recorded.netns) for recorded in places[:9])
+    raise DoctorError(f'no namespace {wanted} is recorded, but {names}')

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from ...analysis.timeline import Place, Stretch, condense
+from ...analysis.timeline import RecordedNamespace, TimeBucket, condense
 from ...model import Missing
-from .. import Trouble
+from .. import DoctorError
 from ..state_shares import by_state, largest
-from .facts import Story
+from .facts import HistoryFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,14 +50,14 @@ LEGEND = 1.2
 TICKS = (1, 10, 60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
 
 
-def svg(story: Story) -> str:
+def svg(history: HistoryFacts) -> str:
     """A whole SVG document. Raises Trouble without matplotlib."""
     try:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ImportError:
-        raise Trouble('--svg and --html need the Python library matplotlib: apt install python3-matplotlib, '
+        raise DoctorError('--svg and --html need the Python library matplotlib: apt install python3-matplotlib, '
                       'or pip install matplotlib') from None
     settings: dict[Any, Any] = {
         'svg.fonttype': 'none', 'svg.hashsalt': 'conntrack', 'font.family': 'sans-serif', 'font.size': 9,
@@ -67,29 +67,29 @@ def svg(story: Story) -> str:
     }
     with matplotlib.rc_context(settings):
         panels = [_usage, _growth, _losses]
-        if len(story.profiles) > 1:
+        if len(history.profiles) > 1:
             panels.append(_states)
         figure = Figure(figsize=(WIDTH, PANEL * len(panels) + 0.3), layout='constrained')
         FigureCanvasSVG(figure)
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-        slot = max((story.end - story.begin) / MOST_POINTS, 1.0)
-        stretches = list(condense(story.steps, story.begin, slot).values())
-        for place, panel in zip(axes, panels):
-            place.grid(axis='y', linewidth=0.5)
-            panel(place, story, stretches)
-        axes[-1].set_xlim(story.begin, max(story.end, story.begin + 1))
-        _times(axes[-1], story)
+        slot = max((history.end - history.begin) / MOST_POINTS, 1.0)
+        buckets = list(condense(history.intervals, history.begin, slot).values())
+        for recorded, panel in zip(axes, panels):
+            recorded.grid(axis='y', linewidth=0.5)
+            panel(recorded, history, buckets)
+        axes[-1].set_xlim(history.begin, max(history.end, history.begin + 1))
+        _times(axes[-1], history)
         out = io.StringIO()
         figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None})
     return _adaptable(out.getvalue())
 
 
-def _usage(axes: Axes, story: Story, stretches: Sequence[Stretch]) -> None:
-    unlimited = all(step.sample.maximum <= 0 for step in story.steps)
-    for place in [p for p in story.places if p.netns != story.steps[-1].sample.netns][:OTHERS]:
-        _other(axes, story, place)
-    points = [(stretch.peak.sample.at.wall, stretch.peak.sample.entries if unlimited else stretch.peak.usage,
-               stretch.peak.sample.boot_id) for stretch in stretches]
+def _usage(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
+    unlimited = all(interval.sample.maximum <= 0 for interval in history.intervals)
+    for recorded in [p for p in history.namespaces if p.netns != history.intervals[-1].sample.netns][:OTHERS]:
+        _other(axes, history, recorded)
+    points = [(bucket.peak.sample.at.wall, bucket.peak.sample.entries if unlimited else bucket.peak.usage,
+               bucket.peak.sample.boot_id) for bucket in buckets]
     x, y = _line(points)
     axes.plot(x, y, color=BLUE, linewidth=1.4, marker='.' if len(points) < 30 else None, markersize=4)
     axes.fill_between(x, y, color=BLUE, alpha=0.12, linewidth=0)
@@ -99,26 +99,26 @@ def _usage(axes: Axes, story: Story, stretches: Sequence[Stretch]) -> None:
         axes.axhline(85, color=AMBER, linewidth=0.8, linestyle='--')
         axes.axhline(95, color=RED, linewidth=0.8, linestyle='--')
         axes.set_title('% of nf_conntrack_max used', loc='left', fontsize=9)
-        axes.set_ylim(top=max(100.0, max(stretch.peak.usage for stretch in stretches)) * 1.04)
+        axes.set_ylim(top=max(100.0, max(bucket.peak.usage for bucket in buckets)) * 1.04)
     axes.set_ylim(bottom=0)
-    if not isinstance(story.marks, Missing) and story.marks:
-        axes.plot(list(story.marks), [0.985] * len(story.marks), color=RED, marker='v',
+    if not isinstance(history.marks, Missing) and history.marks:
+        axes.plot(list(history.marks), [0.985] * len(history.marks), color=RED, marker='v',
                   markersize=4, linestyle='', label='table full in the kernel log',
                   transform=axes.get_xaxis_transform())
         axes.legend(loc='upper left')
 
 
-def _other(axes: Axes, story: Story, place: Place) -> None:
-    own = [step for step in story.others if step.sample.netns == place.netns]
-    slot = max((story.end - story.begin) / MOST_POINTS, 1.0)
-    points = [(stretch.peak.sample.at.wall, stretch.peak.usage, stretch.peak.sample.boot_id)
-              for stretch in condense(own, story.begin, slot).values()]
+def _other(axes: Axes, history: HistoryFacts, recorded: RecordedNamespace) -> None:
+    own = [interval for interval in history.others if interval.sample.netns == recorded.netns]
+    slot = max((history.end - history.begin) / MOST_POINTS, 1.0)
+    points = [(bucket.peak.sample.at.wall, bucket.peak.usage, bucket.peak.sample.boot_id)
+              for bucket in condense(own, history.begin, slot).values()]
     axes.plot(*_line(points), color=GREY, linewidth=0.8)
 
 
-def _growth(axes: Axes, story: Story, _stretches: Sequence[Stretch]) -> None:
-    slot = max((story.end - story.begin) / GROWTH_POINTS, 1.0)
-    smoothed = condense(story.steps, story.begin, slot).values()
+def _growth(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:
+    slot = max((history.end - history.begin) / GROWTH_POINTS, 1.0)
+    smoothed = condense(history.intervals, history.begin, slot).values()
     x, y = _stairs([(s.begin, s.end, None if s.growth is None else s.growth * 60) for s in smoothed])
     axes.plot(x, y, color=BLUE, linewidth=1)
     known = [value for value in y if value == value]
@@ -129,12 +129,12 @@ def _growth(axes: Axes, story: Story, _stretches: Sequence[Stretch]) -> None:
     axes.set_title('growth, entries a minute', loc='left', fontsize=9)
 
 
-def _losses(axes: Axes, story: Story, stretches: Sequence[Stretch]) -> None:
+def _losses(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
     highest = 0.0
     for name, words, colour in (('', 'lost', RED), ('early_drop', 'evicted', AMBER),
                                 ('insert_failed', 'insert_failed', VIOLET)):
         rates = [(s.begin, s.end, None if s.losses is None else
-                  s.losses.rate(s.losses.packets.get(name, 0) if name else s.losses.lost)) for s in stretches]
+                  s.losses.rate(s.losses.packets.get(name, 0) if name else s.losses.lost)) for s in buckets]
         x, y = _stairs(rates)
         highest = max([highest, *(rate for _, _, rate in rates if rate)])
         axes.plot(x, y, color=colour, linewidth=1, label=words)
@@ -145,13 +145,13 @@ def _losses(axes: Axes, story: Story, stretches: Sequence[Stretch]) -> None:
     axes.legend(loc='upper left', ncols=3)
 
 
-def _states(axes: Axes, story: Story, _stretches: Sequence[Stretch]) -> None:
-    known = [by_state(past.profile) for past in story.profiles]
+def _states(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:
+    known = [by_state(past.profile) for past in history.profiles]
     names = largest(known, len(STATES) - 1)
     layers = [[float(profile.get(name, 0)) for profile in known] for name in names]
     layers.append([float(sum(entries for name, entries in profile.items() if name not in names)) for profile in known])
     shown = len(layers) if any(layers[-1]) else len(names)
-    axes.stackplot([past.at for past in story.profiles], layers[:shown], labels=[*names, 'other'][:shown],
+    axes.stackplot([past.at for past in history.profiles], layers[:shown], labels=[*names, 'other'][:shown],
                    colors=STATES[:len(names)] + STATES[-1:], linewidth=0)
     axes.set_title('entries by state', loc='left', fontsize=9)
     axes.set_ylim(bottom=0, top=max(sum(profile.values()) for profile in known) * LEGEND * LEGEND or 1)
@@ -182,12 +182,13 @@ def _stairs(spans: Sequence[tuple[float, float, float | None]]) -> tuple[list[fl
     return x, y
 
 
-def _times(axes: Axes, story: Story) -> None:
+def _times(axes: Axes, history: HistoryFacts) -> None:
     """Ticks at round local times; midnight is told as a date."""
-    step = next((step for step in TICKS if (story.end - story.begin) / step <= 6), (story.end - story.begin) / 6 or 1)
-    offset = time.localtime(story.end).tm_gmtoff
-    first = ceil((story.begin + offset) / step) * step - offset
-    ticks = [first + k * step for k in range(int((story.end - first) / step) + 1)]
+    span = history.end - history.begin
+    tick = next((tick for tick in TICKS if span / tick <= 6), span / 6 or 1)
+    offset = time.localtime(history.end).tm_gmtoff
+    first = ceil((history.begin + offset) / tick) * tick - offset
+    ticks = [first + k * tick for k in range(int((history.end - first) / tick) + 1)]
     clocks = [time.localtime(tick) for tick in ticks]
     labels = [time.strftime('%b %d' if clock[3:5] == (0, 0) else '%H:%M', clock) for clock in clocks]
     if labels and all(':' in label for label in labels):

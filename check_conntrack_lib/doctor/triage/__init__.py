@@ -9,7 +9,7 @@ import sys
 
 from ...deadline import Deadline
 from .. import readings
-from ..terminal import Paper
+from ..terminal import TextLayout
 from ..tune import SAMPLE, entries
 from . import json_output, reading, report
 
@@ -34,19 +34,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(json_output.as_json(seen))
         return 0
     terminal = sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb'
-    paper = Paper(_width(), True, 'NO_COLOR' not in os.environ) if terminal else Paper(WIDTH)
+    paper = TextLayout(_width(), True, 'NO_COLOR' not in os.environ) if terminal else TextLayout(WIDTH)
     sys.stdout.write(report.text(seen, paper))
     return 0
 
 
-def _gather(arguments: argparse.Namespace) -> reading.Scene:
+def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
     host = readings.host(arguments)
     if arguments.sample is None:
         return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext)
     deadline = Deadline(LONGEST)
     deadline.start()
     try:
-        return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.share)
+        return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget)
     finally:
         deadline.stop()
 

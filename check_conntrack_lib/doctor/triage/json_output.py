@@ -10,10 +10,10 @@ from ... import __version__
 from ...analysis import incident, mitigations
 from ...analysis.profile import Key
 from ...model import Missing
-from .reading import Scene
+from .reading import TriageReadings
 
 
-def as_json(scene: Scene) -> str:
+def as_json(scene: TriageReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
     a, p, table = scene.assessment, scene.picture, scene.table
     profile = p.profile
@@ -39,7 +39,7 @@ def as_json(scene: Scene) -> str:
                      'most_from': one.source} for one in p.growth],
         'local': {'share': p.local, 'processes': p.owners},
         'softirqs': scene.softirqs,
-        'moves': mitigations.moves(p),
+        'moves': mitigations.actions(p),
         'missing': scene.missing(),
     }))
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...analysis import sizing, timeouts
-from ...analysis.host_role import Roles, Tally
-from ...analysis.incident import Picture
+from ...analysis.host_role import RoleCounter, Roles
+from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, summarize
-from ...assessment import Assessment, Question, conclude, lookback
-from ...deadline import Share
+from ...assessment import Assessment, Question, evaluate, history_query
+from ...deadline import TimeBudget
 from ...diagnosis import Diagnosis, explain, sample_flows
 from ...flow import Flow
 from ...history import readonly
@@ -25,8 +25,8 @@ from ...host import Host
 from ...model import History, Missing, NotLoaded, Sample, Snapshot, Table
 from ...namedtuples import NamedTuple
 from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
-from ...snapshot import survey, with_log
-from .. import Trouble
+from ...snapshot import take_snapshot, with_log
+from .. import DoctorError
 
 #: the look-back and how far the trend looks ahead, in seconds, and the line that it is projected to, in percent:
 #: the check's defaults
@@ -47,7 +47,7 @@ class Now(NamedTuple):
     losses: Losses | None
 
 
-class Scene(NamedTuple):
+class TriageReadings(NamedTuple):
     """The readings."""
 
     #: `uname -n`, `uname -r`; '' if they are hidden
@@ -61,7 +61,7 @@ class Scene(NamedTuple):
     roles: Roles | Missing
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] | Missing
-    picture: Picture
+    picture: IncidentFacts
 
     def missing(self) -> dict[str, Missing]:
         """What was asked for and could not be had, by name."""
@@ -73,35 +73,35 @@ class Scene(NamedTuple):
         return {name: value for name, value in named.items() if isinstance(value, Missing) and not value.chosen}
 
 
-def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: Share,
-           pause: Callable[[float], None] = time.sleep) -> Scene:
+def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
+           pause: Callable[[float], None] = time.sleep) -> TriageReadings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all.
     """
     cpus, began = cpu_times.read(host), host.clock().monotonic
-    snapshot = with_log(survey(host, share), host, kernel_log, LONGEST_LOG_SPAN, share)
+    snapshot = with_log(take_snapshot(host, share), host, kernel_log, LONGEST_LOG_SPAN, share)
     table = snapshot.table
     if isinstance(table, NotLoaded):
-        raise Trouble(f'connection tracking is not loaded: no {table.path}')
+        raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
-        raise Trouble(f'cannot read the table: {table.why}')
+        raise DoctorError(f'cannot read the table: {table.why}')
     question = Question(WINDOW, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
-    a = conclude(snapshot, before, '', question)
+    a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
-    tally = Tally(frozenset() if isinstance(own, Missing) else own)
+    tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
     profile, roles = _flows(host, table, own, tally, most, share)
     found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
     pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
-    later, after = survey(host, share), cpu_times.read(host)
+    later, after = take_snapshot(host, share), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
     node, release = _name(host, 'hostname'), _name(host, 'osrelease')
     now = _now(snapshot, later)
     picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
-    return Scene(node, release, table, a, now, found, roles, busy, picture)
+    return TriageReadings(node, release, table, a, now, found, roles, busy, picture)
 
 
 def _name(host: Host, file: str) -> str:
@@ -115,15 +115,15 @@ def _recorded(path: str | None, sample: Sample | Missing,
               question: Question) -> tuple[History | Missing, Baseline | Missing]:
     if isinstance(sample, Missing):
         return sample, sample
-    path = path or readonly.newest(readonly.places(os.environ))
+    path = path or readonly.newest(readonly.candidate_files(os.environ))
     if path is None:
         none = Missing('no history yet', 'it is kept from the first run of check_conntrack on')
         return none, none
-    return readonly.look_back(path, sample, lookback(question)), readonly.usual(path, sample)
+    return readonly.read_history(path, sample, history_query(question)), readonly.read_baseline(path, sample)
 
 
-def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Tally, most: int | None,
-           share: Share) -> tuple[Profile | Missing, Roles | Missing]:
+def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, most: int | None,
+           share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
     """The profile, and the role of the same flows."""
     if not table.entries:
         empty = Missing('the table is empty', chosen=True)
@@ -157,11 +157,11 @@ def _now(first: Snapshot, last: Snapshot) -> Now | None:
 
 
 def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
-             own: frozenset[bytes] | Missing, tally: Tally) -> Picture:
+             own: frozenset[bytes] | Missing, tally: RoleCounter) -> IncidentFacts:
     diagnosis = None if isinstance(found, Missing) else found
     seconds = sysctl_values.read_timeouts(host)
     known = {} if isinstance(seconds, Missing) else seconds
-    return Picture(
+    return IncidentFacts(
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
         diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
         tally.aims(),

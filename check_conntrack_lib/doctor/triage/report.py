@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from ...analysis import incident, mitigations
-from ...analysis.incident import Move
+from ...analysis.incident import Action
 from ...analysis.losses import Losses
 from ...analysis.profile import Key, Profile
 from ...analysis.state_notes import meaning_of
@@ -14,8 +14,8 @@ from ...diagnosis import Diagnosis
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ...history.profiles import Baseline
 from ...model import Missing
-from ..terminal import Line, Paper
-from .reading import Scene
+from ..terminal import StyledLine, TextLayout
+from .reading import TriageReadings
 
 TOP = 4
 #: a talker with less is noise
@@ -25,16 +25,16 @@ BUSY = 0.7
 MOST_CPUS = 8
 
 
-def text(scene: Scene, paper: Paper) -> str:
+def text(scene: TriageReadings, paper: TextLayout) -> str:
     """The whole screen."""
     stamp = time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(scene.assessment.snapshot.at.wall))
     host = f'{clean(scene.node or "?")}, kernel {clean(scene.release or "?")}'
     rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
     for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
         rows += [row for line in part(scene) for row in paper.rows(line)]
-    rows += _talkers(scene, paper)
+    rows += _top_sources(scene, paper)
     rows += [row for part in (_processes, _missing) for line in part(scene) for row in paper.rows(line)]
-    found = mitigations.moves(scene.picture)
+    found = mitigations.actions(scene.picture)
     if not found:
         return '\n'.join([*rows, '', *paper.fold(f'What to do: {mitigations.why_none(scene.picture)}')]) + '\n'
     rows += ['', *map(paper.bold, paper.fold('What to do, the safest first (nothing of it is done yet):'))]
@@ -44,7 +44,7 @@ def text(scene: Scene, paper: Paper) -> str:
     return '\n'.join(rows) + '\n'
 
 
-def _move(place: int, move: Move, paper: Paper) -> Iterator[str]:
+def _move(place: int, move: Action, paper: TextLayout) -> Iterator[str]:
     yield from map(paper.bold, paper.fold(move.title, '   ', f'{place}. '))
     for command in move.commands:
         # to be pasted as it is: never folded
@@ -54,7 +54,7 @@ def _move(place: int, move: Move, paper: Paper) -> Iterator[str]:
         yield f'   undo: {move.undo}'
 
 
-def _role(scene: Scene) -> Iterator[Line]:
+def _role(scene: TriageReadings) -> Iterator[StyledLine]:
     profile = scene.picture.profile
     if profile is None:
         return
@@ -62,14 +62,14 @@ def _role(scene: Scene) -> Iterator[Line]:
           'destination NAT'
     roles = scene.roles
     if isinstance(roles, Missing):
-        yield Line('role', f'{"translates addresses" if profile.nat else "no NAT"}: {nat}')
+        yield StyledLine('role', f'{"translates addresses" if profile.nat else "no NAT"}: {nat}')
         return
-    parts = {'forwards': roles.forwarded, 'serves': roles.served, 'opens': roles.opened, 'within': roles.within}
+    parts = {'forwards': roles.forwarded, 'serves': roles.served, 'opens': roles.open_database, 'within': roles.within}
     said = ', '.join(f'{name} {_share(roles.share(seen))}' for name, seen in parts.items() if seen)
-    yield Line('role', f'{roles.name}: {said}; {nat}')
+    yield StyledLine('role', f'{roles.name}: {said}; {nat}')
 
 
-def _usage(scene: Scene) -> Iterator[Line]:
+def _usage(scene: TriageReadings) -> Iterator[StyledLine]:
     table, a = scene.table, scene.assessment
     if table.unlimited:
         said = f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
@@ -82,10 +82,10 @@ def _usage(scene: Scene) -> Iterator[Line]:
     elif scene.now:
         said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no trend yet)'
     bad = incident.crowded(scene.picture)
-    yield Line('usage', said, bad + (bad and table.usage >= 95))
+    yield StyledLine('usage', said, bad + (bad and table.usage >= 95))
 
 
-def _losses(scene: Scene) -> Iterator[Line]:
+def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
     a = scene.assessment
     now = ''
     if scene.now and scene.now.losses:
@@ -95,75 +95,76 @@ def _losses(scene: Scene) -> Iterator[Line]:
             return
         counters = a.snapshot.counters
         total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu}).lost
-        yield Line('losses', f'{count(total, "packet")} since this namespace was made{now}', 1 if total else 0)
+        yield StyledLine('losses', f'{count(total, "packet")} since this namespace was made{now}', 1 if total else 0)
         return
     since = _clock(a.snapshot.at.wall - a.losses.span, a.snapshot.at.wall)
     span = f'since {since} ({duration(a.losses.span)})'
     packets = a.losses.packets
     if not a.losses.lost:
-        yield Line('losses', f'none {span}' + (', but for clashes' if packets['drop'] else '') + now)
+        yield StyledLine('losses', f'none {span}' + (', but for clashes' if packets['drop'] else '') + now)
     else:
         causes = {'drop': a.losses.dropped, 'chain_too_long': packets.get('chain_too_long', 0)}
         parts = ', '.join(f'{number} {name}' for name, number in causes.items() if number)
-        yield Line('losses', f'{count(a.losses.lost, "packet")} {span}, {rate(a.losses.rate(a.losses.lost))} ({parts})'
+        yield StyledLine('losses', f'{count(a.losses.lost, "packet")} {span}, '
+                                   f'{rate(a.losses.rate(a.losses.lost))} ({parts})'
                              f'{now}', 2)
     if packets.get('early_drop'):
-        yield Line('', f'{count(packets["early_drop"], "unassured entry")} evicted to make room', 1)
+        yield StyledLine('', f'{count(packets["early_drop"], "unassured entry")} evicted to make room', 1)
     if a.losses.clashes:
-        yield Line('', f'insert_failed {a.losses.clashes} times: connections that clashed', 1)
+        yield StyledLine('', f'insert_failed {a.losses.clashes} times: connections that clashed', 1)
 
 
-def _log(scene: Scene) -> Iterator[Line]:
+def _log(scene: TriageReadings) -> Iterator[StyledLine]:
     log, at = scene.assessment.log, scene.assessment.snapshot.at.wall
     if isinstance(log, Missing):
         return
     flooded = f'; {FLOODED}' if log.flooded else ''
     if not log.ages:
-        yield Line('log', f'no table-full line in the last {duration(log.span)}{flooded}')
+        yield StyledLine('log', f'no table-full line in the last {duration(log.span)}{flooded}')
         return
     first, newest = _clock(at - log.ages[0], at), _clock(at - log.ages[-1], at)
     times = f'at {first}' if len(log.ages) == 1 else f'from {first} to {newest}'
     more = f'; {log.suppressed} more network messages suppressed' if log.suppressed else ''
-    yield Line('log', f'{count(len(log.ages), "table-full line")} {times}{more}{flooded}', 2)
+    yield StyledLine('log', f'{count(len(log.ages), "table-full line")} {times}{more}{flooded}', 2)
 
 
-def _changed(scene: Scene) -> Iterator[Line]:
+def _changed(scene: TriageReadings) -> Iterator[StyledLine]:
     why = scene.diagnosis
     if isinstance(why, Missing):
         return
     if isinstance(why.baseline, Missing):
         if not isinstance(scene.assessment.history, Missing):
-            yield Line('changed', f'unknown, {clean(why.baseline.why)}')
+            yield StyledLine('changed', f'unknown, {clean(why.baseline.why)}')
         return
     label = 'changed'
     for one in why.growth:
         source = f', most from {one.source}' if one.source else ''
-        yield Line(label, f'{one.key}: {_share(one.before)} -> {_share(one.now)} of the table ({one.entries:+d} '
+        yield StyledLine(label, f'{one.key}: {_share(one.before)} -> {_share(one.now)} of the table ({one.entries:+d} '
                           f'entries){_since(why.baseline, why.at)}{source}', 1)
         label = ''
     if not why.growth:
-        yield Line(label, 'no single service, destination or source explains the growth')
+        yield StyledLine(label, 'no single service, destination or source explains the growth')
 
 
 def _since(baseline: Baseline, at: float) -> str:
     return ' since more than a day' if baseline.since is None else f' since {_clock(baseline.since, at)}'
 
 
-def _state(scene: Scene) -> Iterator[Line]:
+def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     profile = scene.picture.profile
     if profile is None:
         return
     (protocol, state), seen = max(profile.states.items(), key=lambda item: item[1])
     share, meaning = profile.share(seen), meaning_of(profile, protocol, state)
     said = f'{_share(share.value)} is {Key(protocol)} {state}'.rstrip() + (f': {meaning}' if meaning else '')
-    yield Line('state', said)
+    yield StyledLine('state', said)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else f'all {profile.seen} entries seen'
-    yield Line('', f'{_share(profile.share(profile.assured).value)} is assured and never gives way, '
+    yield StyledLine('', f'{_share(profile.share(profile.assured).value)} is assured and never gives way, '
                    f'{_share(profile.share(profile.unreplied).value)} never answered ({how})')
 
 
-def _hash(scene: Scene) -> Iterator[Line]:
+def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
     load, limit = incident.load_of(scene.table), scene.picture.limit.entries_per_bucket
     if load is None:
         return
@@ -174,10 +175,10 @@ def _hash(scene: Scene) -> Iterator[Line]:
     if scene.release:
         said += '; this kernel has no limit for hash chains' if limit is None else \
             f'; this kernel refuses new ones above about {limit:g}'
-    yield Line('hash', said, 2 * incident.chains_too_long(scene.picture))
+    yield StyledLine('hash', said, 2 * incident.chains_too_long(scene.picture))
 
 
-def _softirqs(scene: Scene) -> Iterator[Line]:
+def _softirqs(scene: TriageReadings) -> Iterator[StyledLine]:
     if isinstance(scene.softirqs, Missing) or not scene.softirqs:
         return
     ranked = sorted(scene.softirqs.items(), key=lambda item: (-item[1], item[0]))
@@ -187,17 +188,17 @@ def _softirqs(scene: Scene) -> Iterator[Line]:
     busy = sum(share >= BUSY for _cpu, share in ranked)
     if busy:
         said += ': no reserve there, packets may be lost before conntrack sees them'
-    yield Line('softirq', said, 1 if busy else 0)
+    yield StyledLine('softirq', said, 1 if busy else 0)
 
 
-def _talkers(scene: Scene, paper: Paper) -> list[str]:
+def _top_sources(scene: TriageReadings, paper: TextLayout) -> list[str]:
     profile = scene.picture.profile
     if profile is None:
         return []
     columns = [(title, [f'{name} {_share(share)}' for name, share in top(profile, sort)])
                for title, sort in (('source', 'sources'), ('target', 'destinations'), ('port', 'services'))]
     if not any(cells for _title, cells in columns):
-        return paper.rows(Line('top', 'no address or port has 1% of the table'))
+        return paper.rows(StyledLine('top', 'no address or port has 1% of the table'))
     return paper.columns('top', columns)
 
 
@@ -208,17 +209,18 @@ def top(profile: Profile, sort: str) -> list[tuple[str, float]]:
             for key, share in shares if share >= LEAST]
 
 
-def _processes(scene: Scene) -> Iterator[Line]:
+def _processes(scene: TriageReadings) -> Iterator[StyledLine]:
     why = scene.diagnosis
     if isinstance(why, Diagnosis) and not isinstance(why.owners, Missing) and why.owners:
         names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield Line('processes', f'{_share(why.local)} starts at this host: {names}')
+        yield StyledLine('processes', f'{_share(why.local)} starts at this host: {names}')
 
 
-def _missing(scene: Scene) -> Iterator[Line]:
+def _missing(scene: TriageReadings) -> Iterator[StyledLine]:
     label = 'not known'
     for name, missing in scene.missing().items():
-        yield Line(label, f'{name}: {clean(missing.why)}' + (f'; {clean(missing.remedy)}' if missing.remedy else ''))
+        remedy = f'; {clean(missing.remedy)}' if missing.remedy else ''
+        yield StyledLine(label, f'{name}: {clean(missing.why)}{remedy}')
         label = ''
 
 

@@ -10,7 +10,7 @@ from ...analysis import notrack
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...host import Host
-from .. import Trouble, readings
+from .. import DoctorError, readings
 from . import plan, report, sysctl_file
 
 #: for all readings, in seconds; the whole table may take longer
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
-        raise Trouble('--expires needs --drop-in')
+        raise DoctorError('--expires needs --drop-in')
     advised = plan.make(_gather(readings.host(arguments), arguments.history, arguments.sample))
     if arguments.drop_in:
         sys.stdout.write(sysctl_file.text(advised, arguments.expires))
@@ -64,7 +64,7 @@ def _gather(host: Host, history: str | None, sample: int | None) -> plan.Reading
     deadline = Deadline(LONGEST)
     deadline.start()
     try:
-        return plan.gather(host, history, sample, deadline.share)
+        return plan.gather(host, history, sample, deadline.budget)
     finally:
         deadline.stop()
 
@@ -73,5 +73,5 @@ def _rules(advised: plan.Plan, kind: str) -> str:
     chosen = advised.candidates
     rules = notrack.nft(chosen) if kind == 'nft' else notrack.iptables(chosen, 4 if kind == 'iptables' else 6)
     if not chosen or not rules:
-        raise Trouble('nothing is worth it: ' + (report.why_no_bypass(advised) or f'no candidate for {kind}'))
+        raise DoctorError('nothing is worth it: ' + (report.why_no_bypass(advised) or f'no candidate for {kind}'))
     return ''.join(f'# {line}\n' for line in notrack.warnings(chosen)) + rules

@@ -9,7 +9,7 @@ from ...analysis.notrack import Candidate, Refused
 from ...analysis.profile import Profile, summarize
 from ...analysis.sizing import ChainLimit, Peak, Size
 from ...analysis.timeouts import Proposal
-from ...deadline import Share
+from ...deadline import TimeBudget
 from ...diagnosis import take_profile
 from ...formatting import clean
 from ...history import readonly
@@ -17,8 +17,8 @@ from ...host import Host
 from ...model import Missing, NotLoaded, Sample, Table
 from ...namedtuples import NamedTuple
 from ...readers import ctnetlink, keepers, meminfo, slabinfo, sysctl_values
-from ...readers.keepers import Keeper
-from .. import Trouble
+from ...readers.keepers import SysctlSetter
+from .. import DoctorError
 
 DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within so many seconds of it
@@ -57,7 +57,7 @@ class Readings(NamedTuple):
     entry: float | Missing
     #: bytes of memory
     available: int | Missing
-    keepers: tuple[Keeper, ...]
+    keepers: tuple[SysctlSetter, ...]
     container: str
 
 
@@ -80,7 +80,7 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: Share) -> Readings:
+           share: TimeBudget) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all.
@@ -88,9 +88,9 @@ def gather(host: Host, history: str | None, most: int | None,
     at = host.clock().wall
     table = sysctl_values.read(host)
     if isinstance(table, NotLoaded):
-        raise Trouble(f'connection tracking is not loaded: no {table.path}')
+        raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
-        raise Trouble(f'cannot read the table: {table.why}')
+        raise DoctorError(f'cannot read the table: {table.why}')
     recorded, peak_profile = _recorded(history)
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
@@ -122,7 +122,7 @@ def make(r: Readings) -> Plan:
 
 
 def _profile(host: Host, table: Table, most: int | None,
-             share: Share) -> Profile | Missing:
+             share: TimeBudget) -> Profile | Missing:
     if most is not None:
         return take_profile(host, table, most, share)
     if not host.is_this_kernel():
@@ -131,10 +131,10 @@ def _profile(host: Host, table: Table, most: int | None,
 
 
 def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:
-    path = path or readonly.newest(readonly.places(os.environ))
+    path = path or readonly.newest(readonly.candidate_files(os.environ))
     if path is None:
         return Missing('no history yet', 'it is kept from the first run of check_conntrack on'), None
-    samples = readonly.recall(path, float('-inf'), float('inf'))
+    samples = readonly.read_samples(path, float('-inf'), float('inf'))
     if isinstance(samples, Missing):
         return samples, None
     if not samples:
@@ -147,7 +147,7 @@ def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:
 
 def _near(path: str, top: Sample) -> Profile | None:
     """What was in the table around the moment of a sample."""
-    profiles = readonly.recall_profiles(path, top.at.wall - NEAR, top.at.wall + NEAR)
+    profiles = readonly.read_profiles(path, top.at.wall - NEAR, top.at.wall + NEAR)
     if isinstance(profiles, Missing):
         return None
     own = [past for past in profiles if (past.boot_id, past.netns) == (top.boot_id, top.netns)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...formatting import clean
 from ...model import Missing
 from ...namedtuples import NamedTuple
-from ...readers.keepers import Keeper
+from ...readers.keepers import SysctlSetter
 from .plan import Plan
 
 FILE = '/etc/sysctl.d/99-conntrack.conf'
@@ -85,7 +85,7 @@ def hindrances(plan: Plan) -> Iterator[str]:
     """Who else sets these values, and where they cannot be set."""
     r = plan.readings
     for keeper in r.keepers:
-        yield keeper_in_words(keeper)
+        yield setter_line(keeper)
     if not r.initial:
         where = f'a container ({r.container})' if r.container else 'not the initial network namespace'
         yield (f'this is {where}: nf_conntrack_max and nf_conntrack_buckets are for the host to set, and its sysctl.d '
@@ -94,7 +94,7 @@ def hindrances(plan: Plan) -> Iterator[str]:
         yield f'this is a container ({r.container}) with the network of its host: the files belong on the host'
 
 
-def keeper_in_words(keeper: Keeper) -> str:
+def setter_line(keeper: SysctlSetter) -> str:
     given = f', {" ".join(keeper.settings)}' if keeper.settings else ''
     return (f'{keeper.name} (pid {keeper.pid}{given}) sets nf_conntrack_max, tcp_timeout_established and '
             'tcp_timeout_close_wait whenever it starts: set its conntrack.min and maxPerCore (--conntrack-min, '

@@ -10,8 +10,8 @@ import time
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
-from .. import Trouble, in_words, readings
-from .view import Line, Moment, following, one_line, screen
+from .. import DoctorError, error_line, readings
+from .view import ScreenLine, WatchState, following, one_line, screen
 
 LOG_SPAN = 300.0
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
@@ -30,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
-        raise Trouble(f'--count: {arguments.count} is not at least 1')
+        raise DoctorError(f'--count: {arguments.count} is not at least 1')
     source = readings.host(arguments)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
-    moment: Moment | None = None
+    moment: WatchState | None = None
     shown = 0
     due = time.monotonic()
     try:
@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
                 moment = following(moment, readings.take(source, arguments.kernel_log, LOG_SPAN, flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
-                line = in_words(error)
-                lines = [Line('reading', line, 1)]
+                line = error_line(error)
+                lines = [ScreenLine('reading', line, 1)]
             if terminal:
                 terminal.draw(f'{title}, {time.strftime("%H:%M:%S")}', lines)
             else:
@@ -71,7 +71,7 @@ class Terminal:
         # after Ctrl-Z and fg others have written below our lines
         signal.signal(signal.SIGCONT, lambda *_: self._forget())
 
-    def draw(self, title: str, lines: list[Line]) -> None:
+    def draw(self, title: str, lines: list[ScreenLine]) -> None:
         size = self._now()
         if size != self._size:
             # lines may have been wrapped anew: nobody knows where ours are
@@ -81,8 +81,8 @@ class Terminal:
         width = size.columns - 1
         plain = '' if 'NO_COLOR' in os.environ else RESET
         rows = [title[:width]]
-        for name, text, trouble in lines:
-            colour = COLOURS[trouble] if plain else ''
+        for name, text, severity in lines:
+            colour = COLOURS[severity] if plain else ''
             rows.append(f'{colour}{f"{name:14}{text}"[:width]}{plain if colour else ""}')
         rows = rows[:max(1, size.lines - 1)]
         up = f'\x1b[{self._height}A' if self._height else ''

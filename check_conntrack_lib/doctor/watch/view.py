@@ -11,7 +11,7 @@ from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ...model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ...namedtuples import NamedTuple
 from ..readings import Reading
-from ..state_shares import in_words
+from ..state_shares import states_line
 
 #: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
@@ -21,15 +21,15 @@ NEARLY_FULL, FULL = 85.0, 95.0
 SHOWN = {'lost': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
 
 
-class Line(NamedTuple):
+class ScreenLine(NamedTuple):
     """One line of the screen; trouble: 0 none, 1 warning, 2 critical."""
 
     name: str
     text: str
-    trouble: int = 0
+    severity: int = 0
 
 
-class Moment(NamedTuple):
+class WatchState(NamedTuple):
     """One round of readings and what is known by now."""
 
     reading: Reading
@@ -46,11 +46,11 @@ class Moment(NamedTuple):
         return self.reading.snapshot
 
 
-def following(before: Moment | None, reading: Reading) -> Moment:
+def following(before: WatchState | None, reading: Reading) -> WatchState:
     """The next moment."""
     now, table = reading.snapshot, reading.snapshot.table
     if not isinstance(table, Table):
-        return Moment(reading, since_start=before.since_start if before else {})
+        return WatchState(reading, since_start=before.since_start if before else {})
     points = (*(before.points if before else ()), Point(now.at.uptime, table.entries))
     # with a slow rhythm at least the last four count
     first = next(k for k, point in enumerate(points)
@@ -62,16 +62,16 @@ def following(before: Moment | None, reading: Reading) -> Moment:
     for name, packets in _packets(counted).items() if counted else ():
         total[name] = total.get(name, 0) + packets
     known = len(points) >= FEWEST_POINTS and points[-1].uptime - points[0].uptime >= SHORTEST_SPAN
-    return Moment(reading, points, counted, total, project(points, table, 100.0) if known else None)
+    return WatchState(reading, points, counted, total, project(points, table, 100.0) if known else None)
 
 
-def screen(moment: Moment, bar: int) -> list[Line]:
+def screen(moment: WatchState, bar: int) -> list[ScreenLine]:
     """The lines of the picture; bar: width of the usage bar in characters."""
     return [*_usage(moment, bar), *_growth(moment), *_counters(moment), *_states(moment), *_log(moment),
             *_unreadable(moment)]
 
 
-def one_line(moment: Moment) -> str:
+def one_line(moment: WatchState) -> str:
     """The same in one line, without a date."""
     table = moment.snapshot.table
     if not isinstance(table, Table):
@@ -84,16 +84,16 @@ def one_line(moment: Moment) -> str:
         parts.extend(f'{name} {rate(moment.since_last.rate(now.get(counter, 0)))}'
                      f' ({moment.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
     if isinstance(moment.reading.profile, Profile):
-        parts.append(in_words(moment.reading.profile, 2))
+        parts.append(states_line(moment.reading.profile, 2))
     return ', '.join(parts)
 
 
-def _usage(moment: Moment, bar: int) -> Iterator[Line]:
+def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
     table = moment.snapshot.table
     if isinstance(table, NotLoaded):
-        yield Line('usage', f'connection tracking is not loaded: no {clean(table.path)}', 1)
+        yield ScreenLine('usage', f'connection tracking is not loaded: no {clean(table.path)}', 1)
     elif isinstance(table, Missing):
-        yield Line('usage', f'cannot be read: {clean(table.why)}', 1)
+        yield ScreenLine('usage', f'cannot be read: {clean(table.why)}', 1)
     else:
         text = _how_full(table)
         if bar and not table.unlimited:
@@ -101,18 +101,18 @@ def _usage(moment: Moment, bar: int) -> Iterator[Line]:
             text = f'[{"#" * filled}{"-" * (bar - filled)}] {text}'
         if not isinstance(table.buckets, Missing) and table.buckets > 0:
             text += f', {table.entries / table.buckets:.1f} a bucket'
-        yield Line('usage', text, (table.usage > NEARLY_FULL) + (table.usage > FULL))
+        yield ScreenLine('usage', text, (table.usage > NEARLY_FULL) + (table.usage > FULL))
 
 
-def _growth(moment: Moment) -> Iterator[Line]:
+def _growth(moment: WatchState) -> Iterator[ScreenLine]:
     if moment.forecast:
         span = duration(moment.points[-1].uptime - moment.points[0].uptime)
-        yield Line('growth', f'{growth(moment.forecast.growth)} in the last {span}{_full_in(moment.forecast)}')
+        yield ScreenLine('growth', f'{growth(moment.forecast.growth)} in the last {span}{_full_in(moment.forecast)}')
     elif isinstance(moment.snapshot.table, Table):
-        yield Line('growth', 'not yet known')
+        yield ScreenLine('growth', 'not yet known')
 
 
-def _counters(moment: Moment) -> Iterator[Line]:
+def _counters(moment: WatchState) -> Iterator[ScreenLine]:
     if isinstance(moment.snapshot.counters, Missing):
         return
     for name, counter in SHOWN.items():
@@ -123,17 +123,17 @@ def _counters(moment: Moment) -> Iterator[Line]:
             if total and name == 'lost':
                 too_long = moment.since_start.get('chain_too_long', 0)
                 text += f' ({total - too_long} drop, {too_long} chain_too_long)'
-            yield Line(name, text, 2 if now and name == 'lost' else 1 if total else 0)
+            yield ScreenLine(name, text, 2 if now and name == 'lost' else 1 if total else 0)
         else:
-            yield Line(name, 'counted from now on')
+            yield ScreenLine(name, 'counted from now on')
 
 
-def _states(moment: Moment) -> Iterator[Line]:
+def _states(moment: WatchState) -> Iterator[ScreenLine]:
     if isinstance(moment.reading.profile, Profile):
-        yield Line('states', in_words(moment.reading.profile))
+        yield ScreenLine('states', states_line(moment.reading.profile))
 
 
-def _log(moment: Moment) -> Iterator[Line]:
+def _log(moment: WatchState) -> Iterator[ScreenLine]:
     s = moment.snapshot
     if not isinstance(s.kernel_log, KernelLog):
         return
@@ -142,15 +142,15 @@ def _log(moment: Moment) -> Iterator[Line]:
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
         text = f'{count(len(evidence.ages), "table-full line")} {span}, the newest {duration(evidence.ages[-1])} ago'
-        yield Line('kernel log', text + flooded, 1)
+        yield ScreenLine('kernel log', text + flooded, 1)
     else:
-        yield Line('kernel log', f'no table-full line {span}{flooded}')
+        yield ScreenLine('kernel log', f'no table-full line {span}{flooded}')
 
 
-def _unreadable(moment: Moment) -> Iterator[Line]:
+def _unreadable(moment: WatchState) -> Iterator[ScreenLine]:
     for name, missing in moment.reading.errors().items():
         if name != 'usage':
-            yield Line('not shown', f'{name}: {clean(missing.why)}')
+            yield ScreenLine('not shown', f'{name}: {clean(missing.why)}')
 
 
 def _how_full(table: Table) -> str:
