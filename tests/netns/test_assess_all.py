@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from test_database import DAY, LOOK, rows, sample
 from sqlite_steps import counted_steps
+from test_database import DAY, LOOK, rows, sample
 from test_discover import Proc
 
 from check_conntrack_lib.assessment import Question
