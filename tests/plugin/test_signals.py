@@ -71,7 +71,7 @@ def test_growth_has_its_own_rule() -> None:
 @pytest.mark.parametrize('signal', SIGNALS, ids=lambda signal: signal.name)
 def test_every_signal_is_said(signal: Signal) -> None:
     assert signal.phrase(TROUBLED)
-    assert list(signal.lines(TROUBLED, parse([]), True))
+    assert list(signal.lines(TROUBLED, parse(['-v']), True))
     assert all('|' not in line for line in signal.lines(TROUBLED, parse([]), True))
 
 

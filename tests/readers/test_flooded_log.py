@@ -22,7 +22,7 @@ from check_conntrack_lib.readers import kernel_log
 
 NOW = Instant(1795185614.0, 3079.0, 3000.0)
 FULL = b'4,1,2990000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
-FIRST = ('40.0% used (400 of 1000), first run: losses from now on | usage=40%;85;95;0;100 '
+FIRST = ('40.0% used (400 of 1000), first run: drops are counted from now on | usage=40%;85;95;0;100 '
          'entries=400;850;950;0;1000 buckets=65536;;;0')
 
 
@@ -78,7 +78,7 @@ def test_the_long_output_says_it(log: Log, capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().out == (
         f'CONNTRACK OK - {FIRST} table_full_lines=0;;0;0\n'
         'table: 40.0% of nf_conntrack_max: 400 of 1000 entries, 0.0 a bucket\n'
-        'kernel log: no table-full line in the last 5 min; the log is flooded: not every line was seen\n')
+        'kernel log: no "table full" message in the last 5 min; the kernel log overflowed, some messages were not read\n')
 
 
 def test_it_stands_beside_the_lines_that_were_seen(log: Log, capfd: pytest.CaptureFixture[str]) -> None:
