@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(as_json(take()))
         return 0
     try:
-        from . import prometheus
+        from . import metrics, prometheus
     except ImportError:
         raise DoctorError('export needs the Python library prometheus_client: apt install python3-prometheus-client, '
                       'or pip install prometheus_client') from None
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         nonlocal told
         taken = take()
         told = _tell(taken.errors(), told) if lasting else {}
-        return prometheus.page(taken, arguments.names)
+        return prometheus.page(metrics.collect(taken, arguments.names))
 
     if arguments.listen:
         host, port = arguments.listen
