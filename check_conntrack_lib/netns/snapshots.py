@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..deadline import TimeBudget
 from ..host import Host
-from ..model import KernelLog, LogLine, Missing, Snapshot, Table
+from ..model import KernelLog, LogLine, Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters
+from ..snapshot import Snapshot
 from . import discover, read_other
 from .discover import Found, Namespace
 

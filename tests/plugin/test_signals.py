@@ -14,13 +14,14 @@ from check_conntrack_lib.analysis.sysctl_drift import Drift
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.assessment import Assessment
 from check_conntrack_lib.counters import COUNTERS
-from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Snapshot, Table
+from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Table
 from check_conntrack_lib.plugin.contexts import SignalContext, contexts
 from check_conntrack_lib.plugin.first_line import first_line
 from check_conntrack_lib.plugin.options import REQUIRABLE, parse
 from check_conntrack_lib.plugin.resource import metrics
 from check_conntrack_lib.plugin.signals import SIGNALS, Signal
 from check_conntrack_lib.readers.sysctl_files import SysctlSetting
+from check_conntrack_lib.snapshot import Snapshot
 
 ROOT = Path(__file__).parents[2]
 PACKETS = dict.fromkeys(COUNTERS, 600)

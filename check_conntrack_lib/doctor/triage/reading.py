@@ -21,10 +21,10 @@ from ...flow import Flow, address_text
 from ...history import readonly
 from ...history.profiles import Baseline
 from ...host import Host
-from ...model import History, Missing, NotLoaded, Reading, Sample, Snapshot, Table, missing
+from ...model import History, Missing, NotLoaded, Reading, Sample, Table, missing
 from ...namedtuples import NamedTuple
 from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
-from ...snapshot import take_snapshot, with_log
+from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds

@@ -9,8 +9,9 @@ from ...analysis.profile import Profile
 from ...analysis.trend import FEWEST_POINTS, Forecast, project
 from ...defaults import CRITICAL, WARNING
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
-from ...model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
+from ...model import KernelLog, Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
+from ...snapshot import Snapshot
 from ..readings import LiveReadings
 from ..state_shares import states_line
 
