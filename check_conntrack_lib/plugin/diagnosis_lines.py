@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..analysis.profile import Key, Profile
-from ..analysis.state_notes import TCP, UDP, meaning_of
+from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
-from ..formatting import clean, clock_time, count
+from ..flow import TCP, UDP
+from ..formatting import clean, clock_time, count, share_text
 from ..history.profiles import Baseline
 from ..model import Missing
 from .contexts import number
@@ -61,8 +62,8 @@ def _grown(why: Diagnosis) -> Iterator[str]:
         return
     for place, one in enumerate(why.growth):
         source = f', mostly from {one.source}' if one.source else ''
-        yield (f'{"also" if place else "cause"}: {one.key} grew from {_share(one.before)} to {_share(one.now)} of the '
-               f'table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
+        yield (f'{"also" if place else "cause"}: {one.key} grew from {share_text(one.before)} to '
+               f'{share_text(one.now)} of the table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'cause: growth is spread over many sources and destinations'
 
@@ -77,13 +78,13 @@ def _state(profile: Profile) -> Iterator[str]:
     name = f'{Key(protocol)} {state}'.strip()
     meaning = meaning_of(profile, protocol, state)
     how = f' (sampled {profile.seen} of {profile.entries})' if share.margin else ''
-    yield f'{_share(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + how
+    yield f'{share_text(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + how
 
 
 def _evictable(profile: Profile) -> Iterator[str]:
     assured = profile.share(profile.assured).value
     unreplied = profile.share(profile.unreplied).value
-    yield f'{_share(assured)} ASSURED (never evicted), {_share(unreplied)} UNREPLIED'
+    yield f'{share_text(assured)} ASSURED (never evicted), {share_text(unreplied)} UNREPLIED'
 
 
 def _top_source(why: Diagnosis) -> Iterator[str]:
@@ -91,29 +92,24 @@ def _top_source(why: Diagnosis) -> Iterator[str]:
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and key.source not in named_sources:
-            yield f'top source: {key.source} opened {_share(share)} of the table'
+            yield f'top source: {key.source} opened {share_text(share)} of the table'
     named = [one.key for one in why.growth]
     for key, seen in why.profile.targets[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and not any(one.covers(key) for one in named):
-            yield f'top service: {key} is {_share(share)} of the table'
+            yield f'top service: {key} is {share_text(share)} of the table'
 
 
 def _nat(profile: Profile) -> Iterator[str]:
     if profile.share(profile.nat).value >= WORTH_A_LINE:
         kinds = [name for name, seen in (('source', profile.snat), ('destination', profile.dnat)) if seen]
-        yield f'{_share(profile.share(profile.nat).value)} of entries use {" and ".join(kinds)} NAT on this host'
+        yield f'{share_text(profile.share(profile.nat).value)} of entries use {" and ".join(kinds)} NAT on this host'
 
 
 def _owners(why: Diagnosis) -> Iterator[str]:
     if isinstance(why.owners, Missing):
         if not why.owners.chosen:
-            yield f'{_share(why.local)} opened by this host; processes unknown: {clean(why.owners.why)}'
+            yield f'{share_text(why.local)} opened by this host; processes unknown: {clean(why.owners.why)}'
     elif why.owners:
         names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield f'{_share(why.local)} opened by this host: {names}'
-
-
-def _share(value: float) -> str:
-    """A share as whole percent, or 'under 1%'."""
-    return f'{value * 100:.0f}%' if value >= 0.01 or value == 0 else 'under 1%'
+        yield f'{share_text(why.local)} opened by this host: {names}'

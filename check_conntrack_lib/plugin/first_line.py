@@ -70,7 +70,7 @@ def _fitted(parts: list[Part]) -> str:
 def _phrase(a: Assessment, result: Result) -> str:
     name, value = result.metric.name, result.metric.value
     if isinstance(value, Missing):
-        why = clean(value.why, LONGEST_REASON)
+        why = _reason(value)
         if name == 'usage':
             return why if why.startswith('network namespace ') else f'cannot read usage: {why}'
         return f'{_title(name)} not readable (--require {name}): {why}'
@@ -130,7 +130,7 @@ def _not_growing(a: Assessment) -> str:
 
 def _not_checked(results: Sequence[Result], kept: bool) -> Iterator[Part]:
     """kept: of an OK this is the most important part."""
-    missing = [(_title(result.metric.name), clean(result.metric.value.why, LONGEST_REASON)) for result in results
+    missing = [(_title(result.metric.name), _reason(result.metric.value)) for result in results
                if isinstance(result.metric.value, Missing) and result.state.code == 0
                and not result.metric.value.chosen]
     if missing:
@@ -145,6 +145,14 @@ def _not_yet(a: Assessment) -> Iterator[Part]:
         return
     why = 'first run' if a.history.first_run else 'counters were reset'
     yield Part((f', {why}: drops are counted from now on', f', {why}', ''), 7)
+
+
+def _reason(missing: Missing) -> str:
+    """Why a reading is missing; of a long path the end."""
+    why = clean(missing.why)
+    if len(why) <= LONGEST_REASON:
+        return why
+    return f'...{why[3 - LONGEST_REASON:]}' if why.startswith('/') else clean(why, LONGEST_REASON)
 
 
 def _title(name: str) -> str:

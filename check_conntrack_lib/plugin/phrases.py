@@ -75,7 +75,8 @@ def table_full(a: Assessment) -> str:
         return dropped(a)
     if isinstance(a.log, Missing) or not a.log.ages:
         return ''
-    return f'kernel logged "table full" {count(len(a.log.ages), "time")} {since(a, a.log.ages[0])}'
+    number = len(a.log.ages)
+    return f'kernel logged "table full" {"once" if number == 1 else f"{number} times"} {since(a, a.log.ages[0])}'
 
 
 def early_drop(a: Assessment) -> str:

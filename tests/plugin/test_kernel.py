@@ -80,7 +80,8 @@ def test_the_kernels_own_number_of_losses_also_after_the_table_was_drained(
     for _ in range(3):
         drained = check(lab, history)
         assert drained.status == 2
-        assert re.match(r'CONNTRACK CRITICAL - table was full, 150 packets dropped since [^,]*, now 0.0% used', drained.text)
+        assert re.match(r'CONNTRACK CRITICAL - table was full, 150 packets dropped since [^,]*, now 0.0% used',
+                        drained.text)
 
 
 def test_the_log_names_this_namespace(lab: laboratory.Namespace, tmp_path: Path) -> None:
