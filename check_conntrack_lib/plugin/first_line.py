@@ -21,7 +21,7 @@ LONGEST_STATE = len('CONNTRACK CRITICAL - ')
 LOSING = {'dropped_per_s', 'table_full_lines', 'insert_failed_per_s'}
 HALF = 50.0
 #: the cause of a single reading on the first line
-LONGEST_REASON = 60
+LONGEST_REASON = 50
 
 
 class Part(NamedTuple):
@@ -91,7 +91,7 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
         before += 'only ' if are_chains_too_long(a) else 'now ' if is_drained(a) else \
             'table only ' if table.usage < HALF else ''
     yield Part((f'{before}{full} used', ''), 2) if not first else Part((f'{full} used',), 0)
-    yield Part((f' ({table.entries} of {table.maximum})', ''), 5)
+    yield Part((f' ({table.entries} of {table.maximum})', ''), 5 if bad else 1)
     trouble = next((result for result in bad if result.metric.name in ('usage', 'growth_per_s')), None)
     if trouble is None or table.entries >= table.maximum:
         return
@@ -136,7 +136,7 @@ def _not_checked(results: Sequence[Result], kept: bool) -> Iterator[Part]:
     if missing:
         texts = (', not checked: ' + ', '.join(f'{title} ({why})' for title, why in missing),
                  ', not checked: ' + ', '.join(title for title, _why in missing))
-        yield Part(texts if kept else (*texts, ''), 1 if kept else 6)
+        yield Part(texts if kept else (*texts, ''), 2 if kept else 6)
 
 
 def _not_yet(a: Assessment) -> Iterator[Part]:

@@ -83,10 +83,10 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
                 'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
         Option(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
         Option(('--netns',), namespaces, 'WHICH', 'current',
-                'network namespaces: current, all (the worst one determines the state), or NAME[,NAME...]: as ip netns shows '
-                'it, or the first digits of a container id; others need root'),
+                'network namespaces: current, all (the worst one determines the state), or NAME[,NAME...]: as '
+                'ip netns shows it, or the first digits of a container id; others need root'),
         Option(('--history',), path_or('off'), 'FILE', '',
-                "the SQLite file of the history, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
+                'the SQLite file of the history, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, '
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
         Option(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
         Option(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
@@ -94,7 +94,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     'diagnosis': (
         Option(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
-                'name the traffic that fills the table and what it grew by: auto (when not OK), always or never; needs root'),
+                'name the traffic that fills the table and what it grew by: auto (when not OK), always or never; '
+                'needs root'),
         Option(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis reads'),
         Option(('--baseline-every',), seconds_or_off, 'DURATION', '10m',
                 'how often to record the baseline while the state is OK; 0: at every run, off: never'),

@@ -172,7 +172,7 @@ def test_a_hostile_process_owns_the_flows(lab: laboratory.Namespace) -> None:
     with evil(lab) as pid:
         done = lab.run([PYTHON, str(SCRIPT), '--history', 'off', '--diagnose', 'always', '--kernel-log', 'off'])
     first, *rest = done.stdout.splitlines()
-    owners, = (line for line in rest if 'starts at this host' in line)
+    owners, = (line for line in rest if 'opened by this host' in line)
     assert f'(pid {pid})' in owners
     assert all(line.isprintable() and '|' not in line for line in rest)
     assert first.count('|') == 1
@@ -229,7 +229,7 @@ def test_a_journal_without_an_end(tmp_path: Path, body: str, said: str) -> None:
     done = subprocess.run([sys.executable, '-c', WITH_JOURNAL, str(program), '--procfs', str(proc), '-v'],
                           cwd=proctree.ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert said in done.stdout
-    assert done.returncode == (2 if 'table full: ' in said else 0)
+    assert done.returncode == (2 if 'logged' in said else 0)
     assert int(done.stderr) < 120
     assert not Path('/proc', (tmp_path / 'pid').read_text().strip()).exists()
 
@@ -249,7 +249,7 @@ def test_the_recorder_is_deleted_between_runs(tmp_path: Path, capfd: pytest.Capt
         delete()
     shutil.rmtree(history.parent)
     assert cli.main(argv, clock) == 0
-    assert f'not checked: history ({history.parent}: No such file or directory)' in capfd.readouterr().out
+    assert re.search(r'not checked: history \(.*: No such file or directory\)', capfd.readouterr().out)
 
 
 def clocks(offsets: Iterator[float]) -> Callable[[], Instant]:
