@@ -1,4 +1,4 @@
-"""The picture of an incident: what is known of it, and what it says by itself."""
+"""What is known of an incident, and what follows from that alone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .sizing import ChainLimit
 from .timeouts import Proposal
 from .trend import Forecast
 
-#: percent of the maximum: from there on a move is due; a rising table that is full within the time, from here on
+#: percent of the maximum: usage from which action is due, and where it rises and is full within SOON seconds
 CROWDED, RISING, SOON = WARNING, TREND, HORIZON
-#: a source with this share of the table, twice the next one's, is to blame
+#: a source with this share of the table, twice the next one's, is the cause
 ONE_SOURCE = 0.25
 
 
 class IncidentFacts(NamedTuple):
-    """What the moves are chosen by; what is not known is None or empty."""
+    """What the actions are chosen by; what is not known is None or empty."""
 
     node: str
     table: Table
@@ -30,7 +30,7 @@ class IncidentFacts(NamedTuple):
     initial: bool
     losses: Losses | None
     forecast: Forecast | None
-    #: the kernel log has table-full lines of this namespace
+    #: the kernel log has "table full" messages of this namespace
     logged: bool
     profile: Profile | None
     growth: tuple[Growth, ...]
@@ -82,17 +82,17 @@ def crowded(p: IncidentFacts) -> bool:
 
 
 def was_full(p: IncidentFacts) -> bool:
-    """Was the table full within the look-back?"""
+    """Was the table full within the window?"""
     return p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
 
 
 def load_of(table: Table) -> float | None:
-    """Entries a bucket; None: unknown."""
+    """Entries per bucket; None: unknown."""
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else table.entries / table.buckets
 
 
 def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:
-    """The one source to blame, the flows it opens, and how many entries of the profile they are at most."""
+    """The one source that is the cause, the flows it opens, and how many entries of the profile they are at most."""
     if p.profile is None:
         return None
     counts = {key.source: seen for key, seen in p.profile.sources}

@@ -1,4 +1,4 @@
-"""What the check recorded, as a picture for the post-mortem: in the terminal, as SVG, as one HTML file, or as CSV."""
+"""What the check recorded, for the review of an incident: in the terminal, as SVG, HTML, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .netns_names import choose, names
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from', metavar='TIME', dest='since', type=parse_time, default=float('-inf'),
-                        help="the beginning: '2026-11-20 02:10', 02:10 (today or yesterday), or 6h (ago); "
-                             'default: all that is recorded')
-    parser.add_argument('--to', metavar='TIME', dest='until', type=parse_time, default=float('inf'), help='the end')
+                        help="start: '2026-11-20 02:10', 02:10 (today or yesterday), or 6h (ago); "
+                             'default: the whole history')
+    parser.add_argument('--to', metavar='TIME', dest='until', type=parse_time, default=float('inf'), help='end')
     parser.add_argument('--file', metavar='FILE', help="a recorder's file; default: the newest of this user's, of "
                                                        "/var/lib/check_conntrack and, for root, of monitoring users")
     parser.add_argument('--netns', metavar='WHICH',
                         help='a network namespace by its inode or, while it is there, by the name that check_conntrack '
                              '--netns takes; default: the one with the highest peak')
-    parser.add_argument('--svg', metavar='FILE', help='write the picture to a file')
+    parser.add_argument('--svg', metavar='FILE', help='write the chart to a file')
     parser.add_argument('--html', metavar='FILE',
-                        help='write picture, facts of the worst episode and numbers to one self-contained file')
+                        help='write chart, facts of the worst incident and samples to one self-contained file')
     parser.add_argument('--csv', action='store_true', help='print every recorded sample as comma-separated values')
     readings.add_arguments(parser)
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(samples, Missing):
         raise DoctorError(f'{samples.why}{"; " if samples.remedy else ""}{samples.remedy}')
     if not samples:
-        raise DoctorError(f'{clean(path)}: nothing is recorded between these times')
+        raise DoctorError(f'{clean(path)}: nothing recorded between these times')
     everything = intervals(samples)
     all_namespaces, host = namespaces(everything), readings.host(arguments)
     called = names(host, everything)
@@ -96,8 +96,8 @@ def _find() -> str:
     candidates = readonly.candidate_files(os.environ)
     path = readonly.newest(candidates)
     if path is None:
-        raise DoctorError(f'no history yet: none of {", ".join(map(clean, candidates))}; it is kept from the '
-                      'first run of check_conntrack on, and a second run makes a picture')
+        raise DoctorError(f'no history yet (looked for {", ".join(map(clean, candidates))}); '
+                          'check_conntrack records it from its first run')
     return path
 
 

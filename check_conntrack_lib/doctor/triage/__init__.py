@@ -1,4 +1,4 @@
-"""The first five minutes on one screen: what it is, who does it, and what contains it. It prints, changes nothing."""
+"""An incident on one screen: what fills the table, what changed, what to do. It prints, changes nothing."""
 
 from __future__ import annotations
 

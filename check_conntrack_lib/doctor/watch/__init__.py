@@ -1,4 +1,4 @@
-"""Live: usage, growth, time to full and losses; refreshed in place on a terminal, a line a time elsewhere."""
+"""Live view: usage, growth, time to full and drops; refreshed in place on a terminal, elsewhere a line per update."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ RESET = '\x1b[0m'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--every', metavar='DURATION', type=seconds, default=2.0, help='the rhythm (default: 2s)')
-    parser.add_argument('--count', metavar='N', type=int, help='end after so many times')
+    parser.add_argument('--every', metavar='DURATION', type=seconds, default=2.0, help='refresh interval (default: 2s)')
+    parser.add_argument('--count', metavar='N', type=int, help='exit after N updates')
     readings.add_arguments(parser)
 
 
@@ -46,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
                 line = error_line(error)
                 lines = [ScreenLine('reading', line, 1)]
             if terminal:
-                terminal.draw(f'{title}, {time.strftime("%H:%M:%S")}', lines)
+                terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', lines)
             else:
-                print(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}', flush=True)
+                print(f'{time.strftime("%Y-%m-%d %H:%M:%S %Z")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
                 return 0
-            # after a suspend or a slow reading the rhythm begins anew
+            # after a suspend or a slow reading the interval starts again
             now = time.monotonic()
             due = max(due + arguments.every, now)
             time.sleep(due - now)
@@ -74,7 +74,7 @@ class Terminal:
     def draw(self, title: str, lines: list[ScreenLine]) -> None:
         size = self._now()
         if size != self._size:
-            # lines may have been wrapped anew: nobody knows where ours are
+            # lines may have been wrapped again: nobody knows where ours are
             sys.stdout.write('\x1b[2J\x1b[H')
             self._size = size
             self._forget()
