@@ -12,13 +12,16 @@ from sqlite_steps import counted_steps
 
 from check_conntrack_lib.assessment import Question
 from check_conntrack_lib.history import codec as recorded
+from check_conntrack_lib.history import retention
 from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
 from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
 
 
 @pytest.fixture
-def path(in_memory: Path) -> Path:
+def path(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # on a slow machine, too, no upkeep is put off
+    monkeypatch.setattr(retention, 'MOST_SECONDS', 3600)
     return in_memory / 'history.sqlite'
 
 
