@@ -89,8 +89,8 @@ def conclude(snapshot: Snapshot, history: History | Missing, file: str, question
         if history.base:
             lost = losses(history.base, sample)
         # another boot has given the inodes to other namespaces: only the initial one is the same
-        if history.cut and (snapshot.initial or history.cut[0].boot_id == sample.boot_id):
-            lost = losses_across(history.cut, lost, sample)
+        cuts = [cut for cut in history.cuts if snapshot.initial or cut[0].boot_id == sample.boot_id]
+        lost = losses_across(cuts, lost, sample)
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)

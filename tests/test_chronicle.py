@@ -17,9 +17,9 @@ def test_losses_from_sample_to_sample():
     assert lost([sample(0, 1), sample(60, 1, drop=5), sample(120, 1, drop=5, chain_too_long=2)]) == [None, 5, 2]
 
 
-def test_a_reset_and_a_reboot_are_gaps():
+def test_after_a_reset_it_counts_from_zero_and_a_reboot_is_a_gap():
     reset = [sample(0, 1, drop=3_000_000_000), sample(60, 1, drop=7), sample(120, 1, drop=9)]
-    assert lost(reset) == [None, None, 2]
+    assert lost(reset) == [None, 7, 2]
     reboot = [sample(0, 1, drop=5), sample(60, 1, drop=900, boot=30), sample(120, 1, drop=901, boot=30)]
     assert lost(reboot) == [None, None, 1]
     assert [step.growth for step in chronicle.steps(reboot)] == [None, None, 0.0]

@@ -154,7 +154,7 @@ def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int 
                    for uptime, drop in ((5000, 2), (5240, 42)))
     snapshot = Snapshot(Instant(6260, 20, 20), 'new', 7, initial, Table(5, 100, 64), Counters({'drop': (0,)}, ''),
                         Missing('off', chosen=True))
-    found = conclude(snapshot, History(cut=(first, last)), '', Question(300, 3600, 95, 'off', '', 14)).losses
+    found = conclude(snapshot, History(cuts=((first, last),)), '', Question(300, 3600, 95, 'off', '', 14)).losses
     assert (found.lost if found else None) == lost
 
 
@@ -162,6 +162,32 @@ def test_a_reboot_proves_no_innocence() -> None:
     counters = Counters({'drop': (3,)}, '')
     assert innocent_for(counters, Losses(300.0, {'drop': 0})) == 300
     assert innocent_for(counters, Losses(300.0, {'drop': 0, 'chain_too_long': 4}, 'a reboot')) == 0
+
+
+def test_a_reload_after_losses_proves_no_innocence() -> None:
+    """The module's counters are 0 again; the lines may be those of the table that was there before."""
+    anew = Counters({'drop': (0,)}, '')
+    assert innocent_for(anew, Losses(300.0, {'drop': 30}, 'a reset of the counters')) == 0
+    # the log is of this boot
+    assert innocent_for(anew, Losses(300.0, {'drop': 30}, 'a reboot')) == float('inf')
+
+
+@pytest.mark.parametrize(('since_made', 'packets', 'expected'), [
+    ({'drop': (1, 0), 'insert_failed': (1, 0), 'clash_resolve': (0, 0)}, None, float('inf')),
+    ({'drop': (9, 0), 'insert_failed': (1, 0), 'clash_resolve': (0, 0)},
+     {'drop': 1, 'insert_failed': 1, 'clash_resolve': 0}, 300),
+    ({'drop': (9, 0), 'insert_failed': (1, 0), 'clash_resolve': (0, 0)},
+     {'drop': 2, 'insert_failed': 1, 'clash_resolve': 0}, 0),
+    # before 5.10 insert_failed tells nothing of drop
+    ({'drop': (1, 0), 'insert_failed': (1, 0)}, {'drop': 1, 'insert_failed': 1}, 0),
+    # chains too long are in insert_failed and not in drop
+    ({'drop': (1, 0), 'insert_failed': (5, 0), 'chain_too_long': (5, 0), 'clash_resolve': (0, 0)}, None, 0),
+])
+def test_a_clash_is_no_full_table(since_made: dict[str, tuple[int, int]], packets: dict[str, int] | None,
+                                  expected: float) -> None:
+    """One DNS clash must not make a container guilty of the log lines of all the others."""
+    found = None if packets is None else Losses(300.0, packets)
+    assert innocent_for(Counters(since_made, ''), found) == expected
 
 
 @pytest.mark.parametrize(('packets', 'state'), [

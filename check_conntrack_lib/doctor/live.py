@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ..noun import NamedTuple
-from ..reasoning.losses import Losses, log_evidence, losses
+from ..reasoning.losses import Losses, counted_between, log_evidence
 from ..reasoning.profile import Profile
 from ..reasoning.trend import FEWEST_POINTS, Forecast, project
 from ..text import FLOODED, clean, count, duration, growth, percent, rate
@@ -57,7 +57,7 @@ def following(before: Moment | None, reading: Reading) -> Moment:
                  if now.at.uptime - point.uptime <= GROWTH_SPAN or k >= len(points) - 4)
     points = points[max(first, len(points) - MOST_POINTS):]
     old, new = before.snapshot.sample() if before else None, now.sample()
-    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else losses(old, new)
+    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else counted_between(old, new)
     total = dict(before.since_start) if before else {}
     for name, packets in _packets(counted).items() if counted else ():
         total[name] = total.get(name, 0) + packets

@@ -31,7 +31,7 @@ def findings(a: Assessment) -> list[str]:
 
 def command(a: Assessment) -> str:
     """The one command that shows more."""
-    if a.losses and a.losses.packets.get('chain_too_long', 0) > a.losses.dropped:
+    if a.losses and a.losses.mostly_chains:
         return 'look further: sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count'
     return f'look further: {LOOK_AT_TABLE}'
 

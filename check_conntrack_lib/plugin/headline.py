@@ -43,7 +43,7 @@ def usage(a: Assessment, table: Table, rising: bool) -> str:
 
 
 def is_full(a: Assessment) -> bool:
-    """Is a full table what loses the packets? Other causes count in `drop`, too."""
+    """Is a full table what `drop` counted? Other causes count in it, too."""
     table = a.snapshot.table
     full_now = isinstance(table, Table) and not table.unlimited and table.entries >= table.maximum
     logged = not isinstance(a.log, Missing) and bool(a.log.ages)
@@ -59,14 +59,13 @@ def _lost(a: Assessment) -> str:
     if not a.losses or not a.losses.lost:
         return _table_full(a)
     text = f'{count(a.losses.lost, "packet")} lost in the last {duration(a.losses.span)}'
-    if is_full(a):
-        return 'table full: ' + text
-    too_long = a.losses.packets.get('chain_too_long', 0)
-    return text + (' (hash chains too long)' if too_long > a.losses.dropped else '')
+    if a.losses.mostly_chains:
+        return f'{text} (hash chains too long)'
+    return f'table full: {text}' if is_full(a) else text
 
 
 def _table_full(a: Assessment) -> str:
-    if a.losses and a.losses.lost:
+    if a.losses and a.losses.lost and not a.losses.mostly_chains:
         return _lost(a)
     if isinstance(a.log, Missing) or not a.log.ages:
         return ''
@@ -131,7 +130,8 @@ def _not_yet(a: Assessment) -> Iterator[str]:
     """Why losses are not counted although both counters and history are there."""
     if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) or a.history.unwritten:
         return
-    yield 'first run: losses from now on' if a.history.first_run else 'counters were reset: losses from now on'
+    why = 'first run' if a.history.first_run else 'no earlier counters to compare with'
+    yield f'{why}: losses from now on'
 
 
 def _signal(name: str) -> str:

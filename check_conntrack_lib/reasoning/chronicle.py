@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..model import Sample
 from ..noun import NamedTuple
-from .losses import Losses, add_up, losses
+from .losses import Losses, add_up, counted_between
 
 #: usage in percent from which a table is in trouble
 TROUBLE = 85.0
@@ -20,7 +20,7 @@ class Step(NamedTuple):
     sample: Sample
     #: seconds since then; None: nothing was recorded before it
     span: float | None
-    #: None: a gap (nothing before it, a reboot, counters that began anew or are missing)
+    #: None: a gap (nothing before it, a reboot, no counters)
     losses: Losses | None
     #: entries per second
     growth: float | None
@@ -111,7 +111,7 @@ def steps(samples: Iterable[Sample]) -> list[Step]:
         if last is None or span <= 0:
             found.append(Step(sample, None, None, None))
         else:
-            found.append(Step(sample, span, losses(last, sample), (sample.entries - last.entries) / span))
+            found.append(Step(sample, span, counted_between(last, sample), (sample.entries - last.entries) / span))
     return found
 
 

@@ -18,6 +18,8 @@ from .trend import Forecast
 CROWDED, RISING, SOON = 85.0, 70.0, 3600.0
 #: a source with this share of the table, twice the next one's, is to blame
 ONE_SOURCE = 0.25
+#: of the packets that were lost, so many must have met a full table before its size is a remedy
+LEAST_FULL = 0.1
 
 
 class Picture(NamedTuple):
@@ -81,8 +83,10 @@ def crowded(p: Picture) -> bool:
 
 
 def was_full(p: Picture) -> bool:
-    """Was the table full within the look-back?"""
-    return p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
+    """Was the table full within the look-back? Where long chains lose the packets, an old line or one eviction does
+    not make more room a remedy."""
+    full = p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
+    return full and not (p.losses and p.losses.dropped < LEAST_FULL * p.losses.lost)
 
 
 def load_of(table: Table) -> float | None:
