@@ -87,7 +87,7 @@ def _hash(plan: Plan) -> str:
     limit, table = plan.limit.entries_per_bucket, plan.readings.table
     if limit is None:
         return 'this kernel has no limit for hash chains: more than 8 entries a bucket only cost time'
-    said = f'this kernel silently refuses new connections above about {limit:g} entries a bucket'
+    said = f'this kernel silently refuses new connections above about {plan.limit} entries a bucket'
     if isinstance(table.buckets, Missing) or not table.buckets:
         return said
     ratio = table.maximum / table.buckets

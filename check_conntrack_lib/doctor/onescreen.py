@@ -173,7 +173,7 @@ def _hash(scene: Scene) -> Iterator[Line]:
         said += f', {full:.1f} when full'
     if scene.release:
         said += '; this kernel has no limit for hash chains' if limit is None else \
-            f'; this kernel refuses new ones above about {limit:g}'
+            f'; this kernel refuses new ones above about {scene.picture.limit}'
     yield Line('hash', said, 2 * incident.chains_too_long(scene.picture))
 
 

@@ -10,7 +10,7 @@ from ..diagnosis import take_profile
 from ..host import Host
 from ..model import Missing, NotLoaded, Sample, Table
 from ..noun import NamedTuple
-from ..readers import ctnetlink, keepers, meminfo, slabinfo, sysctls
+from ..readers import ctnetlink, keepers, kernel_version, meminfo, slabinfo, sysctls
 from ..readers.keepers import Keeper
 from ..reasoning import bypass, sizing, timeouts
 from ..reasoning.bypass import Candidate, Refused
@@ -59,6 +59,8 @@ class Readings(NamedTuple):
     available: int | Missing
     keepers: tuple[Keeper, ...]
     container: str
+    #: the upstream release that this kernel is built from; '' if it is not known
+    stable: str = ''
 
 
 class Plan(NamedTuple):
@@ -95,7 +97,8 @@ def gather(host: Host, history: str | None, most: int | None,
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctls.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctls.read_timeouts(host),
-                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host))
+                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
+                    kernel_version.read_stable(host))
 
 
 def make(r: Readings) -> Plan:
@@ -118,7 +121,8 @@ def make(r: Readings) -> Plan:
             proposals = timeouts.proposals(r.profile, r.timeouts)
             first += tuple(timeouts.leaks(proposals))
     warning, critical = sizing.alert_lines(peak, size.maximum)
-    return Plan(r, peak, sizing.chain_limit(r.release), size, first, proposals, candidates, refused, warning, critical)
+    limit = sizing.chain_limit(r.release, r.stable)
+    return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
 def _profile(host: Host, table: Table, most: int | None,

@@ -18,7 +18,7 @@ from ..flow import Flow
 from ..host import Host
 from ..model import History, Missing, NotLoaded, Sample, Snapshot, Table
 from ..noun import NamedTuple
-from ..readers import addresses, ctnetlink, keepers, meminfo, programs, slabinfo, softirqs, sysctls
+from ..readers import addresses, ctnetlink, keepers, kernel_version, meminfo, programs, slabinfo, softirqs, sysctls
 from ..reasoning import sizing, timeouts
 from ..reasoning.incident import Picture
 from ..reasoning.losses import LONGEST_LOG_SPAN, Losses, losses
@@ -96,7 +96,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
     later, after = survey(host, share), softirqs.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else softirqs.shares(cpus, after)
-    node, release = _name(host, 'hostname'), _name(host, 'osrelease')
+    node, release = _name(host, 'hostname'), kernel_version.read_release(host)
     now = _now(snapshot, later)
     picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
@@ -169,7 +169,8 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        sizing.chain_limit(release), programs.read(host, DRAINS), {one.name for one in keepers.read(host)},
+        sizing.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
+        {one.name for one in keepers.read(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
 
 
