@@ -17,8 +17,7 @@ from .reasoning.losses import (
     LogEvidence,
     Losses,
     comparable,
-    innocent_for,
-    log_evidence,
+    log_of,
     losses,
     losses_across,
 )
@@ -95,7 +94,7 @@ def conclude(snapshot: Snapshot, history: History | Missing, file: str, question
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook,
-                      _log(snapshot, lost, log_span(history, sample, question)))
+                      log_of(snapshot, lost, log_span(history, sample, question)))
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
@@ -139,12 +138,3 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     from .reasoning.settings import drifts  # only where something is configured
 
     return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
-
-
-def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
-    if isinstance(snapshot.kernel_log, Missing):
-        return snapshot.kernel_log
-    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
-                        innocent_for(counters, lost))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .deadline import Share
 from .host import Host
-from .model import Counters, Missing, Snapshot, Table
+from .model import Counters, KernelLog, Missing, Snapshot, Table
 from .readers import cpustats, kernlog, sysctls
 
 NOT_READ = Missing('not read', chosen=True)
@@ -26,10 +28,11 @@ def survey(host: Host, share: Share) -> Snapshot:
     return Snapshot(at, host.boot_id(), host.netns(), sysctls.is_initial_namespace(host), table, counters, NOT_READ)
 
 
-def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, share: Share) -> Snapshot:
-    """The same with the kernel log of the last `span` seconds; choice: see `kernlog.read`."""
+def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, share: Share,
+             read: Callable[[Host, str, float], KernelLog | Missing] = kernlog.read) -> Snapshot:
+    """The same with the kernel log of the last `span` seconds; choice: see `kernlog.read`, which may be kept open."""
     with share():
-        return snapshot._replace(kernel_log=kernlog.read(host, choice, span))
+        return snapshot._replace(kernel_log=read(host, choice, span))
 
 
 def _counters(host: Host) -> Counters | Missing:

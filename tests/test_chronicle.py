@@ -88,3 +88,16 @@ def test_an_episode_that_goes_on_has_no_end():
     (episode,) = chronicle.episodes(chronicle.steps([sample(0, 10), sample(60, 262144)]))
     assert episode.ended is None
     assert episode.first_loss is None
+
+
+@pytest.mark.parametrize(('second', 'may'), [(30, False), (57, True), (90, True), (130, False), (184, False),
+                                             (250, True), (-100, True), (400, True)])
+def test_when_a_table_may_have_dropped_packets(second, may):
+    """A log line of another time is another namespace's: the counters of this one stood still."""
+    story = [sample(0, 1, drop=7), sample(60, 1, drop=7), sample(120, 1, drop=8), sample(180, 1, drop=8),
+             # one clash, which is no full table
+             sample(200, 1, drop=9, insert_failed=1), sample(240, 1)._replace(counters=None), sample(300, 1, drop=9)]
+    for one in story:
+        if one.counters:
+            one.counters.per_cpu['clash_resolve'] = (0, 0)
+    assert chronicle.may_have_dropped(chronicle.steps(story)[1:], pasts.BEGIN + second) is may

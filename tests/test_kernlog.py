@@ -13,6 +13,7 @@ from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog, LogLine, Missing
 from check_conntrack_lib.readers import kernlog
 from check_conntrack_lib.readers.kernlog import Line, parse_journal_line, parse_record, summarize
+from check_conntrack_lib.readers.syslog_call import has_none_since, read_tail
 
 SAMPLES = Path(__file__).parent / 'samples'
 
@@ -225,3 +226,77 @@ def test_journal_lines() -> None:
         pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')
     assert parse_journal_line('1795179478.289000 vm sshd[1]: kernel: nf_conntrack: x', 0) is None
     assert parse_journal_line('nonsense', 0) is None
+
+
+TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack: other\n'
+
+
+@pytest.mark.parametrize(('text', 'since', 'expected'), [
+    (TAIL, 2700.001, True),
+    # it does not reach back so far, by clocks that differ
+    (TAIL, 2700.0, False),
+    (TAIL + b'<4>[ 2999.500000] nf_conntrack: nf_conntrack: table full, dropping packet\n', 2900.0, False),
+    (TAIL + b'<4>[ 2999.500000] net_ratelimit: 3 callbacks suppressed\n', 2900.0, False),
+    # printk.time=0, and where the call cannot be made
+    (b'<6>eth0: link up\n', 2900.0, False),
+    (b'', 2900.0, False),
+])
+def test_the_tail_of_the_log_shows_that_there_is_nothing(text: bytes, since: float, expected: bool) -> None:
+    assert has_none_since(text, since, kernlog.NEWS) is expected
+
+
+def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000) -> list[int]:
+    """A device with so many records, 1 s apart, the last of them of a full table; counts the reads."""
+    os.mkfifo(tmp_path / 'device')
+    monkeypatch.setattr(kernlog, 'DEVICE', str(tmp_path / 'device'))
+    monkeypatch.setattr(kernlog, 'read_tail', lambda: tail)
+    reads: list[int] = []
+
+    def read(_handle: int, _size: int) -> bytes:
+        reads.append(len(reads))
+        if len(reads) > number:
+            raise BlockingIOError
+        text = 'nf_conntrack: table full, dropping packet' if len(reads) == number else 'noise'
+        return b'4,%d,%d,-;%s\n' % (len(reads), len(reads) * 1_000_000, text.encode())
+    monkeypatch.setattr(kernlog.os, 'read', read)
+    return reads
+
+
+def test_a_long_log_without_news_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """10,000 records to find nothing took more than all the rest of a check."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n')
+    log = kernlog.read_records(kernlog.DEVICE, 3700.0)
+    assert log == KernelLog(kernlog.DEVICE)
+    assert len(reads) == kernlog.LONG_LOG
+
+
+@pytest.mark.parametrize('tail', [
+    b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] nf_conntrack: table full, dropping packet\n',
+    b'<6>[ 3690.000000] noise\n',
+    b'',
+], ids=['news', 'too short', 'no call'])
+def test_a_long_log_is_read_whenever_there_may_be_news(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes) -> None:
+    reads = long_log(monkeypatch, tmp_path, tail)
+    log = kernlog.read_records(kernlog.DEVICE, 3700.0)
+    assert isinstance(log, KernelLog)
+    assert [line.stamp for line in log.table_full] == [4000.0]
+    assert len(reads) == 4001
+
+
+def test_the_tail_of_another_log_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n')
+    monkeypatch.setattr(kernlog, 'DEVICE', '/dev/kmsg')
+    log = kernlog.read_records(str(tmp_path / 'device'), 3700.0)
+    assert isinstance(log, KernelLog)
+    assert len(log.table_full) == 1
+
+
+def test_the_call_is_made_for_real() -> None:
+    """As root at least: the text begins with a whole line."""
+    text = read_tail()
+    if os.geteuid() and not text:
+        pytest.skip('kernel.dmesg_restrict')
+    assert text[:1] == b'<'
+    assert len(text) <= 1 << 16
+    assert text.endswith(b'\n')

@@ -22,8 +22,10 @@ from check_conntrack_lib.model import (
     Suppressed,
     Table,
 )
-from check_conntrack_lib.plugin.contexts import contexts
+from check_conntrack_lib.plugin.contexts import Results, contexts
+from check_conntrack_lib.plugin.headline import headline
 from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.resource import metrics
 from check_conntrack_lib.reasoning.losses import (
     UNNAMED,
     Losses,
@@ -203,3 +205,24 @@ def test_insert_failed_judges_clashes(packets: dict[str, int], state: int) -> No
     metric = Metric('insert_failed_per_s', packets['insert_failed'] / 300)
     result = context.evaluate(metric, SimpleNamespace(assessment=found))
     assert (result.state.code, result.metric.value) == (state, metric.value)
+
+
+@pytest.mark.parametrize(('dropped', 'refused', 'words'), [
+    (0, 3000, '3000 packets lost in the last 5 min (hash chains too long)'),
+    (5, 3000, '3005 packets lost in the last 5 min (hash chains too long)'),
+    (3000, 5, 'table full: 3005 packets lost in the last 5 min'),
+], ids=['chains', 'mostly chains', 'full'])
+@pytest.mark.parametrize('sign', ['an old line', 'an eviction'])
+def test_the_larger_cause_leads(dropped: int, refused: int, words: str, sign: str) -> None:
+    """One old line or eviction must not send the reader to nf_conntrack_max, which is 96 % free."""
+    packets = {'drop': dropped, 'insert_failed': refused, 'chain_too_long': refused, 'clash_resolve': 0,
+               'early_drop': int(sign == 'an eviction')}
+    counters = Counters({name: (number,) for name, number in packets.items()}, '')
+    log = KernelLog('kmsg', (LogLine(800.0),) if sign == 'an old line' else ())
+    snapshot = Snapshot(Instant(1000, 1000, 1000), 'b', 1, True, Table(16966, 400000, 512), counters, log)
+    before = Sample(Instant(700, 700, 700), 'b', 1, 16966, 400000, 512,
+                    Counters(dict.fromkeys(packets, (0,)), ''))
+    found = conclude(snapshot, History(before), '', Question(300, 3600, 95, 'off', '', 14))
+    judged = [context.evaluate(metric, SimpleNamespace(assessment=found)) for metric in metrics(found)
+              for context in contexts(parse([])) if context.name == (metric.context or metric.name)]
+    assert headline(found, list(Results(*judged))).startswith(words)

@@ -98,6 +98,21 @@ def test_the_order_is_from_safe_to_costly():
     assert found[4].risk == 'it only buys time: one source makes the peak; kube-proxy sets it again when it starts'
 
 
+@pytest.mark.parametrize(('packets', 'raised'), [
+    ({'drop': 0, 'chain_too_long': 3000, 'early_drop': 1}, False),
+    ({'drop': 5, 'chain_too_long': 3000, 'early_drop': 1}, False),
+    ({'drop': 1000, 'chain_too_long': 3000, 'early_drop': 1}, True),
+    ({'drop': 1000, 'early_drop': 0}, True),
+])
+def test_long_chains_are_no_reason_for_a_larger_maximum(packets, raised):
+    """An old line or one eviction beside thousands of refusals: the table is 96 % free."""
+    p = picture(entries=16966, maximum=400000, logged=True, losses=Losses(300.0, packets))
+    p = p._replace(table=p.table._replace(buckets=512))
+    found = titles(p)
+    assert any(title.startswith('nf_conntrack_buckets 512') for title in found)
+    assert any(title.startswith('raise nf_conntrack_max') for title in found) is raised
+
+
 def test_the_pool_of_a_local_process():
     flows = [flow(HERE, THERE, dport=5432, sport=k) for k in range(1000)]
     p = picture(flows, own={'192.0.2.1'}, local=1.0, owners=(Owner('java', 77, 900),))

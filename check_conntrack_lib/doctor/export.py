@@ -57,11 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise Trouble('--every needs --textfile (--listen reads anew at every scrape)')
     if not 1 <= arguments.top <= MOST_HOSTS:
         raise Trouble(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
-    source = reading.host(arguments)
+    readings = reading.Readings(reading.host(arguments), arguments.kernel_log, arguments.window)
 
     def take() -> Reading:
-        return reading.take(source, arguments.kernel_log, arguments.window,
-                            arguments.top if arguments.per_host else 0)
+        return readings.take(arguments.top if arguments.per_host else 0)
 
     if arguments.json:
         from .everything import as_json

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
+from ..model import Missing, NotLoaded, Point, Snapshot, Table
 from ..noun import NamedTuple
-from ..reasoning.losses import Losses, counted_between, log_evidence
+from ..reasoning.losses import Losses, counted_between
 from ..reasoning.profile import Profile
 from ..reasoning.trend import FEWEST_POINTS, Forecast, project
 from ..text import FLOODED, clean, count, duration, growth, percent, rate
@@ -134,17 +134,17 @@ def _states(moment: Moment) -> Iterator[Line]:
 
 
 def _log(moment: Moment) -> Iterator[Line]:
-    s = moment.snapshot
-    if not isinstance(s.kernel_log, KernelLog):
+    evidence = moment.reading.log
+    if isinstance(evidence, Missing):
         return
-    netns = None if isinstance(s.netns, Missing) else s.netns
-    evidence = log_evidence(s.kernel_log, s.at.monotonic, moment.reading.log_span, netns, s.initial)
+    others = sum(evidence.elsewhere.values())
+    more = f'; {others} of other network namespaces' if others else ''
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
         text = f'{count(len(evidence.ages), "table-full line")} {span}, the newest {duration(evidence.ages[-1])} ago'
-        yield Line('kernel log', text + flooded, 1)
+        yield Line('kernel log', text + more + flooded, 1)
     else:
-        yield Line('kernel log', f'no table-full line {span}{flooded}')
+        yield Line('kernel log', f'no table-full line {span}{more}{flooded}')
 
 
 def _unreadable(moment: Moment) -> Iterator[Line]:

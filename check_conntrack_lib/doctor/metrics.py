@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
-from ..model import KernelLog, Missing, NotLoaded, Table
-from ..reasoning.losses import log_evidence
+from ..model import Missing, NotLoaded, Table
+from ..reasoning.losses import LogEvidence
 from .peers import GROUPS, Peers
 from .reading import Reading
 
@@ -86,8 +86,8 @@ def _own(reading: Reading) -> Iterator[Metric]:
     for name, text in COUNTED.items():
         if name in totals:
             yield CounterMetricFamily(f'conntrack_stat_{name}', text, totals[name])
-    if isinstance(s.kernel_log, KernelLog):
-        yield from _log(reading, s.kernel_log)
+    if not isinstance(reading.log, Missing):
+        yield from _log(reading.log)
 
 
 def _table(table: Table) -> Iterator[Metric]:
@@ -98,11 +98,8 @@ def _table(table: Table) -> Iterator[Metric]:
         yield GaugeMetricFamily('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
 
 
-def _log(reading: Reading, log: KernelLog) -> Iterator[Metric]:
-    s = reading.snapshot
-    netns = None if isinstance(s.netns, Missing) else s.netns
-    evidence = log_evidence(log, s.at.monotonic, reading.log_span, netns, s.initial)
-    span = f'in the last {reading.log_span:.0f} seconds'
+def _log(evidence: LogEvidence) -> Iterator[Metric]:
+    span = f'in the last {evidence.span:.0f} seconds'
     yield GaugeMetricFamily('conntrack_log_table_full_lines',
                             f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
                             len(evidence.ages))

@@ -10,9 +10,9 @@ from ..host import Host
 from ..model import KernelLog, Missing
 from ..noun import NamedTuple
 from ..readers import kernlog, sysctls
-from ..reasoning.chronicle import Change, Episode, Place, Step, changes, episodes, peak, worst
+from ..reasoning.chronicle import Change, Episode, Place, Step, changes, episodes, may_have_dropped, peak, worst
 from ..reasoning.growth import growth as growth_by
-from ..reasoning.losses import add_up, log_evidence
+from ..reasoning.losses import add_up, innocent_for, log_evidence
 from ..recall import PastProfile
 from ..text import clean, count, duration, growth, percent
 from .called import Names
@@ -71,8 +71,10 @@ def log_marks(own: Sequence[Step], choice: str) -> tuple[float, ...] | Missing:
     if not isinstance(log, KernelLog):
         return log
     initial = netns == host.netns() and sysctls.is_initial_namespace(host)
-    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial).ages
-    return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall)
+    innocent = innocent_for(own[-1].sample.counters, None)
+    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial, innocent).ages
+    return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall
+                 and may_have_dropped(own, now.wall - age))
 
 
 def when(wall: float, seconds: bool = False) -> str:

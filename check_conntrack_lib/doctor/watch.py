@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise Trouble(f'--count: {arguments.count} is not at least 1')
-    source = reading.host(arguments)
+    readings = reading.Readings(reading.host(arguments), arguments.kernel_log, LOG_SPAN)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
     moment: Moment | None = None
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                moment = following(moment, reading.take(source, arguments.kernel_log, LOG_SPAN, flows=FLOWS))
+                moment = following(moment, readings.take(flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = in_words(error)

@@ -12,6 +12,8 @@ from .losses import Losses, add_up, counted_between
 TROUBLE = 85.0
 #: an episode is over when all was well for so many seconds
 QUIET = 1800.0
+#: the kernel log's clock and the wall clock differ by so many seconds at most
+CLOCKS_DIFFER = 5.0
 
 
 class Step(NamedTuple):
@@ -145,6 +147,16 @@ def changes(chronicle: Sequence[Step]) -> tuple[Change, ...]:
     return tuple(Change(new.sample.at.wall, old.sample.maximum, new.sample.maximum,
                         old.sample.boot_id != new.sample.boot_id)
                  for old, new in zip(chronicle, chronicle[1:]) if new.sample.maximum != old.sample.maximum)
+
+
+def may_have_dropped(chronicle: Sequence[Step], wall: float) -> bool:
+    """May a full table of these steps have dropped a packet at this time (seconds since 1970)?
+
+    Where the counters say that none was dropped, a log line that names no namespace speaks of another one.
+    """
+    around = [step for step in chronicle if -CLOCKS_DIFFER <= step.sample.at.wall - wall <=
+              (step.span or 0.0) + CLOCKS_DIFFER]
+    return not around or any(step.losses is None or step.losses.dropped or step.losses.across for step in around)
 
 
 def in_trouble(step: Step) -> bool:
