@@ -1,0 +1,146 @@
+"""The readings that the live verbs share, taken anew each time, each bounded in time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+
+from ..analysis.losses import LogEvidence, Losses, counted_between, log_of, quiet_since
+from ..deadline import Deadline
+from ..host import Host
+from ..model import Missing, NotLoaded, Sample, Snapshot, Table
+from ..namedtuples import TYPE_CHECKING, NamedTuple
+from ..readers import cpu_counters
+from ..readers.kept_log import KeptLog
+from ..snapshot import NOT_READ, take_snapshot, with_log
+from . import DoctorError
+
+if TYPE_CHECKING:
+    from ..analysis.profile import Profile
+    from .export.per_host import PerHost
+
+#: for one round of readings, in seconds
+LONGEST_ROUND = 10.0
+#: columns of the stat file that nothing judges and nobody records
+EXTRA_COLUMNS = ('found', 'insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
+
+
+class Reading(NamedTuple):
+    """One round of readings."""
+
+    snapshot: Snapshot
+    #: totals of the counters that only the stat file has, by its own column names
+    extra: Mapping[str, int]
+    #: how far back the log is looked at, in seconds
+    log_span: float
+    #: None: not asked for
+    peers: PerHost | Missing | None = None
+    profile: Profile | Missing | None = None
+    #: the log lines of `log_span`, by whose table they speak of
+    log: LogEvidence | Missing = NOT_READ
+
+    def errors(self) -> dict[str, Missing]:
+        """What could not be read though it was asked for, by signal."""
+        s = self.snapshot
+        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log, 'per-host': self.peers,
+                   'states': self.profile}
+        return {signal: reading for signal, reading in signals.items()
+                if isinstance(reading, Missing) and not reading.chosen}
+
+    def asked(self) -> Iterator[str]:
+        """The signals that were asked for."""
+        yield 'usage'
+        if not isinstance(self.snapshot.table, NotLoaded):
+            yield 'counters'
+        if not (isinstance(self.snapshot.kernel_log, Missing) and self.snapshot.kernel_log.chosen):
+            yield 'kernel-log'
+        if self.peers is not None:
+            yield 'per-host'
+
+    def totals(self) -> dict[str, int]:
+        """Every counter that could be read, summed over the CPUs."""
+        counters = self.snapshot.counters
+        own = {} if isinstance(counters, Missing) else {name: counters.total(name) for name in counters.per_cpu}
+        return {**self.extra, **own}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--procfs', metavar='DIR', default='/proc',
+                        help="another proc file system, such as the host's in a container (default: /proc)")
+    parser.add_argument('--kernel-log', metavar='SOURCE', default='auto',
+                        help='auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives '
+                             'them (default: auto)')
+
+
+def host(arguments: argparse.Namespace) -> Host:
+    """The machine that the options name. Raises Trouble."""
+    if not os.path.isdir(arguments.procfs):
+        raise DoctorError(f"--procfs: '{arguments.procfs}' is not a directory")
+    return Host(arguments.procfs)
+
+
+class Rounds:
+    """Rounds of readings of a host. Between them it keeps the kernel log open, and knows since when nothing dropped."""
+
+    def __init__(self, source: Host, kernel_log: str, log_span: float) -> None:
+        self._source, self._kernel_log, self._log_span = source, kernel_log, log_span
+        self._kept = KeptLog()
+        self._last: Sample | None = None
+        self._quiet: Losses | None = None
+
+    def take(self, top: int = 0, flows: int = 0) -> Reading:
+        """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+
+        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
+        """
+        source = self._source
+        deadline = Deadline(LONGEST_ROUND)
+        deadline.start()
+        try:
+            snapshot = with_log(take_snapshot(source, deadline.budget), source, self._kernel_log, self._log_span,
+                                deadline.budget, self._kept.read)
+            extra = _extra(source, snapshot)
+            peers: PerHost | Missing | None = None
+            if top and isinstance(snapshot.table, Table):
+                from .export.per_host import read
+
+                peers = read(source, snapshot.table, top, deadline.budget)
+            profile: Profile | Missing | None = None
+            if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
+                from ..diagnosis import take_profile
+
+                profile = take_profile(source, snapshot.table, flows, deadline.budget)
+        finally:
+            deadline.stop()
+        log = log_of(snapshot, self._since(snapshot), self._log_span)
+        return Reading(snapshot, extra, self._log_span, peers, profile, log)
+
+    def close(self) -> None:
+        self._kept.close()
+
+    def _since(self, snapshot: Snapshot) -> Losses | None:
+        """The losses of the longest time up to now in which nothing was dropped, else those since the last round."""
+        last, now = self._last, snapshot.sample()
+        self._last = None if isinstance(now, Missing) else now
+        new = None
+        if last and self._last and (last.boot_id, last.netns) == (self._last.boot_id, self._last.netns):
+            new = counted_between(last, self._last)
+        self._quiet = quiet_since(self._quiet, new)
+        return self._quiet
+
+
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> Reading:
+    """One round for itself (see `Rounds.take`)."""
+    rounds = Rounds(source, kernel_log, log_span)
+    try:
+        return rounds.take(top, flows)
+    finally:
+        rounds.close()
+
+
+def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:
+    if isinstance(snapshot.counters, Missing) or snapshot.counters.source != cpu_counters.FILE:
+        return {}
+    columns = cpu_counters.read_columns(source, EXTRA_COLUMNS)
+    return {} if isinstance(columns, Missing) else {name: sum(values) for name, values in columns.items()}
