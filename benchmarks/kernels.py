@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.vm.boot import Ended, run  # noqa: E402
-from benchmarks.vm.packages import KERNELS, fetch  # noqa: E402
+from benchmarks.vm.boot import Ended, run
+from benchmarks.vm.packages import KERNELS, fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ('qemu-system-x86_64', 'busybox', 'xz', 'zstd', 'apt-get', 'dpkg')
@@ -101,7 +101,8 @@ def main() -> int:
         if options.command or not row.good:
             print(ended.output, end='')
         began = 'never' if ended.began is None else f'after {ended.began:.0f} s'
-        print(f'{name}: {kernel.release}, {ended.seconds:.0f} s, up {began}, exit status {ended.status}', file=sys.stderr)
+        print(f'{name}: {kernel.release}, {ended.seconds:.0f} s, up {began}, exit status {ended.status}',
+              file=sys.stderr)
         rows.append(row)
     if options.command:
         return 0 if all(row.good for row in rows) else 1

@@ -48,7 +48,8 @@ def run(kernel: Fetched, command: Sequence[str], out: Path, timeout: float, argu
         initrd = _initrd(kernel, Path(scratch), settings)
         begin = time.monotonic()
         argv = ['nice', 'qemu-system-x86_64', '-accel', 'tcg,thread=single', '-cpu', 'max', '-m', f'{memory}',
-                '-smp', f'{cpus}', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-rtc', 'base=utc',
+                '-smp', f'{cpus}', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
+                '-rtc', 'base=utc',
                 '-kernel', f'{kernel.image}', '-initrd', f'{initrd}',
                 '-serial', f'file:{out}/console.log', '-serial', f'file:{out}/output.log',
                 '-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap',
@@ -98,6 +99,7 @@ def _initrd(kernel: Fetched, scratch: Path, settings: dict[str, object]) -> Path
 def _early_modules(kernel: Fetched) -> list[Path]:
     order: dict[str, None] = {}
     for module in EARLY_MODULES:
-        shown = kmod(fetch_tools(), 'modprobe', '-d', str(kernel.directory), '-S', kernel.release, '--show-depends', module)
+        shown = kmod(fetch_tools(), 'modprobe', '-d', str(kernel.directory), '-S', kernel.release, '--show-depends',
+                     module)
         order.update((line.split()[1], None) for line in shown.splitlines() if line.startswith('insmod '))
     return [Path(path) for path in order]

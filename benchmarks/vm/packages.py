@@ -38,7 +38,8 @@ KERNELS = {
     'debian12-6.1': Kernel('{debian} bookworm main', r'6\.1\.0-[0-9]+-amd64', ('linux-image-{v}',)),
     'ubuntu2404-6.8': Kernel(f'{UBUNTU} noble main', r'6\.8\.0-[0-9]+-generic', _UBUNTU),
     'debian13-6.12': Kernel('{debian} trixie main', r'6\.12\.[0-9]+\+deb13-amd64', ('linux-image-{v}',)),
-    'sid': Kernel('{debian} sid main', r'[0-9.]+\+deb14-amd64', ('linux-binary-{v}', 'linux-modules-{v}', 'linux-base-{v}')),
+    'sid': Kernel('{debian} sid main', r'[0-9.]+\+deb14-amd64',
+                  ('linux-binary-{v}', 'linux-modules-{v}', 'linux-base-{v}')),
 }
 
 
@@ -55,7 +56,7 @@ class Fetched(NamedTuple):
 
 
 def fetch(name: str) -> Fetched:
-    """Downloads and unpacks a kernel into the cache, once. Raises CalledProcessError, or LookupError without a package."""
+    """Downloads and unpacks a kernel into the cache, once. Raises CalledProcessError, LookupError: no package."""
     place = CACHE / 'k' / name
     if not (place / 'release').exists():
         kernel = KERNELS[name]
@@ -97,7 +98,8 @@ def _mirror() -> str:
     """The archive of Debian that this machine's apt uses."""
     for place in (*sorted(Path('/etc/apt/sources.list.d').glob('*')), Path('/etc/apt/sources.list')):
         if place.is_file():
-            found = re.search(r'^(?:URIs:\s*|deb\s(?:\[.*\]\s*)?)(https?://\S+?/debian)/?\s', place.read_text() + '\n', re.M)
+            found = re.search(r'^(?:URIs:\s*|deb\s(?:\[.*\]\s*)?)(https?://\S+?/debian)/?\s', place.read_text() + '\n',
+                              re.MULTILINE)
             if found:
                 return found[1]
     return 'http://deb.debian.org/debian'

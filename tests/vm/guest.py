@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NETFILTER = Path('/proc/sys/net/netfilter')
 MODULES = ('nft_ct', 'nft_flow_offload', 'nf_flow_table_inet', 'nf_flow_table', 'nft_queue', 'nft_chain_nat', 'nf_nat',
            'nf_conntrack_netlink', 'nf_conntrack')
-FULL = 'table inet guest { %s %s }' % tuple(laboratory.CHAIN.format(chain) for chain in ('input', 'output'))
+FULL = f'table inet guest {{ {laboratory.CHAIN.format("input")} {laboratory.CHAIN.format("output")} }}'
 
 
 def run(*argv: object, netns: str = '', fine: bool = True) -> str:

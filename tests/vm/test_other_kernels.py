@@ -97,7 +97,8 @@ def test_lines_of_a_neighbour_are_no_alert_here(initial: laboratory.Namespace, t
         if guest.kernel() >= (5, 10):
             assert status == 0, 'one clash does not make the lines its own'
             assert 'conntrack_log_table_full_lines 0.0' in guest.doctor('export', netns=quiet.name)[1]
-            assert json.loads(guest.doctor('export', '--json', netns=quiet.name)[1])['kernel_log']['table_full_lines'] == 0
+            record = json.loads(guest.doctor('export', '--json', netns=quiet.name)[1])
+            assert record['kernel_log']['table_full_lines'] == 0
         names = guest.kernel() >= (6, 18)
         assert ('network namespace' in said) or names
         if names:
@@ -116,11 +117,11 @@ def test_hash_chains_that_are_too_long(initial: laboratory.Namespace, tmp_path: 
         assert not limit.unless, 'the kernel says what it is built from'
         # 1000 refusals: some time after the first, which is what the limit tells
         assert limit.entries_per_bucket * 512 < flood.sent < 6 * limit.entries_per_bucket * 512
-        status, said = guest.check(tmp_path / 'h.sqlite', '--kernel-log', 'off')
+        _status, said = guest.check(tmp_path / 'h.sqlite', '--kernel-log', 'off')
         first = said.splitlines()[0]
         assert 'hash chains too long' in first
         assert 'table full' not in first
-        status, screen = guest.doctor('triage', '--history', tmp_path / 'h.sqlite')
+        _status, screen = guest.doctor('triage', '--history', tmp_path / 'h.sqlite')
         assert 'nf_conntrack_buckets 512 ->' in screen
         assert 'raise nf_conntrack_max' not in screen
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from ... import __version__
 from ...model import Missing, NotLoaded, Table
-from ..readings import Reading
+from ..readings import LiveReadings
 from .per_host import PerHost
 
 
-def as_json(reading: Reading) -> str:
+def as_json(reading: LiveReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
     return json.dumps(as_dict(reading))
 
 
-def as_dict(reading: Reading) -> dict[str, Any]:
+def as_dict(reading: LiveReadings) -> dict[str, Any]:
     """The same as plain values."""
     s = reading.snapshot
     return {
@@ -43,7 +43,7 @@ def _table(table: Table | NotLoaded | Missing) -> Any:
             'usage_percent': table.usage, 'buckets': _or_missing(table.buckets)}
 
 
-def _log(reading: Reading) -> Any:
+def _log(reading: LiveReadings) -> Any:
     s, evidence = reading.snapshot, reading.log
     if isinstance(evidence, Missing) or isinstance(s.kernel_log, Missing):
         return _or_missing(s.kernel_log)
