@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from .analysis import trend
+from .analysis.hash_chains import HashLoad, chain_limit, hash_load
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
@@ -60,6 +61,8 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
+    #: None: this kernel has no limit for hash chains, or the buckets are not known
+    hash: HashLoad | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What this is made of."""
@@ -102,7 +105,17 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook,
-                      log_of(snapshot, lost, log_span(history, sample, question)))
+                      log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot))
+
+
+def hash_of(snapshot: Snapshot) -> HashLoad | None:
+    """The load of the hash table: of all namespaces where they can be counted, else of this one."""
+    table = snapshot.table
+    if not isinstance(table, Table) or isinstance(table.buckets, Missing):
+        return None
+    everywhere = 0 if isinstance(snapshot.all_entries, Missing) else snapshot.all_entries
+    return hash_load(max(table.entries, everywhere), table.buckets, bool(everywhere),
+                     chain_limit(snapshot.release, snapshot.stable))
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:

@@ -181,6 +181,11 @@ class Snapshot(NamedTuple):
     table: Table | NotLoaded | Missing
     counters: Counters | Missing
     kernel_log: KernelLog | Missing
+    #: entries of all network namespaces together, about; they share one hash table
+    all_entries: int | Missing = Missing('not read', chosen=True)
+    #: `uname -r`, and the upstream stable release of this kernel; '' if they are not known
+    release: str = ''
+    stable: str = ''
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""

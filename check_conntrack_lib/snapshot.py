@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .analysis.hash_chains import chain_limit
 from .deadline import TimeBudget
 from .host import Host
 from .model import Counters, KernelLog, Missing, Snapshot, Table
-from .readers import cpu_counters, kernel_log, sysctl_values
+from .readers import cpu_counters, kernel_log, kernel_version, slabinfo, sysctl_values
 
 NOT_READ = Missing('not read', chosen=True)
 
@@ -26,7 +27,18 @@ def take_snapshot(host: Host, budget: TimeBudget) -> Snapshot:
         with budget():
             counters = _counters(host)
     initial = sysctl_values.is_initial_namespace(host)
-    return Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ)
+    snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ)
+    with budget():
+        return _with_hash_table(snapshot, host)
+
+
+def _with_hash_table(snapshot: Snapshot, host: Host) -> Snapshot:
+    """The same with what tells how full the hash table of all namespaces is, where the kernel has a limit for that."""
+    release = kernel_version.read_release(host)
+    if not isinstance(snapshot.table, Table) or chain_limit(release).entries_per_bucket is None:
+        return snapshot._replace(release=release)
+    return snapshot._replace(release=release, stable=kernel_version.read_stable(host),
+                             all_entries=slabinfo.read_entries(host))
 
 
 def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, budget: TimeBudget,

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers.sockets import Owner
+from .hash_chains import ChainLimit
 from .losses import Losses
 from .profile import Key, Profile
 from .profile_diff import Growth
-from .sizing import ChainLimit
 from .timeouts import Proposal
 from .trend import Forecast
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from ..model import Missing, Table
@@ -21,10 +20,6 @@ WARNING, CRITICAL = 85, 95
 #: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
 #: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), a bucket (struct hlist_nulls_head)
 ENTRY, EXTENSIONS, BUCKET = 320, 128, 8
-#: entries a bucket above which a kernel refuses one new connection in 1000 and more: chains of 8 to 31, of 50 to 79
-SHORT_CHAINS, LONG_CHAINS = 2.0, 16.0
-#: the stable release that brought the longer chains, by version; all of 6.3 and later have them
-LONGER_SINCE = {(5, 15): 103, (6, 1): 20, (6, 2): 7}
 #: one key with such a share of the table makes its size
 ONE_SOURCE, ONE_TARGET, ONE_STATE, NO_REPLY = 0.25, 0.5, 0.3, 0.5
 _STATES = {
@@ -55,22 +50,6 @@ class Peak(NamedTuple):
         return self.maximum > 0 and self.entries >= CUT_OFF * self.maximum
 
 
-class ChainLimit(NamedTuple):
-    """From which load on this kernel refuses entries because a hash chain is too long (nf_conntrack_core.c)."""
-
-    #: entries a bucket; None: it never does
-    entries_per_bucket: float | None
-    #: can the buckets be set by sysctl? Before 4.8 only as a parameter of the module
-    by_sysctl: bool = True
-    #: it has the limit LONG_CHAINS instead if it is at least this stable release, which it does not say
-    unless: str = ''
-
-    def __str__(self) -> str:
-        """'16', or '2 (16 from 5.15.103 on)'."""
-        text = f'{self.entries_per_bucket:g}' if self.entries_per_bucket is not None else 'none'
-        return f'{text} ({LONG_CHAINS:g} from {self.unless} on)' if self.unless else text
-
-
 class Size(NamedTuple):
     """A proposal for nf_conntrack_max and nf_conntrack_buckets, and what it costs."""
 
@@ -84,32 +63,6 @@ class Size(NamedTuple):
     memory: float
     #: bytes that a full table of this size takes more than the entries of now
     more: float
-
-
-def chain_limit(release: str, stable: str = '') -> ChainLimit:
-    """By `uname -r` and the upstream stable release that it is built from, '' if that is not known.
-
-    Chains of at most 8 to 31 entries since 5.15 and RHEL 9.0; 50 to 79 since c77737b736ce of March 2023, which is in
-    the releases of LONGER_SINCE, and since RHEL 9.4.
-    """
-    match = re.match(r'(\d+)\.(\d+)(?:\.(\d+)-(\d+))?', release)
-    if not match:
-        return ChainLimit(None)
-    version, build = (int(match[1]), int(match[2])), int(match[4] or 0)
-    if '.el9' in release and version == (5, 14):
-        return ChainLimit(LONG_CHAINS if build >= 427 else SHORT_CHAINS)
-    if version < (5, 15):
-        return ChainLimit(None, by_sysctl=version >= (4, 8))
-    if version not in LONGER_SINCE:
-        return ChainLimit(LONG_CHAINS if version > (6, 2) else SHORT_CHAINS)
-    since = LONGER_SINCE[version]
-    level = re.fullmatch(rf'{version[0]}\.{version[1]}\.(\d+)', stable)
-    if level:
-        return ChainLimit(LONG_CHAINS if int(level[1]) >= since else SHORT_CHAINS)
-    # Debian's first 6.1 in a release was 6.1.0-7, of 6.1.20
-    if version == (6, 1) and re.fullmatch(r'6\.1\.0-(0\.deb11\.)?([7-9]|[1-9]\d)-(?!generic)\S+', release):
-        return ChainLimit(LONG_CHAINS)
-    return ChainLimit(SHORT_CHAINS, unless=f'{version[0]}.{version[1]}.{since}')
 
 
 def propose(peak: int, table: Table, entry: float | Missing) -> Size:

@@ -47,6 +47,13 @@ def table_full(a: Assessment) -> str:
     return f'table full: logged {count(len(a.log.ages), "time")} in the last {duration(a.log.span)}'
 
 
+def hash_chains(a: Assessment) -> str:
+    if a.hash is None:
+        return ''
+    return (f'hash table too small: {a.hash.per_bucket:.1f} entries a bucket, '
+            f'{a.hash.refused:.1%} of new connections refused')
+
+
 def early_drop(a: Assessment) -> str:
     return f'{count(a.losses.packets["early_drop"], "entry")} evicted early in the last {duration(a.losses.span)}' \
         if a.losses else ''

@@ -8,12 +8,12 @@ import laboratory
 import pytest
 
 from check_conntrack_lib.analysis import mitigations, rate_limit
+from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.host_role import RoleCounter
 from check_conntrack_lib.analysis.incident import IncidentFacts, culprit
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass, summarize
 from check_conntrack_lib.analysis.profile_diff import Growth
-from check_conntrack_lib.analysis.sizing import ChainLimit
 from check_conntrack_lib.analysis.timeouts import proposals
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow

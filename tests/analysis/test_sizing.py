@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from check_conntrack_lib.analysis.profile import summarize
-from check_conntrack_lib.analysis.sizing import Peak, alert_lines, chain_limit, concentration, propose, round_up
+from check_conntrack_lib.analysis.sizing import Peak, alert_lines, concentration, propose, round_up
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
@@ -97,43 +97,6 @@ class TestReaders:
 ])
 def test_the_stable_release_of_a_kernel(release, version, signature, expected):
     assert stable(release, version, signature) == expected
-
-
-@pytest.mark.parametrize(('release', 'level', 'limit', 'by_sysctl', 'unless'), [
-    ('3.10.0-1160.el7.x86_64', '', None, False, ''),
-    ('4.18.0-553.el8_10.x86_64', '', None, True, ''),
-    ('5.4.0-26-generic', '', None, True, ''),
-    ('5.10.257-1-amd64', '5.10.257', None, True, ''),
-    ('5.14.21-150500.55-default', '', None, True, ''),
-    ('5.14.0-70.13.1.el9_0.x86_64', '', 2.0, True, ''),
-    ('5.14.0-284.11.1.el9_2.x86_64', '', 2.0, True, ''),
-    ('5.14.0-427.13.1.el9_4.x86_64', '', 16.0, True, ''),
-    # run: 6054 entries in 512 buckets at 3000 refusals, 16994 in the current one of the same distribution
-    ('5.15.0-25-generic', '5.15.30', 2.0, True, ''),
-    ('5.15.0-204-generic', '5.15.199', 16.0, True, ''),
-    ('5.15.0-204-generic', '', 2.0, True, '5.15.103'),
-    ('5.15.102', '5.15.102', 2.0, True, ''),
-    ('5.15.103', '5.15.103', 16.0, True, ''),
-    ('5.19.17', '5.19.17', 2.0, True, ''),
-    ('6.0.19', '6.0.19', 2.0, True, ''),
-    ('6.1.19', '6.1.19', 2.0, True, ''),
-    ('6.1.20', '6.1.20', 16.0, True, ''),
-    ('6.1.0-42-amd64', '', 16.0, True, ''),
-    ('6.1.0-1036-oem', '', 2.0, True, '6.1.20'),
-    ('6.2.6', '6.2.6', 2.0, True, ''),
-    ('6.2.0-39-generic', '', 2.0, True, '6.2.7'),
-    ('6.3.0', '6.3.0', 16.0, True, ''),
-    ('6.12.0-55.9.1.el10_0.x86_64', '', 16.0, True, ''),
-    ('6.18.44', '6.18.44', 16.0, True, ''),
-    ('odd', '', None, True, ''),
-])
-def test_chain_limit(release, level, limit, by_sysctl, unless):
-    assert chain_limit(release, level) == (limit, by_sysctl, unless)
-
-
-def test_a_limit_that_is_not_known_is_said_both_ways():
-    assert [str(chain_limit('5.15.0-204-generic', level)) for level in ('', '5.15.199')] == \
-        ['2 (16 from 5.15.103 on)', '16']
 
 
 class TestSize:

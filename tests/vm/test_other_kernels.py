@@ -12,7 +12,7 @@ import guest
 import laboratory
 import pytest
 
-from check_conntrack_lib.analysis.sizing import chain_limit
+from check_conntrack_lib.analysis.hash_chains import chain_limit
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.readers import kernel_version
 

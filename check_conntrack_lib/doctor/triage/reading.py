@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ...analysis import sizing, timeouts
+from ...analysis import hash_chains, timeouts
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
@@ -182,7 +182,7 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        sizing.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
+        hash_chains.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
         {one.name for one in keepers.read(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ...analysis import notrack, sizing, timeouts
+from ...analysis import hash_chains, notrack, sizing, timeouts
+from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
 from ...analysis.profile import Profile, summarize
-from ...analysis.sizing import ChainLimit, Peak, Size
+from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
 from ...diagnosis import take_profile
@@ -121,7 +122,7 @@ def make(r: Readings) -> Plan:
             proposals = timeouts.proposals(r.profile, r.timeouts)
             first += tuple(timeouts.leaks(proposals))
     warning, critical = sizing.alert_lines(peak, size.maximum)
-    limit = sizing.chain_limit(r.release, r.stable)
+    limit = hash_chains.chain_limit(r.release, r.stable)
     return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
