@@ -56,6 +56,8 @@ class IncidentFacts(NamedTuple):
     keepers: Collection[str]
     #: the host has nft, else iptables
     nft: bool
+    #: entries of all network namespaces where many are in others, else 0
+    all_entries: int = 0
 
 
 class Action(NamedTuple):
@@ -70,7 +72,7 @@ class Action(NamedTuple):
 
 def chains_too_long(p: IncidentFacts) -> bool:
     """Does the kernel refuse entries because hash chains are too long, or is it about to?"""
-    load, limit = load_of(p.table), p.limit.entries_per_bucket
+    load, limit = load_of(p), p.limit.entries_per_bucket
     return bool(p.losses and p.losses.packets.get('chaintoolong')) or bool(limit and load and load > limit)
 
 
@@ -89,9 +91,14 @@ def was_full(p: IncidentFacts) -> bool:
     return full and not (p.losses and p.losses.dropped < LEAST_FULL * p.losses.lost)
 
 
-def load_of(table: Table) -> float | None:
-    """Entries a bucket; None: unknown."""
-    return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else table.entries / table.buckets
+def load_of(p: IncidentFacts) -> float | None:
+    """Entries a bucket of the hash table that all namespaces share, as far as they are seen; None: unknown."""
+    return load_at(p.table, max(p.table.entries, p.all_entries))
+
+
+def load_at(table: Table, entries: int) -> float | None:
+    """Entries a bucket with so many of them; None: unknown."""
+    return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else entries / table.buckets
 
 
 def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:

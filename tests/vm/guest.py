@@ -127,8 +127,8 @@ class Held:
 
 
 CLASH_RULES = """table ip clash {
-    chain nat { type nat hook postrouting priority 100; udp dport 9 snat to 10.77.0.1:5000; };
-    chain queue { type filter hook postrouting priority 150; udp dport 9 queue num 5; };
+    chain po { type nat hook postrouting priority 100; udp dport 9 snat to 10.77.0.1:5000; };
+    chain hold { type filter hook postrouting priority 150; udp dport 9 queue num 5; };
 }"""
 
 

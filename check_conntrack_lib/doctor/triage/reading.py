@@ -42,6 +42,8 @@ from .. import DoctorError
 WINDOW, HORIZON, CRITICAL = 300.0, 3600.0, 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
+#: the kernel's number of all entries is a little too high: from so many times this table's on, others have some
+OTHERS_COUNT = 1.1
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
 
@@ -184,7 +186,8 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
         hash_chains.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
         {one.name for one in keepers.read(host)},
-        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
+        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH),
+        a.hash.entries if a.hash and a.hash.entries > OTHERS_COUNT * table.entries + 1000 else 0)
 
 
 def _text(address: bytes) -> str:

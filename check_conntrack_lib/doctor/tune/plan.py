@@ -62,6 +62,8 @@ class Readings(NamedTuple):
     container: str
     #: the upstream release that this kernel is built from; '' if it is not known
     stable: str = ''
+    #: entries of all network namespaces, which share the hash table
+    all_entries: int | Missing = Missing('not read', chosen=True)
 
 
 class Plan(NamedTuple):
@@ -99,7 +101,8 @@ def gather(host: Host, history: str | None, most: int | None,
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
                     slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
-                    kernel_version.read_stable(host))
+                    kernel_version.read_stable(host),
+                    slabinfo.read_entries(host))
 
 
 def make(r: Readings) -> Plan:
@@ -109,6 +112,8 @@ def make(r: Readings) -> Plan:
     if peak.entries < now.entries:
         peak = now._replace(days=peak.days, samples=peak.samples)
     size = sizing.propose(peak.entries, r.table, r.entry)
+    if not isinstance(r.all_entries, Missing):
+        size = size._replace(buckets=max(size.buckets, -(-r.all_entries // 512) * 512))
     first: tuple[str, ...] = ()
     if r.peak_profile:
         first = tuple(f'at the recorded peak {line}' for line in sizing.concentration(r.peak_profile))
@@ -128,6 +133,8 @@ def make(r: Readings) -> Plan:
 
 def _profile(host: Host, table: Table, most: int | None,
              share: TimeBudget) -> Profile | Missing:
+    if not table.entries:
+        return Missing('the table is empty', chosen=True)
     if most is not None:
         return take_profile(host, table, most, share)
     if not host.is_this_kernel():

@@ -91,6 +91,9 @@ def _hash(plan: Plan) -> str:
     if isinstance(table.buckets, Missing) or not table.buckets:
         return said
     ratio = table.maximum / table.buckets
+    everywhere = plan.readings.all_entries
+    if not isinstance(everywhere, Missing) and everywhere > 1.1 * table.entries + 1000:
+        said += f' (now {everywhere / table.buckets:.1f}, with those of other network namespaces)'
     return said + (f'; with {ratio:.1f} when full, packets are lost from {round(limit * table.buckets)} entries on, '
                    'before the table is full' if ratio > limit else f', this table holds {ratio:.1f} when full')
 

@@ -10,6 +10,7 @@ import time
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
+from ...model import Table
 from .. import DoctorError, error_line, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
@@ -20,6 +21,8 @@ FLOWS = 2000
 BESIDE_BAR = 68
 COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
 RESET = '\x1b[0m'
+#: exit status when there was no table at the end, as of the other verbs
+NOTHING_TO_SEE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
-                return 0
+                return 0 if moment and isinstance(moment.snapshot.table, Table) else NOTHING_TO_SEE
             # after a suspend or a slow reading the rhythm begins anew
             now = time.monotonic()
             due = max(due + arguments.every, now)
