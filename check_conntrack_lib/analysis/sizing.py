@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
-from .profile import Profile
+from .profile import OFFLOADED, Profile
 
 #: the recorded peak shall fill so much of the table
 FILL = 0.7
@@ -90,7 +90,7 @@ def concentration(profile: Profile) -> Iterator[str]:
     """What alone makes the table large: to be looked at before any size."""
     for (protocol, state), count in profile.states.items():
         share = profile.share(count)
-        if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', '') and share.low >= ONE_STATE:
+        if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', OFFLOADED, '') and share.low >= ONE_STATE:
             yield f'{share.value:.0%} of the table is in state {state}: {_STATES.get(state, "unusual in such number")}'
     share = profile.share(profile.unreplied)
     if share.low >= NO_REPLY:

@@ -72,3 +72,10 @@ def read_timeouts(host: Host) -> dict[str, int] | Missing:
         return Missing.because(error, host.path(DIRECTORY))
     values = read_values(host, (f'{KEYS}{name}' for name in names))
     return {key[len(KEYS + PREFIX):]: value for key, value in values.items()}
+
+
+def read_flowtable_timeouts(host: Host) -> dict[str, int]:
+    """Seconds of silence after which a flowtable gives a flow back, by 'nf_flowtable_tcp_timeout' and so on (5.15)."""
+    names = ('nf_flowtable_tcp_timeout', 'nf_flowtable_udp_timeout')
+    found = read_values(host, (KEYS + name for name in names))
+    return {name: found[KEYS + name] for name in names if KEYS + name in found}

@@ -13,7 +13,7 @@ from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
-from ...analysis.profile import Profile, summarize
+from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
 from ...diagnosis import Diagnosis, explain, sample_flows
@@ -144,8 +144,10 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         empty = Missing('the table is empty', chosen=True)
         return empty, empty
 
+    stay = spares_offloaded(kernel_version.read_release(host))
+
     def use(flows: Iterable[Flow]) -> Profile:
-        return summarize(tally.watch(flows), table.entries)
+        return summarize(tally.watch(flows), table.entries, stay)
 
     profile: Profile | Missing
     if most is not None:

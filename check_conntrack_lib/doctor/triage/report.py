@@ -163,7 +163,9 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('state', said)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else f'all {profile.seen} entries seen'
-    yield StyledLine('', f'{_share(profile.share(profile.assured).value)} is assured and never gives way, '
+    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    assured = _share(profile.share(profile.assured).value)
+    yield StyledLine('', f'{assured} is assured{or_offloaded} and never gives way, '
                    f'{_share(profile.share(profile.unreplied).value)} never answered ({how})')
 
 

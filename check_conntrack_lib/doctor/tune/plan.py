@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from ...analysis import hash_chains, notrack, sizing, timeouts
 from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
-from ...analysis.profile import Profile, summarize
+from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
@@ -64,6 +65,8 @@ class Readings(NamedTuple):
     stable: str = ''
     #: entries of all network namespaces, which share the hash table
     all_entries: int | Missing = Missing('not read', chosen=True)
+    #: seconds, by name; none where the kernel has no such sysctls
+    flowtable_timeouts: Mapping[str, int] = {}
 
 
 class Plan(NamedTuple):
@@ -102,7 +105,7 @@ def gather(host: Host, history: str | None, most: int | None,
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
                     slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
                     kernel_version.read_stable(host),
-                    slabinfo.read_entries(host))
+                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host))
 
 
 def make(r: Readings) -> Plan:
@@ -139,7 +142,8 @@ def _profile(host: Host, table: Table, most: int | None,
         return take_profile(host, table, most, share)
     if not host.is_this_kernel():
         return Missing('all flows are read of the running kernel only')
-    return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries))
+    stay = spares_offloaded(kernel_version.read_release(host))
+    return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries, stay))
 
 
 def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:

@@ -120,6 +120,11 @@ def _timeouts(plan: Plan) -> Iterator[str]:
     if isinstance(r.timeouts, Missing):
         yield f'not counted: {clean(r.timeouts.why)}'
         return
+    if r.profile.offloaded:
+        share = r.profile.share(r.profile.offloaded)
+        names = ', '.join(f'{name} {value} s' for name, value in r.flowtable_timeouts.items()) or '30 s of silence'
+        yield (f'offloaded: {_share(share)} of the table; the flowtable keeps their time ({names}), not the '
+               'timeouts below')
     if not plan.timeouts:
         yield f'none that would free {timeouts.LEAST:.0%} of the table'
         return
