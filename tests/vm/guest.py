@@ -18,8 +18,9 @@ import laboratory
 
 ROOT = Path(__file__).resolve().parents[2]
 NETFILTER = Path('/proc/sys/net/netfilter')
-MODULES = ('nft_ct', 'nft_flow_offload', 'nf_flow_table_inet', 'nf_flow_table', 'nft_queue', 'nft_chain_nat', 'nf_nat',
-           'nf_conntrack_netlink', 'nf_conntrack')
+#: those that use nf_conntrack, and itself; each after those that use it
+MODULES = ('nft_ct', 'nft_nat', 'nft_flow_offload', 'nf_flow_table_inet', 'nf_flow_table', 'nft_queue',
+           'nfnetlink_queue', 'nft_chain_nat', 'nf_nat', 'nf_conntrack_netlink', 'nf_conntrack')
 FULL = f'table inet guest {{ {laboratory.CHAIN.format("input")} {laboratory.CHAIN.format("output")} }}'
 
 
@@ -160,3 +161,63 @@ def buckets(number: int) -> Iterator[None]:
         yield
     finally:
         sysctl('buckets', before)
+
+
+GATEWAY = """
+ip link add c0 netns guest-c type veth peer name rc netns guest-r
+ip link add s0 netns guest-s type veth peer name rs netns guest-r
+ip -n guest-c addr add 10.1.0.2/24 dev c0; ip -n guest-r addr add 10.1.0.1/24 dev rc
+ip -n guest-s addr add 10.2.0.2/24 dev s0; ip -n guest-r addr add 10.2.0.1/24 dev rs
+for end in c:c0 r:rc r:rs s:s0; do ip -n guest-${end%:*} link set ${end#*:} up; done
+ip -n guest-c route add default via 10.1.0.1; ip -n guest-s route add default via 10.2.0.1
+ip netns exec guest-r sysctl -qw net.ipv4.ip_forward=1
+"""
+FLOWTABLE = """table inet fast {
+    flowtable all { hook ingress priority 0; devices = { rc, rs }; };
+    chain forward { type filter hook forward priority 0; meta l4proto { tcp, udp } flow add @all; ct state new counter; };
+    chain input { type filter hook input priority 0; ct state new counter; };
+}"""
+
+
+class Gateway:
+    """Client, router and server; the router forwards by a flowtable. All connections stay open until the end."""
+
+    def __init__(self, tcp: int, udp: int) -> None:
+        run('modprobe', '-a', 'nf_flow_table', 'nft_flow_offload', 'nf_flow_table_inet')
+        self.ends = contextlib.ExitStack()
+        client, self.router, server = (self.ends.enter_context(laboratory.namespace(f'guest-{end}')) for end in 'crs')
+        # the laboratory's own rules track in every namespace: here the router alone
+        for end in (client, server):
+            run('nft', 'flush', 'ruleset', netns=end.name)
+        run('bash', '-ec', GATEWAY)
+        run('nft', FLOWTABLE, netns=self.router.name)
+        with server.in_netns():
+            listener = socket.create_server(('', 443), backlog=200)
+            self._answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._answers.bind(('', 5000))
+        with client.in_netns():
+            self._tcp = [(socket.create_connection(('10.2.0.2', 443), timeout=30), listener.accept()[0])
+                         for _ in range(tcp)]
+            self._udp = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(udp)]
+            self.strangers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
+        for _ in range(3):
+            self.talk()
+
+    def talk(self) -> None:
+        """A packet each way on every connection: a flowtable gives back what is silent for 30 s."""
+        for one, other in self._tcp:
+            one.sendall(b'x')
+            other.recv(100)
+            other.sendall(b'y')
+            one.recv(100)
+        for sender in self._udp:
+            sender.settimeout(30)
+            sender.sendto(b'q', ('10.2.0.2', 5000))
+            self._answers.settimeout(30)
+            self._answers.sendto(b'a', self._answers.recvfrom(100)[1])
+            sender.recv(100)
+
+    def close(self) -> None:
+        for namespace in ('guest-r',):
+            run('nft', 'flush', 'ruleset', netns=namespace, fine=False)
+        self.ends.close()

@@ -92,7 +92,7 @@ def test_lines_of_a_neighbour_are_no_alert_here(initial: laboratory.Namespace, t
         assert 'conntrack_log_table_full_lines 0.0' in guest.doctor('export', netns=quiet.name)[1]
         clashes = guest.clash(quiet, 8)
         assert clashes == 7
-        options = ('--insert-failed-warning', '100', '-v')
+        options = ('--insert-failed-warning', 'off', '--insert-failed-critical', 'off', '-v')
         status, said = guest.check(tmp_path / 'q.sqlite', *options, netns=quiet.name)
         if guest.kernel() >= (5, 10):
             assert status == 0, 'one clash does not make the lines its own'
@@ -151,3 +151,35 @@ def test_settings_that_came_before_the_module(tmp_path: Path) -> None:
         assert 'kube-proxy' not in said
     finally:
         file.unlink()
+
+
+def test_offloaded_connections(initial: laboratory.Namespace, tmp_path: Path) -> None:
+    """A real flowtable: open connections, which the table shows without a state."""
+    guest.sysctl('max', 400)
+    gateway = guest.Gateway(tcp=40, udp=20)
+    try:
+        status, page = guest.doctor('export', '--per-host', netns='guest-r')
+        assert 'conntrack_open_connections_total{host="10.2.0.2"} 40.0' in page
+        gateway.talk()
+        status, said = guest.check(tmp_path / 'f.sqlite', '-w', '5', '-c', '10', '--kernel-log', 'off', netns='guest-r')
+        assert status == 2
+        assert 'flows_tcp_offload=40;' in said
+        assert 'flows_tcp_other=0;' in said
+        assert 'flowtable' in said
+        profile = json.loads(guest.doctor('triage', '--json', netns='guest-r')[1])['profile']
+        stay = guest.kernel() < (6, 3)
+        assert profile['offloaded'] == 60
+        if stay:
+            assert profile['assured'] == 60
+        else:
+            assert profile['assured'] == 40
+        # few buckets, so that the kernel finds whom it may evict
+        with guest.buckets(512):
+            gateway.router.fill_to(400)
+            gateway.talk()
+            for number, stranger in enumerate(gateway.strangers):
+                stranger.sendto(b'', ('10.2.0.2', 30000 + number))
+            evicted = gateway.router.cpu_stats()['early_drop']
+        assert (evicted == 0) == stay, 'what it says is what this kernel does'
+    finally:
+        gateway.close()
