@@ -174,7 +174,9 @@ ip netns exec guest-r sysctl -qw net.ipv4.ip_forward=1
 """
 FLOWTABLE = """table inet fast {
     flowtable all { hook ingress priority 0; devices = { rc, rs }; };
-    chain forward { type filter hook forward priority 0; meta l4proto { tcp, udp } flow add @all; ct state new counter; };
+    chain forward {
+        type filter hook forward priority 0; meta l4proto { tcp, udp } flow add @all; ct state new counter;
+    };
     chain input { type filter hook input priority 0; ct state new counter; };
 }"""
 

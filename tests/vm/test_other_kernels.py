@@ -126,6 +126,32 @@ def test_hash_chains_that_are_too_long(initial: laboratory.Namespace, tmp_path: 
         assert 'raise nf_conntrack_max' not in screen
 
 
+def test_the_hash_table_is_too_small_before_any_table_is_full(initial: laboratory.Namespace, tmp_path: Path) -> None:
+    limit = chain_limit(os.uname().release, kernel_version.read_stable(Host())).entries_per_bucket
+    guest.sysctl('max', 400000)
+    with guest.buckets(512):
+        initial.flood(1 << 30, limit=round(1.2 * (limit or 16) * 512), seconds=120)
+        status, said = guest.check(tmp_path / 'h.sqlite', '--kernel-log', 'off', '--dropped-warning', 'off',
+                                   '--dropped-critical', 'off')
+        if limit is None:
+            assert (status, 'hash_refused' in said) == (0, False)
+            return
+        assert status == 1
+        first = said.splitlines()[0]
+        assert 'hash table too small' in first
+        wanted = re.search(r'sudo sysctl -w net.netfilter.nf_conntrack_buckets=(\d+)', said)
+        assert wanted
+        with laboratory.namespace('kernels-poor') as poor:
+            # one entry of its own, and the same hash table
+            poor.fill_to(1)
+            status, said = guest.check(tmp_path / 'p.sqlite', '--kernel-log', 'off', netns=poor.name)
+            assert status == 1
+            assert 'of all network namespaces' in said
+            assert 'with those of other namespaces' in said
+        guest.sysctl('buckets', int(wanted[1]))
+        assert guest.check(tmp_path / 'h2.sqlite', '--kernel-log', 'off')[0] == 0
+
+
 def test_no_limit_or_no_zero(initial: laboratory.Namespace, tmp_path: Path) -> None:
     """Newer kernels refuse a maximum of 0."""
     initial.fill_to(100)
