@@ -81,7 +81,8 @@ def main() -> int:
     nothing = milliseconds(lambda: subprocess.run([sys.executable, '-c', ''], check=True), 5)
     former, now = milliseconds(every_record, options.runs), milliseconds(check, options.runs)
     stays = milliseconds(lambda: kept.read(host, 'kmsg', SPAN), options.runs)
-    print(f'{os.uname().release}, {records} records; import nagiosplugin {library:.0f} ms, Python alone {nothing:.0f} ms')
+    print(f'{os.uname().release}, {records} records; import nagiosplugin {library:.0f} ms, '
+          f'Python alone {nothing:.0f} ms')
     for what, took in (('every record', former), ('a check', now), ('a program that stays', stays)):
         print(f'{what:22}{took:9.3f} ms{took / former:9.3f} of every record'
               f'{took / library:9.3f} of import nagiosplugin')

@@ -12,19 +12,20 @@ from .analysis.losses import (
     LogEvidence,
     Losses,
     comparable,
-    log_of,
+    log_evidence,
     losses,
     losses_across,
+    seconds_without_drops,
 )
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
 from .history import database, location
 from .history.queries import HistoryQuery
 from .host import Host
-from .model import History, Missing, Point, Reading, Sample, Snapshot, Table
+from .model import History, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import sysctl_files, sysctl_values
-from .snapshot import take_snapshot, with_log
+from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.sysctl_drift import Drift
@@ -116,6 +117,19 @@ def hash_of(snapshot: Snapshot) -> HashLoad | None:
     everywhere = 0 if isinstance(snapshot.all_entries, Missing) else snapshot.all_entries
     return hash_load(max(table.entries, everywhere), table.buckets, bool(everywhere),
                      chain_limit(snapshot.release, snapshot.stable))
+
+
+def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence | Missing:
+    """The log lines of the last `span` seconds as every command attributes them.
+
+    found: the losses up to now, as far back as they are known.
+    """
+    if isinstance(snapshot.kernel_log, Missing):
+        return snapshot.kernel_log
+    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
+    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
+                        seconds_without_drops(counters, found))
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..model import Counters, KernelLog, Missing, Sample, Snapshot
+from ..model import Counters, KernelLog, Sample
 from ..namedtuples import NamedTuple
 
 WRAP = 1 << 32
@@ -180,19 +180,6 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
             elsewhere[stranger] = elsewhere.get(stranger, 0) + 1
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
     return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun)
-
-
-def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence | Missing:
-    """The log lines of the last `span` seconds as every command attributes them.
-
-    found: the losses up to now, as far back as they are known.
-    """
-    if isinstance(snapshot.kernel_log, Missing):
-        return snapshot.kernel_log
-    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
-                        seconds_without_drops(counters, found))
 
 
 def quiet_since(before: Losses | None, new: Losses | None) -> Losses | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..defaults import WARNING
 from ..model import Sample
 from ..namedtuples import NamedTuple
 from .losses import Losses, add_up, counted_between
 
-#: usage in percent from which a table is in trouble
-TROUBLE_USAGE = 85.0
 #: an episode is over when all was well for so many seconds
 QUIET = 1800.0
 #: the kernel log's clock and the wall clock differ by so many seconds at most
@@ -160,7 +159,7 @@ def may_have_dropped(chronicle: Sequence[Interval], wall: float) -> bool:
 
 
 def in_trouble(interval: Interval) -> bool:
-    return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= TROUBLE_USAGE
+    return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= WARNING
 
 
 def episodes(chronicle: Sequence[Interval]) -> list[Episode]:

@@ -6,14 +6,15 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 
-from ..analysis.losses import LogEvidence, Losses, counted_between, log_of, quiet_since
+from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
+from ..assessment import log_of
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, Reading, Sample, Snapshot, Table, missing
+from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
 from ..readers.kept_log import KeptLog
-from ..snapshot import NOT_READ, take_snapshot, with_log
+from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
 from . import DoctorError
 
 if TYPE_CHECKING:

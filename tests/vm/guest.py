@@ -173,9 +173,9 @@ ip -n guest-c route add default via 10.1.0.1; ip -n guest-s route add default vi
 ip netns exec guest-r sysctl -qw net.ipv4.ip_forward=1
 """
 FLOWTABLE = """table inet fast {
-    flowtable all { hook ingress priority 0; devices = { rc, rs }; };
+    flowtable ft { hook ingress priority 0; devices = { rc, rs }; };
     chain forward {
-        type filter hook forward priority 0; meta l4proto { tcp, udp } flow add @all; ct state new counter;
+        type filter hook forward priority 0; meta l4proto { tcp, udp } flow add @ft; ct state new counter;
     };
     chain input { type filter hook input priority 0; ct state new counter; };
 }"""

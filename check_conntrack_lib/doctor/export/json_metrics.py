@@ -8,6 +8,7 @@ from typing import Any
 from ... import __version__
 from ...model import Missing, NotLoaded, Table
 from ..readings import LiveReadings
+from .metrics import collect
 from .per_host import PerHost
 
 
@@ -31,6 +32,9 @@ def as_dict(reading: LiveReadings) -> dict[str, Any]:
             'source': s.counters.source, 'total': reading.totals(), 'per_cpu': dict(s.counters.per_cpu)},
         'kernel_log': _log(reading),
         **({} if reading.peers is None else {'per_host': _per_host(reading.peers)}),
+        'metrics': [{'name': metric.name, 'kind': metric.kind, 'samples': [
+            {'labels': dict(labels), 'value': None if value == float('inf') else value}
+            for labels, value in metric.samples]} for metric in collect(reading, 'conntrack')],
     }
 
 

@@ -10,11 +10,11 @@ import time
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
+from ...defaults import WINDOW
 from ...model import Table
 from .. import DoctorError, error_line, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
-LOG_SPAN = 300.0
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
 FLOWS = 2000
 #: the width of the usage line without its bar
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
-    rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, LOG_SPAN)
+    rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, WINDOW)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
     moment: WatchState | None = None
