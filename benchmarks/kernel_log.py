@@ -63,7 +63,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.fill:
         # else the kernel takes 10 in 5 s
-        Path('/proc/sys/kernel/printk_devkmsg').write_text('on')
+        Path('/proc/sys/kernel/printk_devkmsg').write_text('on\n')
         with open(kernel_log.DEVICE, 'w', buffering=1) as device:
             for number in range(options.fill):
                 device.write(f'benchmark: a line of noise as long as most of them are, number {number}\n')

@@ -199,9 +199,9 @@ def test_insert_failed_judges_clashes(packets: dict[str, int], state: int) -> No
 
 
 @pytest.mark.parametrize(('dropped', 'refused', 'words'), [
-    (0, 3000, '3000 packets lost in the last 5 min (hash chains too long)'),
-    (5, 3000, '3005 packets lost in the last 5 min (hash chains too long)'),
-    (3000, 5, 'table full: 3005 packets lost in the last 5 min'),
+    (0, 3000, '3000 packets dropped since 00:11 UTC (10.0/s): hash chains too long'),
+    (5, 3000, '3005 packets dropped since 00:11 UTC (10.0/s): hash chains too long'),
+    (3000, 5, 'table was full, 3005 packets dropped since 00:11 UTC (10.0/s)'),
 ], ids=['chains', 'mostly chains', 'full'])
 @pytest.mark.parametrize('sign', ['an old line', 'an eviction'])
 def test_the_larger_cause_leads(dropped: int, refused: int, words: str, sign: str) -> None:
