@@ -6,13 +6,17 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 
+from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
+from ..assessment import log_of
 from ..deadline import Deadline
+from ..formatting import clean
 from ..host import Host
-from ..model import Missing, Reading, Table, missing
+from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
-from ..snapshot import Snapshot, take_snapshot, with_log
-from . import DoctorError
+from ..readers.kept_log import KeptLog
+from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
+from . import DoctorError, common_options, error_line
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
@@ -35,6 +39,8 @@ class LiveReadings(NamedTuple):
     #: None: not asked for
     peers: PerHost | Missing | None = None
     profile: Profile | Missing | None = None
+    #: the log lines of `log_span`, by whose table they speak of
+    log: LogEvidence | Missing = NOT_READ
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -58,43 +64,99 @@ class LiveReadings(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--procfs', metavar='DIR', default='/proc',
-                        help="another proc file system, such as the host's in a container (default: /proc)")
-    parser.add_argument('--kernel-log', metavar='SOURCE', default='auto',
-                        help='auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives '
-                             'them (default: auto)')
+    common_options.add_netns(parser)
+    common_options.add_procfs(parser)
+    common_options.add_kernel_log(parser)
 
 
 def host(arguments: argparse.Namespace) -> Host:
-    """The machine that the options name. Raises Trouble."""
+    """The machine that the options name; with --netns this process enters the namespace. Raises DoctorError."""
+    source = proc(arguments)
+    if arguments.netns not in (None, 'current'):
+        _enter(source, arguments.netns)
+    return source
+
+
+def proc(arguments: argparse.Namespace) -> Host:
+    """The machine that --procfs names. Raises DoctorError."""
     if not os.path.isdir(arguments.procfs):
         raise DoctorError(f"--procfs: '{arguments.procfs}' is not a directory")
     return Host(arguments.procfs)
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
-    """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+def _enter(source: Host, name: str) -> None:
+    from ..netns import discover, enter
 
-    top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
-    """
-    deadline = Deadline(LONGEST_ROUND)
-    deadline.start()
     try:
-        snapshot = with_log(take_snapshot(source, deadline.budget), source, kernel_log, log_span, deadline.budget)
-        extra = _extra(source, snapshot)
-        peers: PerHost | Missing | None = None
-        if top and isinstance(snapshot.table, Table):
-            from .export.per_host import read
+        found = discover.select(source, discover.find(source).namespaces, (name,))[name]
+    except (OSError, ValueError) as error:
+        raise DoctorError(f'--netns: {error_line(error)}') from error
+    if len(found) != 1:
+        raise DoctorError(f"network namespace '{clean(name)}' not found" if not found else
+                          f"--netns: '{clean(name)}' names {len(found)} network namespaces")
+    one = found[0]
+    why = enter.switch(one.path or source.path(f'{one.pids[0] if one.pids else 0}/ns/net'))
+    if why:
+        raise DoctorError(f'--netns {clean(name)}: {why.why} (run conntrack-doctor with sudo)')
 
-            peers = read(source, snapshot.table, top, deadline.budget)
-        profile: Profile | Missing | None = None
-        if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
-            from ..diagnosis import take_profile
 
-            profile = take_profile(source, snapshot.table, flows, deadline.budget)
+class Rounds:
+    """Rounds of readings of a host. Between them it keeps the kernel log open, and knows since when nothing dropped."""
+
+    def __init__(self, source: Host, kernel_log: str, log_span: float) -> None:
+        self._source, self._kernel_log, self._log_span = source, kernel_log, log_span
+        self._kept = KeptLog()
+        self._last: Sample | None = None
+        self._quiet: Losses | None = None
+
+    def take(self, top: int = 0, flows: int = 0) -> LiveReadings:
+        """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+
+        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
+        """
+        source = self._source
+        deadline = Deadline(LONGEST_ROUND)
+        deadline.start()
+        try:
+            snapshot = with_log(take_snapshot(source, deadline.budget), source, self._kernel_log, self._log_span,
+                                deadline.budget, self._kept.read)
+            extra = _extra(source, snapshot)
+            peers: PerHost | Missing | None = None
+            if top and isinstance(snapshot.table, Table):
+                from .export.per_host import read
+
+                peers = read(source, snapshot.table, top, deadline.budget)
+            profile: Profile | Missing | None = None
+            if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
+                from ..diagnosis import take_profile
+
+                profile = take_profile(source, snapshot.table, flows, deadline.budget)
+        finally:
+            deadline.stop()
+        log = log_of(snapshot, self._since(snapshot), self._log_span)
+        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log)
+
+    def close(self) -> None:
+        self._kept.close()
+
+    def _since(self, snapshot: Snapshot) -> Losses | None:
+        """The losses of the longest time up to now in which nothing was dropped, else those since the last round."""
+        last, now = self._last, snapshot.sample()
+        self._last = None if isinstance(now, Missing) else now
+        new = None
+        if last and self._last and (last.boot_id, last.netns) == (self._last.boot_id, self._last.netns):
+            new = counted_between(last, self._last)
+        self._quiet = quiet_since(self._quiet, new)
+        return self._quiet
+
+
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
+    """One round for itself (see `Rounds.take`)."""
+    rounds = Rounds(source, kernel_log, log_span)
+    try:
+        return rounds.take(top, flows)
     finally:
-        deadline.stop()
-    return LiveReadings(snapshot, extra, log_span, peers, profile)
+        rounds.close()
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

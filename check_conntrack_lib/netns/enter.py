@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     _T = TypeVar('_T')
 
 CLONE_NEWNET = 0x40000000
-NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run the check by sudo')
+NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run it with sudo')
 #: whose handlers raise
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +27,7 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
     """What runs inside is in the namespace of that file; it must be short, or know itself when to end.
 
     There /proc/sys/net, sockets and /proc/thread-self/net are the namespace's. Signals wait until the thread is back:
-    an exception between two steps of the way could leave it abroad. Raises OSError when it cannot enter.
+    an exception between two steps of the way could leave it there. Raises OSError when it cannot enter.
     """
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -48,6 +48,21 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
             os.close(home)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def switch(path: str) -> Missing | None:
+    """Moves this process to the namespace of that file for the rest of its life; None when it is there."""
+    try:
+        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _setns(there)
+        finally:
+            os.close(there)
+    except PermissionError:
+        return NEEDS_ROOT
+    except OSError as error:
+        return Missing.because(error, 'network namespace')
+    return None
 
 
 def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ... import __version__
-from ...analysis.losses import log_evidence
-from ...model import KernelLog, Missing, NotLoaded, Table
+from ...model import Missing, NotLoaded, Table
+from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from .metrics import collect
 from .per_host import PerHost
@@ -22,6 +22,7 @@ def as_dict(reading: LiveReadings) -> dict[str, Any]:
     """The same as plain values."""
     s = reading.snapshot
     return {
+        'schema_version': SCHEMA_VERSION,
         'version': __version__,
         'time': s.at.wall,
         'uptime_seconds': s.at.uptime,
@@ -49,11 +50,9 @@ def _table(table: Table | NotLoaded | Missing) -> Any:
 
 
 def _log(reading: LiveReadings) -> Any:
-    s = reading.snapshot
-    if not isinstance(s.kernel_log, KernelLog):
+    s, evidence = reading.snapshot, reading.log
+    if isinstance(evidence, Missing) or isinstance(s.kernel_log, Missing):
         return _or_missing(s.kernel_log)
-    evidence = log_evidence(s.kernel_log, s.at.monotonic, reading.log_span,
-                            None if isinstance(s.netns, Missing) else s.netns, s.initial)
     return {'source': s.kernel_log.source, 'span_seconds': evidence.span, 'table_full_lines': len(evidence.ages),
             'table_full_ages_seconds': evidence.ages, 'suppressed_messages': evidence.suppressed,
             'flooded': evidence.flooded,

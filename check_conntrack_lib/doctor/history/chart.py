@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil, log10
 
 from ...analysis.timeline import TimeBucket, condense
-from .facts import HistoryFacts, checklist, facts, retrospective, title
+from .facts import HistoryFacts, checklist, extent, facts, retrospective, title
 
 BLOCKS = ' \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588'
 ASCII = ' .:-=+*%#'
@@ -26,7 +26,8 @@ def text(history: HistoryFacts, columns: int, blocks: bool) -> str:
     slot = max((history.end - history.begin) / (width - 1), 1.0)
     slots = condense(history.intervals, history.begin, slot)
     shades = BLOCKS if blocks else ASCII
-    lines = [history.path, title(history), '', *_chart(history, slots, slot, width, shades)]
+    lines = [title(history), f'{extent(history)}, from {history.path}', '',
+             *_chart(history, slots, slot, width, shades)]
     for name in ('dropped', 'early_drop', 'insert_failed'):
         counted = {number: _counted(bucket, name) for number, bucket in slots.items()}
         if any(counted.values()):

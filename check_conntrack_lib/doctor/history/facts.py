@@ -5,9 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...analysis.losses import add_up, log_evidence
+from ...analysis.losses import add_up, log_evidence, seconds_without_drops
 from ...analysis.profile_diff import growth as growth_by
-from ...analysis.timeline import Change, Episode, Interval, RecordedNamespace, changes, episodes, peak, worst
+from ...analysis.timeline import (
+    Change,
+    Episode,
+    Interval,
+    RecordedNamespace,
+    changes,
+    episodes,
+    may_have_dropped,
+    peak,
+    worst,
+)
 from ...deadline import Deadline
 from ...defaults import TREND, WARNING
 from ...formatting import clean, count, duration, growth, percent
@@ -23,6 +33,8 @@ from .netns_names import Names
 USUAL = 86400.0
 #: seconds for reading the kernel log
 LONGEST_READING = 10.0
+#: below so many seconds times are given with seconds
+SHORT = 600.0
 
 
 class HistoryFacts(NamedTuple):
@@ -39,6 +51,8 @@ class HistoryFacts(NamedTuple):
     #: of the shown namespace, by time
     profiles: list[PastProfile]
     called: Names = Names()
+    #: the host's name; '' when the history may be another host's
+    host: str = ''
 
     @property
     def begin(self) -> float:
@@ -69,8 +83,10 @@ def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, 
     if not isinstance(log, KernelLog):
         return log
     initial = netns == host.netns() and sysctl_values.is_initial_namespace(host)
-    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial).ages
-    return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall)
+    quiet = seconds_without_drops(own[-1].sample.counters, None)
+    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial, quiet).ages
+    return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall
+                 and may_have_dropped(own, now.wall - age))
 
 
 def when(wall: float, seconds: bool = False) -> str:
@@ -79,8 +95,16 @@ def when(wall: float, seconds: bool = False) -> str:
 
 
 def title(history: HistoryFacts) -> str:
-    return (f'{count(len(history.intervals), "sample")} from {when(history.begin)} to {when(history.end)} '
-            f'({duration(history.end - history.begin)}), times in {time.strftime("%Z", time.localtime(history.end))}')
+    """'gw1: connection tracking, 2026-11-18 11:06 to 2026-11-21 11:01 CET'; with seconds where the time is short."""
+    short = history.end - history.begin < SHORT
+    host = f'{history.host}: ' if history.host else ''
+    zone = time.strftime('%Z', time.localtime(history.end))
+    return f'{host}connection tracking, {when(history.begin, short)} to {when(history.end, short)} {zone}'
+
+
+def extent(history: HistoryFacts) -> str:
+    """'864 samples in 3 days'."""
+    return f'{count(len(history.intervals), "sample")} in {duration(history.end - history.begin)}'
 
 
 def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:

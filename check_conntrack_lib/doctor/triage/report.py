@@ -94,10 +94,11 @@ def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
         if isinstance(a.snapshot.counters, Missing):
             return
         counters = a.snapshot.counters
-        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu}).lost
-        origin = 'boot' if a.snapshot.initial else 'this namespace was created'
-        yield StyledLine('dropped', f'{count(total, "packet")} since {origin}{now}',
-                         1 if total else 0)
+        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
+        origin = 'the module was loaded' if a.snapshot.initial else 'this namespace was created'
+        clashed = f', {total.clashes} more due to clashes' if total.packets['drop'] > total.dropped else ''
+        yield StyledLine('dropped', f'{count(total.lost, "packet")} since {origin}{clashed}{now}',
+                         1 if total.lost or clashed else 0)
         return
     since = _clock(a.snapshot.at.wall - a.losses.span, a.snapshot.at.wall)
     span = f'since {since} ({duration(a.losses.span)})'
@@ -161,23 +162,26 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     said = f'{share_text(share.value)} is {Key(protocol)} {state}'.rstrip() + (f': {meaning}' if meaning else '')
     yield StyledLine('state', said)
     how = f' (sampled {profile.seen} of {profile.entries}, +-{share.margin * 100:.1f}%)' if share.margin else ''
-    yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED (never evicted), '
+    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED{or_offloaded} (never evicted), '
                    f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
 
 
 def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
-    load, limit = incident.load_of(scene.table), scene.picture.limit.entries_per_bucket
+    load, limit = incident.load_of(scene.picture), scene.picture.limit.entries_per_bucket
     if load is None:
         return
     # worth a line above half of the limit, now or when full
-    full = None if scene.table.unlimited else incident.load_of(scene.table._replace(entries=scene.table.maximum))
+    full = None if scene.table.unlimited else incident.load_at(scene.table, scene.table.maximum)
     if limit is None or max(load, full or 0.0) < limit / 2:
         return
     said = f'{load:.1f} entries per bucket'
-    if full is not None:
+    if scene.picture.all_entries > scene.table.entries:
+        said += f' with those of other namespaces ({scene.picture.all_entries} entries in all)'
+    elif full is not None:
         said += f', {full:.1f} when full'
     if scene.release:
-        said += f'; this kernel drops new connections above about {limit:g}'
+        said += f'; this kernel drops new connections above about {scene.picture.limit}'
     yield StyledLine('hash', said, 2 * incident.chains_too_long(scene.picture))
 
 

@@ -13,6 +13,7 @@ from ...analysis import notrack, timeouts
 from ...analysis.sizing import FEW_DAYS
 from ...formatting import clean, duration, percent, size_text
 from ...model import Missing
+from ..common_options import SCHEMA_VERSION
 from ..json_values import plain
 from . import sysctl_file
 from .plan import Plan, Recorded
@@ -88,10 +89,13 @@ def _hash(plan: Plan) -> str:
     limit, table = plan.limit.entries_per_bucket, plan.readings.table
     if limit is None:
         return 'this kernel has no limit for hash chains: more than 8 entries per bucket only cost time'
-    said = f'this kernel silently drops new connections above about {limit:g} entries per bucket'
+    said = f'this kernel silently drops new connections above about {plan.limit} entries per bucket'
     if isinstance(table.buckets, Missing) or not table.buckets:
         return said
     ratio = table.maximum / table.buckets
+    everywhere = plan.readings.all_entries
+    if not isinstance(everywhere, Missing) and everywhere > 1.1 * table.entries + 1000:
+        said += f' (now {everywhere / table.buckets:.1f}, with those of other network namespaces)'
     return said + (f'; with {ratio:.1f} when full, packets are dropped from {round(limit * table.buckets)} entries on, '
                    'before the table is full' if ratio > limit else f', this table has {ratio:.1f} when full')
 
@@ -118,6 +122,11 @@ def _timeouts(plan: Plan) -> Iterator[str]:
     if isinstance(r.timeouts, Missing):
         yield f'not counted: {clean(r.timeouts.why)}'
         return
+    if r.profile.offloaded:
+        share = r.profile.share(r.profile.offloaded)
+        names = ', '.join(f'{name} {value} s' for name, value in r.flowtable_timeouts.items()) or '30 s of silence'
+        yield (f'offloaded: {_share(share)} of the table; the flowtable keeps their time ({names}), not the '
+               'timeouts below')
     if not plan.timeouts:
         yield f'no change would free {timeouts.LEAST:.0%} of the table'
         return
@@ -159,7 +168,7 @@ def why_no_bypass(plan: Plan) -> str:
     """Why there are no candidates; '' if there are."""
     profile = plan.readings.profile
     if isinstance(profile, Missing):
-        return f'not counted: {clean(profile.why)}'
+        return clean(profile.why)
     return '' if plan.candidates else 'no service without NAT is large enough'
 
 
@@ -177,7 +186,7 @@ def _alerts(plan: Plan) -> Iterator[str]:
 
 def as_json(plan: Plan, expires: float | None) -> str:
     """Everything."""
-    record = plain(plan)
+    record = {'schema_version': SCHEMA_VERSION, **plain(plan)}
     record['drop_in'] = sysctl_file.text(plan, expires)
     record['rules'] = {'nft': notrack.nft(plan.candidates), 'iptables': notrack.iptables(plan.candidates, 4),
                        'ip6tables': notrack.iptables(plan.candidates, 6),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
-from ...analysis.losses import Losses, log_evidence, losses
+from ...analysis.losses import Losses, counted_between
 from ...analysis.profile import Profile
 from ...analysis.trend import FEWEST_POINTS, Forecast, project
 from ...defaults import CRITICAL, WARNING
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
-from ...model import KernelLog, Missing, NotLoaded, Point, Table
+from ...model import Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
 from ...snapshot import Snapshot
+from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from ..state_shares import states_line
 
@@ -60,7 +62,7 @@ def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
                  if now.at.uptime - point.uptime <= GROWTH_SPAN or k >= len(points) - 4)
     points = points[max(first, len(points) - MOST_POINTS):]
     old, new = before.snapshot.sample() if before else None, now.sample()
-    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else losses(old, new)
+    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else counted_between(old, new)
     total = dict(before.since_start) if before else {}
     for name, packets in _packets(counted).items() if counted else ():
         total[name] = total.get(name, 0) + packets
@@ -89,6 +91,23 @@ def one_line(moment: WatchState) -> str:
     if isinstance(moment.reading.profile, Profile):
         parts.append(states_line(moment.reading.profile, 2))
     return ', '.join(parts)
+
+
+def as_json(moment: WatchState | None, error: str) -> str:
+    """One line of JSON; error: what is wrong where there are no readings."""
+    if moment is None:
+        return json.dumps({'schema_version': SCHEMA_VERSION, 'error': error})
+    table, last = moment.snapshot.table, moment.since_last
+    now = None if last is None else {name: last.rate(_packets(last).get(counter, 0)) for name, counter in SHOWN.items()}
+    return json.dumps({
+        'schema_version': SCHEMA_VERSION, 'time': moment.snapshot.at.wall,
+        'entries': table.entries if isinstance(table, Table) else None,
+        'maximum': table.maximum if isinstance(table, Table) else None,
+        'usage_percent': table.usage if isinstance(table, Table) else None,
+        'growth_per_s': moment.forecast.growth if moment.forecast else None,
+        'seconds_to_full': moment.forecast.to_full if moment.forecast else None, 'per_s': now,
+        'since_start': {name: moment.since_start.get(counter, 0) for name, counter in SHOWN.items()},
+        'errors': {name: missing.why for name, missing in moment.reading.errors().items()}})
 
 
 def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
@@ -137,17 +156,17 @@ def _states(moment: WatchState) -> Iterator[ScreenLine]:
 
 
 def _log(moment: WatchState) -> Iterator[ScreenLine]:
-    s = moment.snapshot
-    if not isinstance(s.kernel_log, KernelLog):
+    evidence = moment.reading.log
+    if isinstance(evidence, Missing):
         return
-    netns = None if isinstance(s.netns, Missing) else s.netns
-    evidence = log_evidence(s.kernel_log, s.at.monotonic, moment.reading.log_span, netns, s.initial)
+    others = sum(evidence.elsewhere.values())
+    more = f'; {others} of other network namespaces' if others else ''
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
         text = f'{count(len(evidence.ages), TABLE_FULL)} {span}, last {duration(evidence.ages[-1])} ago'
-        yield ScreenLine('kernel log', text + flooded, 1)
+        yield ScreenLine('kernel log', text + more + flooded, 1)
     else:
-        yield ScreenLine('kernel log', f'no "table full" message {span}{flooded}')
+        yield ScreenLine('kernel log', f'no "table full" message {span}{more}{flooded}')
 
 
 def _unreadable(moment: WatchState) -> Iterator[ScreenLine]:
