@@ -91,8 +91,8 @@ def hash_chains(a: Assessment, _options: Options, trouble: bool) -> Iterator[str
     where = '' if a.snapshot.initial else ' in the initial network namespace'
     megabytes = max(1, round(load.wanted * 8 / (1 << 20)))
     yield (f'hash table: {load.entries} entries {whose} in {count(load.buckets, "bucket")}: above about {load.limit} '
-           f'per bucket this kernel refuses new connections and logs nothing; sudo sysctl -w '
-           f'net.netfilter.nf_conntrack_buckets={load.wanted}{where} cures it ({megabytes} MiB of memory)')
+           f'per bucket this kernel drops new connections and logs nothing. Remedy: sudo sysctl -w '
+           f'net.netfilter.nf_conntrack_buckets={load.wanted}{where} ({megabytes} MiB of memory)')
 
 
 def early_drop(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:

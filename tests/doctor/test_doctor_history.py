@@ -25,8 +25,8 @@ def recorded(tmp_path_factory):
 
 
 def history(path, *arguments, **environment):
-    return subprocess.run(proctree.command('history', '--file', path.name, *arguments), cwd=path.parent, timeout=60,
-                          capture_output=True, text=True, encoding='utf-8',
+    return subprocess.run(proctree.command('history', '--history', f'./{path.name}', *arguments), cwd=path.parent,
+                          timeout=60, capture_output=True, text=True, encoding='utf-8',
                           env={**os.environ, 'TZ': 'UTC', 'LC_ALL': 'C.UTF-8', 'PYTHONPATH': str(proctree.ROOT),
                                **environment})
 
@@ -86,19 +86,19 @@ def test_csv_has_every_sample(recorded):
 
 
 @pytest.mark.parametrize(('argv', 'said'), [
-    (['--file', '/nonexistent'], '/nonexistent: No such file or directory'),
-    (['--file', '/dev/null'], '/dev/null is not a regular file'),
+    (['--history', '/nonexistent'], '/nonexistent: No such file or directory'),
+    (['--history', '/dev/null'], '/dev/null is not a regular file'),
     (['--from', 'yesterday'], "argument --from: 'yesterday' is not a time, such as '2026-11-20 02:10'"),
     (['--from', '2026-13-01'], "'2026-13-01' is not a time"),
     (['--from', '1h', '--to', '2h'], '--from is after --to'),
-    (['--netns', '5'], f'no namespace 5 is recorded, but {pasts.INITIAL}, {pasts.CONTAINER}'),
+    (['--netns', '5'], f"namespace '5' is not in the history; recorded: {pasts.INITIAL}, {pasts.CONTAINER}"),
     (['--from', '2030-01-01'], 'nothing recorded between these times'),
     (['--svg', '/nonexistent/h.svg'], '/nonexistent: no such directory'),
 ])
 def test_what_cannot_be_had_is_one_line(recorded, argv, said, capsys):
     if '--svg' in argv:
         plotted() or pytest.skip('matplotlib is not installed: apt install python3-matplotlib')
-    assert cli.main(['history', *(argv if '--file' in argv else ['--file', str(recorded), *argv])]) == 2
+    assert cli.main(['history', *(argv if '--history' in argv else ['--history', str(recorded), *argv])]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count('\n')) == ('', 1)
     assert said in err
