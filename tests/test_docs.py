@@ -1,4 +1,4 @@
-"""README and docs keep their word: links lead somewhere, options and labels are those of the program, outputs are real."""
+"""README and docs are true: links lead somewhere, options and labels are those of the program, outputs are real."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ def test_every_kind_of_alert_has_a_section() -> None:
     page = (ROOT / 'docs/alerts.md').read_text()
     for code in codes():
         section = page.partition(f'\n## {code}\n')[2].partition('\n## ')[0]
-        assert {'Meaning', 'Impact', 'Now', 'Clears'} <= set(re.findall(r'^\| (\w[\w ]*) \|', section, re.MULTILINE)), code
+        rows = set(re.findall(r'^\| (\w[\w ]*) \|', section, re.MULTILINE))
+        assert {'Meaning', 'Impact', 'Now', 'Clears'} <= rows, code
 
 
 def test_all_shipped_definitions_point_to_one_address() -> None:

@@ -1,4 +1,4 @@
-"""Where the flight recorder's file lies: never a place where another user could put something in its way."""
+"""Where the history file lies: never a place where another user could put something in its way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
     """The default file of this user, its directory made and checked."""
     uid = os.geteuid()
     given = environment.get('NAGIOS_PLUGIN_STATE_DIRECTORY')
-    # by sudo the environment is the caller's, not root's
+    # with sudo the environment is the caller's, not root's
     if given and 'SUDO_UID' not in environment:
         return _checked(os.path.join(given, f'check_conntrack-{uid}'))
     try:

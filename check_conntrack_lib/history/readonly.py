@@ -1,4 +1,4 @@
-"""Reads what the flight recorder wrote, without writing: also another user's file, also while the check runs."""
+"""Reads the history without writing: also another user's file, also while the check runs."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | 
 
 
 def read_history(path: str, now: Sample, look: HistoryQuery) -> History | Missing:
-    """What the recorder would answer to a run of the check, without recording it."""
+    """What the history would answer to a run of the check, without recording it."""
     return _asked(path, lambda database: history_before(database, now, look))
 
 
 def read_baseline(path: str, now: Sample) -> Baseline | Missing:
-    """The profiles of quieter times (see `baselines.recall`)."""
+    """The baseline profiles (see `baselines.recall`)."""
     return _asked(path, lambda database: profiles.baseline_before(database, now))
 
 
@@ -103,7 +103,7 @@ def _rows(path: str, query: str, since: float, until: float, make: Callable[...,
 
 
 def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
-    """The answer of a file of the recorder, which is not touched."""
+    """What a history file answers; it is not changed."""
     try:
         # root reads what another user made: a link could lead anywhere
         if not stat.S_ISREG(os.lstat(path).st_mode):

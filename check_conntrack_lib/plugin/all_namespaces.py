@@ -58,7 +58,7 @@ class Ranking(NamedTuple):
 
 def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],
                     options: Options) -> Ranking:
-    """Puts the fleet in order: by state, then packets lost, usage and log lines. At least one member."""
+    """Puts the fleet in order: by state, then packets dropped, usage and log lines. At least one member."""
     judges = {context.name: context for context in contexts}
     ranks: dict[int, tuple[int, int, float, int]] = {}
     over = 0

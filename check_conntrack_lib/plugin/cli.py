@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
         finally:
             settle()
     except ENDINGS as error:
-        # it came while another was answered: a monitoring system may wait exactly as long as we do
+        # it came while another was handled: a monitoring system may wait exactly as long as we do
         settle()
         output, status = _ended(error, deadline), UNKNOWN
     return status if _print(output) else UNKNOWN
@@ -105,7 +105,7 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
 
 
 def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
-    """Is it time to record what is usual, and cheap to find out?"""
+    """Is it time to record a baseline, and cheap to find out?"""
     if not isinstance(a.history, History) or a.history.unwritten:
         return False
     age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled
