@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
 from . import retention
-from .codec import counters_to_text
+from .codec import can_be, counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
@@ -49,6 +49,9 @@ CREATE TABLE profile (
 );
 CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA}
 """
+
+#: bytes that the file may take, whatever anybody on the host does
+LARGEST_FILE = 64 << 20
 
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
@@ -177,7 +180,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> Non
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              counters_to_text(one.counters)) for one in now])
+              counters_to_text(one.counters)) for one in now if can_be(one)])
         retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
     except BaseException:
