@@ -25,11 +25,11 @@ from check_conntrack_lib.readers import (
     cpu_counters,
     cpu_times,
     ctnetlink,
-    keepers,
     kernel_log,
     meminfo,
     netlink,
     proc_conntrack,
+    processes,
     slabinfo,
     sysctl_files,
     sysctl_values,
@@ -174,7 +174,7 @@ def recorder_profile(text: str) -> None:
 
 def cgroup(text: str) -> None:
     harmless(names.shown(names.parse(text)))
-    for word in keepers.parse_cmdline(text):
+    for word in processes.parse_cmdline(text):
         harmless(word)
 
 

@@ -24,7 +24,7 @@ from ...history.profiles import Baseline
 from ...host import Host
 from ...model import History, Missing, NotLoaded, Sample, Snapshot, Table
 from ...namedtuples import NamedTuple
-from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
+from ...readers import addresses, cpu_times, ctnetlink, meminfo, processes, slabinfo, sysctl_values
 from ...snapshot import take_snapshot, with_log
 from .. import DoctorError
 
@@ -169,7 +169,7 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        sizing.chain_limit(release), programs.read(host, DRAINS), {one.name for one in keepers.read(host)},
+        sizing.chain_limit(release), processes.read_running(host, DRAINS), {one.name for one in processes.read_setters(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
 
 

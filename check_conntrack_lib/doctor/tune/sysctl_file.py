@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...formatting import clean
 from ...model import Missing
 from ...namedtuples import NamedTuple
-from ...readers.keepers import SysctlSetter
+from ...readers.processes import SysctlSetter
 from .plan import Plan
 
 FILE = '/etc/sysctl.d/99-conntrack.conf'
