@@ -98,15 +98,15 @@ def _hash(plan: Plan) -> str:
 def _memory(plan: Plan) -> Iterator[str]:
     size, available = plan.size, plan.readings.available
     how = 'measured' if size.measured else 'an estimate: only root reads /proc/slabinfo'
-    yield (f'memory     {_bytes(size.memory)} when full ({size.entry:.0f} bytes an entry, its object {how}), '
-           f'{_bytes(size.more)} more than now; each network namespace may fill as much')
+    yield (f'memory     {sysctl_file.memory(size.memory)} when full ({size.entry:.0f} bytes an entry, its object {how}), '
+           f'{sysctl_file.memory(size.more)} more than now; each network namespace may fill as much')
     if isinstance(available, Missing):
         yield f'           memory available: unknown ({clean(available.why)})'
     elif size.more > available:
-        yield f'           only {_bytes(available)} are available: shorten timeouts, or add memory, before that'
+        yield f'           only {sysctl_file.memory(available)} are available: shorten timeouts, or add memory, before that'
     else:
         much = ', a large part of it' if size.more > MUCH * available else ''
-        yield f'           {_bytes(available)} are available{much}'
+        yield f'           {sysctl_file.memory(available)} are available{much}'
 
 
 def _timeouts(plan: Plan) -> Iterator[str]:
@@ -200,10 +200,3 @@ def _plain(value: Any) -> Any:
 
 def _share(share: Any) -> str:
     return f'{share.value:.1%} +-{share.margin * 100:.1f}'
-
-
-def _bytes(number: float) -> str:
-    for unit, size in (('GiB', 1 << 30), ('MiB', 1 << 20)):
-        if number >= size:
-            return f'{number / size:.1f} {unit}'
-    return f'{number / 1024:.0f} KiB'
