@@ -59,8 +59,8 @@ def check_file(path: str, private: bool = True, make: bool = False) -> str | Mis
         # not abspath: it would take '..' after a link for something else than the kernel does
         directory, name = os.path.split(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
         handle, directory = _open_directory(directory, private, make)
-    except UnsafePlace as fault:
-        return Missing(str(fault), 'keep the history in a directory that only this user can write')
+    except UnsafePlace as unsafe:
+        return Missing(str(unsafe), 'keep the history in a directory that only this user can write')
     except OSError as error:
         return Missing.because(error, clean(os.path.dirname(path)), _REMEDY if make else '')
     path = os.path.join(directory, name)
