@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ LAYERS = (
     ('analysis',),
     ('readers',),
     ('host', 'deadline'),
-    ('model', 'flow', 'formatting', 'argument_types', 'defaults'),
+    ('counters', 'model', 'flow', 'formatting', 'argument_types', 'defaults'),
     ('namedtuples',),
 )
 
@@ -93,6 +94,19 @@ def test_a_normal_run_imports_nothing_it_does_not_need() -> None:
     assert not [name for name in loaded if name.startswith('check_conntrack_lib.doctor')]
 
 
+def test_few_modules_lie_on_top() -> None:
+    assert len([path for path in LIBRARY.glob('*.py') if not path.name.startswith('__')]) <= 12
+
+
 def test_one_version() -> None:
     from check_conntrack_lib import __version__
     assert f'\n## {__version__}' in (ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_contributing_names_what_is_there() -> None:
+    """Files and folders in CONTRIBUTING.md, from the checkout or from the library."""
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    named = set(re.findall(r'[\w.-]+(?:/[\w.-]+)+\.(?:py|md)', text))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not re.search('NAME|FORMAT', name)
+            and not (ROOT / name).exists() and not (LIBRARY / name).exists()] == []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from ...analysis.mitigations import MEMORY
-from ...formatting import clean
+from ...formatting import clean, size_text
 from ...model import Missing
 from ...namedtuples import NamedTuple
 from ...readers.processes import SysctlSetter
@@ -50,16 +50,8 @@ def _short_of_memory(plan: Plan) -> str:
     more, available = plan.size.more, plan.readings.available
     if isinstance(available, Missing):
         return ''
-    return (f'a full table would take {memory(more)} more, {memory(available)} are available'
+    return (f'a full table would take {size_text(more)} more, {size_text(available)} are available'
             if more > MEMORY * available else '')
-
-
-def memory(number: float) -> str:
-    """Bytes in the unit that a reader needs."""
-    for unit, size in (('GiB', 1 << 30), ('MiB', 1 << 20)):
-        if number >= size:
-            return f'{number / size:.1f} {unit}'
-    return f'{number / 1024:.0f} KiB'
 
 
 def why_size(plan: Plan) -> str:
