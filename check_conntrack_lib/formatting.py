@@ -15,6 +15,16 @@ def clean(text: str, limit: int = 200) -> str:
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
 
 
+#: what a name keeps: it goes through shells, HTML pages and spreadsheets of which nothing is known here
+NAME_LETTERS = frozenset('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@/+-')
+
+
+def clean_name(text: str, limit: int = 60) -> str:
+    """A name that somebody else gave: of a process, a container, a namespace, a file. Other characters become '?'."""
+    safe = ''.join(c if c in NAME_LETTERS else '?' for c in text)
+    return safe if len(safe) <= limit else safe[:limit - 3] + '...'
+
+
 def duration(seconds: float) -> str:
     """A span of time in the one unit that a reader needs: '45 s', '21 min', '3 h', '2 days'."""
     if 0.05 <= seconds < 0.95:

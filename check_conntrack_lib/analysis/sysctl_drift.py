@@ -40,7 +40,7 @@ class Drift(NamedTuple):
     never_applied: bool = False
 
     def __str__(self) -> str:
-        file = clean(self.setting.file, 60)
+        file = clean_name(self.setting.file)
         if self.expired is not None:
             return f'{self.name}={self.value} in {file} was to expire {duration(self.expired)} ago'
         reason = 'applied before the module was loaded' if self.never_applied else 'changed since it was applied'

@@ -63,8 +63,8 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         'ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    return History(base, cut, tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points),
-                   first_run=False, profiled=None if profiled is None else checked_time(profiled))
+    earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
+    return History(base, cut, earlier, first_run=False, profiled=None if profiled is None else checked_time(profiled))
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Sample, Sample] | None:

@@ -15,7 +15,7 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
-from . import foreign, location, profiles
+from . import foreign, foreign_child, location, profiles
 from .codec import checked_boot_id, checked_time, sample_of, whole
 from .location import NAME, SYSTEM_DIRECTORY
 from .profile_json import from_json
@@ -146,7 +146,7 @@ def _open(path: str) -> sqlite3.Connection | Missing:
         return foreign.load(path, status.st_uid)
     handle = os.open(safe, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        foreign.check_header(handle, os.geteuid())
+        foreign_child.check_header(handle, os.geteuid())
     finally:
         # before SQLite has the file open: closing it would end SQLite's locks
         os.close(handle)

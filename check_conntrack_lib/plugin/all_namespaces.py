@@ -92,7 +92,7 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
 def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
-    parts = [f'no network namespace {clean(word, 60)}' for word in snapshots.unknown]
+    parts = [f'no network namespace {clean_name(word)}' for word in snapshots.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'those of {count(snapshots.hidden, "process")} not told apart: needs root')

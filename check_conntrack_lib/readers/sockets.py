@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 
-from ..formatting import clean
+from ..formatting import clean_name
 from ..model import Missing
 from ..namedtuples import NamedTuple
 
@@ -48,7 +48,7 @@ def owners(destination: str = '', port: int | None = None) -> tuple[Owner, ...] 
     found = []
     for pid, count in sockets.most_common(MOST_OWNERS):
         try:
-            found.append(Owner(clean(psutil.Process(pid).name(), 32), pid, count))
+            found.append(Owner(clean_name(psutil.Process(pid).name(), 32), pid, count))
         except (OSError, psutil.Error):
             continue  # it ended meanwhile
     return tuple(found)

@@ -17,7 +17,6 @@ from check_conntrack_lib.analysis.sizing import ChainLimit
 from check_conntrack_lib.analysis.timeouts import proposals
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
-from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
 from check_conntrack_lib.readers import addresses, cpu_times
 from check_conntrack_lib.readers.sockets import Owner

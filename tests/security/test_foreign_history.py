@@ -19,7 +19,7 @@ import pytest
 from hostile import NOBODY
 
 from check_conntrack_lib.doctor import cli
-from check_conntrack_lib.history import foreign, readonly
+from check_conntrack_lib.history import foreign, foreign_child, readonly
 from check_conntrack_lib.model import Missing
 
 ALWAYS = (float('-inf'), float('inf'))
@@ -102,13 +102,13 @@ def test_a_write_ahead_log_that_appears_after_the_look(theirs: Path, monkeypatch
     path = give(hostile.write(theirs / 'history.sqlite'))
     other = hostile.write(theirs / 'other.sqlite', statements=hostile.SCHEMAS['wal'])
     give(other)
-    check = foreign.check_header
+    check = foreign_child.check_header
 
     def exchange(handle: int, owner: int) -> None:
         check(handle, owner)
         os.rename(other, path)
 
-    monkeypatch.setattr(foreign, 'check_header', exchange)
+    monkeypatch.setattr(foreign_child, 'check_header', exchange)
     answer = foreign.load(path, NOBODY)
     assert os.listdir(theirs) == ['history.sqlite']
     if not isinstance(answer, Missing):
@@ -151,7 +151,7 @@ def test_thousands_of_rows_that_say_much_in_few_letters(theirs: Path) -> None:
     names = ', '.join(hostile.SAMPLE)
     database.executemany(
         f'INSERT INTO sample ({names}) VALUES ({", ".join("?" * len(hostile.SAMPLE))})',
-        [tuple({**hostile.SAMPLE, 'counters': '{"cpus":%d,"zero":"defcrims"}' % (8192 - k % 4000)}.values())
+        [tuple({**hostile.SAMPLE, 'counters': f'{{"cpus":{8192 - k % 4000},"zero":"defcrims"}}'}.values())
          for k in range(20000)])
     database.commit()
     database.close()
@@ -162,7 +162,7 @@ def test_thousands_of_rows_that_say_much_in_few_letters(theirs: Path) -> None:
 
 def test_a_larger_file_than_a_history_can_be(theirs: Path) -> None:
     path = Path(give(hostile.write(theirs / 'history.sqlite')))
-    os.truncate(path, foreign.LARGEST_FILE + 1)
+    os.truncate(path, foreign_child.LARGEST_FILE + 1)
     answer = readonly.read_samples(str(path), *ALWAYS)
     assert isinstance(answer, Missing)
     assert '64 MiB' in answer.why
@@ -198,12 +198,12 @@ def test_sigint_ends_it_at_once(theirs: Path) -> None:
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
-        assert time.monotonic() - began < foreign.PATIENCE / 2
+        assert time.monotonic() - began < foreign_child.PATIENCE / 2
         hostile.wait_for(lambda: not Path(f'/proc/{child}').exists())
 
 
 def test_one_that_stays_locked_is_not_waited_for_long(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, 'PATIENCE', 0.2)
+    monkeypatch.setattr(foreign_child, 'PATIENCE', 0.2)
     path = give(hostile.write(theirs / 'history.sqlite'))
     with open(path, 'r+b') as file:
         fcntl.lockf(file, fcntl.LOCK_EX, 1, 0x40000000)
@@ -216,7 +216,7 @@ def test_a_child_that_says_nothing_or_nonsense(theirs: Path, monkeypatch: pytest
     """Its user may have taken it over."""
     path = give(hostile.write(theirs / 'history.sqlite'))
     monkeypatch.setattr(foreign, 'LONGEST', 0.5)
-    monkeypatch.setattr(foreign, '_rows', lambda *_: iter(lambda: time.sleep(60), 1))
+    monkeypatch.setattr(foreign_child, '_rows', lambda *_: iter(lambda: time.sleep(60), 1))
     answer = foreign.load(path, NOBODY)
     assert isinstance(answer, Missing)
     assert 'not read within' in answer.why
@@ -225,9 +225,9 @@ def test_a_child_that_says_nothing_or_nonsense(theirs: Path, monkeypatch: pytest
                   b'["boot",1,true]\n', b'["boot",NaN,"a"]\n', b'["boot",1e999,"a"]\n', b'\xff\n', b'',
                   b'["boot",' + b'9' * 3000 + b',"a"]\n', b'["boot",1,"a"]\n["boot",1,"a"]\n["end"]\n',
                   b'x' * (3 * foreign.LONGEST_VALUE)):
-        monkeypatch.setattr(foreign, '_rows', lambda *_, lines=lines: foreign._write(
+        monkeypatch.setattr(foreign_child, '_rows', lambda *_, lines=lines: foreign_child._write(
             max(int(name) for name in os.listdir('/proc/self/fd') if int(name) < 20), lines) or iter(()))
-        monkeypatch.setattr(foreign.json, 'dumps', lambda *_, **__: '')
+        monkeypatch.setattr(foreign_child.json, 'dumps', lambda *_, **__: '')
         answer = foreign.load(path, NOBODY)
         assert isinstance(answer, Missing) or lines == b'', lines[:50]
         if not isinstance(answer, Missing):
@@ -251,7 +251,7 @@ def test_a_run_of_the_owner_is_waited_for(theirs: Path) -> None:
 def test_an_interrupted_write_is_not_taken_for_sound(theirs: Path) -> None:
     path = give(pasts.write(theirs / 'history.sqlite', [pasts.sample(0, 1)]))
     journal = Path(path + '-journal')
-    journal.write_bytes(foreign._HOT + bytes(504))
+    journal.write_bytes(foreign_child.HOT_JOURNAL + bytes(504))
     answer = readonly.read_samples(path, *ALWAYS)
     assert isinstance(answer, Missing)
     assert 'interrupted' in answer.why

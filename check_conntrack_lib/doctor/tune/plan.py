@@ -95,7 +95,8 @@ def gather(host: Host, history: str | None, most: int | None,
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
-                    slabinfo.read(host), meminfo.read(host), processes.read_setters(host), processes.read_container(host))
+                    slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
+                    processes.read_container(host))
 
 
 def make(r: Readings) -> Plan:
