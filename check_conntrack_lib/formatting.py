@@ -15,13 +15,13 @@ def clean(text: str, limit: int = 200) -> str:
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
 
 
-#: what a name keeps: it goes through shells, HTML pages and spreadsheets of which nothing is known here
-NAME_LETTERS = frozenset('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@/+-')
+#: what names of containers, processes and namespaces keep: consoles and mail programs take nothing of it for code
+_NAME_CHARACTERS = frozenset('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@/+-')
 
 
 def clean_name(text: str, limit: int = 60) -> str:
-    """A name that somebody else gave: of a process, a container, a namespace, a file. Other characters become '?'."""
-    safe = ''.join(c if c in NAME_LETTERS else '?' for c in text)
+    """A foreign name (container, pod, process, namespace), others of its characters as '?'."""
+    safe = ''.join(c if c in _NAME_CHARACTERS else '?' for c in text)
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..formatting import clean, duration
+from ..formatting import clean_name, duration
 from ..model import Table
 from ..namedtuples import NamedTuple
 from ..readers.sysctl_files import SysctlSetting

@@ -22,7 +22,7 @@ from ..formatting import clean, duration
 from ..model import Missing
 from . import foreign_child
 from .foreign_child import LONGEST_VALUE, MOST_ROWS, is_plain
-from .schema_check import TABLES, columns, empty
+from .schema_check import columns, empty, tables
 
 #: seconds for all of it; bytes that are taken from the child
 LONGEST, MOST_BYTES = 10.0, 128 << 20
@@ -96,7 +96,7 @@ def _copy(lines: Iterator[bytes]) -> sqlite3.Connection:
             if taken > MOST_ROWS:
                 raise ValueError('more rows than a history holds')
             table, *values = row
-            if table not in TABLES or len(values) != len(columns(table)) or not all(map(is_plain, values)):
+            if table not in tables() or len(values) != len(columns(table)) or not all(map(is_plain, values)):
                 raise ValueError('not a row of a history')
             database.execute(f'INSERT INTO {table} VALUES ({", ".join("?" * len(values))})', values)
         raise ValueError('ended early')

@@ -24,7 +24,7 @@ from typing import NoReturn
 from ..formatting import clean
 from .codec import LONGEST_TEXT
 from .database import APPLICATION_ID, LARGEST_FILE, SCHEMA_VERSION
-from .schema_check import TABLES, columns, is_ours
+from .schema_check import columns, is_ours, tables
 
 #: seconds to wait for a run that is writing; seconds of CPU time
 PATIENCE, CPU_SECONDS = 5.0, 10
@@ -125,7 +125,8 @@ def _rows(path: str, owner: int, until: float) -> Iterator[tuple[object, ...]]:
                 database.execute(f'PRAGMA {pragma}')
             if not is_ours(database):
                 raise ValueError('its tables are not those of check_conntrack')
-            for table in TABLES:
+            present = {name for name, in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table in filter(present.__contains__, tables()):
                 names = columns(table)
                 for row in database.execute(f'SELECT {", ".join(names)} FROM {table} LIMIT {MOST_ROWS + 1}'):
                     if not all(map(is_plain, row)):

@@ -11,14 +11,25 @@ from functools import lru_cache
 
 from .database import SCHEMA
 
-#: tables that are read; the others are the recording's own
-TABLES = ('boot', 'sample', 'profile')
+#: tables that are the recording's own; the others are read
+UNREAD = ('upkeep', 'gone')
 _Shape = frozenset[tuple[str, str, str, tuple[tuple[object, ...], ...]]]
 
 
 def is_ours(database: sqlite3.Connection) -> bool:
-    """Only our tables and indexes, with our columns, none of them generated. Raises sqlite3.Error."""
-    return _shape(database) == _expected()
+    """Only our tables and indexes, with our columns, none of them generated. Raises sqlite3.Error.
+
+    Some may be missing: an earlier version wrote the file.
+    """
+    return {('table', 'boot'), ('table', 'sample')} <= {part[:2] for part in _shape(database)} \
+        and _shape(database) <= _expected()
+
+
+@lru_cache(1)
+def tables() -> tuple[str, ...]:
+    """Those that are read."""
+    return tuple(sorted(name for kind, name, _table, _columns in _expected()
+                        if kind == 'table' and name not in UNREAD))
 
 
 @lru_cache(1)
@@ -35,7 +46,7 @@ def empty() -> sqlite3.Connection:
 
 
 def columns(table: str) -> tuple[str, ...]:
-    """The names of the columns of one of TABLES, in their order."""
+    """The names of the columns of one of `tables`, in their order."""
     return next(tuple(str(column[0]) for column in parts) for kind, name, _, parts in _expected()
                 if (kind, name) == ('table', table))
 

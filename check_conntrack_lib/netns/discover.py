@@ -11,6 +11,7 @@ import os
 import re
 from contextlib import suppress
 
+from ..deadline import OutOfTime
 from ..formatting import clean_name
 from ..host import GONE, Host
 from ..model import Missing
@@ -150,8 +151,11 @@ def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) 
         path = os.path.join(place, name)
         try:
             status = os.stat(path)
-        except GONE:
-            continue  # removed meanwhile
+        except OutOfTime:
+            raise
+        except (OSError, ValueError):
+            stale += os.path.lexists(path)  # else removed meanwhile
+            continue
         if status.st_dev != device:
             stale += 1
             continue

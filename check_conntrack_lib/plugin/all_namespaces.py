@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from nagiosplugin import Context, Metric, Ok
 
 from ..assessment import Assessment
-from ..formatting import clean, count, percent
+from ..formatting import clean, clean_name, count, percent
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple

@@ -269,7 +269,7 @@ def test_sudo_allows_what_is_shipped(plain_stage: stage.Stage) -> None:
     # every option at once, in Icinga's order
     everything = [part for option in sorted(plugin_options()) if option != '--procfs' for part in example(option)]
     assert options.parse(everything)
-    required = [['--require', signal] for signal in options.SIGNALS]
+    required = [['--require', signal] for signal in options.REQUIRABLE]
     for argv in ([], *lines, *required, ['--critical', '95', '--warning', '80%'], everything):
         assert allowed(plain_stage, *argv), argv
 
