@@ -39,6 +39,8 @@ def _phrase(a: Assessment, result: Result) -> str:
     if isinstance(value, Missing):
         return f'cannot read {_title(name)}: {clean(value.why)}' if name == 'usage' \
             else f'{_title(name)} required but not readable: {clean(value.why)}'
+    if name == 'other_namespaces':
+        return str(value)
     return next(signal.phrase(a) for signal in SIGNALS if signal.label == name)
 
 
