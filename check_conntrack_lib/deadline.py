@@ -14,8 +14,16 @@ from .formatting import duration
 TimeBudget = Callable[[], AbstractContextManager[None]]
 
 
+#: what is waited for in a module that is not named after it
+_NAMES = {'history': 'history', 'netns': 'network namespaces', 'sockets': 'owners of sockets',
+          'proc_conntrack': 'list of entries', 'ctnetlink': 'ctnetlink', 'netlink': 'ctnetlink'}
+
+
 class OutOfTime(TimeoutError):
     """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
+
+    #: 'kernel log', 'history' ...; '' when it is not known
+    waited_for = ''
 
 
 class Deadline:
@@ -31,16 +39,21 @@ class Deadline:
         self._armed = seconds
         self._running = False
         self._before: object = None
+        self._blocked = False
 
     def start(self) -> None:
         self._before = signal.signal(signal.SIGALRM, self._ring)
         self._running = True
+        # a caller's mask is inherited, and would hold back the alarm for ever
+        self._blocked = signal.SIGALRM in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._arm(self.left())
 
     def stop(self) -> None:
         self._running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]
+        if self._blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
     def extend_to(self, seconds: float) -> None:
         """Counts the limit anew, still from the same beginning."""
@@ -68,7 +81,20 @@ class Deadline:
         # 0 would switch the timer off
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
-    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+    def _ring(self, _signal: int, frame: FrameType | None) -> None:
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
-        raise OutOfTime(f'no answer within {duration(self._armed)}')
+        error = OutOfTime(f'no answer within {duration(self._armed)}')
+        error.waited_for = _reading(frame)
+        raise error
+
+
+def _reading(frame: FrameType | None) -> str:
+    """The reading that a frame is in, by the module that does it."""
+    while frame is not None:
+        parts = str(frame.f_globals.get('__name__', '')).split('.')
+        if parts[0] == __package__ and len(parts) > 2 and parts[1] in ('readers', 'history', 'netns'):
+            name = parts[2] if parts[1] == 'readers' else parts[1]
+            return _NAMES.get(name, name.replace('_', ' '))
+        frame = frame.f_back
+    return ''
