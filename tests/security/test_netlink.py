@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import laboratory
 import pytest
+from netlink_wire import Wire
 
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Counters, Missing
@@ -29,35 +30,6 @@ def row(drop: int, cpu: int = 0) -> bytes:
 
 def message(kind: int, sequence: int, payload: bytes) -> bytes:
     return struct.pack('=IHHII', 16 + len(payload), kind, 2, sequence, 0) + payload + bytes(-len(payload) % 4)
-
-
-class Wire:
-    """A socket whose datagrams, and who sent them, are a test's; time goes by while it is read."""
-
-    def __init__(self, script: Callable[[int], Iterator[tuple[bytes, int]]]) -> None:
-        self.script = script
-        self.timeout = 0.0
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def settimeout(self, seconds: float) -> None:
-        self.timeout = seconds
-
-    def send(self, request: bytes) -> None:
-        _length, _kind, flags, sequence, _port = netlink.HEADER.unpack_from(request)
-        assert flags == 0x301
-        self.incoming = self.script(sequence)
-
-    def recvfrom(self, _size: int) -> tuple[bytes, tuple[int, int]]:
-        try:
-            datagram, port = next(self.incoming)
-        except StopIteration:
-            raise socket.timeout('timed out') from None
-        return datagram, (port, 0)
 
 
 def counters(script: Callable[[int], Iterator[tuple[bytes, int]]]) -> Counters | Missing:
