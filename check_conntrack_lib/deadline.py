@@ -13,17 +13,12 @@ from .formatting import duration
 #: what bounds the time of one reading, such as `Deadline.budget`
 TimeBudget = Callable[[], AbstractContextManager[None]]
 
-
-#: what is waited for in a module that is not named after it
-_NAMES = {'history': 'history', 'netns': 'network namespaces', 'sockets': 'owners of sockets',
-          'proc_conntrack': 'list of entries', 'ctnetlink': 'ctnetlink', 'netlink': 'ctnetlink'}
+#: what a package's modules do, '{}' is the module's name in words
+READING = {'readers': 'reading {}', 'history': 'using the history file', 'netns': 'reading network namespaces'}
 
 
 class OutOfTime(TimeoutError):
     """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
-
-    #: 'kernel log', 'history' ...; '' when it is not known
-    waited_for = ''
 
 
 class Deadline:
@@ -40,6 +35,8 @@ class Deadline:
         self._running = False
         self._before: object = None
         self._blocked = False
+        #: what the alarm interrupted, such as 'reading /proc/net/stat/nf_conntrack'; '' where that has no name
+        self.doing = ''
 
     def start(self) -> None:
         self._before = signal.signal(signal.SIGALRM, self._ring)
@@ -56,7 +53,7 @@ class Deadline:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
     def extend_to(self, seconds: float) -> None:
-        """Counts the limit anew, still from the same beginning."""
+        """Sets another limit, counted from the same start."""
         self.limit = seconds
         self._arm(self.left())
 
@@ -82,19 +79,20 @@ class Deadline:
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
     def _ring(self, _signal: int, frame: FrameType | None) -> None:
+        self.doing = _doing(frame)
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
-        error = OutOfTime(f'no answer within {duration(self._armed)}')
-        error.waited_for = _reading(frame)
-        raise error
+        raise OutOfTime(f'no answer within {duration(self._armed)}')
 
 
-def _reading(frame: FrameType | None) -> str:
-    """The reading that a frame is in, by the module that does it."""
+def _doing(frame: FrameType | None) -> str:
+    """What the interrupted code was doing, by the innermost function of ours that reads something."""
     while frame is not None:
-        parts = str(frame.f_globals.get('__name__', '')).split('.')
-        if parts[0] == __package__ and len(parts) > 2 and parts[1] in ('readers', 'history', 'netns'):
-            name = parts[2] if parts[1] == 'readers' else parts[1]
-            return _NAMES.get(name, name.replace('_', ' '))
+        module = frame.f_globals.get('__name__', '')
+        if module == f'{__package__}.host' and frame.f_code.co_name == 'read':
+            return f'reading {frame.f_locals["self"].path(frame.f_locals["name"])}'
+        for package, what in READING.items():
+            if module.startswith(f'{__package__}.{package}.'):
+                return what.format(module.rpartition('.')[2].replace('_', ' '))
         frame = frame.f_back
     return ''

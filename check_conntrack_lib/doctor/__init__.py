@@ -14,5 +14,4 @@ def error_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f'{error.filename}: ' if error.filename else ''
         return clean(place + error.strerror, 400)
-    waited_for = getattr(error, 'waited_for', '')
-    return clean(f'{error}: waited for the {waited_for}' if waited_for else str(error), 400)
+    return clean(str(error), 400)

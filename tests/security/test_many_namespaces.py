@@ -115,11 +115,11 @@ def test_throwaway_namespaces_hide_no_named_one(lab: laboratory.Namespace) -> No
             subprocess.run([PYTHON, '-c', 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); '
                             '[s.sendto(b"x", (f"127.1.{k >> 8}.{k & 255 or 1}", 9)) for k in range(2700)]'], check=True)
         text = check('-w', '85', '-c', '99')
-        first, second = text.splitlines()[:2]
+        first, *rest = text.splitlines()
         assert first.startswith(f'CONNTRACK WARNING - {lab.name}: '), text
         assert text.index(lab.name) < text.index('job')
         assert '2 more in trouble' in text
-        assert second.startswith(f'worst namespaces: {lab.name} ')
+        assert any(line.startswith(f'worst namespaces: {lab.name} ') for line in rest), text
         # a worse one of another user keeps the state
         text = check('-w', '85', '-c', '95')
         assert text.startswith(f'CONNTRACK CRITICAL - {lab.name}: CRITICAL in job'), text
