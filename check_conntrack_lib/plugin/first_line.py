@@ -73,6 +73,8 @@ def _phrase(a: Assessment, result: Result) -> str:
         if name == 'usage':
             return why if why.startswith('network namespace ') else f'cannot read usage: {why}'
         return f'{_title(name)} not readable (--require {name}): {why}'
+    if name == 'other_namespaces':
+        return str(value)
     if name in ('usage', 'growth_per_s'):
         return ''  # see _usage
     return next(signal.phrase(a) for signal in SIGNALS if signal.label == name)

@@ -17,9 +17,8 @@ from check_conntrack_lib.analysis.profile_diff import Growth
 from check_conntrack_lib.analysis.timeouts import proposals
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
-from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
-from check_conntrack_lib.readers import addresses, cpu_times, programs
+from check_conntrack_lib.readers import addresses, cpu_times
 from check_conntrack_lib.readers.sockets import Owner
 
 HERE, THERE, CLIENT, HIDDEN = (bytes([192, 0, 2, n]) for n in (1, 2, 3, 4))
@@ -266,15 +265,6 @@ def test_own_addresses():
     with pytest.raises(ValueError, match='cut'):
         addresses.parse([b'123'])
     assert bytes([127, 0, 0, 1]) in addresses.read()
-
-
-def test_programs(tmp_path):
-    for pid, name in ((1, 'systemd'), (22, 'keepalived')):
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / 'comm').write_text(name + '\n')
-    (tmp_path / '5').mkdir()
-    assert programs.read(Host(str(tmp_path)), {'keepalived', 'kubelet'}) == {'keepalived'}
-    assert programs.read(Host(str(tmp_path / 'none')), {'kubelet'}) == frozenset()
 
 
 def test_no_shell():

@@ -49,7 +49,7 @@ def test_help_names_every_verb_and_each_verb_has_help(capsys):
 
 
 def test_only_the_asked_verb_is_imported():
-    code = 'import sys; from check_conntrack_lib.doctor import cli, common_options; cli.parser([]); ' \
+    code = 'import sys; from check_conntrack_lib.doctor import cli; cli.parser([]); ' \
            'print(*(n for n in sys.modules if "nagiosplugin" in n or n.startswith("check_conntrack_lib.doctor.")))'
     said = subprocess.run([sys.executable, '-c', code], cwd=proctree.ROOT, capture_output=True, text=True, check=True)
     assert said.stdout == 'check_conntrack_lib.doctor.cli\n'

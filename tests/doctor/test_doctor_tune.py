@@ -22,7 +22,7 @@ from check_conntrack_lib.flow import ASSURED, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history import database, profiles, queries
 from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
 from check_conntrack_lib.readers import sysctl_files
-from check_conntrack_lib.readers.keepers import SysctlSetter
+from check_conntrack_lib.readers.processes import SysctlSetter
 
 AT = 1795188600.0  # 2026-11-20 15:30 UTC
 

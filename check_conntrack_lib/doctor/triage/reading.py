@@ -27,10 +27,9 @@ from ...readers import (
     addresses,
     cpu_times,
     ctnetlink,
-    keepers,
     kernel_version,
     meminfo,
-    programs,
+    processes,
     slabinfo,
     sysctl_values,
 )
@@ -183,7 +182,7 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        hash_chains.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
-        {one.name for one in keepers.read(host)},
+        hash_chains.chain_limit(release, kernel_version.read_stable(host)), processes.read_running(host, DRAINS),
+        {one.name for one in processes.read_setters(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH),
         a.hash.entries if a.hash and a.hash.entries > OTHERS_COUNT * table.entries + 1000 else 0)

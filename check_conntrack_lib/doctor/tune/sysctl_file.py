@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from ...formatting import clean
+from ...analysis.mitigations import MEMORY
+from ...formatting import clean, size_text
 from ...model import Missing
 from ...namedtuples import NamedTuple
-from ...readers.keepers import SysctlSetter
+from ...readers.processes import SysctlSetter
 from .plan import Plan
 
 FILE = '/etc/sysctl.d/99-conntrack.conf'
@@ -31,16 +32,26 @@ def values(plan: Plan) -> Iterator[Value]:
     """What would change."""
     table, size = plan.readings.table, plan.size
     buckets = None if isinstance(table.buckets, Missing) else table.buckets
+    short = _short_of_memory(plan)
     if size.buckets > (buckets or 0) and plan.limit.by_sysctl:
         # first: a larger table in a small hash drops packets
-        yield Value('net.netfilter.nf_conntrack_buckets', buckets, size.buckets, 'one bucket per entry')
+        yield Value('net.netfilter.nf_conntrack_buckets', buckets, size.buckets, 'one bucket per entry', short)
     if size.maximum != table.maximum:
         yield Value('net.netfilter.nf_conntrack_max', table.maximum, size.maximum, why_size(plan),
-                    asked='without a limit nothing is dropped' if table.unlimited else '')
+                    short or ('without a limit nothing is dropped' if table.unlimited else ''))
     for p in plan.timeouts:
         yield Value(f'net.netfilter.nf_conntrack_{p.name}', p.now, p.proposed,
                     f'frees about {p.share.value:.1%} of the table; risk: {p.risk}',
                     asked='it can cut connections in use' if p.risky else '')
+
+
+def _short_of_memory(plan: Plan) -> str:
+    """Why this host cannot hold a full table of the proposed size; '' if it can."""
+    more, available = plan.size.more, plan.readings.available
+    if isinstance(available, Missing):
+        return ''
+    return (f'a full table would take {size_text(more)} more, {size_text(available)} are available'
+            if more > MEMORY * available else '')
 
 
 def why_size(plan: Plan) -> str:
