@@ -102,7 +102,7 @@ def load_at(table: Table, entries: int) -> float | None:
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else entries / table.buckets
 
 
-def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:
+def single_source(p: IncidentFacts) -> tuple[str, Key, int] | None:
     """The one source that is the cause, the flows it opens, and how many entries of the profile they are at most."""
     if p.profile is None:
         return None
