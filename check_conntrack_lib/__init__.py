@@ -1,3 +1,3 @@
-"""check_conntrack: one verdict on a Linux connection tracking table, and the reason behind it."""
+"""check_conntrack: one state for a Linux connection tracking table, and the cause behind it."""
 
 __version__ = '0.1.0'

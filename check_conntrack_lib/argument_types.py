@@ -49,8 +49,10 @@ def path_or(*names: str) -> Callable[[str], str]:
     """A converter that takes these words, or a path, which has a '/': a misspelt word is no file's name, and sudo's
     rule, which allows the words, allows no file.
     """
+    neither = f'neither {", ".join(names)} nor ' if names else 'not '
+
     def convert(text: str) -> str:
         if text and text not in names and '/' not in text:
-            raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
+            raise argparse.ArgumentTypeError(f"'{text}' is {neither}a path with a '/' in it")
         return text
     return convert

@@ -1,4 +1,4 @@
-"""What one run knows: the readings, the recorder's answer, and what follows from both. Both doors render this."""
+"""What one run knows: the readings, the history, and what follows from both. Both commands render this."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Assessment(NamedTuple):
 
     snapshot: Snapshot
     history: History | Missing
-    #: the recorder's file; '' without one
+    #: the history file; '' without one
     history_file: str
     #: None: there is nothing to count from, or the counters are Missing
     losses: Losses | None
@@ -84,7 +84,7 @@ def assess(host: Host, question: Question, budget: TimeBudget,
     with budget():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
-    # after the recorder, which knows how far back: the log may be full of older lines
+    # after the history, which knows how far back: the log may be full of older lines
     span = log_span(history, sample, question)
     snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
     a = evaluate(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
@@ -93,7 +93,7 @@ def assess(host: Host, question: Question, budget: TimeBudget,
 
 
 def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
-    """What follows from the readings and from what was before, which the recorder keeps in that file."""
+    """What follows from the readings and from what was before, which the history keeps in that file."""
     sample = snapshot.sample()
     lost = outlook = None
     if isinstance(history, History) and not isinstance(sample, Missing):
@@ -141,7 +141,7 @@ def log_span(history: History | Missing, sample: Sample | Missing, question: Que
 
 
 def history_file(choice: str) -> str | Missing:
-    """The recorder's file for a choice of `Question.history`."""
+    """The history file for a choice of `Question.history`."""
     if choice == 'off':
         return Missing('switched off', chosen=True)
     return location.check_file(choice) if choice else location.history_file(os.environ)
@@ -154,7 +154,7 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 
 
 def history_query(question: Question) -> HistoryQuery:
-    """What is asked of the recorder."""
+    """What is asked of the history."""
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
                     trend.WINDOWS * question.window)
 

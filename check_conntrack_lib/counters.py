@@ -28,11 +28,11 @@ class Counter(NamedTuple):
 
 #: by the names of `conntrack -S`
 COUNTERS: Mapping[str, Counter] = {
-    'drop': Counter('drop', 10, 'd', 'Packets dropped: no room or no memory for an entry, an unresolved clash, or a '
+    'drop': Counter('drop', 10, 'd', 'Packets dropped: no room or no memory for an entry, a clash not resolved, or a '
                                      'protocol error.', rate=True),
     'early_drop': Counter('early_drop', 11, 'e', 'Entries evicted to make room for new ones.', rate=True),
     'insert_failed': Counter('insert_failed', 9, 'f', 'Entries not inserted, each with a packet dropped; includes '
-                                                      'chaintoolong. Before Linux 5.10 resolved clashes count, too.',
+                                                      'chaintoolong. Before Linux 5.10 resolved ones count, too.',
                              rate=True),
     'chaintoolong': Counter('chainlength', 15, 'c', 'Packets dropped because a hash chain was too long (Linux 5.15 and '
                                                     'later).', rate=True),

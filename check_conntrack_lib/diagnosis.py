@@ -86,7 +86,7 @@ def _read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int) -> _
 
 def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience: float, quiet: bool,
              netns_file: str = '') -> Diagnosis | Missing:
-    """The reason behind an assessment, each part within its own share of the time.
+    """The cause behind an assessment, each part within its own share of the time.
 
     quiet: the check is OK, so the profile counts as a usual one; abroad: see `take_profile`.
     """
@@ -118,7 +118,7 @@ def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missin
 
 def keep_baseline(host: Host, a: Assessment, budget: TimeBudget, patience: float,
                   netns_file: str = '') -> Profile | None:
-    """While all is well: takes and records a small profile of what is usual."""
+    """While all is well: takes and records a small baseline profile."""
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not (a.history_file and isinstance(table, Table) and isinstance(sample, Sample)):
         return None

@@ -57,7 +57,7 @@ def percent(value: float) -> str:
 
 
 def share_text(value: float) -> str:
-    """A part of the whole, 0 to 1, as whole percent; below 1 % that is said."""
+    """A part of the whole, 0 to 1, as whole percent; below 1 % 'under 1%'."""
     return f'{value * 100:.0f}%' if value >= 0.01 or value == 0 else 'under 1%'
 
 

@@ -136,7 +136,7 @@ class Sample(NamedTuple):
     counters: Counters | None = None
 
     def zero_since(self, before: Sample) -> Sample | None:
-        """What to count from when the counters began anew at 0 after `before`; None: they have another shape."""
+        """What to count from when the counters were reset to 0 after `before`; None: they have another shape."""
         if self.counters is None or before.counters is None or not self.counters.has_shape_of(before.counters):
             return None
         zeros = {name: (0,) * len(values) for name, values in self.counters.per_cpu.items()}
@@ -155,7 +155,7 @@ class History(NamedTuple):
 
     #: the sample that losses are counted from
     base: Sample | None = None
-    #: the first and the last sample of each time of the look-back after which the counters began anew, by a reset or a
+    #: the first and the last sample of each time of the window after which the counters were reset, by a reset or a
     #: reboot; oldest first
     cuts: tuple[tuple[Sample, Sample], ...] = ()
     #: earlier counts, oldest first

@@ -11,9 +11,9 @@ import re
 
 from ..namedtuples import NamedTuple
 
-#: entries a bucket above which a kernel refuses about one new connection in 1000
+#: entries per bucket above which a kernel refuses about one new connection in 1000
 SHORT_CHAINS, LONG_CHAINS = 2.0, 16.0
-#: the limit of a chain is drawn anew for each new entry, between these (MIN_CHAINLEN, MAX_CHAINLEN)
+#: the limit of a chain is drawn again for each new entry, between these (MIN_CHAINLEN, MAX_CHAINLEN)
 LENGTHS = {SHORT_CHAINS: (8, 31), LONG_CHAINS: (50, 79)}
 #: the stable release that brought the longer chains, by version; all of 6.3 and later have them
 LONGER_SINCE = {(5, 15): 103, (6, 1): 20, (6, 2): 7}
@@ -24,7 +24,7 @@ BUCKET_STEP = 512
 class ChainLimit(NamedTuple):
     """From which load on this kernel refuses entries because a hash chain is too long (nf_conntrack_core.c)."""
 
-    #: entries a bucket; None: it never does
+    #: entries per bucket; None: it never does
     entries_per_bucket: float | None
     #: can the buckets be set by sysctl? Before 4.8 only as a parameter of the module
     by_sysctl: bool = True
@@ -98,7 +98,7 @@ def hash_load(entries: int, buckets: int, all_namespaces: bool, limit: ChainLimi
 def refused_share(per_bucket: float, shortest: int, longest: int) -> float:
     """The share of new connections that meet a chain too long, 0 to 1.
 
-    per_bucket: entries a bucket; shortest, longest: limits of a chain, each as likely as the others. Entries hash at
+    per_bucket: entries per bucket; shortest, longest: limits of a chain, each as likely as the others. Entries hash at
     random, so the length of a chain is a Poisson variable with twice `per_bucket` as its mean. A chain is too long when
     it has two entries more than the limit, and both chains of a new entry are tried.
     """
@@ -110,7 +110,7 @@ def refused_share(per_bucket: float, shortest: int, longest: int) -> float:
     for length in range(1, longest + 2):
         probability *= mean / length
         at_most += probability
-        # a chain of at most so many entries is short enough for the limit length - 1
+        # a chain of at most this many entries is short enough for the limit length - 1
         if length > shortest:
             refused += max(0.0, 1.0 - at_most * at_most)
     return refused / (longest - shortest + 1)

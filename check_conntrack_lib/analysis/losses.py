@@ -1,4 +1,4 @@
-"""Packets lost between two samples: differences of per-CPU 32-bit counters."""
+"""Packets dropped between two samples: differences of per-CPU 32-bit counters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..model import Counters, KernelLog, Sample
 from ..namedtuples import NamedTuple
 
 WRAP = 1 << 32
-#: a counter that moved further than this, or faster, did not wrap: it began anew
+#: a counter that moved further than this, or faster, did not wrap: it was reset
 FURTHEST_WRAP = WRAP >> 1
 FASTEST_PER_CPU = 5e6
 #: log lines are looked for at most so far back (or one window), however long the check has paused
 LONGEST_LOG_SPAN = 3600.0
-#: what began the counters anew
+#: what reset the counters
 REBOOT, RESET = 'a reboot', 'a reset of the counters'
 
 
@@ -22,7 +22,7 @@ class Losses(NamedTuple):
 
     span: float
     packets: Mapping[str, int]
-    #: what began the counters anew in between: REBOOT or RESET
+    #: what reset the counters in between: REBOOT or RESET
     across: str = ''
 
     @property
@@ -87,7 +87,7 @@ def add_up(parts: Iterable[Losses]) -> dict[str, int]:
 
 
 def losses_across(cuts: Sequence[tuple[Sample, Sample]], since: Losses | None, now: Sample) -> Losses | None:
-    """Losses since the counters began anew, and those of the look-back before that: an alert outlives a reboot.
+    """Losses since the counters were reset, and those of the window before that: an alert outlives a reboot.
 
     cuts: the first and last sample of each time before, oldest first; since: the losses after the last of them, None
     if they are not known.
@@ -105,7 +105,7 @@ def losses_across(cuts: Sequence[tuple[Sample, Sample]], since: Losses | None, n
 
 
 def counted_between(old: Sample, new: Sample) -> Losses | None:
-    """Losses between two samples of one boot; where the counters began anew, what they have counted since."""
+    """Losses between two samples of one boot; where the counters were reset, what they have counted since."""
     found = losses(old, new)
     if found or new.at.uptime <= old.at.uptime:
         return found
@@ -120,7 +120,7 @@ def comparable(base: Sample, now: Sample) -> bool:
 
 
 def insert_failed_is_loss(counters: Counters) -> bool:
-    """Kernels without clash_resolve (before 5.10, RHEL 7) count solved clashes in insert_failed, too."""
+    """Kernels without clash_resolve (before 5.10, RHEL 7) count clashes that were resolved in insert_failed, too."""
     return 'clash_resolve' in counters.per_cpu
 
 
@@ -129,7 +129,7 @@ INITIAL, UNNAMED = 0, -1
 
 
 class LogEvidence(NamedTuple):
-    """The log lines of the look-back, sorted by whose table they speak of."""
+    """The log lines of the window, sorted by whose table they speak of."""
 
     span: float
     #: seconds since each line of this namespace, or of one that an older kernel does not name; oldest first
@@ -145,7 +145,7 @@ class LogEvidence(NamedTuple):
 def seconds_without_drops(counters: Counters | None, found: Losses | None) -> float:
     """For how many seconds up to now this namespace has certainly dropped nothing, so that no log line is its own.
 
-    Each packet that a full table refuses counts in `drop`, logged or not; so do unresolved clashes, which prove no full
+    Each packet that a full table refuses counts in `drop`, logged or not; so do clashes, which prove no full
     table. This tells containers apart where the kernel does not name them, and a namespace from a dead one whose inode
     it got.
     """
@@ -155,7 +155,7 @@ def seconds_without_drops(counters: Counters | None, found: Losses | None) -> fl
         since_made = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
         if not since_made.dropped:
             return float('inf')
-    # what was dropped while the counters began anew is not known
+    # what was dropped while the counters were reset is not known
     return found.span if found and not found.dropped and not found.across else 0.0
 
 
@@ -163,7 +163,7 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
                  without_drops: float = 0.0) -> LogEvidence:
     """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`.
 
-    without_drops: for so many seconds this namespace has dropped nothing (see `seconds_without_drops`).
+    without_drops: for this many seconds this namespace has dropped nothing (see `seconds_without_drops`).
     """
     ages = []
     elsewhere: dict[int, int] = {}

@@ -20,7 +20,7 @@ HASHSIZE = '/sys/module/nf_conntrack/parameters/hashsize'
 LOCAL, WAITING, HALF_CLOSED = 0.3, 0.3, 0.2
 #: a timeout is proposed when it frees this share of the table, and at most this many of them
 WORTH, MOST_TIMEOUTS = 0.05, 2
-#: a table that grows is not sized for more than so many times the entries of now
+#: a table that grows is not sized for more than this many times the entries of now
 FURTHEST = 4
 #: no more of the available memory is given to the table; below the smaller share a larger table costs nothing
 MEMORY, CHEAP = 0.5, 0.05

@@ -85,7 +85,7 @@ class TimeLeft(NamedTuple):
         return sum(count * min(1.0, max(0.0, seconds / self.width - step)) for step, count in self.steps.items())
 
     def idle_longer(self, than: float, timeout: float) -> float:
-        """Entries without a packet for more than so many seconds, if `timeout` is their kind's."""
+        """Entries without a packet for more than this many seconds, if `timeout` is their kind's."""
         return self.below(timeout - than)
 
 
@@ -157,7 +157,7 @@ def spares_offloaded(release: str) -> bool:
 
 
 def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False) -> Profile:
-    """The profile of these flows, of a table with so many entries. Memory does not grow with the flows.
+    """The profile of these flows, of a table with this many entries. Memory does not grow with the flows.
 
     offloaded_stay: this kernel evicts no offloaded entry (see `spares_offloaded`).
     """

@@ -1,4 +1,4 @@
-"""What changed: which flows the table grew by, against profiles of quieter times."""
+"""What changed: which flows the table grew by, against baseline profiles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Growth(NamedTuple):
 def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
     """The keys that explain most of the growth, each group of flows named once, the largest first.
 
-    baseline: profiles of quieter times; of each key their median counts.
+    baseline: baseline profiles; of each key their median counts.
     """
     usual = _median([profile.entries for profile in baseline])
     total = now.entries - usual
@@ -44,7 +44,7 @@ def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
         for one in grown[sort]:
             own = one.entries - sum(other.entries for other in named if one.key.covers(other.key))
             explained = sum(other.entries for other in named)
-            # a source is told along with the flows it opens, where both cannot but be the same
+            # a source is named along with the flows it opens, where both cannot but be the same
             alone = sort == 'targets' or explained + own <= total * 1.1
             if own >= total * WORTH_NAMING and explained < total * ENOUGH and alone and len(named) < MOST_NAMED:
                 named.append(one)

@@ -9,13 +9,13 @@ from .profile import Key, Profile
 
 #: the source may keep so much of the table
 ROOM = 0.05
-#: entries that live longer are not kept small by any rate: then it is as if they lived so many seconds
+#: entries that live longer are not kept small by any rate: then it is as if they lived this many seconds
 LONGEST = 120
 TABLE = 'triage'
 
 
 def rate(room: int, profile: Profile, key: Key, timeouts: Mapping[str, int]) -> int:
-    """New connections a second that keep the source below ROOM of a table for so many entries."""
+    """New connections a second that keep the source below ROOM of a table for this many entries."""
     return max(1, min(10000, round(ROOM * room / _lifetime(profile, key, timeouts))))
 
 

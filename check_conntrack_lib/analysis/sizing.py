@@ -18,7 +18,7 @@ CUT_OFF = 0.95
 #: a peak of fewer days has seen no whole week
 FEW_DAYS = 7
 #: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
-#: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), a bucket (struct hlist_nulls_head)
+#: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), one bucket (struct hlist_nulls_head)
 ENTRY, EXTENSIONS, BUCKET = 320, 128, 8
 #: one key with such a share of the table makes its size
 ONE_SOURCE, ONE_TARGET, ONE_STATE, NO_REPLY = 0.25, 0.5, 0.3, 0.5
@@ -58,7 +58,7 @@ class Size(NamedTuple):
 
 
 def propose(peak: int, table: Table, entry: float | Missing) -> Size:
-    """For a peak of so many entries; entry: measured bytes of struct nf_conn. Never below today's maximum."""
+    """For a peak of this many entries; entry: measured bytes of struct nf_conn. Never below today's maximum."""
     maximum = max(round_up(math.ceil(peak / FILL)), table.maximum)
     # one bucket an entry, as the kernel's own default is since 5.15
     now = 0 if isinstance(table.buckets, Missing) else table.buckets
@@ -96,7 +96,7 @@ def concentration(profile: Profile) -> Iterator[str]:
 
 
 def alert_lines(peak: Peak, maximum: int) -> tuple[int, int]:
-    """Warning and critical usage in percent of a maximum: well above what is usual, early enough to act."""
+    """Warning and critical usage in percent of a maximum: well above the usual, early enough to act."""
     if peak.days < FEW_DAYS or maximum <= 0:
         return int(WARNING), int(CRITICAL)
     usual = peak.entries * 100 / maximum

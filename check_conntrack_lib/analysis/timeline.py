@@ -9,9 +9,9 @@ from ..model import Sample
 from ..namedtuples import NamedTuple
 from .losses import Losses, add_up, counted_between
 
-#: an episode is over when all was well for so many seconds
+#: an episode is over when all was well for this many seconds
 QUIET = 1800.0
-#: the kernel log's clock and the wall clock differ by so many seconds at most
+#: the kernel log's clock and the wall clock differ by this many seconds at most
 CLOCKS_DIFFER = 5.0
 
 
@@ -78,7 +78,7 @@ class Change(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """A time of trouble: nearly full, entries evicted, or packets lost."""
+    """A time of trouble: nearly full, entries evicted, or packets dropped."""
 
     #: the steps from the first sign to the last one
     intervals: tuple[Interval, ...]
@@ -93,7 +93,7 @@ class Episode(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Packets lost; what overlaps is not added."""
+        """Packets dropped; what overlaps is not added."""
         return sum(interval.lost for interval in self.intervals)
 
     @property
@@ -129,7 +129,7 @@ def namespaces(chronicle: Iterable[Interval]) -> list[RecordedNamespace]:
 
 
 def condense(chronicle: Iterable[Interval], begin: float, slot: float) -> dict[int, TimeBucket]:
-    """The steps of each slot of so many seconds since `begin`, by the slot's number; empty ones are left out."""
+    """The steps of each slot of this many seconds since `begin`, by the slot's number; empty ones are left out."""
     members: dict[int, list[Interval]] = {}
     for interval in chronicle:
         members.setdefault(int((interval.sample.at.wall - begin) / slot), []).append(interval)
@@ -180,7 +180,7 @@ def episodes(chronicle: Sequence[Interval]) -> list[Episode]:
 
 
 def worst(found: Sequence[Episode]) -> Episode | None:
-    """The one with the most packets lost, or with none the highest peak."""
+    """The one with the most packets dropped, or with none the highest peak."""
     return max(found, key=lambda episode: (episode.lost, episode.peak.usage), default=None)
 
 

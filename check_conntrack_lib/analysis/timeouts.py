@@ -12,7 +12,7 @@ from .profile import Profile, Proportion, TimeLeft
 LEAST = 0.01
 #: an ESTABLISHED entry with data that nobody has acknowledged lives by one of these instead
 SHORT_LIVED = ('tcp_timeout_unacknowledged', 'tcp_timeout_max_retrans')
-#: a kind with so many entries that have more time left than its timeout does not live by it
+#: a kind with this many entries that have more time left than its timeout does not live by it
 FOREIGN = 0.02
 #: such a share of idle connections makes the table's size
 LEAK = 0.3

@@ -1,4 +1,4 @@
-"""Is the table filling, and when is it full? A slope that one odd sample cannot bend."""
+"""Is the table filling, and when is it full? A slope that one odd sample does not change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..model import Point, Table
 from ..namedtuples import NamedTuple
 
-#: the growth comes from so many windows, or from so many points where they are rarer
+#: the growth comes from so many windows, or from this many points where they are rarer
 WINDOWS = 3
 FEWEST_POINTS = 3
 SHORTEST_SPAN = 120.0
@@ -24,16 +24,16 @@ class Forecast(NamedTuple):
 
     #: entries per second
     growth: float
-    #: seconds until the critical line; None when the table does not grow towards it
+    #: seconds until the critical threshold; None when the table does not grow towards it
     to_critical: float | None
     #: seconds until nf_conntrack_max
     to_full: float | None
-    #: growing for so long that the critical line is to be expected within the horizon; None: no such line within it
+    #: growing for so long that the critical threshold is expected within the horizon; None: it is not within it
     lasting: bool | None = None
 
 
 def slope(points: Sequence[Point]) -> float:
-    """Entries per second: Siegel's repeated medians, which one odd point among four or more cannot bend.
+    """Entries per second: Siegel's repeated medians, which one odd point among four or more does not change.
 
     Of three points any could be the odd one: there the lower median errs to the side of silence.
     """
@@ -56,7 +56,7 @@ def points_span(window: float, horizon: float) -> float:
 def forecast(points: Sequence[Point], table: Table, window: float, horizon: float, critical: float) -> Forecast | None:
     """The forecast from points up to now; None while there are too few over too short a time.
 
-    points: of the look-back, oldest first; window, horizon: in seconds; critical: the line that matters, in percent of
+    points: of the window, oldest first; window, horizon: in seconds; critical: the line that matters, in percent of
     the maximum.
     """
     recent = since_a_fall(recent_of(points, WINDOWS * window))
@@ -77,7 +77,7 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
 def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
     """Where the growth of these points leads, at least one."""
     growth = slope(points)
-    # emptier than at any time of the look-back: whatever filled it is over
+    # emptier than at any time of the window: whatever filled it is over
     over = all(points[-1].entries < point.entries for point in points[:-1])
     if growth <= 0 or over or table.unlimited:
         return Forecast(growth, None, None)
@@ -92,12 +92,12 @@ def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:
 
 
 def spread(points: Sequence[Point], slot: float) -> Sequence[Point]:
-    """The newest point of each slot of so many seconds: minutes with many checks count no more than others."""
+    """The newest point of each slot of this many seconds: minutes with many checks count no more than others."""
     return tuple({int((points[-1].uptime - point.uptime) / slot): point for point in points}.values())
 
 
 def since_a_fall(points: Sequence[Point]) -> Sequence[Point]:
-    """Those since the table was last emptied by half at once: what fills anew after a flush or a reload is no trend."""
+    """Those since the table was last emptied by half at once: what refills after a flush or a reload is no trend."""
     falls = (k for k in range(len(points) - 1, 0, -1) if points[k].entries < points[k - 1].entries / 2)
     return points[next(falls, 0):]
 

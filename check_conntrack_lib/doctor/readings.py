@@ -1,4 +1,4 @@
-"""The readings that the live verbs share, taken anew each time, each bounded in time."""
+"""The readings that the live verbs share, taken again each time, each bounded in time."""
 
 from __future__ import annotations
 

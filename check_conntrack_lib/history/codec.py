@@ -1,4 +1,4 @@
-"""Rows of the flight recorder as nouns, and what the recorder wrote told from what it never would.
+"""Rows of the history file as nouns, and what this project wrote and what it never would.
 
 SQLite gives back whatever is in a file, of any type and size. Raised for what is none of ours: ValueError, TypeError,
 KeyError, AttributeError or OverflowError.

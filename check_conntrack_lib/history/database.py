@@ -1,4 +1,4 @@
-"""The flight recorder: one row a run and namespace in an SQLite file (the standard library's).
+"""The history: one row per run and namespace in an SQLite file (the standard library's).
 
 A run asks it once, by `consult`: what was before, and here is what is now. Whatever is wrong with the file costs the
 rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one file, and needs no shared memory.
@@ -20,7 +20,7 @@ from . import retention
 from .codec import can_be, counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
-#: 'ctrk', in the file's header: how the recorder knows its own files
+#: 'ctrk', in the file's header: how the file is known as one of ours
 APPLICATION_ID = 0x6374726B
 SCHEMA_VERSION = 1
 SCHEMA = f"""

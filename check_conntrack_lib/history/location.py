@@ -1,6 +1,6 @@
-"""Where the history's file lies: never a place where another user could put something in its way.
+"""Where the history file lies: never a place where another user could put something in its way.
 
-A path is followed directory by directory, each opened below the one before (openat, O_PATH, O_NOFOLLOW) and judged
+A path is followed directory by directory, each opened below the one before (openat, O_PATH, O_NOFOLLOW) and checked
 before anything is made or followed in it: in directories that only this user and root can write, nobody else can
 exchange anything between this look and the use of the path.
 """
@@ -33,7 +33,7 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
     """The default file of this user, its directory made and checked."""
     uid = os.geteuid()
     given = environment.get('NAGIOS_PLUGIN_STATE_DIRECTORY')
-    # by sudo the environment is the caller's, not root's
+    # with sudo the environment is the caller's, not root's
     if given and 'SUDO_UID' not in environment:
         return _checked(os.path.join(given, f'check_conntrack-{uid}'))
     try:

@@ -1,4 +1,4 @@
-"""Profiles as the flight recorder keeps them: a few hundred bytes of JSON, and no trust in what comes back."""
+"""Profiles as the history file keeps them: a few hundred bytes of JSON, and no trust in what comes back."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from .database import BrokenFile, RefusedFile, open_database
 from .profile_json import from_json, to_json
 from .queries import HERE
 
-#: profiles from so many seconds before the rise are what is usual
+#: profiles from this many seconds before the rise are the baseline
 USUAL = 86400.0
 #: a table that was smaller than this part of today's was never profiled, and need not have been
 NEXT_TO_NOTHING = 0.2
@@ -21,7 +21,7 @@ EMPTY = Profile(0, 0, {}, 0, 0, 0, 0, 0, 0, (), (), (), ())
 
 
 class Baseline(NamedTuple):
-    """What is usual, and since when it is no more."""
+    """The usual profiles, and since when the table is not like them."""
 
     #: oldest first; never empty
     profiles: tuple[Profile, ...]

@@ -1,4 +1,4 @@
-"""What the flight recorder is asked: the time before this run."""
+"""What the history file is asked: the time before this run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns
 
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
-#: the trend gets at most so many points, however often it is asked: of the newest part, and of all before
+#: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
 RECENT_POINTS, OLDER_POINTS = 20, 20
 
 
@@ -66,7 +66,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[tuple[Sample, Sample], ...]:
-    """The first and the last sample of the look-back in the boot before, if that ended within it by the wall clock."""
+    """The first and the last sample of the window in the boot before, if that ended within it by the wall clock."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     query = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '
              'JOIN boot ON boot.id = sample.boot WHERE netns = :netns AND boot = '
@@ -87,7 +87,7 @@ def _count_from(oldest: Sample, later: Iterable[Row], now: Sample, comparable: C
                 ) -> tuple[Sample | None, tuple[tuple[Sample, Sample], ...]]:
     """The sample that losses up to now are counted from, and the first and last sample of each time before it.
 
-    Counters only grow: one below its own earlier value began anew at 0, when the module was loaded again. The base may
+    Counters only grow: one below its own earlier value was reset to 0, when the module was loaded again. The base may
     be lower than all later samples, so each is compared with the one before it.
     """
     cuts = []

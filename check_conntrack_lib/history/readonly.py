@@ -105,12 +105,12 @@ def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | 
 
 
 def read_history(path: str, now: Sample, look: HistoryQuery) -> History | Missing:
-    """What the recorder would answer to a run of the check, without recording it."""
+    """What the history would answer to a run of the check, without recording it."""
     return _answer(path, lambda database: history_before(database, now, look))
 
 
 def read_baseline(path: str, now: Sample) -> Baseline | Missing:
-    """The profiles of quieter times (see `baselines.recall`)."""
+    """The baseline profiles (see `profiles.read_baseline`)."""
     return _answer(path, lambda database: profiles.baseline_before(database, now))
 
 

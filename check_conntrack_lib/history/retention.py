@@ -1,4 +1,4 @@
-"""The recorder's upkeep: forgets, thins, drops namespaces that are gone. A little at every run, that none is slow."""
+"""Upkeep of the history file: deletes, thins, removes namespaces that are gone. A little at every run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..model import Instant, Sample
 
 #: rows older than a day are thinned, those of namespaces gone for so long are dropped
 DAY = 86400.0
-#: samples are thinned to one in each slot of so many seconds, the one with the most entries
+#: samples are thinned to one in each slot of this many seconds, the one with the most entries
 THINNED_SLOT = 600.0
 #: profiles to one in each of these
 PROFILE_SLOT = 3600.0
-#: each part of the namespaces, by inode, has its turn every so many seconds, one part a run
+#: each part of the namespaces, by inode, has its turn every this many seconds, one part a run
 PARTS, EVERY = 10, 600.0
-#: no further part is begun in a run after so many seconds
+#: no further part is begun in a run after this many seconds
 MOST_SECONDS = 0.05
 #: rows of a gone namespace that are dropped in one run: they lie scattered over the file
 DROPPED_ROWS = 50

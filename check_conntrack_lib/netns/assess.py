@@ -39,18 +39,18 @@ class NamespaceAssessment(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Packets lost since the base."""
+        """Packets dropped since the base."""
         return self.assessment.losses.lost if self.assessment.losses else 0
 
     @property
     def without_drops(self) -> float:
-        """For so many seconds it has certainly dropped nothing."""
+        """For this many seconds it has certainly dropped nothing."""
         counters = self.assessment.snapshot.counters
         return seconds_without_drops(None if isinstance(counters, Missing) else counters, self.assessment.losses)
 
     @property
     def logged(self) -> int:
-        """Table-full lines of the look-back."""
+        """'Table full' messages of the window."""
         return 0 if isinstance(self.assessment.log, Missing) else len(self.assessment.log.ages)
 
 
@@ -103,7 +103,7 @@ def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
 
 def _histories(snapshots: list[Snapshot], question: Question,
                patience: float) -> tuple[str, list[History | Missing]]:
-    """The recorder's file, and its answer for each of the snapshots."""
+    """The history file, and its answer for each of the snapshots."""
     file = history_file(question.history)
     if isinstance(file, Missing):
         return '', [file] * len(snapshots)

@@ -76,6 +76,8 @@ def _code(a: Assessment, result: Result) -> str:
     if name in ('dropped_per_s', 'table_full_lines', 'early_drop_per_s') and a.losses and a.losses.lost \
             and are_chains_too_long(a):
         return 'hash-chains'
+    if name == 'hash_refused':
+        return 'hash-chains'
     if name == 'table_full_lines' or (name == 'dropped_per_s' and is_full(a)):
         return 'table-full'
     return NAMES.get(name, 'not-readable')
@@ -127,6 +129,8 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
         now = a.snapshot.at.wall
         at = clock_time(now - a.log.ages[-1] + options.window, now)
         return f'at about {at} unless more packets are dropped (--window)'
+    if result.metric.name == 'hash_refused':
+        return 'when there are enough buckets (--hash-warning)'
     if code in ('table-full', 'hash-chains', 'dropped', 'early-drop'):
         return f'{window} after the last {"eviction" if code == "early-drop" else "drop"} (--window)'
     if code == 'usage':

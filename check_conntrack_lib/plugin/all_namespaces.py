@@ -74,7 +74,7 @@ class Ranking(NamedTuple):
 
 def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],
                     options: Options) -> Ranking:
-    """Puts the namespaces in order: by state, then packets lost, usage and log lines. At least one member.
+    """Puts the namespaces in order: by state, then packets dropped, usage and messages. At least one member.
 
     Everybody can make namespaces and fill them: those come behind all others that are in trouble.
     """

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
         finally:
             signal.signal(signal.SIGTERM, sigterm)
     except ENDINGS as error:
-        # it came while another was answered: a monitoring system may wait exactly as long as we do
+        # it came while another was handled: a monitoring system may wait exactly as long as we do
         output, status = _ended(error, deadline), UNKNOWN
     try:
         # who does not read what is printed must not hold the run
@@ -110,7 +110,7 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
 
 
 def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
-    """Is it time to record what is usual, and cheap to find out?"""
+    """Is it time to record a baseline, and cheap to find out?"""
     if not isinstance(a.history, History) or a.history.unwritten:
         return False
     age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled

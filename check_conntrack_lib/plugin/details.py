@@ -91,8 +91,8 @@ def hash_chains(a: Assessment, _options: Options, trouble: bool) -> Iterator[str
     where = '' if a.snapshot.initial else ' in the initial network namespace'
     megabytes = max(1, round(load.wanted * 8 / (1 << 20)))
     yield (f'hash table: {load.entries} entries {whose} in {count(load.buckets, "bucket")}: above about {load.limit} '
-           f'per bucket this kernel refuses new connections and logs nothing; sudo sysctl -w '
-           f'net.netfilter.nf_conntrack_buckets={load.wanted}{where} cures it ({megabytes} MiB of memory)')
+           f'per bucket this kernel drops new connections and logs nothing. Remedy: sudo sysctl -w '
+           f'net.netfilter.nf_conntrack_buckets={load.wanted}{where} ({megabytes} MiB of memory)')
 
 
 def early_drop(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
@@ -109,12 +109,12 @@ def insert_failed(a: Assessment, options: Options, trouble: bool) -> Iterator[st
     failed = a.losses.clashes
     text = f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))})'
     if failed and insert_failed_is_loss(a.snapshot.counters):
-        yield f'{text}: unresolved clashes, one packet dropped each'
+        yield f'{text}: clashes not resolved, one packet dropped each'
         if trouble:
             yield ('what helps: a local DNS cache, resolv.conf "options single-request-reopen", '
                    'SNAT with --random-fully or more addresses; a larger table does not')
     elif failed:
-        yield (f'{text}; before Linux 5.10 this counter includes resolved clashes: '
+        yield (f'{text}; before Linux 5.10 this counter includes clashes that were resolved: '
                + ('compared because a threshold is set' if options.requested('insert_failed')
                   else 'not alerted by default'))
 

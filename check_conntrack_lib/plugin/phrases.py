@@ -83,7 +83,7 @@ def hash_chains(a: Assessment) -> str:
     if a.hash is None:
         return ''
     return (f'hash table too small: {a.hash.per_bucket:.1f} entries per bucket, '
-            f'{a.hash.refused:.1%} of new connections refused')
+            f'{a.hash.refused:.1%} of new connections dropped')
 
 
 def early_drop(a: Assessment) -> str:

@@ -39,7 +39,7 @@ class Option(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """One signal. Nothing is said of it where it has no value."""
+    """One signal. It is left out where it has no value."""
 
     #: stem of its thresholds' options ('' for usage: --warning), key of `Options.limits`
     name: str
@@ -91,7 +91,7 @@ def _growing(a: Assessment, options: Options) -> str:
 
 
 def _clashes_are_losses(a: Assessment, options: Options) -> bool:
-    """Kernels before 5.10 count resolved clashes in insert_failed: compared there only on request."""
+    """Kernels before 5.10 count clashes that were resolved in insert_failed: compared there only on request."""
     counters = a.snapshot.counters
     return options.requested('insert_failed') or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
 
@@ -116,14 +116,15 @@ SIGNALS: tuple[Signal, ...] = (
            thresholds('dropped', '0', '10', 'the rate of dropped packets (without those of clashes)'),
            lambda a: a.losses.rate(a.losses.lost) if a.losses else None, phrases.dropped, details.dropped, rank=1),
     Signal('hash', 'hash_refused', DROPS,
-           thresholds('hash', '0.1', 'off', 'the share of new connections in percent that long hash chains refuse'),
+           thresholds('hash', '0.1', 'off',
+                      'the share of new connections in percent that are dropped because of long hash chains'),
            lambda a: a.hash.refused * 100 if a.hash else None, phrases.hash_chains, details.hash_chains, rank=8,
            unit='%', maximum=100),
     Signal('early_drop', 'early_drop_per_s', DROPS,
            thresholds('early-drop', '0', 'off', 'the rate of entries evicted (early_drop)'),
            rate_of('early_drop'), phrases.early_drop, details.early_drop, rank=5),
     Signal('insert_failed', 'insert_failed_per_s', DROPS,
-           thresholds('insert-failed', '1', '10', 'the rate of unresolved clashes (insert_failed)'),
+           thresholds('insert-failed', '1', '10', 'the rate of clashes that were not resolved (insert_failed)'),
            rate_of('insert_failed'), phrases.insert_failed, details.insert_failed, rank=6,
            # chains too long count in it, too, and are dropped packets: compared once
            compared=lambda a: a.losses.rate(a.losses.clashes) if a.losses else 0.0, applies=_clashes_are_losses),

@@ -24,7 +24,7 @@ NFNL_SUBSYS_CTNETLINK = 1
 IPCTNL_MSG_CT_NEW = NFNL_SUBSYS_CTNETLINK << 8
 IPCTNL_MSG_CT_GET = IPCTNL_MSG_CT_NEW | 1
 IPCTNL_MSG_CT_GET_STATS_CPU = IPCTNL_MSG_CT_NEW | 4
-NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check by sudo')
+NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check with sudo')
 
 #: names by CTA_STATS_*
 CPU_STATS = {counter.attribute: name for name, counter in COUNTERS.items()}

@@ -32,7 +32,7 @@ class KeptLog:
         return self._log
 
     def close(self) -> None:
-        """Lets the descriptor go; the next reading begins anew."""
+        """Lets the descriptor go; the next reading starts again."""
         if self._handle is not None:
             os.close(self._handle)
         self._handle = self._log = None

@@ -1,6 +1,6 @@
 """/proc/net/nf_conntrack: the entries as text (ct_seq_show, net/netfilter/nf_conntrack_standalone.c).
 
-Below 6.18 the kernel walks the table anew for every 4 KiB that are read, so only the first lines are ever read, and
+Below 6.18 the kernel walks the table again for every 4 KiB that are read, so only the first lines are ever read, and
 only where ctnetlink does not answer. Fields come and go with protocol, kernel and its options: a line is parsed by
 token, never by position.
 """

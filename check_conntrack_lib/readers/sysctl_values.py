@@ -22,7 +22,7 @@ INITIAL_CORE = 'sys/net/core/netdev_budget'
 def parse(text: str) -> int:
     """One decimal number; nf_conntrack_max may be negative on kernels before 5.10.257 and 6.12."""
     digits = text.strip()
-    # 18 digits: what is longer may be no 64-bit number, which is all that the recorder can keep
+    # 18 digits: what is longer may be no 64-bit number, which is all that the history can keep
     if not digits.lstrip('-').isdecimal() or not digits.isascii() or len(digits) > 18:
         raise ValueError('not a number')
     return int(digits)

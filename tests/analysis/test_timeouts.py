@@ -60,7 +60,7 @@ class TestEstablished:
         for rule in RULES:
             if rule.name == 'tcp_timeout_established':
                 assert rule.risky
-                assert all('connections that are silent' in step.risk and 'die' in step.risk for step in rule.steps)
+                assert all('connections idle for' in step.risk and 'break' in step.risk for step in rule.steps)
 
     def test_unacknowledged_data_is_not_idleness(self):
         """Such entries live by another timeout, of 300 s: with 200 s left they are not idle for days."""
@@ -71,7 +71,7 @@ class TestEstablished:
     def test_a_leak(self):
         found = proposed([flow(300000)] * 500 + [flow(431000)] * 500)
         assert list(leaks(found)) == ['50% of the table are connections without a packet for 24 h: '
-                                      'somebody opens them and does not close them']
+                                      'opened and not closed']
         assert list(leaks(proposed([flow(300000)] * 100 + [flow(431000)] * 900))) == []
 
 

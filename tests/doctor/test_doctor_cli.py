@@ -1,18 +1,24 @@
 """The doctor's command line: every way out is one line, a known status, and no traceback."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 
 import proctree
 import pytest
 
-from check_conntrack_lib.doctor import cli
+from check_conntrack_lib.doctor import cli, common_options
 
 
 @pytest.mark.parametrize(('argv', 'said'), [
-    ([], 'the following arguments are required: VERB (see conntrack-doctor --help)'),
-    (['heal'], "argument VERB: invalid choice: 'heal'"),
+    (['heal'], "unknown verb 'heal' (see conntrack-doctor --help)"),
+    (['traige'], "unknown verb 'traige'; did you mean triage?"),
+    (['triage', '--histroy', '/x'], 'did you mean --history?'),
+    (['triage', '--kernel-log', 'nonsense'], "'nonsense' is neither auto, kmsg, journal, off nor a path"),
+    (['triage', '--history', '/nonexistent'], '--history: /nonexistent: No such file or directory'),
+    (['export', '--textfile', 'x.txt'], '--textfile: x.txt must end in .prom'),
     (['export', '--every', '5'], '--every needs --textfile'),
     (['export', '--every', 'soon', '--textfile', 'x'], "argument --every: 'soon' is not a duration above 0, e.g. 300"),
     (['export', '--listen', 'nowhere'], "argument --listen: 'nowhere' is not an address such as :9318"),
@@ -74,3 +80,52 @@ def test_a_missing_library_is_one_line_that_says_what_to_install():
     assert (done.returncode, done.stdout, done.stderr) == (
         2, '', 'conntrack-doctor: export needs the Python library prometheus_client: apt install '
                'python3-prometheus-client, or pip install prometheus_client\n')
+
+
+def test_without_a_verb_there_is_a_short_help(capsys):
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err.splitlines()[0] == 'conntrack-doctor VERB [options]'
+    assert [line.split()[0] for line in err.splitlines()[1:-1]] == list(cli.VERBS)
+
+
+@pytest.mark.parametrize('verb', cli.VERBS)
+def test_help_of_a_verb_ends_with_examples_that_parse(verb, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['help', verb])
+    shown = capsys.readouterr().out
+    examples = re.findall(r'^  (?:sudo )?conntrack-doctor (.*)$', shown.partition('\nexamples:\n')[2], re.MULTILINE)
+    assert len(examples) >= 3
+    for example in examples:
+        argv = shlex.split(example.partition('>')[0])
+        assert cli.parser(argv).parse_args(argv).verb == verb
+
+
+@pytest.mark.parametrize('option', ['-V', '--version'])
+def test_version(option, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([option])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith('conntrack-doctor ')
+
+
+@pytest.mark.parametrize(('choice', 'environment', 'terminal', 'wanted'), [
+    ('auto', {}, True, True), ('auto', {'NO_COLOR': '1'}, True, False), ('auto', {'NO_COLOR': ''}, True, True),
+    ('auto', {}, False, False), ('always', {'NO_COLOR': '1'}, False, True), ('never', {}, True, False)])
+def test_colours_as_no_color_org_says(choice, environment, terminal, wanted, monkeypatch):
+    monkeypatch.delenv('NO_COLOR', raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(common_options, 'on_terminal', lambda: terminal)
+    assert common_options.colours(choice) is wanted
+
+
+def test_one_option_has_one_converter_and_one_text_in_all_verbs():
+    known: dict[str, tuple[object, ...]] = {}
+    for verb in cli.VERBS:
+        for action in cli.parser([verb])._subparsers._group_actions[0].choices[verb]._actions:
+            for flag in set(action.option_strings) & {'--history', '--procfs', '--kernel-log', '--sample', '--exact',
+                                                      '--timeout', '--color'}:
+                kind = getattr(action.type, '__qualname__', None), action.metavar, action.help
+                assert known.setdefault(flag, kind) == kind, (verb, flag)

@@ -68,7 +68,7 @@ def test_lines_of_a_neighbour_are_not_this_namespace_s(tree, counters, own):
     got = readings.take(Host(str(tree), lambda: NOW), str(tree.parent / 'records'), 300)
     assert json_metrics.as_dict(got)['kernel_log']['table_full_lines'] == own
     assert [line.text.split(' in ')[0] for line in view.screen(view.following(None, got), 0)
-            if line.name == 'kernel log'] == [f'{own} table-full line' if own else 'no table-full line']
+            if line.name == 'kernel log'] == [f'{own} "table full" message' if own else 'no "table full" message']
 
 
 def test_an_exporter_knows_since_when_nothing_dropped(tree):

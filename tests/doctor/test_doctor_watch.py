@@ -92,7 +92,7 @@ def test_without_a_table_at_the_end_the_status_is_that_of_the_other_verbs(tmp_pa
     (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
     done = proctree.doctor('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.05', '--count', '2')
     assert done.returncode == 2
-    assert done.stdout.count('connection tracking is not loaded') == 2
+    assert done.stdout.count('nf_conntrack is not loaded') == 2
 
 
 class Screen:

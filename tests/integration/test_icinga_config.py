@@ -427,7 +427,7 @@ def test_a_hostile_environment_changes_nothing_under_sudo() -> None:
 
 def test_rollout_guide_names_what_exists() -> None:
     """Its variables, its commands, its files; and its intervals keep the rule that it gives."""
-    guide = (stage.CHECKOUT / 'docs/rollout.md').read_text()
+    guide = ''.join((stage.CHECKOUT / f'docs/{page}.md').read_text() for page in ('install', 'rollout', 'privileges'))
     known = {variable(name).strip('$') for name in plugin_options()} | {'conntrack_sudo', 'conntrack_nrpe'}
     assert set(re.findall(r'\bconntrack_[a-z_]+\b', guide)) <= known
     commands = re.findall(r'^#?command\[(\w+)\]', (ICINGA / 'nrpe.d/check_conntrack.cfg').read_text(), re.M)

@@ -85,7 +85,7 @@ def test_whatever_passes_is_a_range(text: str) -> None:
     (['--not-loaded', 'fine'],
      "argument --not-loaded: invalid value 'fine', choose from ok, warning, critical, unknown"),
     (['--netns', 'a,,b'], "argument --netns: 'a,,b' is neither current, nor all, nor names of network namespaces"),
-    (['--warn', '80'], 'unrecognized arguments: --warn 80'),
+    (['--warn', '80'], 'unrecognized arguments: --warn 80; did you mean --warning?'),
     (['80'], 'unrecognized arguments: 80'),
     (['-w'], 'argument -w/--warning: expected one argument'),
     (['--horizon=5m', '--window'], 'argument --window: expected one argument'),

@@ -26,7 +26,7 @@ async def serve(host: str, port: int, page: Callable[[], bytes], content_type: s
                 ready: Callable[[list[str]], None]) -> None:
     """Answers GET /metrics with page() until SIGTERM.
 
-    ready: is told the addresses as 'host:port', when they are open. Raises OSError when they cannot be had.
+    ready: gets the addresses as 'host:port', when they are open. Raises OSError when they cannot be had.
     """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -34,7 +34,7 @@ NODE_COUNTED: Mapping[str, str] = {
     'insert_failed': 'Number of entries not inserted.',
     'drop': 'Number of packets dropped by connection tracking.',
     'early_drop': 'Number of entries evicted early to make room for new ones.',
-    'search_restart': 'Number of lookups begun anew because an entry moved to another hash chain.',
+    'search_restart': 'Number of lookups restarted because an entry moved to another hash chain.',
 }
 
 

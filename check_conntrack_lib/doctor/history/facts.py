@@ -33,7 +33,7 @@ from .netns_names import Names
 USUAL = 86400.0
 #: seconds for reading the kernel log
 LONGEST_READING = 10.0
-#: below so many seconds times are given with seconds
+#: below this many seconds times are given with seconds
 SHORT = 600.0
 
 

@@ -107,7 +107,8 @@ def _usage(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> 
         axes.plot(list(history.marks), [0.78] * len(history.marks), color=RED, marker='v',
                   markersize=4, linestyle='', label='"table full" in the kernel log',
                   transform=axes.get_xaxis_transform())
-    axes.legend(loc='upper left', ncols=3, fontsize=7)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc='upper left', ncols=3, fontsize=7)
 
 
 def _events(axes: Axes, history: HistoryFacts) -> None:

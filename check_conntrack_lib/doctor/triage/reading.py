@@ -38,7 +38,7 @@ from .. import DoctorError
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
-#: the kernel's number of all entries is a little too high: from so many times this table's on, others have some
+#: the kernel's number of all entries is a little too high: from this many times this table's on, others have some
 OTHERS_COUNT = 1.1
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))

@@ -23,12 +23,12 @@ from ...readers.processes import SysctlSetter
 from .. import DoctorError
 
 DAY = 86400.0
-#: a recorded profile speaks for the peak if it was taken within so many seconds of it
+#: a recorded profile speaks for the peak if it was taken within this many seconds of it
 NEAR = 1800.0
 
 
 class Recorded(NamedTuple):
-    """What the check's recorder has seen."""
+    """What the history has."""
 
     path: str
     #: the highest of all namespaces: the maximum is one for all

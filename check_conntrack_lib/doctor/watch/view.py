@@ -17,7 +17,7 @@ from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from ..state_shares import states_line
 
-#: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
+#: growth is measured over this many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
 #: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
 SHOWN = {'dropped': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
