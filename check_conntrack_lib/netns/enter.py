@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     _T = TypeVar('_T')
 
 CLONE_NEWNET = 0x40000000
-NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run the check by sudo')
+NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run it with sudo')
 #: whose handlers raise
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
 
@@ -54,6 +54,21 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
             os.close(home)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def switch(path: str) -> Missing | None:
+    """Moves this process to the namespace of that file for the rest of its life; None when it is there."""
+    try:
+        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _setns(there)
+        finally:
+            os.close(there)
+    except PermissionError:
+        return NEEDS_ROOT
+    except OSError as error:
+        return Missing.because(error, 'network namespace')
+    return None
 
 
 def open_netlink(host: Host, path: str) -> socket | Missing:

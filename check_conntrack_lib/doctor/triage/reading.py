@@ -85,7 +85,7 @@ class TriageReadings(NamedTuple):
 
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
-           pause: Callable[[float], None] = time.sleep) -> TriageReadings:
+           pause: Callable[[float], None] = time.sleep, window: float = WINDOW) -> TriageReadings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all.
@@ -97,7 +97,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
-    question = Question(WINDOW, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
+    question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
     a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
