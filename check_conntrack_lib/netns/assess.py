@@ -17,7 +17,8 @@ from ..model import History, Missing, Sample, Snapshot, Table
 from ..namedtuples import NamedTuple
 from ..snapshot import take_snapshot, with_log
 from .discover import Namespace
-from .snapshots import NamespaceSnapshot, NamespaceSnapshots, read_snapshots, title
+from .names import Name
+from .snapshots import NamespaceSnapshot, NamespaceSnapshots, name_of, read_snapshots
 
 
 class NamespaceAssessment(NamedTuple):
@@ -71,9 +72,9 @@ class NamespaceAssessments(NamedTuple):
         """Of all members: memory is what they share."""
         return sum(member.entries for member in self.members)
 
-    def title(self, host: Host, member: NamespaceAssessment) -> str:
+    def name(self, host: Host, member: NamespaceAssessment) -> Name:
         """What people call it."""
-        return title(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)
+        return name_of(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)
 
 
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
