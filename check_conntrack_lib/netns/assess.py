@@ -72,6 +72,10 @@ class NamespaceAssessments(NamedTuple):
         """Of all members: memory is what they share."""
         return sum(member.entries for member in self.members)
 
+    def past(self, word: str) -> str:
+        """What the history knows of a name that stands for nothing now, for the end of a sentence."""
+        return ''
+
     def name(self, host: Host, member: NamespaceAssessment) -> Name:
         """What people call it."""
         return name_of(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)

@@ -75,6 +75,12 @@ def name_of(host: Host, namespace: Namespace) -> Name:
     return _of_process(host, processes, namespace)
 
 
+def steady_pid(host: Host, namespace: Namespace) -> int | None:
+    """The process that stays in it the longest, by all that is known: the first of its container, else the oldest."""
+    processes = _processes(host, namespace)
+    return processes[0].pid if processes else None
+
+
 def containers(host: Host, namespace: Namespace) -> list[Container]:
     """Every container with a process in it, the one that decides first."""
     found: dict[str, Container] = {}
@@ -121,7 +127,7 @@ def _names_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]
     known: set[str] = set()
     if not namespace.initial:
         name = name_of(host, namespace)
-        known |= {name.title, name.lasting}
+        known |= {name.title, name.lasting} | ({name.container} if not name.pod else set())
     ids = set()
     for one in containers(host, namespace):
         known |= {one.name, one.pod, f'pod {one.pod}', f'{one.pod}/{one.name}', _title(one)} if one.pod \
@@ -180,7 +186,7 @@ def _of_container(host: Host, process: _Process, found: Container) -> Name:
 def _title(one: Container) -> str:
     if one.pod:
         return f'pod {clean_name(one.pod, 120)}' + (f' ({one.runtime})' if '/' not in one.pod else '')
-    who = f'{one.runtime}, uid {one.uid}' if one.uid and one.runtime else one.runtime
+    who = f'{one.runtime} uid {one.uid}' if one.uid and one.runtime else one.runtime
     return f'container {clean_name(one.name) or one.id[:SHOWN]}' + (f' ({who})' if who else '')
 
 

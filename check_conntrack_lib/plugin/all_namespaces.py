@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from nagiosplugin import Context, Metric, Ok
@@ -12,6 +11,7 @@ from ..formatting import clean, count, percent
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
+from ..netns import enter_command
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.snapshots import ALL
 from .contexts import SEVERITY
@@ -20,6 +20,8 @@ from .resource import metrics
 
 #: namespaces that the long output names
 MOST_NAMED = 5
+#: names that lead nowhere
+MOST_DEAD = 3
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
 
@@ -44,6 +46,8 @@ class Ranking(NamedTuple):
     fine: bool
     #: was every namespace asked for, or some by name?
     everything: bool
+    #: what runs a command in the first one; '' where it is this process's own
+    enter: str = ''
 
     @property
     def worst(self) -> NamespaceAssessment:
@@ -74,9 +78,11 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
     order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
     limit = upper_line(options.limits['usage'].warning)
     line = 'outside the warning range' if limit is None else f'over {limit:g}%'
-    titles = tuple(assessments.title(host, member) for member in order[:MOST_NAMED])
+    titles = tuple(assessments.name(host, member).title for member in order[:MOST_NAMED])
     fine = min(ranks.values())[0] == SEVERITY.index(Ok)
-    return Ranking(assessments, order, titles, over, line, fine, options.netns == (ALL,))
+    first = order[0].namespace
+    enter = enter_command.prefix(host, first) if first.inode != assessments.own.netns else ''
+    return Ranking(assessments, order, titles, over, line, fine, options.netns == (ALL,), enter)
 
 
 def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
@@ -92,12 +98,18 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
 def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
-    parts = [f'no network namespace {clean(word, 60)}' for word in snapshots.unknown]
+    parts = [f'{clean(word, 60)} in /run/netns leads to no namespace from here' if word in snapshots.stale else
+             f'no network namespace {clean(word, 60)}{assessments.past(word)}' for word in snapshots.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'those of {count(snapshots.hidden, "process")} not told apart: needs root')
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
+    dead = [name for name in snapshots.stale if name not in snapshots.unknown]
+    if dead:
+        shown = ', '.join(clean(name, 60) for name in dead[:MOST_DEAD]) + (' ...' if len(dead) > MOST_DEAD else '')
+        parts.append(f'{count(len(dead), "name")} in /run/netns that leads to no namespace from here ({shown}): '
+                     'left over, or made in another mount namespace')
     remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
 
@@ -132,19 +144,16 @@ def lines(ranking: Ranking) -> list[str]:
     unseen = missing(assessments)
     if unseen:
         said.append(f'not checked: namespaces: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
-    if assessments.snapshots.stale:
-        said.append(f'names in /run/netns that lead to no namespace: {assessments.snapshots.stale}')
+    if assessments.snapshots.same:
+        said.append(f'{count(assessments.snapshots.same, "name")} of container networks not told apart from namespaces '
+                    'seen by their processes: needs root')
     return said
 
 
 def commands(ranking: Ranking, told: list[str]) -> list[str]:
     """The lines, the command to look further among them made to look into the leader's namespace."""
     prefix = 'look further: sudo '
-    one = ranking.worst.namespace
-    if not ranking.is_other_netns or not (one.name or one.pids):
-        return told
-    enter = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
-    return [f'{prefix}{enter} {line[len(prefix):]}' if line.startswith(prefix) else line for line in told]
+    return [f'{prefix}{ranking.enter}{line[len(prefix):]}' if line.startswith(prefix) else line for line in told]
 
 
 def netns_file(host: Host, ranking: Ranking) -> str:

@@ -8,6 +8,7 @@ from ...analysis.timeline import Interval, RecordedNamespace
 from ...host import Host
 from ...namedtuples import NamedTuple
 from ...netns import discover
+from ...netns import names as names_of
 from ...netns.discover import Namespace
 from ...readers import sysctl_values
 from .. import DoctorError
@@ -34,7 +35,7 @@ def names(host: Host, everything: Sequence[Interval]) -> Names:
         present = discover.find(host).namespaces
     except (OSError, ValueError):
         return Names()
-    titles = {one.inode: discover.title(host, one) for one in present if one.own_inode and one.inode in recorded}
+    titles = {one.inode: names_of.name_of(host, one).title for one in present if one.own_inode and one.inode in recorded}
     own = host.netns()
     if own in titles and sysctl_values.is_initial_namespace(host):
         titles[own] = 'host'
@@ -49,7 +50,7 @@ def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, 
     if wanted == 'host':
         inodes |= {str(inode) for inode, title in called.titles.items() if title == 'host'}
     if called.present and not inodes:
-        inodes = {str(one.inode) for one in discover.select(host, called.present, (wanted,))[wanted]}
+        inodes = {str(one.inode) for one in names_of.select(host, called.present, (wanted,))[wanted]}
     for recorded in places:
         if str(recorded.netns) in inodes:
             return recorded
