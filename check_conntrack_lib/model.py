@@ -129,6 +129,11 @@ class Sample(NamedTuple):
     maximum: int
     buckets: int | None = None
     counters: Counters | None = None
+    #: SO_NETNS_COOKIE, where the namespace was entered
+    cookie: int | None = None
+    #: seconds since boot from which on this inode is this namespace's, and its lasting name, as they are recorded
+    since: float = 0.0
+    name: str = ''
 
 
 class Point(NamedTuple):
@@ -168,6 +173,8 @@ class Snapshot(NamedTuple):
     table: Table | NotLoaded | Missing
     counters: Counters | Missing
     kernel_log: KernelLog | Missing
+    #: SO_NETNS_COOKIE, where the namespace was entered and is not the initial one
+    cookie: int | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
@@ -186,4 +193,5 @@ class Snapshot(NamedTuple):
             return Missing('no connection tracking table')
         buckets = None if isinstance(self.table.buckets, Missing) else self.table.buckets
         counters = None if isinstance(self.counters, Missing) else self.counters
-        return Sample(self.at, self.boot_id, self.netns, self.table.entries, self.table.maximum, buckets, counters)
+        return Sample(self.at, self.boot_id, self.netns, self.table.entries, self.table.maximum, buckets, counters,
+                      self.cookie)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .deadline import TimeBudget
 from .host import Host
 from .model import Counters, Missing, Snapshot, Table
-from .readers import cpu_counters, kernel_log, sysctl_values
+from .readers import cpu_counters, kernel_log, netns_cookie, sysctl_values
 
 NOT_READ = Missing('not read', chosen=True)
 
@@ -24,7 +24,9 @@ def take_snapshot(host: Host, budget: TimeBudget) -> Snapshot:
         with budget():
             counters = _counters(host)
     initial = sysctl_values.is_initial_namespace(host)
-    return Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ)
+    # the initial namespace lasts as long as its boot
+    cookie = netns_cookie.read() if not initial and isinstance(table, Table) and host.is_this_kernel() else None
+    return Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, cookie)
 
 
 def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, budget: TimeBudget) -> Snapshot:

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 
 from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
-from . import retention
+from . import identity, retention
 from .codec import counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
@@ -47,7 +47,7 @@ CREATE TABLE profile (
     quiet INTEGER NOT NULL,   -- 1: taken while the check was OK
     text TEXT NOT NULL        -- history.profile_json
 );
-CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA}
+CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA};{identity.SCHEMA}
 """
 
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
@@ -95,7 +95,7 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
     with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]
         try:
-            _record(database, now, days)
+            _record(database, now, days, look, histories)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
             return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
@@ -163,21 +163,36 @@ def _check_schema(database: sqlite3.Connection) -> None:
             for statement in SCHEMA.split(';'):
                 database.execute(statement)
         database.execute('COMMIT')
+    _add_names(database)
     version = _one(database, 'PRAGMA user_version')
     if version != SCHEMA_VERSION:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
-def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> None:
+def _add_names(database: sqlite3.Connection) -> None:
+    """To a file of before namespaces had names."""
+    if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):
+        database.execute('BEGIN IMMEDIATE')
+        if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):
+            for statement in identity.SCHEMA.split(';'):
+                database.execute(statement)
+        database.execute('COMMIT')
+
+
+def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: HistoryQuery,
+            histories: list[History]) -> None:
     at, boot_id = now[0].at, now[0].boot_id
     database.execute('BEGIN IMMEDIATE')
     try:
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
         boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
-        database.executemany(
-            f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-            [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              counters_to_text(one.counters)) for one in now])
+        looked_up = 0
+        for one, history in zip(now, histories):
+            if looked_up < identity.MOST_LOOKUPS or history.first_run:
+                before = identity.known(database, one)
+                another = history.first_run and identity.is_another(database, one, before, look.identify)
+                looked_up += identity.record(database, boot, one, before, another, look.identify)
+        retention.insert(database, boot, now)
         retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
     except BaseException:

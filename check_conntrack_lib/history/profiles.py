@@ -11,7 +11,7 @@ from ..namedtuples import NamedTuple
 from .codec import checked_time, whole
 from .database import BrokenFile, RefusedFile, open_database
 from .profile_json import from_json, to_json
-from .queries import HERE
+from .identity import HERE
 
 #: profiles from so many seconds before the rise are what is usual
 USUAL = 86400.0

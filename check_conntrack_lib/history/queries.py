@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 from ..model import History, Point, Sample
 from ..namedtuples import NamedTuple
+from . import identity
 from .codec import sample_of, whole
+from .identity import HERE, Identify
 
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
-#: the rows of one namespace of one boot
-HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
-
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: the trend gets at most so many points, however often it is asked: of the newest part, and of all before
@@ -28,10 +27,14 @@ class HistoryQuery(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
     #: the newest part of the points, which are closer there
     recent: float = 0.0
+    #: whose samples they are
+    identify: Identify = Identify()
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
     """What is recorded of the time before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
+    if identity.is_another(database, now, identity.known(database, now), look.identify):
+        return History()  # what is recorded under its inode was another's
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
     query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from ..model import Instant
+from ..model import Instant, Sample
+from . import identity
+from .codec import counters_to_text
 
 #: rows older than a day are thinned, those of namespaces gone for so long are dropped
 DAY = 86400.0
@@ -22,6 +24,11 @@ DROPPED_ROWS = 50
 #: nothing is gone that was not missed by a run in this time before now
 MISSED_BEFORE = 3600.0
 
+#: what does not change is recorded every so many seconds, and after a day kept every so many
+UNCHANGED, UNCHANGED_LATER = 300.0, 3600.0
+#: where fewer than one in so many possible entries are there: nothing is projected from such a table
+IDLE = 100
+
 SCHEMA = f"""
 CREATE TABLE upkeep (part INTEGER PRIMARY KEY, done REAL NOT NULL);
 INSERT INTO upkeep VALUES {', '.join(f'({part}, 0)' for part in range(PARTS))};
@@ -29,6 +36,24 @@ CREATE TABLE gone (boot INTEGER NOT NULL, netns INTEGER NOT NULL, PRIMARY KEY (b
 
 _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
 _MINE = f'netns % {PARTS} = :part'
+
+
+def insert(database: sqlite3.Connection, boot: int, now: list[Sample]) -> None:
+    """Keeps a sample each. Of a nearly empty table where nothing changes a row every UNCHANGED seconds, and the last."""
+    for one in now:
+        values = one.entries, one.maximum, one.buckets, counters_to_text(one.counters)
+        idle = one.entries * IDLE < one.maximum
+        last = database.execute(
+            'SELECT rowid, uptime, entries, maximum, buckets, counters FROM sample WHERE boot = ? AND netns = ? AND '
+            'uptime >= (SELECT max(since) FROM netns WHERE boot = ? AND inode = ?) ORDER BY uptime DESC LIMIT 2',
+            (boot, one.netns, boot, one.netns)).fetchall() if idle else ()
+        if len(last) == 2 and last[0][2:] == last[1][2:] == values \
+                and last[0][1] <= one.at.uptime < last[1][1] + UNCHANGED:
+            database.execute('UPDATE sample SET time = ?, uptime = ? WHERE rowid = ?',
+                             (one.at.wall, one.at.uptime, last[0][0]))
+        else:
+            database.execute('INSERT INTO sample (boot, netns, time, uptime, entries, maximum, buckets, counters) '
+                             'VALUES (?, ?, ?, ?, ?, ?, ?, ?)', (boot, one.netns, one.at.wall, one.at.uptime, *values))
 
 
 def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days: float) -> None:
@@ -62,7 +87,12 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
         f"""INSERT OR IGNORE INTO gone SELECT :boot, netns
             FROM (SELECT DISTINCT netns FROM sample INDEXED BY sample_by_time WHERE {aged} AND boot = :boot) AS old
             WHERE (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = old.netns) < :uptime - :age
-            AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :wall - :age AND :wall - {MISSED_BEFORE})""", values)
+            AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :wall - :age AND :wall - {MISSED_BEFORE})
+            AND NOT EXISTS (  -- what it was called goes on: the container was restarted
+                SELECT 1 FROM netns AS mine JOIN netns AS other ON other.name = mine.name
+                WHERE mine.boot = :boot AND mine.inode = old.netns AND mine.name <> '' AND other.boot = :boot
+                AND other.since > mine.since AND (SELECT max(uptime) FROM sample WHERE boot = :boot
+                    AND netns = other.inode) >= :uptime - :age)""", values)
     database.execute(
         f"""DELETE FROM sample WHERE rowid IN (SELECT id FROM (
             SELECT rowid AS id, row_number() OVER (
@@ -72,6 +102,21 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
         f"""DELETE FROM profile WHERE {_OLDER} AND {_MINE} AND rowid NOT IN (
             SELECT min(rowid) FROM profile GROUP BY boot, netns, CAST(uptime / :slot AS INTEGER))""",
         {**values, 'slot': PROFILE_SLOT})
+    # what did not change from the row before to the row behind says nothing
+    database.execute(
+        f"""DELETE FROM sample WHERE rowid IN (
+            SELECT mine.id FROM (SELECT rowid AS id, * FROM sample INDEXED BY sample_by_time WHERE {aged}) AS mine
+            JOIN sample AS before ON before.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot
+                AND netns = mine.netns AND uptime < mine.uptime ORDER BY uptime DESC LIMIT 1)
+            JOIN sample AS behind ON behind.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot
+                AND netns = mine.netns AND uptime > mine.uptime ORDER BY uptime LIMIT 1)
+            WHERE mine.uptime - before.uptime < {UNCHANGED_LATER}
+            AND {_same('before')} AND {_same('behind')} AND mine.entries * {IDLE} < mine.maximum)""", values)
+    identity.forget(database, int(values['part']), PARTS)
+
+
+def _same(other: str) -> str:
+    return ' AND '.join(f'{other}.{column} IS mine.{column}' for column in ('entries', 'maximum', 'buckets', 'counters'))
 
 
 def _drop(database: sqlite3.Connection, uptime: float, boot: int) -> None:

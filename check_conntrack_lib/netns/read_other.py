@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..host import GONE, Host
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
-from ..readers import cpu_counters, sysctl_values
+from ..readers import cpu_counters, netns_cookie, sysctl_values
 from .discover import Namespace, parse_link
 from .enter import NEEDS_ROOT, in_netns
 
@@ -26,6 +26,8 @@ class OtherTable(NamedTuple):
     #: in its table
     entries: int
     counters: Counters | Missing
+    #: SO_NETNS_COOKIE, if it was entered
+    cookie: int | None = None
 
 
 @lru_cache(64)
@@ -88,8 +90,8 @@ def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: 
 def _inside(host: Host, stat_file: bool) -> OtherTable:
     if stat_file:
         name = f'thread-self/{cpu_counters.FILE}'
-        return parse(host.read(name if host.exists(name) else cpu_counters.FILE))
+        return parse(host.read(name if host.exists(name) else cpu_counters.FILE))._replace(cookie=netns_cookie.read())
     entries = sysctl_values.parse(host.read(sysctl_values.COUNT))
     from ..readers import ctnetlink  # only where the kernel has no stat file
 
-    return OtherTable(entries, ctnetlink.read_cpu_stats())
+    return OtherTable(entries, ctnetlink.read_cpu_stats(), netns_cookie.read())

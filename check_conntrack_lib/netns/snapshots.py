@@ -111,7 +111,7 @@ def name_of(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> Name:
 def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_other.OtherTable) -> Snapshot:
     # nf_conntrack_max and, since 4.7, the hash table are one for all; so is the run's time
     return own._replace(netns=namespace.inode, initial=False, table=table._replace(entries=look.entries),
-                        counters=look.counters)
+                        counters=look.counters, cookie=look.cookie)
 
 
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:
