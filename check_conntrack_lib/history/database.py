@@ -91,6 +91,15 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
         return Missing.because(error, clean(path))
 
 
+def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, tuple[str, float]]:
+    """Of words that stand for no namespace now: the recorded name, and when it was recorded last (wall time)."""
+    try:
+        with open_database(path, patience) as database:
+            return {word: seen for word in words for seen in [identity.last_seen(database, word)] if seen}
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile):
+        return {}
+
+
 def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float) -> list[History]:
     with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]

@@ -28,6 +28,9 @@ CREATE INDEX netns_by_name ON netns (name)"""
 RENAMED, MOST_LOOKUPS = 3600.0, 100
 
 _BOOT = '(SELECT id FROM boot WHERE boot_id = :boot_id)'
+#: SQL: where the next namespace with an inode begins
+_NEXT = ('coalesce((SELECT min(later.since) FROM netns AS later WHERE later.boot = netns.boot '
+         'AND later.inode = netns.inode AND later.since > netns.since), 1e18)')
 #: SQL: the rows of one namespace of one boot
 HERE = (f'boot = {_BOOT} AND netns = :netns AND uptime >= '
         f'coalesce((SELECT max(since) FROM netns WHERE boot = {_BOOT} AND inode = :netns), 0)')
@@ -95,9 +98,25 @@ def names(database: sqlite3.Connection) -> list[tuple[str, int, float, str]]:
         'SELECT boot_id, inode, since, name FROM netns JOIN boot ON boot.id = netns.boot ORDER BY boot.id, since')]
 
 
+def means(word: str, name: str) -> bool:
+    """Does a word of --netns stand for this recorded name? 'web' and 'container web' do for 'container web (docker)'."""
+    bare = name.partition(' (')[0]
+    return bool(name) and word in (name, bare, bare.partition(' ')[2])
+
+
+def last_seen(database: sqlite3.Connection, word: str) -> tuple[str, float] | None:
+    """The name that a word stood for, and the wall time of its last sample."""
+    found = [name for name, in database.execute("SELECT DISTINCT name FROM netns WHERE name <> ''") if means(word, name)]
+    if not found:
+        return None
+    last, = database.execute(
+        f'SELECT max(time) FROM netns JOIN sample ON sample.boot = netns.boot AND sample.netns = netns.inode '
+        f'AND uptime >= since AND uptime < {_NEXT} WHERE name = ?', (found[0],)).fetchone()
+    return None if last is None else (str(found[0]), float(last))
+
+
 def forget(database: sqlite3.Connection, part: int, parts: int) -> None:
     """Drops what no sample is left of, in this part of the inodes."""
     database.execute(
-        'DELETE FROM netns WHERE inode % ? = ? AND NOT EXISTS (SELECT 1 FROM sample WHERE boot = netns.boot AND netns = netns.inode '
-        'AND uptime >= since AND uptime < coalesce((SELECT min(later.since) FROM netns AS later '
-        'WHERE later.boot = netns.boot AND later.inode = netns.inode AND later.since > netns.since), 1e18))', (parts, part))
+        'DELETE FROM netns WHERE inode % ? = ? AND NOT EXISTS (SELECT 1 FROM sample WHERE sample.boot = netns.boot '
+        f'AND sample.netns = netns.inode AND uptime >= since AND uptime < {_NEXT})', (parts, part))

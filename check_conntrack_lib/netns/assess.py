@@ -1,22 +1,25 @@
 """Every namespace assessed: each on its own against the one maximum, never summed; and what they are together.
 
-The kernel gives the inode of a dead namespace to a new one, whose counters then mostly went back: a new baseline. Where
-they did not, losses of its first minutes are counted from the dead one's. Log lines go to nobody who dropped nothing.
+The kernel gives the inode of a dead namespace to a new one: that begins with an empty history (netns.identify).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
 from ..deadline import TimeBudget
+from ..formatting import clean
 from ..history import database
+from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, Sample, Snapshot, Table
 from ..namedtuples import NamedTuple
 from ..snapshot import take_snapshot, with_log
 from .discover import Namespace
+from .identify import identify
 from .names import Name
 from .snapshots import NamespaceSnapshot, NamespaceSnapshots, name_of, read_snapshots
 
@@ -66,6 +69,8 @@ class NamespaceAssessments(NamedTuple):
     other_owners: Mapping[int, int]
     #: did log lines that name no namespace go to the likeliest one?
     guessed: bool = False
+    #: of words that mean no namespace: the name in the history, and when it was recorded last
+    recorded: Mapping[str, tuple[str, float]] = {}
 
     @property
     def entries(self) -> int:
@@ -74,7 +79,10 @@ class NamespaceAssessments(NamedTuple):
 
     def past(self, word: str) -> str:
         """What the history knows of a name that stands for nothing now, for the end of a sentence."""
-        return ''
+        if word not in self.recorded:
+            return ''
+        name, wall = self.recorded[word]
+        return f' now: {clean(name)} was recorded last {time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(wall))}'
 
     def name(self, host: Host, member: NamespaceAssessment) -> Name:
         """What people call it."""
@@ -88,25 +96,28 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     own = with_log(take_snapshot(host, budget), host, question.kernel_log, longest, budget)
     seen = read_snapshots(host, own, wanted, budget)
     with budget():
-        file, histories = _histories([one.snapshot for one in seen.seen], question, patience)
+        known = identify(host, [one.namespace for one in seen.seen], own.netns if own.initial and isinstance(own.netns, int)
+                         else None)
+        file, histories = _histories([one.snapshot for one in seen.seen], question, patience, known)
+        recorded = database.last_seen(file, seen.unknown, patience) if file and seen.unknown else {}
     members = tuple(
         NamespaceAssessment(one.namespace,
                             evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question))
         for one, history in zip(seen.seen, histories))
     other_owners = _other_owners(seen, own.at.monotonic, question.window)
-    return _with_guess(NamespaceAssessments(members, own, seen, other_owners), question)
+    return _with_guess(NamespaceAssessments(members, own, seen, other_owners, recorded=recorded), question)
 
 
 def _histories(snapshots: list[Snapshot], question: Question,
-               patience: float) -> tuple[str, list[History | Missing]]:
+               patience: float, known: Identify) -> tuple[str, list[History | Missing]]:
     """The recorder's file, and its answer for each of the snapshots."""
     file = history_file(question.history)
     if isinstance(file, Missing):
         return '', [file] * len(snapshots)
     samples = [snapshot.sample() for snapshot in snapshots]
     kept = [sample for sample in samples if isinstance(sample, Sample)]
-    answers = database.query_and_record_all(file, kept, history_query(question), question.history_days,
-                                            patience) if kept else []
+    answers = database.query_and_record_all(file, kept, history_query(question)._replace(identify=known),
+                                            question.history_days, patience) if kept else []
     if isinstance(answers, Missing):
         return file, [answers] * len(snapshots)
     left = iter(answers)
