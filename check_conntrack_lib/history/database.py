@@ -17,8 +17,7 @@ from contextlib import closing, contextmanager
 from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
 from . import identity, retention
-from .codec import counters_to_text
-from .queries import COLUMNS, HistoryQuery, history_before
+from .queries import HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
 APPLICATION_ID = 0x6374726B

@@ -8,7 +8,7 @@ a name goes on over restarts.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..model import Sample
 from ..namedtuples import NamedTuple
@@ -96,6 +96,18 @@ def names(database: sqlite3.Connection) -> list[tuple[str, int, float, str]]:
     """(boot id, inode, since, name) of every recorded namespace, by time."""
     return [(str(boot_id), int(inode), float(since), str(name)) for boot_id, inode, since, name in database.execute(
         'SELECT boot_id, inode, since, name FROM netns JOIN boot ON boot.id = netns.boot ORDER BY boot.id, since')]
+
+
+def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, str]]) -> list[Sample]:
+    """The samples with their namespace's beginning and name; recorded: see `names`."""
+    by_inode: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    for boot_id, inode, since, name in recorded:
+        by_inode.setdefault((boot_id, inode), []).append((since, name))
+    found = []
+    for sample in samples:
+        past = [one for one in by_inode.get((sample.boot_id, sample.netns), ()) if one[0] <= sample.at.uptime]
+        found.append(sample._replace(since=past[-1][0], name=past[-1][1]) if past else sample)
+    return found
 
 
 def means(word: str, name: str) -> bool:

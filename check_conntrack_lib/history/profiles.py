@@ -10,8 +10,8 @@ from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
 from .codec import checked_time, whole
 from .database import BrokenFile, RefusedFile, open_database
-from .profile_json import from_json, to_json
 from .identity import HERE
+from .profile_json import from_json, to_json
 
 #: profiles from so many seconds before the rise are what is usual
 USUAL = 86400.0

@@ -15,7 +15,7 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
-from . import profiles
+from . import identity, profiles
 from .codec import checked_time, sample_of, whole
 from .database import APPLICATION_ID, SCHEMA_VERSION
 from .location import NAME, SYSTEM_DIRECTORY
@@ -79,8 +79,11 @@ def newest(paths: list[str]) -> str | None:
 
 
 def read_samples(path: str, since: float, until: float) -> list[Sample] | Missing:
-    """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
-    return _rows(path, SAMPLES, since, until, _sample)
+    """The samples of all boots and namespaces between two moments (seconds since 1970), by time, with their names."""
+    samples = _rows(path, SAMPLES, since, until, _sample)
+    recorded = _asked(path, identity.names)
+    return samples if isinstance(samples, Missing) or isinstance(recorded, Missing) \
+        else identity.named(samples, recorded)
 
 
 def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:

@@ -63,5 +63,5 @@ def _existed(host: Host, namespace: Namespace, uptime: float, now: Instant) -> b
         except GONE:
             return not known
         # a clock that was set back tells nothing
-        return not known and age < 0 or age >= now.uptime - uptime + ROUNDED
+        return (not known and age < 0) or age >= now.uptime - uptime + ROUNDED
     return not known

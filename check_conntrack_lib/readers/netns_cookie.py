@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 # the module below socket, which alone would take 2 ms of start-up
 import _socket
+import sys
 
 SO_NETNS_COOKIE = 71
 

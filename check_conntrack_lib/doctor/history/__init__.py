@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ...analysis.timeline import Interval, intervals, namespaces
+from ...analysis.timeline import Interval, intervals, namespaces, place
 from ...argument_types import seconds
 from ...counters import COUNTERS
 from ...formatting import clean
@@ -20,7 +20,7 @@ from ...model import Missing
 from .. import DoctorError
 from ..atomic_write import write_file
 from . import chart
-from .facts import HistoryFacts, log_marks
+from .facts import HistoryFacts, log_marks, profiles_of
 from .netns_names import choose, names
 
 
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--file', metavar='FILE', help="a recorder's file; default: the newest of this user's, of "
                                                        "/var/lib/check_conntrack and, for root, of monitoring users")
     parser.add_argument('--netns', metavar='WHICH',
-                        help='a network namespace by its inode or, while it is there, by the name that check_conntrack '
-                             '--netns takes; default: the one with the highest peak')
+                        help='a network namespace by any name that check_conntrack --netns takes, also one that is '
+                             'gone, or by its inode; default: the one with the highest peak')
     parser.add_argument('--svg', metavar='FILE', help='write the picture to a file')
     parser.add_argument('--html', metavar='FILE',
                         help='write picture, facts of the worst episode and numbers to one self-contained file')
@@ -58,12 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     recorded = choose(host, all_namespaces, arguments.netns, called)
     if arguments.csv:
         return _write_csv(everything if arguments.netns is None
-                          else [interval for interval in everything if interval.sample.netns == recorded.netns])
-    own = [interval for interval in everything if interval.sample.netns == recorded.netns]
-    others = [interval for interval in everything if interval.sample.netns != recorded.netns]
+                          else [interval for interval in everything if place(interval.sample) == recorded.place])
+    own = [interval for interval in everything if place(interval.sample) == recorded.place]
+    others = [interval for interval in everything if place(interval.sample) != recorded.place]
     profiles = readonly.read_profiles(path, arguments.since, arguments.until)
     history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(own, arguments.kernel_log),
-                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == recorded.netns],
+                  [] if isinstance(profiles, Missing) else profiles_of(own, profiles),
                   called)
     if arguments.svg:
         from .svg import svg
@@ -106,14 +106,14 @@ def _find() -> str:
 
 def _write_csv(intervals: Sequence[Interval]) -> int:
     writer = csv.writer(sys.stdout, lineterminator='\n')
-    writer.writerow(['time', 'unix_time', 'boot_id', 'netns', 'entries', 'maximum', 'usage_percent', 'buckets',
+    writer.writerow(['time', 'unix_time', 'boot_id', 'netns', 'name', 'entries', 'maximum', 'usage_percent', 'buckets',
                      'seconds', 'growth_per_s', 'lost', *COUNTERS])
     for interval in intervals:
         s = interval.sample
         counted = interval.losses.packets if interval.losses else {}
         writer.writerow([
             datetime.datetime.fromtimestamp(s.at.wall).astimezone().isoformat(timespec='seconds'),
-            f'{s.at.wall:.3f}', s.boot_id, s.netns, s.entries, s.maximum, f'{interval.usage:.3f}', s.buckets,
+            f'{s.at.wall:.3f}', s.boot_id, s.netns, clean(s.name), s.entries, s.maximum, f'{interval.usage:.3f}', s.buckets,
             None if interval.span is None else f'{interval.span:.3f}',
             None if interval.growth is None else f'{interval.growth:.4f}',
             interval.losses.lost if interval.losses else None, *(counted.get(name) for name in COUNTERS)])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ...analysis.losses import add_up, log_evidence
 from ...analysis.profile_diff import growth as growth_by
-from ...analysis.timeline import Change, Episode, Interval, RecordedNamespace, changes, episodes, peak, worst
+from ...analysis.timeline import Change, Episode, Interval, RecordedNamespace, changes, episodes, peak, place, worst
 from ...deadline import Deadline
 from ...formatting import clean, count, duration, growth, percent
 from ...history.readonly import PastProfile
@@ -72,7 +72,20 @@ def log_marks(own: Sequence[Interval], choice: str) -> tuple[float, ...] | Missi
         return log
     initial = netns == host.netns() and sysctl_values.is_initial_namespace(host)
     ages = log_evidence(log, now.monotonic, now.uptime, netns, initial).ages
+    # lines of before were of another namespace that had its inode
+    ages = tuple(age for age in ages if now.uptime - age >= own[-1].sample.since)
     return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall)
+
+
+def profiles_of(own: Sequence[Interval], profiles: Sequence[PastProfile]) -> list[PastProfile]:
+    """Those taken in the namespaces of these steps, while each was there."""
+    spans: dict[tuple[str, int, float], list[float]] = {}
+    for interval in own:
+        s = interval.sample
+        spans.setdefault((s.boot_id, s.netns, s.since), []).append(s.at.wall)
+    return [past for past in profiles if any(
+        (past.boot_id, past.netns) == (boot_id, netns) and walls[0] - 1 <= past.at <= walls[-1] + 1
+        for (boot_id, netns, _since), walls in spans.items())]
 
 
 def when(wall: float, seconds: bool = False) -> str:
@@ -111,9 +124,9 @@ def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
     if boots > 1:
         yield 'reboots', f'{boots - 1}; nothing is counted across one'
     yield 'kernel log', _log(history)
-    shown = history.intervals[-1].sample.netns
-    others = [f'{history.called.of(recorded.netns)}: peak {percent(recorded.peak.usage)}, {recorded.lost} lost'
-              for recorded in history.namespaces if recorded.netns != shown]
+    shown = history.intervals[-1].sample
+    others = [f'{history.called.of(recorded.newest)}: peak {percent(recorded.peak.usage)}, {recorded.lost} lost'
+              for recorded in history.namespaces if recorded.place != place(shown)]
     if others:
         yield 'namespaces', f'{history.called.of(shown)} is shown; also recorded: {"; ".join(others[:9])}' + (
             f'; and {len(others) - 9} more' if len(others) > 9 else '')

@@ -31,8 +31,9 @@ class Recorded(NamedTuple):
     path: str
     #: the highest of all namespaces: the maximum is one for all
     peak: Peak
-    #: inode of its namespace
+    #: inode of its namespace, and what that is called
     netns: int
+    name: str = ''
 
 
 class Readings(NamedTuple):
@@ -142,7 +143,7 @@ def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:
     top = max(samples, key=lambda sample: (sample.entries, sample.at.wall))
     days = (samples[-1].at.wall - samples[0].at.wall) / DAY
     peak = Peak(top.entries, top.at.wall, days, len(samples), top.maximum)
-    return Recorded(path, peak, top.netns), _near(path, top)
+    return Recorded(path, peak, top.netns, top.name), _near(path, top)
 
 
 def _near(path: str, top: Sample) -> Profile | None:

@@ -79,7 +79,7 @@ def _peak(plan: Plan) -> str:
     when = time.strftime('%Y-%m-%d %H:%M', time.localtime(peak.at))
     said = f'{peak.entries} entries, {when}, the most in {peak.days:.1f} days ({peak.samples} samples)'
     if recorded.peak == peak and recorded.netns != plan.readings.netns:
-        said += f', in network namespace {recorded.netns}'
+        said += f', in {clean(recorded.name) or f"network namespace {recorded.netns}"}'
     return said if peak.days >= FEW_DAYS else said + ': not a whole week yet'
 
 
