@@ -22,10 +22,10 @@ from .history import database, location
 from .history.identity import Identify
 from .history.queries import HistoryQuery
 from .host import Host
-from .model import History, Missing, Point, Reading, Sample, Snapshot, Table
+from .model import History, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import sysctl_files, sysctl_values
-from .snapshot import take_snapshot, with_log
+from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.sysctl_drift import Drift
@@ -82,7 +82,8 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
     sample = snapshot.sample()
     with budget():
         file = history_file(question.history)
-        history = file if isinstance(file, Missing) else _history(file, sample, question, patience, identify(snapshot.initial))
+        history = file if isinstance(file, Missing) else \
+            _history(file, sample, question, patience, identify(snapshot.initial))
     # after the recorder, which knows how far back: the log may be full of older lines
     span = log_span(history, sample, question)
     snapshot = with_log(snapshot, host, question.kernel_log, span, budget)

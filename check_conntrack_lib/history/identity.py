@@ -111,14 +111,15 @@ def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, s
 
 
 def means(word: str, name: str) -> bool:
-    """Does a word of --netns stand for this recorded name? 'web' and 'container web' do for 'container web (docker)'."""
+    """Does a word of --netns stand for this recorded name? 'web' does for 'container web (docker)'."""
     bare = name.partition(' (')[0]
     return bool(name) and word in (name, bare, bare.partition(' ')[2])
 
 
 def last_seen(database: sqlite3.Connection, word: str) -> tuple[str, float] | None:
     """The name that a word stood for, and the wall time of its last sample."""
-    found = [name for name, in database.execute("SELECT DISTINCT name FROM netns WHERE name <> ''") if means(word, name)]
+    recorded = database.execute("SELECT DISTINCT name FROM netns WHERE name <> ''")
+    found = [name for name, in recorded if means(word, name)]
     if not found:
         return None
     last, = database.execute(

@@ -39,7 +39,7 @@ _MINE = f'netns % {PARTS} = :part'
 
 
 def insert(database: sqlite3.Connection, boot: int, now: list[Sample]) -> None:
-    """Keeps a sample each. Of a nearly empty table where nothing changes a row every UNCHANGED seconds, and the last."""
+    """Keeps a sample each; of a nearly empty table where nothing changes one every UNCHANGED seconds, and the last."""
     for one in now:
         values = one.entries, one.maximum, one.buckets, counters_to_text(one.counters)
         idle = one.entries * IDLE < one.maximum
@@ -116,7 +116,8 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
 
 
 def _same(other: str) -> str:
-    return ' AND '.join(f'{other}.{column} IS mine.{column}' for column in ('entries', 'maximum', 'buckets', 'counters'))
+    columns = ('entries', 'maximum', 'buckets', 'counters')
+    return ' AND '.join(f'{other}.{column} IS mine.{column}' for column in columns)
 
 
 def _drop(database: sqlite3.Connection, uptime: float, boot: int) -> None:

@@ -15,9 +15,9 @@ from ..formatting import clean
 from ..history import database
 from ..history.identity import Identify
 from ..host import Host
-from ..model import History, Missing, Sample, Snapshot, Table
+from ..model import History, Missing, Sample, Table
 from ..namedtuples import NamedTuple
-from ..snapshot import take_snapshot, with_log
+from ..snapshot import Snapshot, take_snapshot, with_log
 from .discover import Namespace
 from .identify import identify
 from .names import Name
@@ -96,8 +96,8 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     own = with_log(take_snapshot(host, budget), host, question.kernel_log, longest, budget)
     seen = read_snapshots(host, own, wanted, budget)
     with budget():
-        known = identify(host, [one.namespace for one in seen.seen], own.netns if own.initial and isinstance(own.netns, int)
-                         else None)
+        initial = own.netns if own.initial and isinstance(own.netns, int) else None
+        known = identify(host, [one.namespace for one in seen.seen], initial)
         file, histories = _histories([one.snapshot for one in seen.seen], question, patience, known)
         recorded = database.last_seen(file, seen.unknown, patience) if file and seen.unknown else {}
     members = tuple(

@@ -21,8 +21,8 @@ from . import mounts
 
 #: where `ip netns` and most container networks bind them
 NAMED = 'run/netns'
-#: what container networks call namespaces (CNI, podman; CRI-O: a bare UUID; docker: 12 digits in a directory of its own)
-_MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20,}|(?:cni|netns)-[0-9a-f-]{20,}')
+#: what container networks call namespaces (CNI, podman; CRI-O: a bare UUID), and docker in a directory of its own
+_MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20,}')
 _DOCKER = re.compile(r'[0-9a-f]{12}')
 #: flag of a process that is the kernel's own (include/linux/sched.h)
 _PF_KTHREAD = 0x00200000
@@ -90,7 +90,7 @@ def find(host: Host) -> Found:
 
 
 def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:
-    """Those of the namespaces that an open file of a process holds: every descriptor is looked at. Raises TimeoutError."""
+    """Those that an open file of a process holds: every descriptor is looked at. Raises TimeoutError."""
     found: dict[int, Namespace] = {}
     for pid in _pids(host):
         try:
@@ -130,7 +130,7 @@ def _add_bound(ways: dict[tuple[bool, int], Namespace], inode: int, root: str, p
     # the file that `ip netns` shows is the one that people know; of others the newest, which lies above older mounts
     if known.path and os.path.dirname(known.path).endswith(NAMED) and not by_ip_netns:
         return
-    shown = name if by_ip_netns or directory.endswith('/docker/netns') or directory.endswith('/netns') else path
+    shown = name if by_ip_netns or directory.endswith('/netns') else path
     ways[True, inode] = known._replace(path=os.path.join(root, path.lstrip('/')), name=shown)
 
 

@@ -47,7 +47,7 @@ def parse(text: str) -> list[Mount]:
 
 
 def read(host: Host, pid: int | str) -> str:
-    """The mount table of a process; '' when it cannot be had. The text of many mounts is larger than `Host.read` takes."""
+    """The mount table of a process, larger than `Host.read` takes; '' when it cannot be had."""
     try:
         handle = os.open(host.path(f'{pid}/mountinfo'), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except GONE:

@@ -1,4 +1,4 @@
-"""SO_NETNS_COOKIE (net/core/sock.c; since 5.14): a number of this thread's network namespace that is not given again."""
+"""SO_NETNS_COOKIE (net/core/sock.c; since 5.14): a number of the network namespace, not given again."""
 
 from __future__ import annotations
 

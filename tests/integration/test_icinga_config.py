@@ -95,7 +95,7 @@ def test_shipped_command_lines_mean_the_defaults(file: str, pattern: str, count:
     lines = command_lines(file, pattern)
     assert len(lines) == count
     for argv in lines:
-        assert options.parse(argv).usage == options.Limits('85', '95')
+        assert options.parse(argv).limits['usage'] == options.Limits('85', '95')
 
 
 def test_losses_outlive_the_soft_states() -> None:
