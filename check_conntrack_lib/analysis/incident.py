@@ -55,6 +55,8 @@ class IncidentFacts(NamedTuple):
     keepers: Collection[str]
     #: the host has nft, else iptables
     nft: bool
+    #: what runs a command of the host's shell in this namespace; '' where that is there already
+    enter: str = ''
 
 
 class Action(NamedTuple):

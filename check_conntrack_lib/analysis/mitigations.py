@@ -9,7 +9,7 @@ from ..flow import TCP, UDP
 from ..formatting import count, duration, size_text
 from ..model import Missing
 from . import rate_limit, sizing
-from .commands import conntrack
+from .commands import conntrack, within
 from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_of, was_full
 from .profile import Key, Profile
 from .timeouts import leaks
@@ -49,7 +49,8 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
         found += _buckets(p)
     if full:
         found += _raise(p)
-    return tuple(found)
+    return tuple(one._replace(commands=tuple(within(command, p.enter) for command in one.commands),
+                              undo=within(one.undo, p.enter)) for one in found)
 
 
 def _drain(p: IncidentFacts) -> Iterator[Action]:

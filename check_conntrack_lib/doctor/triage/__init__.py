@@ -8,7 +8,7 @@ import os
 import sys
 
 from ...deadline import Deadline
-from .. import readings
+from .. import netns_target, readings
 from ..terminal import TextLayout
 from ..tune import SAMPLE, entries
 from . import json_output, reading, report
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f'entries of the table at most that are looked at (default: {SAMPLE})')
     parser.add_argument('--exact', dest='sample', action='store_const', const=None,
                         help='look at all of them: about as expensive as conntrack -L')
+    netns_target.add_argument(parser)
     readings.add_arguments(parser)
 
 
@@ -41,12 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
     host = readings.host(arguments)
+    target = netns_target.enter_target(host, arguments.netns)
     if arguments.sample is None:
-        return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext)
+        return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext,
+                              target=target)
     deadline = Deadline(LONGEST)
     deadline.start()
     try:
-        return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget)
+        return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget,
+                              target=target)
     finally:
         deadline.stop()
 

@@ -19,7 +19,7 @@ def as_json(scene: TriageReadings) -> str:
     profile = p.profile
     return json.dumps(plain({
         'version': __version__, 'time': a.snapshot.at.wall, 'node': scene.node, 'kernel': scene.release,
-        'netns': a.snapshot.netns, 'initial_netns': a.snapshot.initial,
+        'netns': a.snapshot.netns, 'netns_name': scene.target.title, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
                   'usage_percent': table.usage, 'buckets': table.buckets,
                   'entries_per_bucket': incident.load_of(table),

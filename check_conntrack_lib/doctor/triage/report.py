@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from ...analysis import incident, mitigations
+from ...analysis.commands import within
 from ...analysis.incident import Action
 from ...analysis.losses import Losses
 from ...analysis.profile import Key, Profile
@@ -29,7 +30,8 @@ MOST_CPUS = 8
 def text(scene: TriageReadings, paper: TextLayout) -> str:
     """The whole screen."""
     stamp = time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(scene.assessment.snapshot.at.wall))
-    host = f'{clean(scene.node or "?")}, kernel {clean(scene.release or "?")}'
+    inside = f', {clean(scene.target.title)}' if scene.target.title else ''
+    host = f'{clean(scene.node or "?")}{inside}, kernel {clean(scene.release or "?")}'
     rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
     for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
         rows += [row for line in part(scene) for row in paper.rows(line)]
@@ -41,7 +43,8 @@ def text(scene: TriageReadings, paper: TextLayout) -> str:
     rows += ['', *map(paper.bold, paper.fold('What to do, the safest first (nothing of it is done yet):'))]
     for place, move in enumerate(found, 1):
         rows += _move(place, move, paper)
-    rows += paper.fold('Then: conntrack-doctor watch shows whether it helps, conntrack-doctor tune what to keep.')
+    doctor = within('sudo conntrack-doctor', scene.target.enter) if scene.target.enter else 'conntrack-doctor'
+    rows += paper.fold(f'Then: {doctor} watch shows whether it helps, {doctor} tune what to keep.')
     return '\n'.join(rows) + '\n'
 
 

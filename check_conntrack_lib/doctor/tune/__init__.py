@@ -10,7 +10,8 @@ from ...analysis import notrack
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...host import Host
-from .. import DoctorError, readings
+from .. import DoctorError, netns_target, readings
+from ..netns_target import Target
 from . import plan, report, sysctl_file
 
 #: for all readings, in seconds; the whole table may take longer
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f'entries of the table at most that are looked at (default: {SAMPLE})')
     parser.add_argument('--exact', dest='sample', action='store_const', const=None,
                         help='look at all of them: about as expensive as conntrack -L')
+    netns_target.add_argument(parser)
     parser.add_argument('--procfs', metavar='DIR', default='/proc',
                         help="another proc file system, such as the host's in a container (default: /proc)")
 
@@ -39,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
         raise DoctorError('--expires needs --drop-in')
-    advised = plan.make(_gather(readings.host(arguments), arguments.history, arguments.sample))
+    host = readings.host(arguments)
+    target = netns_target.enter_target(host, arguments.netns)
+    advised = plan.make(_gather(host, arguments.history, arguments.sample, target))
     if arguments.drop_in:
         sys.stdout.write(sysctl_file.text(advised, arguments.expires))
     elif arguments.rules:
@@ -58,13 +62,13 @@ def entries(text: str) -> int:
     return int(text)
 
 
-def _gather(host: Host, history: str | None, sample: int | None) -> plan.Readings:
+def _gather(host: Host, history: str | None, sample: int | None, target: Target) -> plan.Readings:
     if sample is None:
-        return plan.gather(host, history, None, contextlib.nullcontext)
+        return plan.gather(host, history, None, contextlib.nullcontext, target)
     deadline = Deadline(LONGEST)
     deadline.start()
     try:
-        return plan.gather(host, history, sample, deadline.budget)
+        return plan.gather(host, history, sample, deadline.budget, target)
     finally:
         deadline.stop()
 

@@ -19,6 +19,7 @@ from ...namedtuples import NamedTuple
 from ...readers import ctnetlink, keepers, meminfo, slabinfo, sysctl_values
 from ...readers.keepers import SysctlSetter
 from .. import DoctorError
+from ..netns_target import Target
 
 DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within so many seconds of it
@@ -60,6 +61,7 @@ class Readings(NamedTuple):
     available: int | Missing
     keepers: tuple[SysctlSetter, ...]
     container: str
+    target: Target = Target()
 
 
 class Plan(NamedTuple):
@@ -81,10 +83,10 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget) -> Readings:
+           share: TimeBudget, target: Target = Target()) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
-    most: entries of the table to look at; None: all.
+    most: entries of the table to look at; None: all. target: the namespace that host shows.
     """
     at = host.clock().wall
     table = sysctl_values.read(host)
@@ -92,11 +94,11 @@ def gather(host: Host, history: str | None, most: int | None,
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
-    recorded, peak_profile = _recorded(history)
+    recorded, peak_profile = _recorded(history, host, target)
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
-                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host))
+                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host), target)
 
 
 def make(r: Readings) -> Plan:
@@ -131,15 +133,21 @@ def _profile(host: Host, table: Table, most: int | None,
     return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries))
 
 
-def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:
+def _recorded(path: str | None, host: Host, target: Target) -> tuple[Recorded | Missing, Profile | None]:
     path = path or readonly.newest(readonly.candidate_files(os.environ))
     if path is None:
         return Missing('no history yet', 'it is kept from the first run of check_conntrack on'), None
     samples = readonly.read_samples(path, float('-inf'), float('inf'))
     if isinstance(samples, Missing):
         return samples, None
+    if target.title:  # what another namespace had says nothing of this one; the host's maximum is one for all
+        own = host.boot_id(), host.netns()
+        last = max((one.since for one in samples if (one.boot_id, one.netns) == own), default=0.0)
+        samples = [one for one in samples if (one.name == target.lasting if target.lasting else
+                                              (one.boot_id, one.netns) == own and one.since == last)]
     if not samples:
-        return Missing(f'{clean(path)}: nothing is recorded yet'), None
+        return Missing(f'{clean(path)}: nothing is recorded yet' + (f' of {clean(target.title)}' if target.title else
+                                                                    '')), None
     top = max(samples, key=lambda sample: (sample.entries, sample.at.wall))
     days = (samples[-1].at.wall - samples[0].at.wall) / DAY
     peak = Peak(top.entries, top.at.wall, days, len(samples), top.maximum)

@@ -25,7 +25,8 @@ WIDTH = 110
 def text(plan: Plan) -> str:
     """The whole report."""
     r = plan.readings
-    lines = [f'conntrack-doctor tune: {clean(r.node)}, kernel {clean(r.release)}, '
+    inside = f', {clean(r.target.title)}' if r.target.title else ''
+    lines = [f'conntrack-doctor tune: {clean(r.node)}{inside}, kernel {clean(r.release)}, '
              f'{time.strftime("%Y-%m-%d %H:%M", time.localtime(r.at))}']
     for title, part in (('Before any number', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
                         ('Bypass', _bypass(plan)), ('To keep it', _keep(plan)), ('Alerts', _alerts(plan))):

@@ -11,7 +11,8 @@ import time
 from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
-from .. import DoctorError, error_line, readings
+from ...formatting import clean
+from .. import DoctorError, error_line, netns_target, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
@@ -25,6 +26,7 @@ RESET = '\x1b[0m'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--every', metavar='DURATION', type=seconds, default=2.0, help='the rhythm (default: 2s)')
     parser.add_argument('--count', metavar='N', type=int, help='end after so many times')
+    netns_target.add_argument(parser)
     readings.add_arguments(parser)
 
 
@@ -32,8 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
     source = readings.host(arguments)
+    target = netns_target.enter_target(source, arguments.netns)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
-    title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
+    inside = f', {clean(target.title)}' if target.title else ''
+    title = f'conntrack-doctor watch: {os.uname().nodename}{inside}, every {arguments.every:g} s'
     moment: WatchState | None = None
     shown = 0
     due = time.monotonic()
