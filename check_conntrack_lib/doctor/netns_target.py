@@ -26,10 +26,14 @@ class Target(NamedTuple):
     enter: str = ''
 
 
+#: that of this host
+INITIAL = Target(lasting=names.HOST)
+
+
 def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--netns', metavar='NAME',
-                        help='a network namespace by any name that check_conntrack --netns takes: a container, a pod as '
-                             'NAMESPACE/NAME, a name of ip netns, first digits of an id (needs root)')
+                        help='a network namespace by any name that check_conntrack --netns takes: a container, a pod '
+                             'as NAMESPACE/NAME, a name of ip netns, first digits of an id (needs root)')
 
 
 def enter_target(host: Host, word: str | None) -> Target:
@@ -42,9 +46,10 @@ def enter_target(host: Host, word: str | None) -> Target:
     found = _found(host)
     means = names.select(host, found.namespaces, (word,))[word]
     if not means:
-        dead = word in found.stale
-        raise DoctorError(f'--netns: {clean(word, 60)} in /run/netns leads to no namespace from here' if dead else
-                          f'--netns: no network namespace {clean(word, 60)} (check_conntrack --netns all -v shows some)')
+        shown = clean(word, 60)
+        if word in found.stale:
+            raise DoctorError(f'--netns: {shown} in /run/netns leads to no namespace from here')
+        raise DoctorError(f'--netns: no network namespace {shown} (check_conntrack --netns all -v names some)')
     if len(means) > 1:
         titles = ', '.join(names.name_of(host, one).title for one in means[:5])
         raise DoctorError(f'--netns: {clean(word, 60)} means more than one: {titles}')
@@ -77,7 +82,7 @@ def _enter(host: Host, namespace: Namespace, word: str) -> None:
 def _own(host: Host) -> Target:
     own = host.netns()
     if sysctl_values.is_initial_namespace(host) or isinstance(own, Missing):
-        return Target(lasting=names.HOST)
+        return INITIAL
     one = next((one for one in _found(host).namespaces if one.inode == own and one.own_inode), Namespace(own))
     known = names.name_of(host, one)
     # `nsenter` and `ip netns exec` come from a shell outside: what is printed is pasted there

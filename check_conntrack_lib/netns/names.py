@@ -32,7 +32,7 @@ class Name(NamedTuple):
     title: str
     #: the same over restarts; '' for what is only known by a number
     lasting: str = ''
-    #: 'NAMESPACE/NAME' of a Kubernetes pod
+    #: 'NAMESPACE/NAME' of a Kubernetes pod, the name of podman's
     pod: str = ''
     #: of the container that decides
     container: str = ''
@@ -179,7 +179,7 @@ def _describe(host: Host, process: _Process) -> Container:
 def _of_container(host: Host, process: _Process, found: Container) -> Name:
     title = _title(found)
     if found.pod or found.name:
-        return Name(title, title, found.pod if '/' in found.pod else '', found.name)
+        return Name(title, title, found.pod, found.name)
     return Name(f'{title} ({_command(host, process.pid)}, pid {process.pid})', title, container=found.id[:SHOWN])
 
 

@@ -1,4 +1,4 @@
-"""Every network namespace as metrics: those of one namespace with labels that say whose it is, a bounded number of them.
+"""Every network namespace as metrics with labels that say whose it is, a bounded number of them.
 
 A series goes on when its container is restarted: what has a lasting name carries no inode. conntrack_netns_info joins.
 """
@@ -96,8 +96,9 @@ ONE_FOR_ALL = ('conntrack_loaded', 'conntrack_buckets', 'conntrack_log_suppresse
 
 
 def _labels(name: Name, one: NamespaceSnapshot) -> dict[str, str]:
-    within, _, pod = name.pod.partition('/')
-    return {'netns': '' if name.lasting else str(one.namespace.inode), 'name': name.lasting or name.title.split(' (')[0],
+    within, _, pod = name.pod.rpartition('/')
+    return {'netns': '' if name.lasting else str(one.namespace.inode),
+            'name': name.lasting or name.title.partition(' (')[0],
             'namespace': within, 'pod': pod, 'container': '' if pod else name.container}
 
 

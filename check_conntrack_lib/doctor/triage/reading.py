@@ -26,7 +26,7 @@ from ...namedtuples import NamedTuple
 from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
 from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
-from ..netns_target import Target
+from ..netns_target import INITIAL, Target
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
@@ -59,7 +59,7 @@ class TriageReadings(NamedTuple):
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
-    target: Target = Target()
+    target: Target = INITIAL
 
     def readings(self) -> Iterator[Reading]:
         """What was asked for."""
@@ -76,7 +76,7 @@ class TriageReadings(NamedTuple):
 
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
-           pause: Callable[[float], None] = time.sleep, target: Target = Target()) -> TriageReadings:
+           pause: Callable[[float], None] = time.sleep, target: Target = INITIAL) -> TriageReadings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all. target: the namespace that host shows.

@@ -19,7 +19,7 @@ from ...namedtuples import NamedTuple
 from ...readers import ctnetlink, keepers, meminfo, slabinfo, sysctl_values
 from ...readers.keepers import SysctlSetter
 from .. import DoctorError
-from ..netns_target import Target
+from ..netns_target import INITIAL, Target
 
 DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within so many seconds of it
@@ -61,7 +61,7 @@ class Readings(NamedTuple):
     available: int | Missing
     keepers: tuple[SysctlSetter, ...]
     container: str
-    target: Target = Target()
+    target: Target = INITIAL
 
 
 class Plan(NamedTuple):
@@ -83,7 +83,7 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget, target: Target = Target()) -> Readings:
+           share: TimeBudget, target: Target = INITIAL) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all. target: the namespace that host shows.
