@@ -74,7 +74,8 @@ def _rate_limit_source(p: IncidentFacts) -> Iterator[Action]:
     if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    yield Action(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,
+    yield Action(f'rate-limit {p.profile.named(source)}, which {share}, to {rate} new connections a second',
+                 tuple(commands), undo,
                'where a proxy or NAT speaks for many clients from this address, all of them are limited')
 
 

@@ -58,8 +58,9 @@ def _grown(why: Diagnosis) -> Iterator[str]:
         yield f'what changed: unknown, {clean(why.baseline.why)}'
         return
     for one in why.growth:
-        source = f', most from {one.source}' if one.source else ''
-        yield (f'{one.key}: {share_text(one.before)} -> {share_text(one.now)} of the table ({one.entries:+d} entries)'
+        key = f'{one.key}{why.profile.name_behind(one.key)}'
+        source = f', most from {why.profile.named(one.source)}' if one.source else ''
+        yield (f'{key}: {share_text(one.before)} -> {share_text(one.now)} of the table ({one.entries:+d} entries)'
                f'{_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'what changed: no single service, destination or source explains the growth'
@@ -95,12 +96,12 @@ def _top_source(why: Diagnosis) -> Iterator[str]:
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and key.source not in told:
-            yield f'top source: {key.source} opened {share_text(share)} of the table'
+            yield f'top source: {why.profile.named(key.source)} opened {share_text(share)} of the table'
     named = [one.key for one in why.growth]
     for key, seen in why.profile.targets[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and not any(one.covers(key) for one in named):
-            yield f'top service: {key} is {share_text(share)} of the table'
+            yield f'top service: {key}{why.profile.name_behind(key)} is {share_text(share)} of the table'
 
 
 def _nat(profile: Profile) -> Iterator[str]:

@@ -140,10 +140,10 @@ def test_all_of_them_are_there_and_named(lab: Lab) -> None:
 
 @pytest.mark.parametrize('user', [(), NOBODY], ids=['root', 'nobody'])
 def test_each_name_and_each_id_selects(lab: Lab, user: Sequence[str]) -> None:
-    """nobody sees fewer names: files of docker's and containerd's are root's; ids, podman's and lxc's are for all."""
+    """nobody sees fewer names: docker's and containerd's files are root's; ids, pods, podman's, lxc's are for all."""
     for line in lab.lines:
         lab.fill(line.pid, 5000)
-        public = line.runtime in ('podman', 'podman-pod', 'lxc', 'nspawn', 'firejail')
+        public = (line.runtime, line.id) == ('cri', lab.of('cri').id) or line.runtime in ('podman', 'podman-pod', 'lxc', 'nspawn', 'firejail')
         words = [line.name] if line.name and (not user or public) else []
         words += [line.id[:12]] if line.id else []
         words += [f'container {line.name}'] if line.runtime in ('podman', 'lxc') else []
@@ -290,3 +290,31 @@ def test_what_is_bound_elsewhere_or_held_open_is_found(lab: Lab) -> None:
         assert 'needs root' in nobody
     finally:
         lab.run('umount', str(place))
+
+
+def test_whose_address_it_is(lab: Lab, history: str) -> None:
+    """Traffic of a pod through its bridge fills the host's table: the cause names the pod, and so does the morning."""
+    pod = next(line for line in lab.lines if line.runtime == 'cri')
+    lab.run('nft', 'add table ip lab; add chain ip lab input { type filter hook input priority 0; ct state new counter; }')
+    lab.check('--netns', 'current', history=history)
+    sender = ('import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n'
+              'for port in range(20000, 24000): s.sendto(b"x", ("10.244.7.1", port))\n')
+    time.sleep(1.1)
+    assert lab.run('nsenter', '-t', str(pod.pid), '-n', sys.executable, '-c', sender).returncode == 0
+    rules = ('*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m comment --comment '
+             '"kube-system/kube-dns:dns cluster IP" -m udp --dport 53 -j RETURN\nCOMMIT\n')
+    assert lab.run('sh', '-c', f"printf '%s' '{rules}' | iptables-restore --noflush").returncode == 0
+    queries = laboratory.Namespace.__new__(laboratory.Namespace)
+    queries.name, queries.path = 'laboratory', f'/proc/{lab.pid}/ns/net'
+    queries.fill(laboratory.Flow('udp', '10.244.7.2', '10.96.0.10', 1024 + n, 53, timeout=600) for n in range(6000))
+    output = lab.check('--netns', 'current', history=history)
+    assert 'from 10.244.7.2 (pod shop/web-7d4b9c-x2x5z)' in output or \
+        'top source: 10.244.7.2 (pod shop/web-7d4b9c-x2x5z)' in output, output
+    assert '10.96.0.10:53 (service kube-system/kube-dns)' in output, output
+    triage = lab.doctor('triage', '--kernel-log', 'off', '--history', history).stdout
+    words = ' '.join(triage.split())
+    assert '10.244.7.2 is pod shop/web-7d4b9c-x2x5z' in words, triage
+    assert '10.244.7.1 is this host' in words or '10.96.0.10 is service kube-system/kube-dns' in words
+    import sqlite3
+    texts = [text for text, in sqlite3.connect(history).execute('SELECT text FROM profile')]
+    assert any('pod shop/web-7d4b9c-x2x5z' in text for text in texts)

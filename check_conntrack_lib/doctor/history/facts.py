@@ -169,8 +169,9 @@ def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
         return
     fullest = max(during, key=lambda past: past.profile.entries)
     for one in growth_by(fullest.profile, usual):
-        source = f', most from {one.source}' if one.source else ''
-        yield 'who grew', (f'{one.key}: {one.before * 100:.0f}% -> {one.now * 100:.0f}% of the table '
+        key = f'{one.key}{fullest.profile.name_behind(one.key)}'
+        source = f', most from {fullest.profile.named(one.source)}' if one.source else ''
+        yield 'who grew', (f'{key}: {one.before * 100:.0f}% -> {one.now * 100:.0f}% of the table '
                            f'({one.entries:+d} entries){source}')
     yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
 

@@ -35,6 +35,7 @@ def as_json(scene: TriageReadings) -> str:
                        for (protocol, state), seen in profile.states.items()],
             **{sort: [{**_key(key), 'seen': seen} for key, seen in getattr(profile, sort)]
                for sort in ('sources', 'destinations', 'services', 'targets')}},
+        'addresses': {} if profile is None else profile.names,
         'changed': [{**_key(one.key), 'before': one.before, 'now': one.now, 'entries': one.entries,
                      'most_from': one.source} for one in p.growth],
         'local': {'share': p.local, 'processes': p.owners},

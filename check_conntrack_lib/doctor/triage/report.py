@@ -36,7 +36,7 @@ def text(scene: TriageReadings, paper: TextLayout) -> str:
     for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
         rows += [row for line in part(scene) for row in paper.rows(line)]
     rows += _top_sources(scene, paper)
-    rows += [row for part in (_processes, _missing) for line in part(scene) for row in paper.rows(line)]
+    rows += [row for part in (_names, _processes, _missing) for line in part(scene) for row in paper.rows(line)]
     found = mitigations.actions(scene.picture)
     if not found:
         return '\n'.join([*rows, '', *paper.fold(f'What to do: {mitigations.why_none(scene.picture)}')]) + '\n'
@@ -142,8 +142,9 @@ def _changed(scene: TriageReadings) -> Iterator[StyledLine]:
         return
     label = 'changed'
     for one in why.growth:
-        source = f', most from {one.source}' if one.source else ''
-        yield StyledLine(label, f'{one.key}: {share_text(one.before)} -> {share_text(one.now)} of the table '
+        key = f'{one.key}{why.profile.name_behind(one.key)}'
+        source = f', most from {why.profile.named(one.source)}' if one.source else ''
+        yield StyledLine(label, f'{key}: {share_text(one.before)} -> {share_text(one.now)} of the table '
                                 f'({one.entries:+d} entries){_since(why.baseline, why.at)}{source}', 1)
         label = ''
     if not why.growth:
@@ -211,6 +212,12 @@ def top(profile: Profile, sort: str) -> list[tuple[str, float]]:
     shares = ((key, profile.share(seen).value) for key, seen in getattr(profile, sort)[:TOP])
     return [(str(key).removeprefix('from ').removeprefix('to ').replace(' port ', ' '), share)
             for key, share in shares if share >= LEAST]
+
+
+def _names(scene: TriageReadings) -> Iterator[StyledLine]:
+    profile = scene.picture.profile
+    if profile is not None and profile.names:
+        yield StyledLine('names', ', '.join(f'{address} is {name}' for address, name in profile.names.items()))
 
 
 def _processes(scene: TriageReadings) -> Iterator[StyledLine]:

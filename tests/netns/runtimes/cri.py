@@ -6,7 +6,6 @@ cri.py SOCKET ready | run POD NAMESPACE UID CONTAINER=COMMAND... | remove ID...
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 
@@ -56,7 +55,7 @@ class Cri:
 
     def run(self, name: str, namespace: str, uid: str, commands: Mapping[str, list[str]]) -> None:
         labels = {f'{PREFIX}pod.name': name, f'{PREFIX}pod.namespace': namespace, f'{PREFIX}pod.uid': uid}
-        logs = f'{os.environ.get("PODLOGS", "/var/log/pods")}/{namespace}_{name}_{uid}'
+        logs = f'/var/log/pods/{namespace}_{name}_{uid}'
         cgroup = field(1, f'/kubepods/burstable/pod{uid}')
         config = (field(1, field(1, name) + field(2, uid) + field(3, namespace)) + field(2, name) + field(3, logs)
                   + mapping(6, labels) + field(8, cgroup + field(2, field(1, field(1, 0)))))

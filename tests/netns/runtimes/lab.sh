@@ -10,7 +10,7 @@ shift
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 LAB=$(mktemp -d -t check_conntrack-lab.XXXXXX); export LAB; chmod 755 "$LAB"; cd "$LAB" || exit
 mkdir -p /run/netns /run/docker /run/containers /run/lxc /var/lib/cni
-for place in /run/netns /run/docker /run/containers /run/lxc /var/lib/cni; do mount -t tmpfs tmpfs $place; done
+for place in /run/netns /run/docker /run/containers /run/lxc /var/lib/cni /var/log; do mount -t tmpfs tmpfs $place; done
 ip link set lo up
 touch containers missing
 daemons=()
@@ -87,7 +87,7 @@ ctr_ run -d --snapshotter native docker.io/library/lab:1 web-ctr /bin/httpd -f -
     started ctr web-ctr - "$(ctr_ task ls | awk '/web-ctr/ {print $2}')" || echo ctr >> missing
 ready() { /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" ready; }
 within 10 ready # its CNI configuration is read every 5 s
-if PODLOGS=$LAB/podlogs /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" run web-7d4b9c-x2x5z shop \
+if /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" run web-7d4b9c-x2x5z shop \
     11111111-2222-3333-4444-555555555555 'nginx=httpd -f -h /www' 'envoy=sleep 9998' 'logs=sleep 9997' > cri.out; then
     awk '$1 == "-" {print $2}' cri.out > pods
     while read -r name id; do
