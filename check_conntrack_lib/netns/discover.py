@@ -81,7 +81,7 @@ def find(host: Host) -> Found:
         try:
             stale += _add_unbound_names(os.path.join(root, NAMED), ways)
         except PermissionError:
-            closed = os.path.join(root, NAMED)
+            closed = closed or os.path.join(root, NAMED)
     pids, hidden = _processes(host, own, own_table)
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
@@ -117,10 +117,17 @@ def parse_link(text: str) -> int:
 def _roots(host: Host) -> list[tuple[str, int | str]]:
     """Root directories whose mounts are looked at, each with a process that has it."""
     roots: list[tuple[str, int | str]] = [('/', 'self')] if host.is_this_kernel() else []
-    if host.procfs != '/proc':
-        # in a container with the host's /proc, its files are reached through the host's first process
+    if host.procfs != '/proc' or _mounts_of(host, 1) not in (None, _mounts_of(host, 'self')):
+        # in a container with the host's processes, the host's files are reached through the first of them
         roots.append((host.path('1/root'), 1))
     return roots
+
+
+def _mounts_of(host: Host, pid: int | str) -> str | None:
+    try:
+        return os.readlink(host.path(f'{pid}/ns/mnt'))
+    except GONE:
+        return None
 
 
 def _add_bound(ways: dict[tuple[bool, int], Namespace], inode: int, root: str, path: str) -> None:

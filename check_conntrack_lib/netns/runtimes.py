@@ -74,7 +74,7 @@ def _of_containerd(host: Host, pid: int, shim: int, words: list[str], known: Con
     ident = known.id or known.name or _value(words, '-id')
     space = _value(words, '-namespace')
     if space == 'moby':
-        name = _docker_name(host, pid, ident)
+        name = _docker_name(host, pid, shim, ident) if _FILE_NAME.fullmatch(ident) and _is_trusted(known.uid) else ''
         return _kubernetes_name(known._replace(id=ident, runtime='docker', name=name))
     notes: Mapping[str, Any] = {}
     if _FILE_NAME.fullmatch(ident) and _is_trusted(known.uid):
@@ -97,7 +97,7 @@ def _of_conmon(host: Host, conmon: int, words: list[str], known: Container) -> C
     infra = _INFRA.fullmatch(name)
     if infra:
         # podman gives a pod's name to its first container as host name
-        config = _json(os.path.join(host.root(), _value(words, '-b').lstrip('/'), 'config.json')) \
+        config = _json(host.path(os.path.join(f'{conmon}/root', _value(words, '-b').lstrip('/'), 'config.json'))) \
             if _is_trusted(known.uid) else {}
         return known._replace(pod=str(config.get('hostname') or infra[1]))
     return _kubernetes_name(known)
@@ -111,19 +111,19 @@ def _kubernetes_name(known: Container) -> Container:
     return known._replace(name='' if parts[1] == 'POD' else parts[1], pod=f'{parts[3]}/{parts[2]}')
 
 
-def _docker_name(host: Host, pid: int, ident: str) -> str:
+def _docker_name(host: Host, pid: int, shim: int, ident: str) -> str:
     """From docker's own file, in the directory whose files the container has as /etc/hostname and so on."""
     table = mounts.parse(mounts.read(host, pid))
     places = ['/var/lib/docker/containers']
     for mount in table:
         match = _ID_DIRECTORY.match(mount.root)
         if match and mount.point in ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf'):
-            whole = mounts.parse(mounts.read(host, 'self' if host.procfs == '/proc' else 1))
+            whole = mounts.parse(mounts.read(host, shim))
             place = mounts.outside(whole, mount.device, match['above'])
             places[:0] = [place] if place else []
             break
     for place in places:
-        name = _json(os.path.join(host.root(), place.lstrip('/'), ident, 'config.v2.json')).get('Name')
+        name = _json(host.path(os.path.join(f'{shim}/root', place.lstrip('/'), ident, 'config.v2.json'))).get('Name')
         if isinstance(name, str):
             return name.lstrip('/')
     return ''
