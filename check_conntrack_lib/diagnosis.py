@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from .analysis.profile import Profile, summarize
+from .analysis.profile import Profile, spares_offloaded, summarize
 from .analysis.profile_diff import Growth, growth
 from .assessment import Assessment
 from .deadline import OutOfTime, TimeBudget
@@ -18,6 +18,7 @@ from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
 from .netns import address_names
 from .readers import ctnetlink, proc_conntrack, sockets
+from .readers.kernel_version import read_release
 from .readers.sockets import Owner
 
 #: seconds for reading a sample
@@ -51,7 +52,8 @@ def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_
 
     abroad: the file of another namespace, whose flows are read from within.
     """
-    profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, budget, netns_file)
+    stay = spares_offloaded(read_release(host))
+    profile = sample_flows(host, lambda flows: summarize(flows, table.entries, stay), most, budget, netns_file)
     if isinstance(profile, Profile) and not profile.seen:
         return Missing('the kernel listed no flow in time')
     return profile

@@ -91,8 +91,8 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
             AND NOT EXISTS (  -- what it was called goes on: the container was restarted
                 SELECT 1 FROM netns AS mine JOIN netns AS other ON other.name = mine.name
                 WHERE mine.boot = :boot AND mine.inode = old.netns AND mine.name <> '' AND other.boot = :boot
-                AND (other.inode <> mine.inode OR other.since > mine.since)
-                AND (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = other.inode) >= :uptime - :age)""", values)
+                AND (other.inode <> mine.inode OR other.since > mine.since) AND :uptime - :age <=
+                    (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = other.inode))""", values)
     database.execute(
         f"""DELETE FROM sample WHERE rowid IN (SELECT id FROM (
             SELECT rowid AS id, row_number() OVER (

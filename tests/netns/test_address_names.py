@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_discover import ID, Proc
+from netns_tree import Proc
 
 from check_conntrack_lib.netns import address_names
 from check_conntrack_lib.readers import kube_services, local_addresses
@@ -42,7 +42,7 @@ def test_who_has_it(tmp_path: Path) -> None:
     proc = Proc(tmp_path)
     proc.process(2, 1, 'kthreadd', flags=0x208040)
     proc.write('2/net/fib_trie', TRIE.replace('10.244.7.2\n', '10.244.7.1\n'))
-    proc.process(20, 5, 'nginx', f'0::/lxc.payload.web01/{ID[:6]}')
+    proc.process(20, 5, 'nginx', '0::/lxc.payload.web01/init.scope')
     proc.write('20/net/fib_trie', TRIE)
     proc.write('20/net/if_inet6', INET6)
     wanted = {'10.244.7.1', '10.244.7.2', 'fd00::2', '10.9.9.9', '127.0.0.1'}

@@ -77,10 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     source = readings.host(arguments)
     if not everything:
         netns_target.enter_target(source, arguments.netns)
+    rounds = readings.Rounds(source, arguments.kernel_log, arguments.window)
 
     def take() -> LiveReadings:
-        return readings.take(source, arguments.kernel_log, arguments.window,
-                            arguments.top if arguments.per_host else 0)
+        return rounds.take(arguments.top if arguments.per_host else 0)
 
     def take_all() -> NamespaceReadings:
         return all_namespaces.take(source, arguments.kernel_log, arguments.window, arguments.most_namespaces)

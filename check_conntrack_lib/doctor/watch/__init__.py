@@ -12,6 +12,7 @@ from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
 from ...formatting import clean
+from ...model import Table
 from .. import DoctorError, error_line, netns_target, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
@@ -21,6 +22,8 @@ FLOWS = 2000
 BESIDE_BAR = 68
 COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
 RESET = '\x1b[0m'
+#: exit status when there was no table at the end, as of the other verbs
+NOTHING_TO_SEE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
     source = readings.host(arguments)
     target = netns_target.enter_target(source, arguments.netns)
+    rounds = readings.Rounds(source, arguments.kernel_log, WINDOW)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     inside = f', {clean(target.title)}' if target.title else ''
     title = f'conntrack-doctor watch: {os.uname().nodename}{inside}, every {arguments.every:g} s'
@@ -44,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                moment = following(moment, readings.take(source, arguments.kernel_log, WINDOW, flows=FLOWS))
+                moment = following(moment, rounds.take(flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = error_line(error)
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
-                return 0
+                return 0 if moment and isinstance(moment.snapshot.table, Table) else NOTHING_TO_SEE
             # after a suspend or a slow reading the rhythm begins anew
             now = time.monotonic()
             due = max(due + arguments.every, now)
