@@ -17,7 +17,8 @@ from contextlib import closing, contextmanager
 from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
 from . import identity, retention
-from .queries import HistoryQuery, history_before
+from .codec import counters_to_text
+from .queries import COLUMNS, HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
 APPLICATION_ID = 0x6374726B
@@ -200,7 +201,10 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: 
                 before = identity.known(database, one)
                 another = history.first_run and identity.is_another(database, one, before, look.identify)
                 looked_up += identity.record(database, boot, one, before, another, look.identify)
-        retention.insert(database, boot, now)
+        database.executemany(
+            f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+            [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
+              counters_to_text(one.counters)) for one in now])
         retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
     except BaseException:

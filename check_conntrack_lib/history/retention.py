@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from ..model import Instant, Sample
+from ..model import Instant
 from . import identity
-from .codec import counters_to_text
 
 #: rows older than a day are thinned, those of namespaces gone for so long are dropped
 DAY = 86400.0
@@ -24,8 +23,8 @@ DROPPED_ROWS = 50
 #: nothing is gone that was not missed by a run in this time before now
 MISSED_BEFORE = 3600.0
 
-#: what does not change is recorded every so many seconds, and after a day kept every so many
-UNCHANGED, UNCHANGED_LATER = 300.0, 3600.0
+#: after so many seconds, what did not change is kept once in as many
+UNCHANGED = 3600.0
 #: where fewer than one in so many possible entries are there: nothing is projected from such a table
 IDLE = 100
 
@@ -36,24 +35,6 @@ CREATE TABLE gone (boot INTEGER NOT NULL, netns INTEGER NOT NULL, PRIMARY KEY (b
 
 _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
 _MINE = f'netns % {PARTS} = :part'
-
-
-def insert(database: sqlite3.Connection, boot: int, now: list[Sample]) -> None:
-    """Keeps a sample each; of a nearly empty table where nothing changes one every UNCHANGED seconds, and the last."""
-    for one in now:
-        values = one.entries, one.maximum, one.buckets, counters_to_text(one.counters)
-        idle = one.entries * IDLE < one.maximum
-        last = database.execute(
-            'SELECT rowid, uptime, entries, maximum, buckets, counters FROM sample WHERE boot = ? AND netns = ? AND '
-            'uptime >= (SELECT max(since) FROM netns WHERE boot = ? AND inode = ?) ORDER BY uptime DESC LIMIT 2',
-            (boot, one.netns, boot, one.netns)).fetchall() if idle else ()
-        if len(last) == 2 and last[0][2:] == last[1][2:] == values \
-                and last[0][1] <= one.at.uptime < last[1][1] + UNCHANGED:
-            database.execute('UPDATE sample SET time = ?, uptime = ? WHERE rowid = ?',
-                             (one.at.wall, one.at.uptime, last[0][0]))
-        else:
-            database.execute('INSERT INTO sample (boot, netns, time, uptime, entries, maximum, buckets, counters) '
-                             'VALUES (?, ?, ?, ?, ?, ?, ?, ?)', (boot, one.netns, one.at.wall, one.at.uptime, *values))
 
 
 def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days: float) -> None:
@@ -110,8 +91,9 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
                 AND netns = mine.netns AND uptime < mine.uptime ORDER BY uptime DESC LIMIT 1)
             JOIN sample AS behind ON behind.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot
                 AND netns = mine.netns AND uptime > mine.uptime ORDER BY uptime LIMIT 1)
-            WHERE mine.uptime - before.uptime < {UNCHANGED_LATER}
-            AND {_same('before')} AND {_same('behind')} AND mine.entries * {IDLE} < mine.maximum)""", values)
+            WHERE mine.uptime - before.uptime < {UNCHANGED}
+            AND {_same('before')} AND {_same('behind')} AND mine.entries * {IDLE} < mine.maximum)""",
+        {**values, 'age': UNCHANGED})
     identity.forget(database, int(values['part']), PARTS)
 
 

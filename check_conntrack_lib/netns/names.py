@@ -21,6 +21,8 @@ MOST_PROCESSES = 200
 #: digits of an id that are shown, as `docker ps` and `podman ps` do; so many are accepted
 SHOWN, LEAST_DIGITS = 12, 4
 #: words with another meaning for --netns
+#: hold a pod's namespaces, and do nothing else
+HOLDERS = ('pause', 'catatonit')
 RESERVED = ('host', 'current', 'all')
 HOST = 'host'
 
@@ -64,7 +66,13 @@ def name_of(host: Host, namespace: Namespace) -> Name:
     processes = _processes(host, namespace)
     contained = [one for one in processes if one.cgroup.container]
     if contained:
-        return _of_container(host, contained[0], _describe(host, contained[0]))
+        found = _describe(host, contained[0])
+        if not (found.name or found.pod):
+            # a pod that nobody names: what it does says more than what holds its namespace
+            working = (one for one in contained if _command(host, one.pid) not in HOLDERS)
+            first = next(working, contained[0])
+            return _of_container(host, first, _describe(host, first))
+        return _of_container(host, contained[0], found)
     for one in processes:
         if not one.child:
             found = _describe(host, one)
@@ -149,9 +157,11 @@ def _processes(host: Host, namespace: Namespace) -> list[_Process]:
     for pid in namespace.pids[:MOST_PROCESSES]:
         try:
             status = host.read(f'{pid}/status')
-            started = _started(host, pid)
         except GONE:
-            continue
+            if not _command(host, pid):
+                continue  # it ended meanwhile
+            status = ''
+        started = _started(host, pid)
         inner = re.search(r'^NSpid:\s*(.*)$', status, re.MULTILINE)
         numbers = inner[1].split() if inner else []
         parent = re.search(r'^PPid:\s*(\d+)', status, re.MULTILINE)

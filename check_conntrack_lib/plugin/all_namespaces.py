@@ -150,8 +150,8 @@ def lines(ranking: Ranking, options: Options) -> list[str]:
     if unseen:
         found.append(f'namespaces not checked: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
     if assessments.snapshots.same:
-        found.append(f'{count(assessments.snapshots.same, "name")} of container networks not told apart from namespaces '
-                     'seen by their processes: needs root')
+        found.append(f'{count(assessments.snapshots.same, "name")} of container networks not matched with '
+                     'namespaces of processes: needs root')
     return found
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from test_database import DAY, LOOK, rows, sample
+from recorder_samples import DAY, LOOK, rows, sample
 
 from check_conntrack_lib.analysis import timeline
 from check_conntrack_lib.history import readonly
@@ -99,12 +99,16 @@ def test_the_history_of_a_restarted_container_stays_that_of_one_that_is_gone_doe
     assert rows(path, 'SELECT count(*) FROM netns WHERE inode = 3') == 0
 
 
-def test_a_loss_after_a_quiet_time_is_counted_from_the_last_sample(path: Path) -> None:
-    for minute in range(60):
-        ask(path, sample(60.0 * minute, entries=0), look())
-    assert rows(path) < 20
-    newest, = sqlite3.connect(path).execute('SELECT max(uptime) FROM sample').fetchone()
-    assert newest == 59 * 60, 'the last one is always there'
+def test_what_does_not_change_is_kept_once_an_hour_after_an_hour(path: Path) -> None:
+    for minute in range(600):
+        ask(path, sample(60.0 * minute, entries=7 if 200 <= minute < 220 else 0), look())
+    found = sqlite3.connect(path).execute('SELECT uptime FROM sample ORDER BY uptime')
+    kept = [round(uptime / 60) for uptime, in found]
+    assert kept[-60:] == list(range(540, 600)), 'the last hour is whole: losses are counted from it'
+    assert {199, 220} <= set(kept), 'before and after a change'
+    assert set(range(200, 220)) <= set(kept), 'not nearly empty'
+    assert len(kept) < 130
+    assert max(later - earlier for earlier, later in zip(kept, kept[1:])) <= 100
 
 
 def test_what_idle_namespaces_take(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import laboratory
 import pytest
-from test_kernel import SCRIPT
+from checked import SCRIPT
 
 pytestmark = [pytest.mark.kernel, pytest.mark.daemons]
 
@@ -53,7 +53,8 @@ class Lab:
     def run(self, *argv: str, user: Sequence[str] = (), within: bool = True) -> subprocess.CompletedProcess[str]:
         """A command in the laboratory's namespaces, as an administrator of that host would run it."""
         place = ['nsenter', '-t', str(self.pid), '-m', '-n'] if within else []
-        env = {'PATH': f'{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin', 'LAB': str(self.directory), 'TZ': 'UTC',
+        path = f'{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin'
+        env = {'PATH': path, 'LAB': str(self.directory), 'TZ': 'UTC',
                'DOCKER_HOST': f'unix://{self.directory}/docker.sock'}
         return subprocess.run([*place, *user, *argv], capture_output=True, text=True, timeout=60, check=False,
                               cwd=SCRIPT.parent, env=env)
@@ -229,7 +230,7 @@ def test_a_new_container_inherits_nothing_and_a_name_goes_on(lab: Lab, history: 
             time.sleep(1.1)
         lab.run('docker', 'rm', '-f', 'cache')
         gone = lab.check('--netns', 'cache', history=history)
-        assert re.search(r'network namespace cache not found now; container cache \(docker\) was recorded last \d', gone), gone
+        assert 'network namespace cache not found now; container cache (docker) was recorded last 2' in gone, gone
         started(f'other-{round_}', 8000)
         other = lab.check('--netns', f'other-{round_}', '--baseline-every', '0', history=history)
         assert 'first run' in other, other
