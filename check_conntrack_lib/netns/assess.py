@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
 from ..deadline import TimeBudget
-from ..formatting import clean
 from ..history import database
 from ..history.identity import Identify
 from ..host import Host
@@ -81,8 +80,7 @@ class NamespaceAssessments(NamedTuple):
         """What the history knows of a name that stands for nothing now, for the end of a sentence."""
         if word not in self.recorded:
             return ''
-        name, wall = self.recorded[word]
-        return f' now; {clean(name)} was recorded last {time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(wall))}'
+        return f', seen until {time.strftime("%m-%d %H:%M", time.localtime(self.recorded[word][1]))}'
 
     def name(self, host: Host, member: NamespaceAssessment) -> Name:
         """What people call it."""

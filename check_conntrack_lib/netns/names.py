@@ -133,11 +133,12 @@ def _ids_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]:
 
 def _names_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]:
     known: set[str] = set()
-    if not namespace.initial:
+    found = containers(host, namespace)
+    if not namespace.initial and (not found or not (found[0].name or found[0].pod)):
         name = name_of(host, namespace)
-        known |= {name.title, name.lasting} | ({name.container} if not name.pod else set())
+        known |= {name.title, name.lasting, name.container}
     ids = set()
-    for one in containers(host, namespace):
+    for one in found:
         known |= {one.name, one.pod, f'pod {one.pod}', f'{one.pod}/{one.name}', _title(one)} if one.pod \
             else {one.name, f'container {one.name}', _title(one)}
         ids.add(one.id)

@@ -101,7 +101,7 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
     parts = [f'{clean(word, 60)} in /run/netns leads to no namespace from here' if word in snapshots.stale else
-             f'network namespace {clean(word, 60)} not found{assessments.past(word)}' for word in snapshots.unknown]
+             _not_found(assessments, word) for word in snapshots.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'namespaces of {count(snapshots.hidden, "process")} not identified: needs root')
@@ -114,6 +114,12 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
                      'left over, or made in another mount namespace')
     remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
+
+
+def _not_found(assessments: NamespaceAssessments, word: str) -> str:
+    past = assessments.past(word)
+    # on the first line there is room for some 60 characters
+    return f'{clean(word, 60)} not found{past}' if past else f'network namespace {clean(word, 60)} not found'
 
 
 def phrase(ranking: Ranking) -> str:

@@ -92,7 +92,8 @@ def lab() -> Iterator[Lab]:
     try:
         pid, directory = process.stdout.readline().split()
         made = Lab(Path(directory), int(pid))
-        assert (made.directory / 'missing').read_text() == ''
+        # firejail does nothing where the tests have a process namespace of their own
+        assert (made.directory / 'missing').read_text() in ('', 'firejail\n')
         yield made
     finally:
         process.stdin.close()
@@ -230,7 +231,7 @@ def test_a_new_container_inherits_nothing_and_a_name_goes_on(lab: Lab, history: 
             time.sleep(1.1)
         lab.run('docker', 'rm', '-f', 'cache')
         gone = lab.check('--netns', 'cache', history=history)
-        assert 'network namespace cache not found now; container cache (docker) was recorded last 2' in gone, gone
+        assert re.match(r'CONNTRACK UNKNOWN - cache not found, seen until \d\d-\d\d \d\d:\d\d\n', gone), gone
         started(f'other-{round_}', 8000)
         other = lab.check('--netns', f'other-{round_}', '--baseline-every', '0', history=history)
         assert 'first run' in other, other

@@ -17,7 +17,7 @@ daemons=()
 started() { echo "$*" >> "$LAB/containers"; }
 within() { # SECONDS COMMAND: until it succeeds
     for _ in $(seq $(($1 * 10))); do "${@:2}" > /dev/null 2>&1 && return; sleep 0.1; done; return 1; }
-child_of() { for _ in $(seq 50); do pgrep -P "$1" && return; sleep 0.1; done; }
+child_of() { for _ in $(seq 20); do pgrep -P "$1" && return; sleep 0.1; done; return 1; }
 ctr_() { ctr -a containerd.sock "$@"; }
 podman_() { podman --storage-driver=vfs --root "$LAB/podman" --runroot "$LAB/podman.run" --tmpdir "$LAB/podman.tmp" "$@"; }
 take_down() {
@@ -148,6 +148,7 @@ runc --root "$LAB/runc" run -d web-runc < /dev/null > /dev/null 2> ../runc.log) 
 bwrap --unshare-net --die-with-parent --bind rootfs / --proc /proc --dev /dev /bin/sleep 9995 & daemons+=($!)
 started bwrap - - "$(child_of $!)"
 firejail --quiet --noprofile --name=web-firejail --net=none sleep 9994 < /dev/null > firejail.log 2>&1 & daemons+=($!)
-started firejail web-firejail - "$(child_of $!)"
+# firejail makes no namespace inside of another process namespace
+pid=$(child_of $!) && started firejail web-firejail - "$pid" || echo firejail >> missing
 unshare -n sleep 9993 & daemons+=($!); started unshare - - $!
 "$@"
