@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 from ..formatting import clean
@@ -30,12 +29,6 @@ class Target(NamedTuple):
 INITIAL = Target(lasting=names.HOST)
 
 
-def add_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--netns', metavar='NAME',
-                        help='a network namespace by any name that check_conntrack --netns takes: a container, a pod '
-                             'as NAMESPACE/NAME, a name of ip netns, first digits of an id (needs root)')
-
-
 def enter_target(host: Host, word: str | None) -> Target:
     """Goes into the namespace that is named, for good. Raises DoctorError."""
     if word in (None, 'current'):
@@ -49,7 +42,7 @@ def enter_target(host: Host, word: str | None) -> Target:
         shown = clean(word, 60)
         if word in found.stale:
             raise DoctorError(f'--netns: {shown} in /run/netns leads to no namespace from here')
-        raise DoctorError(f'--netns: no network namespace {shown} (check_conntrack --netns all -v names some)')
+        raise DoctorError(f"network namespace '{shown}' not found (check_conntrack --netns all -v names some)")
     if len(means) > 1:
         titles = ', '.join(names.name_of(host, one).title for one in means[:5])
         raise DoctorError(f'--netns: {clean(word, 60)} means more than one: {titles}')

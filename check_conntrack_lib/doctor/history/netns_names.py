@@ -1,4 +1,4 @@
-"""What people call the recorded namespaces, as far as they are there now."""
+"""Names of the recorded namespaces, as far as they exist now."""
 
 from __future__ import annotations
 
@@ -64,4 +64,4 @@ def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, 
         if str(recorded.newest.netns) in inodes:
             return recorded
     named = ', '.join(called.of(recorded.newest) for recorded in places[:9])
-    raise DoctorError(f'no namespace {wanted} is recorded, but {named}')
+    raise DoctorError(f"namespace '{clean(wanted)}' is not in the history; recorded: {named}")
