@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
 from ..assessment import log_of
 from ..deadline import Deadline
-from ..formatting import clean
 from ..host import Host
 from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
 from ..readers.kept_log import KeptLog
 from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
-from . import DoctorError, common_options, error_line
+from . import DoctorError, common_options
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
