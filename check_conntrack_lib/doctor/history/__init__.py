@@ -22,8 +22,8 @@ from ...model import Missing
 from .. import DoctorError, common_options, readings
 from ..atomic_write import write_file
 from . import chart
-from .facts import HistoryFacts, log_marks, profiles_of
-from .netns_names import choose, names
+from .facts import HistoryFacts, log_marks
+from .netns_names import choose, names, profiles_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

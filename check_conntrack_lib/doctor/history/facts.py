@@ -92,17 +92,6 @@ def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, 
                  and may_have_dropped(own, now.wall - age))
 
 
-def profiles_of(own: Sequence[Interval], profiles: Sequence[PastProfile]) -> list[PastProfile]:
-    """Those taken in the namespaces of these steps, while each was there."""
-    spans: dict[tuple[str, int, float], list[float]] = {}
-    for interval in own:
-        s = interval.sample
-        spans.setdefault((s.boot_id, s.netns, s.since), []).append(s.at.wall)
-    return [past for past in profiles if any(
-        (past.boot_id, past.netns) == (boot_id, netns) and walls[0] - 1 <= past.at <= walls[-1] + 1
-        for (boot_id, netns, _since), walls in spans.items())]
-
-
 def when(wall: float, seconds: bool = False) -> str:
     """Local time."""
     return time.strftime('%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M', time.localtime(wall))

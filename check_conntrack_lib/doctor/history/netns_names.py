@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ...analysis.timeline import Interval, RecordedNamespace
 from ...formatting import clean
 from ...history.identity import means
+from ...history.readonly import PastProfile
 from ...host import Host
 from ...model import Missing, Sample
 from ...namedtuples import NamedTuple
@@ -65,3 +66,14 @@ def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, 
             return recorded
     named = ', '.join(called.of(recorded.newest) for recorded in places[:9])
     raise DoctorError(f"namespace '{clean(wanted)}' is not in the history; recorded: {named}")
+
+
+def profiles_of(own: Sequence[Interval], profiles: Sequence[PastProfile]) -> list[PastProfile]:
+    """Those taken in the namespaces of these steps, while each was there."""
+    spans: dict[tuple[str, int, float], list[float]] = {}
+    for interval in own:
+        s = interval.sample
+        spans.setdefault((s.boot_id, s.netns, s.since), []).append(s.at.wall)
+    return [past for past in profiles if any(
+        (past.boot_id, past.netns) == (boot_id, netns) and walls[0] - 1 <= past.at <= walls[-1] + 1
+        for (boot_id, netns, _since), walls in spans.items())]
