@@ -17,11 +17,12 @@ from check_conntrack_lib.analysis.losses import comparable, losses
 from check_conntrack_lib.analysis.profile import Profile, summarize
 from check_conntrack_lib.analysis.profile_diff import growth
 from check_conntrack_lib.analysis.sysctl_drift import drifts
-from check_conntrack_lib.formatting import clean
+from check_conntrack_lib.formatting import clean, clean_name
 from check_conntrack_lib.history.codec import counters_from_text
 from check_conntrack_lib.history.profile_json import from_json, to_json
 from check_conntrack_lib.model import Counters, Instant, Sample, Table
-from check_conntrack_lib.netns import discover, names, read_other
+from check_conntrack_lib.netns import cgroup as cgroup_reader
+from check_conntrack_lib.netns import discover, read_other
 from check_conntrack_lib.readers import (
     addresses,
     cpu_counters,
@@ -207,7 +208,8 @@ def recorder_profile(text: str) -> None:
 
 
 def cgroup(text: str) -> None:
-    harmless(names.shown(names.parse(text)))
+    found = cgroup_reader.parse(text)
+    harmless(clean_name(found.container or found.unit))
     for word in processes.parse_cmdline(text):
         harmless(word)
 

@@ -37,8 +37,9 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 def namespaces(text: str) -> tuple[str, ...]:
     """'current', 'all', or names of network namespaces. Raises ArgumentTypeError."""
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
-    if not all(words) or any('/' in word or not word.isprintable() for word in words):
+    # a title as it is printed may have a comma in its parentheses
+    words = tuple(dict.fromkeys(word.strip() for word in re.split(r',(?![^(,]*\))', text)))
+    if not all(words) or not all(word.isprintable() and len(word) <= 300 for word in words):
         raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
     if 'all' in words and len(words) > 1:
         raise argparse.ArgumentTypeError("'all' cannot be combined with names")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .analysis import trend
 from .analysis.hash_chains import HashLoad, chain_limit, hash_load
@@ -20,6 +20,7 @@ from .analysis.losses import (
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
 from .history import database, location
+from .history.identity import Identify
 from .history.queries import HistoryQuery
 from .host import Host
 from .model import History, Missing, Point, Reading, Sample, Table
@@ -73,17 +74,19 @@ class Assessment(NamedTuple):
         yield Reading('settings', self.settings)
 
 
-def assess(host: Host, question: Question, budget: TimeBudget,
-           patience: float = 1.5) -> Assessment:
+def assess(host: Host, question: Question, budget: TimeBudget, patience: float = 1.5,
+           identify: Callable[[bool], Identify] = lambda _initial: Identify()) -> Assessment:
     """Reads, remembers and reasons.
 
-    share: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds.
+    share: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds;
+    identify: what is known of the namespace, by whether it is the initial one.
     """
     snapshot = take_snapshot(host, budget)
     sample = snapshot.sample()
     with budget():
         file = history_file(question.history)
-        history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
+        history = file if isinstance(file, Missing) else \
+            _history(file, sample, question, patience, identify(snapshot.initial))
     # after the history, which knows how far back: the log may be full of older lines
     span = log_span(history, sample, question)
     snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
@@ -147,10 +150,12 @@ def history_file(choice: str) -> str | Missing:
     return location.check_file(choice) if choice else location.history_file(os.environ)
 
 
-def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
+def _history(file: str, sample: Sample | Missing, question: Question, patience: float,
+             identify: Identify) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    return database.query_and_record(file, sample, history_query(question), question.history_days, patience)
+    return database.query_and_record(file, sample, history_query(question)._replace(identify=identify),
+                                     question.history_days, patience)
 
 
 def history_query(question: Question) -> HistoryQuery:

@@ -9,13 +9,14 @@ from typing import TypeVar
 from .analysis.profile import Profile, spares_offloaded, summarize
 from .analysis.profile_diff import Growth, growth
 from .assessment import Assessment
-from .deadline import TimeBudget
+from .deadline import OutOfTime, TimeBudget
 from .flow import Flow
 from .history import profiles
 from .history.profiles import Baseline
 from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
+from .netns import address_names
 from .readers import ctnetlink, proc_conntrack, sockets
 from .readers.kernel_version import read_release
 from .readers.sockets import Owner
@@ -26,6 +27,9 @@ SAMPLE_SECONDS = 1.0
 BASELINE_FLOWS = 2000
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
+
+#: keys of each sort whose addresses are given a name
+NAMED = 4
 
 _T = TypeVar('_T')
 
@@ -105,9 +109,12 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
     if a.history_file and isinstance(sample, Sample):
         with budget():
             baseline = profiles.read_baseline(a.history_file, sample, patience)
+    found = explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file)
+    if a.history_file and isinstance(sample, Sample):
         with budget():
-            profiles.record(a.history_file, sample, profile, quiet, patience)
-    return explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file)
+            # with the names: who had an address may be gone in the morning
+            profiles.record(a.history_file, sample, found.profile, quiet, patience)
+    return found
 
 
 def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, budget: TimeBudget,
@@ -116,7 +123,19 @@ def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missin
     grown = growth(profile, baseline.profiles) if isinstance(baseline, Baseline) else ()
     local, owned = (0.0, Missing('another namespace', chosen=True)) if netns_file \
         else _local(host, profile, grown, budget)
-    return Diagnosis(at, profile, baseline, grown, local, owned)
+    return Diagnosis(at, with_names(host, profile, grown, budget), baseline, grown, local, owned)
+
+
+def with_names(host: Host, profile: Profile, grown: tuple[Growth, ...], budget: TimeBudget) -> Profile:
+    """The profile with what this host knows of the addresses that are mentioned."""
+    keys = [key for keys in (profile.sources, profile.destinations, profile.targets) for key, _seen in keys[:NAMED]]
+    keys += [one.key for one in grown]
+    wanted = {address for key in keys for address in (key.source, key.destination)} | {one.source for one in grown}
+    try:
+        with budget():
+            return profile._replace(names=address_names.resolve(host, wanted - {''}))
+    except OutOfTime:
+        return profile
 
 
 def keep_baseline(host: Host, a: Assessment, budget: TimeBudget, patience: float,

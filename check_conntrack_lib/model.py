@@ -134,6 +134,11 @@ class Sample(NamedTuple):
     maximum: int
     buckets: int | None = None
     counters: Counters | None = None
+    #: SO_NETNS_COOKIE, where the namespace was entered
+    cookie: int | None = None
+    #: seconds since boot from which on this inode is this namespace's, and its lasting name, as they are recorded
+    since: float = 0.0
+    name: str = ''
 
     def zero_since(self, before: Sample) -> Sample | None:
         """What to count from when the counters were reset to 0 after `before`; None: they have another shape."""

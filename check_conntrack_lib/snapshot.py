@@ -9,7 +9,7 @@ from .deadline import TimeBudget
 from .host import Host
 from .model import Counters, Instant, KernelLog, Missing, NotLoaded, Reading, Sample, Table
 from .namedtuples import NamedTuple
-from .readers import cpu_counters, kernel_log, kernel_version, slabinfo, sysctl_values
+from .readers import cpu_counters, kernel_log, kernel_version, netns_cookie, slabinfo, sysctl_values
 
 NOT_READ = Missing('not read', chosen=True)
 
@@ -30,6 +30,8 @@ class Snapshot(NamedTuple):
     #: `uname -r`, and the upstream stable release of this kernel; '' if they are not known
     release: str = ''
     stable: str = ''
+    #: SO_NETNS_COOKIE, where the namespace was entered and is not the initial one
+    cookie: int | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
@@ -48,7 +50,8 @@ class Snapshot(NamedTuple):
             return Missing('no connection tracking table')
         buckets = None if isinstance(self.table.buckets, Missing) else self.table.buckets
         counters = None if isinstance(self.counters, Missing) else self.counters
-        return Sample(self.at, self.boot_id, self.netns, self.table.entries, self.table.maximum, buckets, counters)
+        return Sample(self.at, self.boot_id, self.netns, self.table.entries, self.table.maximum, buckets, counters,
+                      self.cookie)
 
 
 def take_snapshot(host: Host, budget: TimeBudget) -> Snapshot:
@@ -65,7 +68,9 @@ def take_snapshot(host: Host, budget: TimeBudget) -> Snapshot:
         with budget():
             counters = _counters(host)
     initial = sysctl_values.is_initial_namespace(host)
-    snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ)
+    # the initial namespace lasts as long as its boot
+    cookie = netns_cookie.read() if not initial and isinstance(table, Table) and host.is_this_kernel() else None
+    snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, cookie=cookie)
     with budget():
         return _with_hash_table(snapshot, host)
 

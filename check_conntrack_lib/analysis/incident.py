@@ -59,6 +59,8 @@ class IncidentFacts(NamedTuple):
     nft: bool
     #: entries of all network namespaces where many are in others, else 0
     all_entries: int = 0
+    #: what runs a command of the host's shell in this namespace; '' where that is there already
+    enter: str = ''
 
 
 class Action(NamedTuple):

@@ -9,7 +9,7 @@ from ..flow import TCP, UDP
 from ..formatting import count, duration, size_text
 from ..model import Missing
 from . import rate_limit, sizing
-from .commands import conntrack
+from .commands import conntrack, within
 from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, load_at, single_source, was_full
 from .profile import Key, Profile
 from .timeouts import leaks
@@ -53,7 +53,8 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
             found += _raise(p)
     if not p.table.unlimited and p.table.entries >= p.table.maximum:
         found += _drain(p)
-    return tuple(found)
+    return tuple(one._replace(commands=tuple(within(command, p.enter) for command in one.commands),
+                              undo=within(one.undo, p.enter)) for one in found)
 
 
 def _drain(p: IncidentFacts) -> Iterator[Action]:
@@ -77,7 +78,8 @@ def _rate_limit_source(p: IncidentFacts) -> Iterator[Action]:
     if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    yield Action(f'rate-limit {source}, which {share}, to {rate} new connections per second', tuple(commands), undo,
+    yield Action(f'rate-limit {p.profile.named(source)}, which {share}, to {rate} new connections per second',
+                 tuple(commands), undo,
                'if this address is a proxy or NAT gateway, all clients behind it are limited')
 
 

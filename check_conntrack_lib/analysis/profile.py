@@ -119,6 +119,17 @@ class Profile(NamedTuple):
     time_left: Mapping[TimeoutClass, TimeLeft] = {}
     #: those with NAT among the entries of `services` and `targets`; not recorded
     natted: Mapping[Key, int] = {}
+    #: what this host knew of the addresses that are named: 'pod shop/web-7d4b9c-x2x5z' by '10.244.7.2'
+    names: Mapping[str, str] = {}
+
+    def named(self, address: str) -> str:
+        """'10.244.7.2 (pod shop/web-7d4b9c-x2x5z)', or the address alone."""
+        return f'{address} ({self.names[address]})' if address in self.names else address
+
+    def name_behind(self, key: Key) -> str:
+        """' (service kube-system/kube-dns)' for what follows a key, by its destination, else its source; or ''."""
+        name = self.names.get(key.destination or key.source)
+        return f' ({name})' if name else ''
 
     def share(self, count: int) -> Proportion:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""

@@ -54,9 +54,9 @@ class TimeBucket(NamedTuple):
 
 
 class RecordedNamespace(NamedTuple):
-    """One namespace in short. The initial one keeps its inode over reboots of the same kernel."""
+    """What has one name, or one namespace without a lasting name, in short."""
 
-    netns: int
+    place: str
     boots: int
     samples: int
     #: seconds since 1970
@@ -64,6 +64,7 @@ class RecordedNamespace(NamedTuple):
     last: float
     peak: Interval
     lost: int
+    newest: Sample
 
 
 class Change(NamedTuple):
@@ -103,11 +104,11 @@ class Episode(NamedTuple):
 
 def intervals(samples: Iterable[Sample]) -> list[Interval]:
     """A step for each sample, sorted by time. Losses and growth never reach across a reboot or into another table."""
-    before: dict[tuple[str, int], Sample] = {}
+    before: dict[tuple[str, int, float], Sample] = {}
     found = []
     for sample in samples:
-        last = before.get((sample.boot_id, sample.netns))
-        before[sample.boot_id, sample.netns] = sample
+        last = before.get((sample.boot_id, sample.netns, sample.since))
+        before[sample.boot_id, sample.netns, sample.since] = sample
         span = sample.at.uptime - last.at.uptime if last else 0.0
         if last is None or span <= 0:
             found.append(Interval(sample, None, None, None))
@@ -116,16 +117,27 @@ def intervals(samples: Iterable[Sample]) -> list[Interval]:
     return found
 
 
+def place(sample: Sample) -> str:
+    """What joins samples: the name, over restarts and reboots; without one the inode, as long as it is one namespace's.
+
+    The initial one keeps its inode over reboots of the same kernel.
+    """
+    if sample.name:
+        return sample.name
+    return f'{sample.netns} since {sample.since} of {sample.boot_id}' if sample.since else str(sample.netns)
+
+
 def namespaces(chronicle: Iterable[Interval]) -> list[RecordedNamespace]:
     """The namespaces, the one with the highest peak first."""
-    members: dict[int, list[Interval]] = {}
+    members: dict[str, list[Interval]] = {}
     for interval in chronicle:
-        members.setdefault(interval.sample.netns, []).append(interval)
+        members.setdefault(place(interval.sample), []).append(interval)
     found = [
-        RecordedNamespace(netns, len({interval.sample.boot_id for interval in own}), len(own), own[0].sample.at.wall,
-              own[-1].sample.at.wall, peak(own), sum(interval.lost for interval in own))
-        for netns, own in members.items()]
-    return sorted(found, key=lambda place: (-place.peak.usage, -place.samples))
+        RecordedNamespace(name, len({interval.sample.boot_id for interval in own}), len(own), own[0].sample.at.wall,
+              own[-1].sample.at.wall, peak(own), sum(interval.lost for interval in own),
+              own[-1].sample)
+        for name, own in members.items()]
+    return sorted(found, key=lambda one: (-one.peak.usage, -one.samples))
 
 
 def condense(chronicle: Iterable[Interval], begin: float, slot: float) -> dict[int, TimeBucket]:

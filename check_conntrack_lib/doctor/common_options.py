@@ -41,7 +41,8 @@ def add_kernel_log(parser: argparse.ArgumentParser) -> None:
 
 def add_netns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--netns', metavar='NAME',
-                        help='another network namespace: name of ip netns, container ID prefix or inode; needs root')
+                        help='another network namespace: name of ip netns, container, pod as NAMESPACE/NAME, '
+                             'container ID prefix or inode; needs root')
 
 
 def add_sample(parser: argparse.ArgumentParser) -> None:

@@ -50,7 +50,8 @@ def checked_entries(value: int) -> int:
 
 def checked_boot_id(text: str) -> str:
     """An id of a boot: it will be printed."""
-    if not isinstance(text, str) or not 0 < len(text) <= 64 or text.strip('0123456789abcdef-'):
+    # one that begins with '-' would be a formula in a spreadsheet
+    if not isinstance(text, str) or not 0 < len(text) <= 64 or text.strip('0123456789abcdef-') or text[0] == '-':
         raise ValueError('not a boot id')
     return text
 

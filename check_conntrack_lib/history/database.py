@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 
 from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
-from . import retention
+from . import identity, retention
 from .codec import can_be, counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
@@ -47,7 +47,7 @@ CREATE TABLE profile (
     quiet INTEGER NOT NULL,   -- 1: taken while the check was OK
     text TEXT NOT NULL        -- history.profile_json
 );
-CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA}
+CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA};{identity.SCHEMA}
 """
 
 #: bytes that the file may take, whatever anybody on the host does
@@ -94,11 +94,20 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
         return Missing.because(error, clean(path))
 
 
+def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, tuple[str, float]]:
+    """Of words that stand for no namespace now: the recorded name, and when it was recorded last (wall time)."""
+    try:
+        with open_database(path, patience) as database:
+            return {word: seen for word in words for seen in [identity.last_seen(database, word)] if seen}
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile):
+        return {}
+
+
 def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float) -> list[History]:
     with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]
         try:
-            note = _record(database, now, days)
+            note = _record(database, now, days, look, histories)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
             return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
@@ -166,12 +175,24 @@ def _check_schema(database: sqlite3.Connection) -> None:
             for statement in SCHEMA.split(';'):
                 database.execute(statement)
         database.execute('COMMIT')
+    _add_names(database)
     version = _one(database, 'PRAGMA user_version')
     if version != SCHEMA_VERSION:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
-def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> str:
+def _add_names(database: sqlite3.Connection) -> None:
+    """To a file of before namespaces had names."""
+    if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):
+        database.execute('BEGIN IMMEDIATE')
+        if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):
+            for statement in identity.SCHEMA.split(';'):
+                database.execute(statement)
+        database.execute('COMMIT')
+
+
+def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: HistoryQuery,
+            histories: list[History]) -> str:
     """Keeps the samples, as far as there is room; says where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
     database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
@@ -180,6 +201,12 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> str
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
         boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
         kept, note = retention.make_room(database, boot, now, LARGEST_FILE)
+        looked_up = 0
+        for one, history in zip(now, histories):
+            if looked_up < identity.MOST_LOOKUPS or history.first_run:
+                before = identity.known(database, one)
+                another = history.first_run and identity.is_another(database, one, before, look.identify)
+                looked_up += identity.record(database, boot, one, before, another, look.identify)
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,

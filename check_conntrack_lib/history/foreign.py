@@ -9,6 +9,7 @@ file is immutable (sqlite.org/uri.html): it then makes no journal, -wal or -shm 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import pwd
@@ -26,6 +27,8 @@ from .schema_check import columns, empty, tables
 
 #: seconds for all of it; bytes that are taken from the child
 LONGEST, MOST_BYTES = 10.0, 128 << 20
+#: reasons that the owner's own run does not have
+NO_RIGHTS = (*map(os.strerror, (errno.EPERM, errno.EACCES, errno.EINVAL)), foreign_child.NOT_GIVEN_UP)
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
@@ -50,8 +53,8 @@ def load(path: str, owner: int) -> sqlite3.Connection | Missing:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     except (OSError, sqlite3.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        return Missing(clean(f'{path}: {reason}', 400), _remedy(owner))
+        reason = str(getattr(error, 'strerror', None) or error)
+        return Missing(clean(f'{path}: {reason}', 400), _remedy(owner) if reason in NO_RIGHTS else '')
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
         os.close(reader)

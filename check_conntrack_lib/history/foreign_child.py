@@ -30,6 +30,7 @@ from .schema_check import columns, is_ours, tables
 PATIENCE, CPU_SECONDS = 5.0, 10
 #: bytes of memory that it may add to what it begins with; letters of one value; rows of one table
 MOST_MEMORY, LONGEST_VALUE, MOST_ROWS = 256 << 20, LONGEST_TEXT, 500_000
+NOT_GIVEN_UP = 'the rights of root could not be given up'
 #: group of a user that has none of its own
 NOGROUP = 65534
 #: the first bytes of a rollback journal that must be played back (sqlite.org/fileformat.html)
@@ -107,7 +108,7 @@ def _become(owner: int) -> None:
     with open('/proc/self/status') as file:
         capabilities = [line.split()[1] for line in file if line.startswith('CapEff:')]
     if os.getresuid() != (owner,) * 3 or capabilities != ['0' * 16]:
-        raise PermissionError('the rights of root could not be given up')
+        raise PermissionError(NOT_GIVEN_UP)
 
 
 def _rows(path: str, owner: int, until: float) -> Iterator[tuple[object, ...]]:

@@ -30,6 +30,8 @@ def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
     for name, parts in _KEYS.items():
         record[name] = [[*(getattr(key, part) for part in parts), count]
                         for key, count in getattr(profile, name)[:top] if count >= least]
+    if profile.names:
+        record['names'] = dict(profile.names)
     return json.dumps(record, separators=(',', ':'))
 
 
@@ -45,8 +47,10 @@ def from_json(text: str) -> Profile:
         for name, parts in _KEYS.items():
             fields[name] = tuple((Key(**{part: _PARTS[part](value) for part, value in zip(parts, row)}),
                                   _count(row[-1])) for row in record[name])
+        fields['names'] = {_word(address, _ADDRESS): _word(name, _TITLE)
+                           for address, name in record.get('names', {}).items()}
         return Profile(**fields)
-    except (TypeError, LookupError, OverflowError, RecursionError) as error:
+    except (TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(f'not a profile: {error}') from error
 
 
@@ -67,6 +71,7 @@ def _word(value: Any, letters: str) -> str:
 #: what each part of a recorded key may be
 _NAME = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789'
 _ADDRESS = '0123456789abcdef:.'
+_TITLE = _NAME + ' .:@/+-()?'
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     'source': lambda value: _word(value, _ADDRESS),
     'destination': lambda value: _word(value, _ADDRESS),

@@ -10,8 +10,8 @@ from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
 from .codec import checked_entries, checked_time
 from .database import BrokenFile, RefusedFile, open_database
+from .identity import HERE
 from .profile_json import from_json, to_json
-from .queries import HERE
 
 #: profiles from this many seconds before the rise are the baseline
 USUAL = 86400.0

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 
 from ..model import History, Point, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
+from . import identity
 from .codec import checked_entries, checked_time, sample_of
+from .identity import HERE, Identify
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     Row = tuple[float, float, int, int, Optional[int], Optional[str]]
 
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
-#: the rows of one namespace of one boot
-HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
-
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
@@ -34,10 +33,14 @@ class HistoryQuery(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
     #: the newest part of the points, which are closer there
     recent: float = 0.0
+    #: whose samples they are
+    identify: Identify = Identify()
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
     """What is recorded of the time before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
+    if identity.is_another(database, now, identity.known(database, now), look.identify):
+        return History()  # what is recorded under its inode was another's
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
     query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'

@@ -15,7 +15,7 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
-from . import foreign, foreign_child, location, profiles
+from . import foreign, foreign_child, identity, location, profiles
 from .codec import checked_boot_id, checked_time, sample_of, whole
 from .location import NAME, SYSTEM_DIRECTORY
 from .profile_json import from_json
@@ -85,7 +85,7 @@ def newest(paths: list[str]) -> str | None:
 
 
 def read_samples(path: str, since: float, until: float) -> list[Sample] | Missing:
-    """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
+    """The samples of all boots and namespaces between two moments (seconds since 1970), by time, with their names."""
     processors: set[int] = set()
 
     def sample(*row: Any) -> Sample:
@@ -96,7 +96,10 @@ def read_samples(path: str, since: float, until: float) -> list[Sample] | Missin
                 raise ValueError('more numbers of CPUs than any host has had')
         return made
 
-    return _rows(path, SAMPLES, since, until, sample)
+    samples = _rows(path, SAMPLES, since, until, sample)
+    recorded = _answer(path, identity.names)
+    return samples if isinstance(samples, Missing) or isinstance(recorded, Missing) \
+        else identity.named(samples, recorded)
 
 
 def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:

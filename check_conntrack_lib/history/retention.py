@@ -6,6 +6,7 @@ import sqlite3
 import time
 
 from ..model import Instant, Sample
+from . import identity
 
 #: rows older than a day are thinned, those of namespaces gone for so long are dropped
 DAY = 86400.0
@@ -21,6 +22,11 @@ MOST_SECONDS = 0.05
 DROPPED_ROWS = 50
 #: nothing is gone that was not missed by a run in this time before now
 MISSED_BEFORE = 3600.0
+
+#: after so many seconds, what did not change is kept once in as many
+UNCHANGED = 3600.0
+#: where fewer than one in so many possible entries are there: nothing is projected from such a table
+IDLE = 100
 
 SCHEMA = f"""
 CREATE TABLE upkeep (part INTEGER PRIMARY KEY, done REAL NOT NULL);
@@ -89,7 +95,12 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
         f"""INSERT OR IGNORE INTO gone SELECT :boot, netns
             FROM (SELECT DISTINCT netns FROM sample INDEXED BY sample_by_time WHERE {aged} AND boot = :boot) AS old
             WHERE (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = old.netns) < :uptime - :age
-            AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :wall - :age AND :wall - {MISSED_BEFORE})""", values)
+            AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :wall - :age AND :wall - {MISSED_BEFORE})
+            AND NOT EXISTS (  -- what it was called goes on: the container was restarted
+                SELECT 1 FROM netns AS mine JOIN netns AS other ON other.name = mine.name
+                WHERE mine.boot = :boot AND mine.inode = old.netns AND mine.name <> '' AND other.boot = :boot
+                AND (other.inode <> mine.inode OR other.since > mine.since) AND :uptime - :age <=
+                    (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = other.inode))""", values)
     database.execute(
         f"""DELETE FROM sample WHERE rowid IN (SELECT id FROM (
             SELECT rowid AS id, row_number() OVER (
@@ -99,6 +110,23 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
         f"""DELETE FROM profile WHERE {_OLDER} AND {_MINE} AND rowid NOT IN (
             SELECT min(rowid) FROM profile GROUP BY boot, netns, CAST(uptime / :slot AS INTEGER))""",
         {**values, 'slot': PROFILE_SLOT})
+    # what did not change from the row before to the row behind says nothing
+    database.execute(
+        f"""DELETE FROM sample WHERE rowid IN (
+            SELECT mine.id FROM (SELECT rowid AS id, * FROM sample INDEXED BY sample_by_time WHERE {aged}) AS mine
+            JOIN sample AS before ON before.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot
+                AND netns = mine.netns AND uptime < mine.uptime ORDER BY uptime DESC LIMIT 1)
+            JOIN sample AS behind ON behind.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot
+                AND netns = mine.netns AND uptime > mine.uptime ORDER BY uptime LIMIT 1)
+            WHERE mine.uptime - before.uptime < {UNCHANGED}
+            AND {_same('before')} AND {_same('behind')} AND mine.entries * {IDLE} < mine.maximum)""",
+        {**values, 'age': UNCHANGED})
+    identity.forget(database, int(values['part']), PARTS)
+
+
+def _same(other: str) -> str:
+    columns = ('entries', 'maximum', 'buckets', 'counters')
+    return ' AND '.join(f'{other}.{column} IS mine.{column}' for column in columns)
 
 
 def _drop(database: sqlite3.Connection, uptime: float, boot: int) -> None:

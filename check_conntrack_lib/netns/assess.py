@@ -1,23 +1,26 @@
 """Every namespace assessed: each on its own against the one maximum, never summed; and what they are together.
 
-The kernel gives the inode of a dead namespace to a new one, whose counters then mostly went back: a new baseline. Where
-they did not, losses of its first minutes are counted from the dead one's. Log lines go to nobody who dropped nothing.
+The kernel gives the inode of a dead namespace to a new one: that begins with an empty history (netns.identify).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
 from ..deadline import TimeBudget
 from ..history import database
+from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, Sample, Table
 from ..namedtuples import NamedTuple
 from ..snapshot import Snapshot, take_snapshot, with_log
 from .discover import Namespace
-from .snapshots import NamespaceSnapshot, NamespaceSnapshots, read_snapshots, title
+from .identify import identify
+from .names import Name
+from .snapshots import NamespaceSnapshot, NamespaceSnapshots, name_of, read_snapshots
 
 
 class NamespaceAssessment(NamedTuple):
@@ -65,15 +68,23 @@ class NamespaceAssessments(NamedTuple):
     other_owners: Mapping[int, int]
     #: did log lines that name no namespace go to the likeliest one?
     guessed: bool = False
+    #: of words that mean no namespace: the name in the history, and when it was recorded last
+    recorded: Mapping[str, tuple[str, float]] = {}
 
     @property
     def entries(self) -> int:
         """Of all members: memory is what they share."""
         return sum(member.entries for member in self.members)
 
-    def title(self, host: Host, member: NamespaceAssessment) -> str:
+    def past(self, word: str) -> str:
+        """What the history knows of a name that stands for nothing now, for the end of a sentence."""
+        if word not in self.recorded:
+            return ''
+        return f', seen until {time.strftime("%m-%d %H:%M", time.localtime(self.recorded[word][1]))}'
+
+    def name(self, host: Host, member: NamespaceAssessment) -> Name:
         """What people call it."""
-        return title(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)
+        return name_of(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)
 
 
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
@@ -85,13 +96,16 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     if isinstance(own.all_entries, Missing):
         seen = _with_all_entries(seen)
     with budget():
-        file, histories = _histories([one.snapshot for one in seen.seen], question, patience)
+        initial = own.netns if own.initial and isinstance(own.netns, int) else None
+        known = identify(host, [one.namespace for one in seen.seen], initial)
+        file, histories = _histories([one.snapshot for one in seen.seen], question, patience, known)
+        recorded = database.last_seen(file, seen.unknown, patience) if file and seen.unknown else {}
     members = tuple(
         NamespaceAssessment(one.namespace,
                             evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question))
         for one, history in zip(seen.seen, histories))
     other_owners = _other_owners(seen, own.at.monotonic, question.window)
-    return _with_guess(NamespaceAssessments(members, own, seen, other_owners), question)
+    return _with_guess(NamespaceAssessments(members, own, seen, other_owners, recorded=recorded), question)
 
 
 def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
@@ -102,15 +116,15 @@ def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
 
 
 def _histories(snapshots: list[Snapshot], question: Question,
-               patience: float) -> tuple[str, list[History | Missing]]:
+               patience: float, known: Identify) -> tuple[str, list[History | Missing]]:
     """The history file, and its answer for each of the snapshots."""
     file = history_file(question.history)
     if isinstance(file, Missing):
         return '', [file] * len(snapshots)
     samples = [snapshot.sample() for snapshot in snapshots]
     kept = [sample for sample in samples if isinstance(sample, Sample)]
-    answers = database.query_and_record_all(file, kept, history_query(question), question.history_days,
-                                            patience) if kept else []
+    answers = database.query_and_record_all(file, kept, history_query(question)._replace(identify=known),
+                                            question.history_days, patience) if kept else []
     if isinstance(answers, Missing):
         return file, [answers] * len(snapshots)
     left = iter(answers)

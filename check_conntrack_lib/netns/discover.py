@@ -1,8 +1,9 @@
-"""Network namespaces (fs/nsfs.c, net/core/net_namespace.c): which there are, each once, and what each is called.
+"""Network namespaces (fs/nsfs.c, net/core/net_namespace.c): which there are, each once, and the ways to them.
 
-Named ones are files in /run/netns; the others live as long as a process is in them. What a link of /proc/<pid>/ns
-shows needs ptrace rights; without them the inode of /proc/<pid>/net/stat/nf_conntrack, another in each namespace, tells
-them apart, where the kernel has that file. The kernel gives inodes of dead namespaces to new ones, within minutes.
+Some are bound to a file, which the mount table lists; the others live as long as a process is in them, a descriptor or
+a socket of them is open. What a link of /proc/<pid>/ns shows needs ptrace rights; without them the inode of
+/proc/<pid>/net/stat/nf_conntrack, another in each namespace, tells them apart, where the kernel has that file.
+The kernel gives inodes of dead namespaces to new ones at once.
 """
 
 from __future__ import annotations
@@ -12,21 +13,19 @@ import re
 from contextlib import suppress
 
 from ..deadline import OutOfTime
-from ..formatting import clean_name
 from ..host import GONE, Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters
-from . import names as container_names
+from . import mounts
 
-#: `ip netns` and most container networks; docker. Docker's names are no names that anybody knows.
-NAMED, DOCKER = 'run/netns', 'run/docker/netns'
-#: what container networks call namespaces (CNI, podman)
-_MACHINE_MADE = re.compile(r'(?:cni|netns|cnitest)-[0-9a-f-]{20,}')
-#: processes remembered of each namespace: the first may end while it is read
-MOST_PIDS = 3
-#: holds a Kubernetes pod's namespace, and does nothing else
-HOLDER = 'pause'
+#: where `ip netns` and most container networks bind them
+NAMED = 'run/netns'
+#: what container networks call namespaces (CNI, podman; CRI-O: a bare UUID), and docker in a directory of its own
+_MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20,}')
+_DOCKER = re.compile(r'[0-9a-f]{12}')
+#: flag of a process that is the kernel's own (include/linux/sched.h)
+_PF_KTHREAD = 0x00200000
 
 
 class Namespace(NamedTuple):
@@ -35,12 +34,24 @@ class Namespace(NamedTuple):
     inode: int
     #: is `inode` the namespace's own, which the kernel log names? Else it is its stat file's.
     own_inode: bool = True
-    #: as `ip netns` names it
+    #: as `ip netns` or docker names it
     name: str = ''
     #: a file to enter it by
     path: str = ''
-    #: some of its processes, the lowest first
+    #: its processes, the lowest first
     pids: tuple[int, ...] = ()
+    #: the initial one of this kernel
+    initial: bool = False
+
+    @property
+    def machine_made(self) -> bool:
+        """Is its name one that a program made, which nobody knows?"""
+        return bool(_MACHINE_MADE.fullmatch(self.name)) or not self.named
+
+    @property
+    def named(self) -> bool:
+        """Does its name stand for it in /run/netns, or was it given by docker itself?"""
+        return bool(self.name) and not (_DOCKER.fullmatch(self.name) and 'docker' in self.path)
 
 
 class Found(NamedTuple):
@@ -49,51 +60,50 @@ class Found(NamedTuple):
     namespaces: tuple[Namespace, ...]
     #: processes of which this user cannot tell the namespace
     hidden: int = 0
-    #: files among the named ones that lead to no namespace
-    stale: int = 0
+    #: names in /run/netns that lead to no namespace from here: left over, or bound in another mount namespace
+    stale: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
 
 
 def find(host: Host) -> Found:
-    """Every namespace that has a name or a process, the one that host shows first. Raises OSError."""
+    """Every namespace that is bound to a file or has a process, the one that host shows first. Raises OSError."""
     ways: dict[tuple[bool, int], Namespace] = {}
     own = host.netns()
     own_table = _inode(host.path(cpu_counters.FILE))
     if not isinstance(own, Missing):
         ways[True, own] = Namespace(own)
-    hidden = stale = 0
+    stale: list[str] = []
     closed = ''
-    # in a container with the host's /proc, its files are there, too, or reached through the host's first process
-    roots = ['/'] if host.is_this_kernel() else []
-    if host.procfs != '/proc':
-        roots.append(host.path('1/root'))
-    for root in roots:
+    for root, pid in _roots(host):
+        for inode, path in mounts.parse_netns(mounts.read(host, pid)):
+            _add_bound(ways, inode, root, path)
         try:
-            stale += _add_named(host, os.path.join(root, NAMED), ways)
+            stale += _add_unbound_names(os.path.join(root, NAMED), ways)
         except PermissionError:
-            closed = os.path.join(root, NAMED)
-        with suppress(PermissionError):  # open to root only; nearly all of them have a process
-            stale += _add_named(host, os.path.join(root, DOCKER), ways)
-    pids: dict[tuple[bool, int], list[int]] = {}
-    for pid in _pids(host):
-        key: tuple[bool, int] | None
-        try:
-            key = True, parse_link(os.readlink(host.path(f'{pid}/ns/net')))
-        except PermissionError:
-            inode = _inode(host.path(f'{pid}/{cpu_counters.FILE}')) if own_table else None
-            hidden += not own_table
-            key = None if inode is None else \
-                (True, own) if inode == own_table and not isinstance(own, Missing) else (False, inode)
-        except GONE:
-            key = None  # ended meanwhile
-        if key is not None:
-            known = pids.setdefault(key, [])
-            if len(known) < MOST_PIDS:
-                known.append(pid)
+            closed = closed or os.path.join(root, NAMED)
+    pids, hidden = _processes(host, own, own_table)
     for key, some in pids.items():
-        ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(pids=tuple(some))
-    return Found(tuple(ways.values()), hidden, stale, closed)
+        ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
+            pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
+    return Found(tuple(ways.values()), hidden, tuple(stale), closed)
+
+
+def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:
+    """Those that an open file of a process holds: every descriptor is looked at. Raises TimeoutError."""
+    found: dict[int, Namespace] = {}
+    for pid in _pids(host):
+        try:
+            handles = os.listdir(host.path(f'{pid}/fd'))
+        except GONE:
+            continue
+        for handle in handles:
+            path = host.path(f'{pid}/fd/{handle}')
+            with suppress(*GONE):
+                inode = parse_link(os.readlink(path))
+                if inode in inodes:
+                    found.setdefault(inode, Namespace(inode, path=path))
+    return list(found.values())
 
 
 def parse_link(text: str) -> int:
@@ -104,87 +114,125 @@ def parse_link(text: str) -> int:
     return int(match[1])
 
 
-def title(host: Host, namespace: Namespace) -> str:
-    """What people call it: a name, a container with a process, a process."""
-    if namespace.name and not (namespace.pids and _MACHINE_MADE.fullmatch(namespace.name)):
-        return clean_name(namespace.name)
-    processes = [(pid, command) for pid in namespace.pids for command in [_command(host, pid)] if command]
-    if not processes:
-        return clean_name(namespace.name) or (f'network namespace {namespace.inode}' if namespace.own_inode
-                                             else 'a network namespace')
-    pid, command = next((one for one in processes if one[1] != HOLDER), processes[0])
-    container = container_names.read(host, pid)
-    process = f'{command} (pid {pid})'
-    return f'container {container_names.shown(container)} ({command}, pid {pid})' if container else process
+def _roots(host: Host) -> list[tuple[str, int | str]]:
+    """Root directories whose mounts are looked at, each with a process that has it."""
+    roots: list[tuple[str, int | str]] = [('/', 'self')] if host.is_this_kernel() else []
+    if host.procfs != '/proc' or _mounts_of(host, 1) not in (None, _mounts_of(host, 'self')):
+        # in a container with the host's processes, the host's files are reached through the first of them
+        roots.append((host.path('1/root'), 1))
+    return roots
 
 
-def select(host: Host, namespaces: tuple[Namespace, ...], wanted: tuple[str, ...]) -> dict[str, list[Namespace]]:
-    """Those that each word means: a name, 'current', a container's name or first digits, an inode.
-
-    namespaces: the one that host shows is the first.
-    """
-    selected = {word: [one for one in namespaces if one.name == word] for word in wanted}
-    if 'current' in selected:
-        selected['current'] = list(namespaces[:1])
-    if not all(selected.values()):
-        contained = [(one, container_names.read(host, one.pids[-1])) for one in namespaces if one.pids]
-        for word in wanted:
-            selected[word] = selected[word] \
-                or [one for one, container in contained if container and _means(word, container)] \
-                or [one for one in namespaces if word == str(one.inode)]
-    return selected
-
-
-def _means(word: str, container: str) -> bool:
-    return word == container or (len(word) >= 4 and len(container) == 64 and container.startswith(word))
-
-
-def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) -> int:
-    """Adds the namespaces of a directory; returns how many of its files lead to none. Raises PermissionError."""
-    device = _device(host.path('self/ns/net'))
-    stale = 0
+def _mounts_of(host: Host, pid: int | str) -> str | None:
     try:
-        names = sorted(os.listdir(place))
-    except (FileNotFoundError, NotADirectoryError):
-        return 0  # nobody has named one
-    for name in names:
+        return os.readlink(host.path(f'{pid}/ns/mnt'))
+    except GONE:
+        return None
+
+
+def _add_bound(ways: dict[tuple[bool, int], Namespace], inode: int, root: str, path: str) -> None:
+    known = ways.get((True, inode), Namespace(inode))
+    directory, _, name = path.rpartition('/')
+    by_ip_netns = directory in ('/run/netns', '/var/run/netns')
+    # the file that `ip netns` shows is the one that people know; of others the newest, which lies above older mounts
+    if known.path and os.path.dirname(known.path).endswith(NAMED) and not by_ip_netns:
+        return
+    shown = name if by_ip_netns or directory.endswith('/netns') else path
+    ways[True, inode] = known._replace(path=os.path.join(root, path.lstrip('/')), name=shown)
+
+
+def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> list[str]:
+    """Names in a directory that are not in the mount table: adds those that are links to a namespace, returns the dead.
+
+    Whatever is wrong with one name costs that name only. Raises PermissionError, OutOfTime.
+    """
+    bound = {one.path for one in ways.values()}
+    device = _nsfs_device()
+    dead = []
+    for name in _listed(place):
         path = os.path.join(place, name)
+        if path in bound:
+            continue
         try:
             status = os.stat(path)
         except OutOfTime:
             raise
         except (OSError, ValueError):
-            stale += os.path.lexists(path)  # else removed meanwhile
+            dead += [name] if os.path.lexists(path) else []  # else removed meanwhile
             continue
         if status.st_dev != device:
-            stale += 1
+            dead.append(name)
             continue
         known = ways.get((True, status.st_ino), Namespace(status.st_ino))
-        ways[True, status.st_ino] = known._replace(
-            path=known.path or path, name=known.name or (name if place.endswith(NAMED) else ''))
-    return stale
+        ways[True, status.st_ino] = known._replace(path=known.path or path, name=known.name or name)
+    return dead
+
+
+def _listed(place: str) -> list[str]:
+    try:
+        return sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # nobody has named one
+
+
+def _nsfs_device() -> int | None:
+    try:
+        return os.stat('/proc/self/ns/net').st_dev
+    except OSError:
+        return None
+
+
+def _processes(host: Host, own: int | Missing,
+               own_table: int | None) -> tuple[dict[tuple[bool, int], list[int]], int]:
+    """Processes by namespace, each namespace once; and how many could not be told apart."""
+    pids: dict[tuple[bool, int], list[int]] = {}
+    hidden = 0
+    refused = False
+    for pid in _pids(host):
+        try:
+            key = True, parse_link(os.readlink(host.path(f'{pid}/ns/net')))
+        except PermissionError:
+            refused = True
+            inode = _inode(host.path(f'{pid}/{cpu_counters.FILE}')) if own_table else None
+            hidden += not own_table
+            if inode is None:
+                continue
+            key = (True, own) if inode == own_table and not isinstance(own, Missing) else (False, inode)
+        except GONE:
+            continue  # ended meanwhile
+        pids.setdefault(key, []).append(pid)
+    return (_merged(host, pids) if refused and own_table else pids), hidden
+
+
+def _merged(host: Host, pids: dict[tuple[bool, int], list[int]]) -> dict[tuple[bool, int], list[int]]:
+    """A process whose link can be read tells which namespace the stat file of the others belongs to."""
+    merged = {key: some for key, some in pids.items() if key[0]}
+    stat_files: dict[int | None, tuple[bool, int]] = {}
+    for key, some in merged.items():
+        stat_files.setdefault(next(filter(None, (_inode(host.path(f'{pid}/{cpu_counters.FILE}')) for pid in some[:3])),
+                                   None), key)
+    for key, some in pids.items():
+        if not key[0]:
+            owner = stat_files.get(key[1], key)
+            merged[owner] = sorted(merged.get(owner, []) + some)
+    return merged
+
+
+def _is_kernel_thread(host: Host, pid: int) -> bool:
+    """Kernel threads are in the initial namespace; no program can set their flag (/proc/<pid>/stat, field 9)."""
+    try:
+        flags = int(host.read(f'{pid}/stat').rpartition(')')[2].split()[6])
+    except (*GONE, IndexError):
+        return False
+    return bool(flags & _PF_KTHREAD)
 
 
 def _pids(host: Host) -> list[int]:
     return sorted(int(name) for name in os.listdir(host.procfs) if name.isdecimal())
 
 
-def _command(host: Host, pid: int) -> str:
-    try:
-        return clean_name(host.read(f'{pid}/comm').rstrip('\n'), 40)
-    except GONE:
-        return ''
-
-
 def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino
-    except GONE:
-        return None
-
-
-def _device(path: str) -> int | None:
-    try:
-        return os.stat(path).st_dev
     except GONE:
         return None

@@ -89,6 +89,15 @@ def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
         return Missing.because(error, 'network namespace')
 
 
+def stay(path: str) -> None:
+    """Puts this thread into the namespace of that file, for as long as it runs. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _setns(handle)
+    finally:
+        os.close(handle)
+
+
 def _own(host: Host) -> str:
     # without thread-self (before 3.17) only the main thread can come
     own = host.path('thread-self/ns/net')

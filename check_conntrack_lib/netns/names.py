@@ -1,7 +1,7 @@
-"""/proc/<pid>/cgroup: the container that a process runs in (kernel/cgroup/cgroup.c, proc_cgroup_show).
+"""What people call a network namespace, and the words that mean one.
 
-A line is 'hierarchy:controllers:path', one a hierarchy of cgroup v1, '0::path' of v2. Every runtime has its own way to
-put a container's id or name into the path.
+The first process of a container decides, never a visitor (`nsenter`), however low its pid. Who owns a container can
+give it any name: it is always said to be a container's.
 """
 
 from __future__ import annotations
@@ -10,44 +10,225 @@ import re
 
 from ..formatting import clean_name
 from ..host import GONE, Host
+from ..namedtuples import NamedTuple
+from . import cgroup, kubernetes, runtimes
+from .cgroup import Cgroup
+from .discover import Namespace
+from .runtimes import Container
 
-#: docker, containerd, CRI-O, podman, kubepods, ECS: the last 64 hexadecimal digits; a monitor is not in the container
-_ID = re.compile(r'(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])')
-_MONITOR = re.compile(r'conmon|lxc\.monitor|/supervisor$')
-#: lxc and systemd-nspawn name their containers
-_NAMED = re.compile(
-    r'/(?:lxc(?:\.payload)?[./](?P<lxc>[^/]+)'
-    r'|systemd-nspawn@(?P<nspawn>[^/]+)\.service'
-    r'|machine-(?P<machine>[^/]+)\.scope)')
-_ESCAPED = re.compile(r'\\x([0-9a-f]{2})')
-#: digits of an id that are shown: enough for `docker inspect`, `crictl inspect`
-SHOWN = 6
-
-
-def parse(text: str) -> str:
-    """The container's whole id, or its name; '' for a process of none."""
-    for line in text.splitlines():
-        path = line.partition(':')[2].partition(':')[2]
-        if _MONITOR.search(path):
-            continue
-        ids = _ID.findall(path)
-        if ids:
-            return str(ids[-1])
-        match = _NAMED.search(path)
-        if match:
-            name = next(group for group in match.groups() if group)
-            return _ESCAPED.sub(lambda hexadecimal: chr(int(hexadecimal[1], 16)), name)
-    return ''
+#: processes of a namespace that are looked at: enough for any pod; others of a container are its first one's children
+MOST_PROCESSES = 200
+#: digits of an id that are shown, as `docker ps` and `podman ps` do; so many are accepted
+SHOWN, LEAST_DIGITS = 12, 4
+#: words with another meaning for --netns
+#: hold a pod's namespaces, and do nothing else
+HOLDERS = ('pause', 'catatonit')
+RESERVED = ('host', 'current', 'all')
+HOST = 'host'
 
 
-def read(host: Host, pid: int) -> str:
-    """The container of a process; '' also when it cannot be told."""
+class Name(NamedTuple):
+    """What a namespace is called."""
+
+    #: as it is printed
+    title: str
+    #: the same over restarts; '' for what is only known by a number
+    lasting: str = ''
+    #: 'NAMESPACE/NAME' of a Kubernetes pod, the name of podman's
+    pod: str = ''
+    #: of the container that decides
+    container: str = ''
+
+
+class _Process(NamedTuple):
+    """A process that may decide."""
+
+    pid: int
+    cgroup: Cgroup
+    #: the first of a process namespace of its own
+    first: bool
+    #: its parent is in this network namespace, too
+    child: bool
+    #: clock ticks since boot
+    started: int
+    parent: int
+
+
+def name_of(host: Host, namespace: Namespace) -> Name:
+    """Its name. Reads some small files of its processes."""
+    if namespace.initial:
+        return Name(HOST, HOST)
+    own = clean_name(namespace.name)
+    if own in RESERVED:
+        own = f'network namespace {own}'
+    if namespace.name and not namespace.machine_made:
+        return Name(own, own)
+    processes = _processes(host, namespace)
+    contained = [one for one in processes if one.cgroup.container]
+    if contained:
+        found = _describe(host, contained[0])
+        if not (found.name or found.pod):
+            # a pod that nobody names: what it does says more than what holds its namespace
+            working = (one for one in contained if _command(host, one.pid) not in HOLDERS)
+            first = next(working, contained[0])
+            return _of_container(host, first, _describe(host, first))
+        return _of_container(host, contained[0], found)
+    for one in processes:
+        if not one.child:
+            found = _describe(host, one)
+            if found.runtime or found.pod:
+                return _of_container(host, one, found)
+    if own and namespace.named:
+        return Name(own, own)
+    return _of_process(host, processes, namespace)
+
+
+def steady_pid(host: Host, namespace: Namespace) -> int | None:
+    """The process that stays in it the longest, by all that is known: the first of its container, else the oldest."""
+    processes = _processes(host, namespace)
+    return processes[0].pid if processes else None
+
+
+def containers(host: Host, namespace: Namespace) -> list[Container]:
+    """Every container with a process in it, the one that decides first."""
+    found: dict[str, Container] = {}
+    for one in _processes(host, namespace):
+        if one.cgroup.container and one.cgroup.container not in found:
+            found[one.cgroup.container] = _describe(host, one)
+        elif not one.cgroup.container and not one.child:
+            described = _describe(host, one)
+            if described.runtime:
+                found.setdefault(described.id or described.name, described)
+    return list(found.values())
+
+
+def select(host: Host, namespaces: tuple[Namespace, ...], wanted: tuple[str, ...]) -> dict[str, list[Namespace]]:
+    """Those that each word means: 'current', 'host', an inode, or any name or first digits of an id that is known.
+
+    namespaces: the one that host shows is the first.
+    """
+    selected: dict[str, list[Namespace]] = {}
+    for word in wanted:
+        if word == 'current':
+            selected[word] = list(namespaces[:1])
+        elif word == HOST:
+            selected[word] = [one for one in namespaces if one.initial]
+        else:
+            selected[word] = [one for one in namespaces if word in (one.name, one.path)] \
+                or [one for one in namespaces if word == str(one.inode)]
+    # by what is cheap first: ids and names in the cgroups of all processes, then what the runtimes call them
+    for means in (_ids_mean, _names_mean):
+        open_words = [word for word in wanted if not selected[word] and word not in RESERVED]
+        if open_words:
+            for one in namespaces:
+                for word in means(host, one, open_words):
+                    selected[word].append(one)
+    return selected
+
+
+def _ids_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]:
+    known = {container for pid in namespace.pids for container in [cgroup.read(host, pid).container] if container}
+    return [word for word in words if any(_means(word, container) for container in known)]
+
+
+def _names_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]:
+    known: set[str] = set()
+    found = containers(host, namespace)
+    if not namespace.initial and (not found or not (found[0].name or found[0].pod)):
+        name = name_of(host, namespace)
+        known |= {name.title, name.lasting, name.container}
+    ids = set()
+    for one in found:
+        known |= {one.name, one.pod, f'pod {one.pod}', f'{one.pod}/{one.name}', _title(one)} if one.pod \
+            else {one.name, f'container {one.name}', _title(one)}
+        ids.add(one.id)
+    # what is printed in the place of characters that may not be printed
+    return [word for word in words
+            if word in known or word in {clean_name(one) for one in known} or any(_means(word, one) for one in ids)]
+
+
+def _means(word: str, container: str) -> bool:
+    return word == container or (len(word) >= LEAST_DIGITS and cgroup.is_id(container) and container.startswith(word))
+
+
+def _processes(host: Host, namespace: Namespace) -> list[_Process]:
+    """Those that may decide, the likeliest first: in a container, the first there, the parent outside, the oldest."""
+    pids = set(namespace.pids)
+    found = []
+    for pid in namespace.pids[:MOST_PROCESSES]:
+        try:
+            status = host.read(f'{pid}/status')
+        except GONE:
+            if not _command(host, pid):
+                continue  # it ended meanwhile
+            status = ''
+        started = _started(host, pid)
+        inner = re.search(r'^NSpid:\s*(.*)$', status, re.MULTILINE)
+        numbers = inner[1].split() if inner else []
+        parent = re.search(r'^PPid:\s*(\d+)', status, re.MULTILINE)
+        above = int(parent[1]) if parent else 0
+        found.append(_Process(pid, cgroup.read(host, pid), len(numbers) > 1 and numbers[-1] == '1', above in pids,
+                              started, above))
+    return sorted(found, key=lambda one: (not one.cgroup.container, not one.first, one.child, one.started, one.pid))
+
+
+def _started(host: Host, pid: int) -> int:
+    """Field 22 of /proc/<pid>/stat (fs/proc/array.c): clock ticks since boot; 0 when it cannot be told."""
     try:
-        return parse(host.read(f'{pid}/cgroup'))
+        return int(host.read(f'{pid}/stat').rpartition(')')[2].split()[19])
+    except (*GONE, IndexError):
+        return 0
+
+
+def _describe(host: Host, process: _Process) -> Container:
+    found = runtimes.describe(host, process.pid, process.cgroup)
+    if not found.pod and process.cgroup.pod_uid:
+        found = found._replace(pod=kubernetes.pod_of_uid(host, process.cgroup.pod_uid))
+    return found
+
+
+def _of_container(host: Host, process: _Process, found: Container) -> Name:
+    title = _title(found)
+    if found.pod or found.name:
+        return Name(title, title, found.pod, found.name)
+    return Name(f'{title} ({_command(host, process.pid)}, pid {process.pid})', title, container=found.id[:SHOWN])
+
+
+def _title(one: Container) -> str:
+    if one.pod:
+        return f'pod {clean_name(one.pod, 120)}' + (f' ({one.runtime})' if '/' not in one.pod else '')
+    who = f'{one.runtime} uid {one.uid}' if one.uid and one.runtime else one.runtime
+    return f'container {clean_name(one.name) or one.id[:SHOWN]}' + (f' ({who})' if who else '')
+
+
+def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> Name:
+    units = [one for one in processes if one.cgroup.unit and one.parent <= 1]
+    if units:
+        return Name(f'unit {clean_name(units[0].cgroup.unit)}', f'unit {clean_name(units[0].cgroup.unit)}')
+    for one in processes:
+        # a runtime without a manager gives its container a process namespace and a directory of the cgroups
+        if one.first and one.cgroup.leaf and not one.cgroup.leaf.endswith(('.scope', '.slice', '.service')) \
+                and one.cgroup.leaf not in ('payload', 'init') and one.parent <= 1:
+            name = f'container {clean_name(one.cgroup.leaf)}'
+            return Name(name, name, container=one.cgroup.leaf)
+    for one in processes:
+        command = _command(host, one.pid)
+        if command:
+            return Name(f'{command} (pid {one.pid})')
+    if namespace.path and not namespace.machine_made:
+        return Name(clean_name(namespace.name, 120))
+    if namespace.path:
+        held = re.search(r'/(\d+)/fd/\d+$', namespace.path)
+        if held:
+            return Name(f'network namespace {namespace.inode} (held open by {_command(host, int(held[1]))}, '
+                        f'pid {held[1]})')
+        return Name(clean_name(namespace.name, 120))
+    return Name(f'network namespace {namespace.inode}' if namespace.own_inode else 'a network namespace')
+
+
+def _command(host: Host, pid: int) -> str:
+    try:
+        return clean_name(host.read(f'{pid}/comm').rstrip('\n'), 40)
     except GONE:
         return ''
 
-
-def shown(container: str) -> str:
-    """An id shortened, a name made harmless."""
-    return container[:SHOWN] if _ID.fullmatch(container) else clean_name(container)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..host import GONE, Host
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
-from ..readers import cpu_counters, sysctl_values
+from ..readers import cpu_counters, netns_cookie, sysctl_values
 from .discover import Namespace, parse_link
 from .enter import NEEDS_ROOT, in_netns
 
@@ -26,6 +26,8 @@ class OtherTable(NamedTuple):
     #: in its table
     entries: int
     counters: Counters | Missing
+    #: SO_NETNS_COOKIE, if it was entered
+    cookie: int | None = None
 
 
 @lru_cache(64)
@@ -89,11 +91,12 @@ def _inside(host: Host, path: str, stat_file: bool) -> OtherTable:
         with in_netns(host, path):
             name = f'thread-self/{cpu_counters.FILE}'
             text = host.read(name if host.exists(name) else cpu_counters.FILE)
-        return parse(text)
+            cookie = netns_cookie.read()
+        return parse(text)._replace(cookie=cookie)
     from ..readers import ctnetlink, netlink  # only where the kernel has no stat file
 
     with in_netns(host, path):
         text = host.read(sysctl_values.COUNT)
-        opened = netlink.open_socket()
+        opened, cookie = netlink.open_socket(), netns_cookie.read()
     with opened:
-        return OtherTable(sysctl_values.parse(text), ctnetlink.read_cpu_stats(opened))
+        return OtherTable(sysctl_values.parse(text), ctnetlink.read_cpu_stats(opened), cookie)

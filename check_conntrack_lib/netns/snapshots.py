@@ -8,8 +8,10 @@ from ..model import KernelLog, LogLine, Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters
 from ..snapshot import Snapshot
-from . import discover, read_other
+from . import discover, names, read_other
 from .discover import Found, Namespace
+from .enter import NEEDS_ROOT
+from .names import Name
 
 ALL = 'all'
 
@@ -29,12 +31,14 @@ class NamespaceSnapshots(NamedTuple):
     unseen: dict[Missing, int]
     #: processes of which this user cannot tell the namespace
     hidden: int = 0
-    #: names that lead to no namespace
-    stale: int = 0
+    #: names in /run/netns that lead to no namespace from here
+    stale: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
     #: words that mean no namespace here
     unknown: tuple[str, ...] = ()
+    #: so many names of programs were not entered that are most likely those of namespaces seen by their processes
+    same: int = 0
     #: log lines that name none of them
     unattributed: KernelLog | Missing = Missing('no log', chosen=True)
     #: no line names a namespace: any of them may be meant
@@ -52,17 +56,19 @@ def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: T
     unseen: dict[Missing, int] = {}
     found = Found(())
     unknown: list[str] = []
-    left = 0
+    not_entered = left = 0
     try:
         with budget():
             found = discover.find(host)
             chosen = found.namespaces
             if not everything:
-                selected = discover.select(host, chosen, wanted)
+                selected = names.select(host, chosen, wanted)
                 unknown = [word for word, means in selected.items() if not means]
                 chosen = tuple(dict.fromkeys(one for means in selected.values() for one in means))
             left = len(chosen)
             stat_file, enter = host.exists(cpu_counters.FILE), host.is_this_kernel()
+            if everything and enter:
+                chosen += tuple(discover.held_by_descriptor(host, _only_in_log(own, found)))
             for one in chosen:
                 if one.own_inode and one.inode == own.netns:
                     seen[:everything] = [NamespaceSnapshot(one, own)]
@@ -70,22 +76,37 @@ def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: T
                     look = read_other.read(host, one, stat_file, enter)
                     if not isinstance(look, Missing):
                         seen.append(NamespaceSnapshot(one, _snapshot(own, one, own.table, look)))
+                    elif look == NEEDS_ROOT and one.machine_made and not one.pids:
+                        not_entered += 1
                     elif look != read_other.VANISHED:
                         unseen[look] = unseen.get(look, 0) + 1
                 left -= 1
     except (OSError, ValueError) as error:
         unseen[Missing.because(error, 'network namespaces')] = left or 1
+    # whose links this user may not read are not known by their own inode: a name of CNI and they are most likely one
+    same = min(not_entered, sum(not one.namespace.own_inode for one in seen))
+    if not_entered > same:
+        unseen[NEEDS_ROOT] = unseen.get(NEEDS_ROOT, 0) + not_entered - same
+    dead = [name for name in found.stale if everything or name in unknown]
     if not everything:
         found = Found(())
-    return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, found.stale, found.closed,
-                                          tuple(unknown)), own)
+    return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, tuple(dead), found.closed,
+                                          tuple(unknown), same), own)
 
 
-def title(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> str:
+def _only_in_log(own: Snapshot, found: Found) -> set[int]:
+    """Namespaces that the kernel log names and that nothing leads to: an open file may hold them."""
+    if isinstance(own.kernel_log, Missing):
+        return set()
+    known = {one.inode for one in found.namespaces if one.own_inode}
+    return {line.netns for line in own.kernel_log.table_full if line.netns is not None} - known
+
+
+def name_of(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> Name:
     """What people call it; the initial namespace, in which the check usually runs, is the host."""
     if seen.namespace.inode == own.netns and own.initial:
-        return 'host'
-    return discover.title(host, seen.namespace)
+        return Name(names.HOST, names.HOST)
+    return names.name_of(host, seen.namespace)
 
 
 def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_other.OtherTable) -> Snapshot:
@@ -95,7 +116,7 @@ def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_othe
                     # its own lines are given to it when all are known
                     kernel_log=own.kernel_log,
                     # of the one hash table and the one kernel
-                    all_entries=own.all_entries, release=own.release, stable=own.stable)
+                    all_entries=own.all_entries, release=own.release, stable=own.stable, cookie=look.cookie)
 
 
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from nagiosplugin import Context, Metric, Ok
 
+from ..analysis.commands import within
 from ..assessment import Assessment
 from ..formatting import clean, clean_name, count, percent
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
+from ..netns import enter_command
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.owner import is_of_another_user
 from ..netns.snapshots import ALL
@@ -21,6 +22,8 @@ from .resource import metrics
 
 #: namespaces that the long output names; with the host and the named ones in trouble, which are named always
 MOST_NAMED, MOST_SHOWN = 5, 25
+#: names that lead nowhere
+MOST_DEAD = 3
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
 TABLE_FULL = '"table full" message'
@@ -61,6 +64,8 @@ class Ranking(NamedTuple):
     fine: bool
     #: was every namespace asked for, or some by name?
     everything: bool
+    #: what runs a command in the first one; '' where it is this process's own
+    enter: str = ''
 
     @property
     def worst(self) -> NamespaceAssessment:
@@ -103,11 +108,14 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
     worst = min(places, key=lambda place: ranks[place][2])
     worse = None
     if ranks[worst][2] < ranks[places[0]][2]:
-        worse = WorseNamespace(str(SEVERITY[ranks[worst][2]]), assessments.title(host, assessments.members[worst]))
+        worse = WorseNamespace(str(SEVERITY[ranks[worst][2]]), assessments.name(host, assessments.members[worst]).title)
     limit = upper_line(options.limits['usage'].warning)
     line = 'outside the warning range' if limit is None else f'above {limit:g}%'
-    titles = tuple((assessments.title(host, order[number]), order[number]) for number in shown)
-    return Ranking(assessments, order, titles, unnamed, worse, over, line, not in_trouble, options.netns == (ALL,))
+    titles = tuple((assessments.name(host, order[number]).title, order[number]) for number in shown)
+    first = order[0].namespace
+    enter = enter_command.prefix(host, first) if first.inode != assessments.own.netns else ''
+    return Ranking(assessments, order, titles, unnamed, worse, over, line, not in_trouble, options.netns == (ALL,),
+                   enter)
 
 
 def _is_kept(assessments: NamespaceAssessments, member: NamespaceAssessment) -> bool:
@@ -131,14 +139,26 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
 def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
-    parts = [f'network namespace {clean_name(word)} not found' for word in snapshots.unknown]
+    parts = [f'{clean_name(word)} in /run/netns leads to no namespace from here' if word in snapshots.stale else
+             _not_found(assessments, word) for word in snapshots.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'namespaces of {count(snapshots.hidden, "process")} not identified: needs root')
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
+    dead = [name for name in snapshots.stale if name not in snapshots.unknown]
+    if dead:
+        shown = ', '.join(clean(name, 60) for name in dead[:MOST_DEAD]) + (' ...' if len(dead) > MOST_DEAD else '')
+        parts.append(f'{count(len(dead), "name")} in /run/netns that leads to no namespace from here ({shown}): '
+                     'left over, or made in another mount namespace')
     remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
+
+
+def _not_found(assessments: NamespaceAssessments, word: str) -> str:
+    past = assessments.past(word)
+    # on the first line there is room for some 60 characters
+    return f'{clean_name(word)} not found{past}' if past else f'network namespace {clean_name(word)} not found'
 
 
 def phrase(ranking: Ranking) -> str:
@@ -175,19 +195,16 @@ def lines(ranking: Ranking, options: Options) -> list[str]:
     unseen = missing(assessments)
     if unseen:
         found.append(f'namespaces not checked: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
-    if assessments.snapshots.stale:
-        found.append(f'stale names in /run/netns: {assessments.snapshots.stale}')
+    if assessments.snapshots.same:
+        found.append(f'{count(assessments.snapshots.same, "name")} of container networks not matched with '
+                     'namespaces of processes: needs root')
     return found
 
 
 def commands(ranking: Ranking, given: list[str]) -> list[str]:
     """The lines, their next command made to look into the worst namespace."""
     prefix = 'next: sudo conntrack-doctor'
-    one = ranking.worst.namespace
-    if not ranking.is_other_netns or not (one.name or one.pids):
-        return given
-    enter = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
-    return [f'next: sudo {enter} conntrack-doctor{line[len(prefix):]}' if line.startswith(prefix) else line
+    return [f'next: {within(line[len("next: "):], ranking.enter)}' if line.startswith(prefix) else line
             for line in given]
 
 

@@ -63,8 +63,9 @@ def _grown(why: Diagnosis) -> Iterator[str]:
         yield f'cause: unknown, {clean(why.baseline.why)}'
         return
     for place, one in enumerate(why.growth):
-        source = f', mostly from {one.source}' if one.source else ''
-        yield (f'{"also" if place else "cause"}: {one.key} grew from {share_text(one.before)} to '
+        source = f', mostly from {why.profile.named(one.source)}' if one.source else ''
+        key = f'{one.key}{why.profile.name_behind(one.key)}'
+        yield (f'{"also" if place else "cause"}: {key} grew from {share_text(one.before)} to '
                f'{share_text(one.now)} of the table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'cause: growth is spread over many sources and destinations'
@@ -95,12 +96,12 @@ def _top_source(why: Diagnosis) -> Iterator[str]:
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and key.source not in named_sources:
-            yield f'top source: {key.source} opened {share_text(share)} of the table'
+            yield f'top source: {why.profile.named(key.source)} opened {share_text(share)} of the table'
     named = [one.key for one in why.growth]
     for key, seen in why.profile.targets[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and not any(one.covers(key) for one in named):
-            yield f'top service: {key} is {share_text(share)} of the table'
+            yield f'top service: {key}{why.profile.name_behind(key)} is {share_text(share)} of the table'
 
 
 def _nat(profile: Profile) -> Iterator[str]:

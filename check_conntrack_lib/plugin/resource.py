@@ -9,6 +9,7 @@ from nagiosplugin import Context, Metric, Resource
 from ..assessment import Assessment, Question, assess, evaluate, settings_of
 from ..counters import COUNTERS
 from ..deadline import Deadline
+from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING
@@ -43,8 +44,15 @@ class ConnectionTracking(Resource):
         patience = min(1.5, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
-        self.assessment = assess(self.host, question, self.deadline.budget, patience)
+        self.assessment = assess(self.host, question, self.deadline.budget, patience, self._identify_own)
         return list(metrics(self.assessment))
+
+    def _identify_own(self, initial: bool) -> Identify:
+        if initial:
+            return Identify(name=lambda _sample: 'host')
+        from ..netns.identify import identify_own  # only in a namespace of a container or of `ip netns exec`
+
+        return identify_own(self.host)
 
     def netns_file(self) -> str:
         """The file of the worst namespace; '' when it is the one that this process is in."""

@@ -17,15 +17,21 @@ from ...deadline import OutOfTime
 from ...defaults import WINDOW
 from ...formatting import clean
 from ...model import Missing
-from .. import DoctorError, common_options, error_line, readings
+from ...namedtuples import TYPE_CHECKING
+from .. import DoctorError, common_options, error_line, netns_target, readings
 from ..atomic_write import write_file
 from ..readings import LiveReadings
+
+if TYPE_CHECKING:
+    from .all_namespaces import NamespaceReadings
 
 LOOPBACK, PORT = '127.0.0.1', 9318
 #: scrapers that come within this time get the same page
 FRESH = 1.0
 #: each is four series in Prometheus
 MOST_HOSTS = 1000
+#: each is twenty series
+MOST_NAMESPACES = 5000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--top', metavar='N', type=int, default=50,
                         help='number of hosts to export individually, those with most connections; the rest is '
                              'host="other" (default: 50)')
+    parser.add_argument('--most-namespaces', metavar='N', type=int, default=200,
+                        help='with --netns all: number of namespaces to export individually besides this one, those '
+                             'with most entries (default: 200)')
     readings.add_arguments(parser)
 
 
@@ -62,15 +71,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f'--textfile: {clean(arguments.textfile)} must end in .prom')
     if not 1 <= arguments.top <= MOST_HOSTS:
         raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
-    rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, arguments.window)
+    if not 0 <= arguments.most_namespaces <= MOST_NAMESPACES:
+        raise DoctorError(f'--most-namespaces: {arguments.most_namespaces} is not between 0 and {MOST_NAMESPACES}')
+    everything = arguments.netns == 'all'
+    if everything and (arguments.per_host or arguments.names != 'conntrack'):
+        raise DoctorError('--netns all has neither --per-host nor --names node-exporter')
+    source = readings.proc(arguments)
+    if not everything:
+        netns_target.enter_target(source, arguments.netns)
+    rounds = readings.Rounds(source, arguments.kernel_log, arguments.window)
 
     def take() -> LiveReadings:
         return rounds.take(arguments.top if arguments.per_host else 0)
 
-    if arguments.json:
-        from .json_metrics import as_json
+    def take_all() -> NamespaceReadings:
+        return all_namespaces.take(source, arguments.kernel_log, arguments.window, arguments.most_namespaces)
 
-        print(as_json(take()))
+    if everything:
+        from . import all_namespaces
+    if arguments.json:
+        from .json_metrics import all_as_json, as_json
+
+        print(all_as_json(take_all()) if everything else as_json(take()))
         return 0
     try:
         from . import metrics, prometheus
@@ -83,9 +105,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     def page() -> bytes:
         nonlocal told
-        taken = take()
+        taken = take_all() if everything else take()
         told = _tell(taken.errors(), told) if lasting else {}
-        return prometheus.page(metrics.collect(taken, arguments.names))
+        return prometheus.page(metrics.collect(taken, arguments.names) if isinstance(taken, LiveReadings)
+                               else all_namespaces.collect_all(taken))
 
     if arguments.listen:
         host, port = arguments.listen

@@ -9,6 +9,7 @@ from ... import __version__
 from ...model import Missing, NotLoaded, Table
 from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
+from .all_namespaces import NamespaceReadings
 from .metrics import collect
 from .per_host import PerHost
 
@@ -16,6 +17,15 @@ from .per_host import PerHost
 def as_json(reading: LiveReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
     return json.dumps(as_dict(reading))
+
+
+def all_as_json(readings: NamespaceReadings) -> str:
+    """The same of every namespace, each with its labels."""
+    return json.dumps({
+        'version': __version__,
+        'namespaces': [{'labels': dict(labels), **as_dict(reading)} for labels, reading in readings.members],
+        'others': {'namespaces': len(readings.others), 'entries': sum(readings.others)},
+        'missing': {name: _or_missing(why) for name, why in readings.errors().items()}})
 
 
 def as_dict(reading: LiveReadings) -> dict[str, Any]:

@@ -116,7 +116,11 @@ def _per_host(peers: PerHost) -> Iterator[Metric]:
     for group in dict.fromkeys(GROUPS.values()):
         # a number that falls is no counter; a gauge must not be called total: the names are another exporter's
         yield Metric(f'conntrack_{group}_connections_total', 'unknown', f'TCP connections to a host that are {group}.',
-                     tuple(({'host': host}, groups[group]) for host, groups in peers.hosts))
+                     tuple((_host_labels(peers, host), groups[group]) for host, groups in peers.hosts))
+
+
+def _host_labels(peers: PerHost, host: str) -> dict[str, str]:
+    return {'host': host, 'name': peers.names.get(host, '')} if peers.names else {'host': host}
 
 
 def _scrape_error(reading: LiveReadings) -> Metric:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...deadline import TimeBudget
+from ...deadline import OutOfTime, TimeBudget
 from ...diagnosis import sample_flows
 from ...flow import TCP, Flow, address_text
 from ...host import Host
 from ...model import Missing, Table
 from ...namedtuples import NamedTuple
+from ...netns import address_names
 from ...readers.sockets import is_local
 
 GROUPS: Mapping[str, str] = {
@@ -30,6 +31,8 @@ class PerHost(NamedTuple):
     hosts: Sequence[tuple[str, Mapping[str, float]]]
     #: share of the table that was looked at, 0 to 1
     share: float
+    #: what this host knows of them
+    names: Mapping[str, str] = {}
 
 
 def read(host: Host, table: Table, top: int, share: TimeBudget) -> PerHost | Missing:
@@ -40,7 +43,12 @@ def read(host: Host, table: Table, top: int, share: TimeBudget) -> PerHost | Mis
     pairs, seen = tally
     with share():
         own = _own_addresses(pairs)
-    return rank(pairs, own, top, seen, table.entries)
+    ranked = rank(pairs, own, top, seen, table.entries)
+    try:
+        with share():
+            return ranked._replace(names=address_names.resolve(host, {one for one, _ in ranked.hosts if one != OTHER}))
+    except OutOfTime:
+        return ranked
 
 
 def count(flows: Iterable[Flow]) -> tuple[Counter[tuple[bytes, bytes, str]], int]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...analysis.timeline import Interval, intervals, namespaces
+from ...analysis.timeline import Interval, intervals, namespaces, place
 from ...argument_types import path_or, seconds
 from ...counters import COUNTERS
 from ...formatting import clean
@@ -23,7 +23,7 @@ from .. import DoctorError, common_options, readings
 from ..atomic_write import write_file
 from . import chart
 from .facts import HistoryFacts, log_marks
-from .netns_names import choose, names
+from .netns_names import choose, names, profiles_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--host', metavar='NAME',
                         help="the host's name in titles (default: this host's, if the history is of this boot)")
     parser.add_argument('--netns', metavar='WHICH',
-                        help='a network namespace by its inode or, while it is there, by the name that check_conntrack '
-                             '--netns takes; default: the one with the highest peak')
+                        help='a network namespace by any name that check_conntrack --netns takes, also one that is '
+                             'gone, or by its inode; default: the one with the highest peak')
     parser.add_argument('--svg', metavar='FILE', help='write the chart to a file')
     parser.add_argument('--html', metavar='FILE',
                         help='write chart, facts of the worst incident and samples to one self-contained file')
@@ -62,13 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     recorded = choose(host, all_namespaces, arguments.netns, called)
     if arguments.csv or arguments.json:
         wanted = everything if arguments.netns is None else [
-            interval for interval in everything if interval.sample.netns == recorded.netns]
+            interval for interval in everything if place(interval.sample) == recorded.place]
         return _write_json(wanted) if arguments.json else _write_csv(wanted)
-    own = [interval for interval in everything if interval.sample.netns == recorded.netns]
-    others = [interval for interval in everything if interval.sample.netns != recorded.netns]
+    own = [interval for interval in everything if place(interval.sample) == recorded.place]
+    others = [interval for interval in everything if place(interval.sample) != recorded.place]
     profiles = readonly.read_profiles(path, arguments.since, arguments.until)
     history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(host, own, arguments.kernel_log),
-                  [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == recorded.netns],
+                  [] if isinstance(profiles, Missing) else profiles_of(own, profiles),
                   called, arguments.host or _host_name(host, everything))
     if arguments.svg:
         from .svg import svg
@@ -119,7 +119,7 @@ def _find() -> str:
     return path
 
 
-COLUMNS = ('time', 'unix_time', 'boot_id', 'netns', 'entries', 'maximum', 'usage_percent', 'buckets', 'seconds',
+COLUMNS = ('time', 'unix_time', 'boot_id', 'netns', 'name', 'entries', 'maximum', 'usage_percent', 'buckets', 'seconds',
            'growth_per_s', 'dropped', *COUNTERS)
 #: of the columns with fractions
 DECIMALS = {'unix_time': '.3f', 'usage_percent': '.3f', 'seconds': '.3f', 'growth_per_s': '.4f'}
@@ -131,7 +131,8 @@ def _rows(intervals: Sequence[Interval]) -> Iterator[tuple[Any, ...]]:
         s = interval.sample
         counted = interval.losses.packets if interval.losses else {}
         yield (datetime.datetime.fromtimestamp(s.at.wall).astimezone().isoformat(timespec='seconds'),
-               round(s.at.wall, 3), s.boot_id, s.netns, s.entries, s.maximum, round(interval.usage, 3), s.buckets,
+               round(s.at.wall, 3), s.boot_id, s.netns, clean(s.name), s.entries, s.maximum,
+               round(interval.usage, 3), s.buckets,
                None if interval.span is None else round(interval.span, 3),
                None if interval.growth is None else round(interval.growth, 4),
                interval.losses.lost if interval.losses else None, *(counted.get(name) for name in COUNTERS))

@@ -16,6 +16,7 @@ from ...analysis.timeline import (
     episodes,
     may_have_dropped,
     peak,
+    place,
     worst,
 )
 from ...deadline import Deadline
@@ -85,6 +86,8 @@ def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, 
     initial = netns == host.netns() and sysctl_values.is_initial_namespace(host)
     quiet = seconds_without_drops(own[-1].sample.counters, None)
     ages = log_evidence(log, now.monotonic, now.uptime, netns, initial, quiet).ages
+    # lines of before were of another namespace that had its inode
+    ages = tuple(age for age in ages if now.uptime - age >= own[-1].sample.since)
     return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall
                  and may_have_dropped(own, now.wall - age))
 
@@ -133,9 +136,9 @@ def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
     if boots > 1:
         yield 'reboots', f'{boots - 1}; counters restart'
     yield 'kernel log', _log(history)
-    shown = history.intervals[-1].sample.netns
-    others = [f'{history.called.of(recorded.netns)}: peak {percent(recorded.peak.usage)}, {recorded.lost} dropped'
-              for recorded in history.namespaces if recorded.netns != shown]
+    shown = history.intervals[-1].sample
+    others = [f'{history.called.of(recorded.newest)}: peak {percent(recorded.peak.usage)}, {recorded.lost} dropped'
+              for recorded in history.namespaces if recorded.place != place(shown)]
     if others:
         yield 'namespaces', f'showing {history.called.of(shown)}; also in this file: {"; ".join(others[:9])}' + (
             f'; and {len(others) - 9} more' if len(others) > 9 else '')
@@ -179,8 +182,9 @@ def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
         return
     fullest = max(during, key=lambda past: past.profile.entries)
     for one in growth_by(fullest.profile, usual):
-        source = f', mostly from {one.source}' if one.source else ''
-        yield 'cause', (f'{one.key} grew from {one.before * 100:.0f}% to {one.now * 100:.0f}% of the table '
+        source = f', mostly from {fullest.profile.named(one.source)}' if one.source else ''
+        key = f'{one.key}{fullest.profile.name_behind(one.key)}'
+        yield 'cause', (f'{key} grew from {one.before * 100:.0f}% to {one.now * 100:.0f}% of the table '
                            f'({one.entries:+d} entries){source}')
     yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
 

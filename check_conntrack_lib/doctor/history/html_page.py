@@ -76,7 +76,7 @@ def html(history: HistoryFacts) -> str:
         f'<p>{escape(extent(history))}. Dashed lines: {WARNING:g}% and {CRITICAL:g}%.</p>', _picture(history),
         '<h2>Facts</h2>', *_definitions(facts(history)), *_episode(history), *_numbers(history), *_states(history),
         f'<p>From {escape(history.path)}, network namespace '
-        f'{escape(history.called.of(history.intervals[-1].sample.netns))}; '
+        f'{escape(history.called.of(history.intervals[-1].sample))}; '
         f'check_conntrack {__version__}.</p>', f'<script>{SCRIPT}</script>', '</html>', ''])
 
 

@@ -6,53 +6,74 @@ from collections.abc import Mapping, Sequence
 
 from ...analysis.timeline import Interval, RecordedNamespace
 from ...formatting import clean
+from ...history.identity import means
+from ...history.readonly import PastProfile
 from ...host import Host
+from ...model import Missing, Sample
 from ...namedtuples import NamedTuple
 from ...netns import discover
+from ...netns import names as netns_names
 from ...netns.discover import Namespace
 from ...readers import sysctl_values
 from .. import DoctorError
 
 
 class Names(NamedTuple):
-    """The namespaces of this host, if the past is its own and of this boot: the kernel gives inodes away again."""
+    """What the namespaces of this host are called, if the past is its own and of this boot."""
 
     present: tuple[Namespace, ...] = ()
+    #: by inode, of those that have no lasting name
     titles: Mapping[int, str] = {}
+    boot_id: str = ''
 
-    def of(self, netns: int) -> str:
+    def of(self, sample: Sample) -> str:
         """'NAME (INODE)', or the inode alone."""
-        return f'{self.titles[netns]} ({netns})' if netns in self.titles else str(netns)
+        name = clean(sample.name) or (self.titles.get(sample.netns, '') if sample.boot_id == self.boot_id else '')
+        return f'{name} ({sample.netns})' if name else str(sample.netns)
 
 
 def names(host: Host, everything: Sequence[Interval]) -> Names:
     """Empty where the newest sample is of another boot; without root, only what this user may see."""
     boot_id = host.boot_id()
-    if everything[-1].sample.boot_id != boot_id:
+    if isinstance(boot_id, Missing) or everything[-1].sample.boot_id != boot_id:
         return Names()
-    recorded = {interval.sample.netns for interval in everything if interval.sample.boot_id == boot_id}
+    unnamed = {one.sample.netns for one in everything if one.sample.boot_id == boot_id and not one.sample.name}
     try:
         present = discover.find(host).namespaces
     except (OSError, ValueError):
         return Names()
-    titles = {one.inode: discover.title(host, one) for one in present if one.own_inode and one.inode in recorded}
+    titles = {one.inode: netns_names.name_of(host, one).title for one in present
+              if one.own_inode and one.inode in unnamed}
     own = host.netns()
     if own in titles and sysctl_values.is_initial_namespace(host):
-        titles[own] = 'host'
-    return Names(present, {inode: title for inode, title in titles.items() if str(inode) not in title})
+        titles[own] = netns_names.HOST
+    return Names(present, {inode: title for inode, title in titles.items() if str(inode) not in title}, boot_id)
 
 
 def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, called: Names) -> RecordedNamespace:
-    """The place that is wanted by inode or name, else the first. Raises Trouble."""
+    """The place that is wanted by inode or name, else the first. Raises DoctorError."""
     if wanted is None:
         return places[0]
-    inodes = {wanted} if wanted.isdigit() else set()
-    if wanted == 'host':
-        inodes |= {str(inode) for inode, title in called.titles.items() if title == 'host'}
-    if called.present and not inodes:
-        inodes = {str(one.inode) for one in discover.select(host, called.present, (wanted,))[wanted]}
     for recorded in places:
-        if str(recorded.netns) in inodes:
+        if means(wanted, recorded.newest.name) or means(wanted, called.titles.get(recorded.newest.netns, '')):
             return recorded
-    names = ', '.join(called.of(recorded.netns) for recorded in places[:9])
-    raise DoctorError(f"namespace '{clean(wanted)}' is not in the history; recorded: {names}")
+    inodes = {wanted} if wanted.isdigit() else set()
+    if called.present and not inodes:
+        inodes = {str(one.inode) for one in netns_names.select(host, called.present, (wanted,))[wanted]}
+    # the newest first: an inode is given away again
+    for recorded in sorted(places, key=lambda one: -one.last):
+        if str(recorded.newest.netns) in inodes:
+            return recorded
+    named = ', '.join(called.of(recorded.newest) for recorded in places[:9])
+    raise DoctorError(f"namespace '{clean(wanted)}' is not in the history; recorded: {named}")
+
+
+def profiles_of(own: Sequence[Interval], profiles: Sequence[PastProfile]) -> list[PastProfile]:
+    """Those taken in the namespaces of these steps, while each was there."""
+    spans: dict[tuple[str, int, float], list[float]] = {}
+    for interval in own:
+        s = interval.sample
+        spans.setdefault((s.boot_id, s.netns, s.since), []).append(s.at.wall)
+    return [past for past in profiles if any(
+        (past.boot_id, past.netns) == (boot_id, netns) and walls[0] - 1 <= past.at <= walls[-1] + 1
+        for (boot_id, netns, _since), walls in spans.items())]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes
+from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes, place
 from ...defaults import CRITICAL, WARNING
 from ...model import Missing
 from .. import DoctorError
@@ -87,7 +87,7 @@ def svg(history: HistoryFacts) -> str:
 
 def _usage(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
     unlimited = all(interval.sample.maximum <= 0 for interval in history.intervals)
-    for recorded in [p for p in history.namespaces if p.netns != history.intervals[-1].sample.netns][:OTHERS]:
+    for recorded in [one for one in history.namespaces if one.place != place(history.intervals[-1].sample)][:OTHERS]:
         _other(axes, history, recorded)
     points = [(bucket.peak.sample.at.wall, bucket.peak.sample.entries if unlimited else bucket.peak.usage,
                bucket.peak.sample.boot_id) for bucket in buckets]
@@ -124,11 +124,11 @@ def _events(axes: Axes, history: HistoryFacts) -> None:
 
 
 def _other(axes: Axes, history: HistoryFacts, recorded: RecordedNamespace) -> None:
-    own = [interval for interval in history.others if interval.sample.netns == recorded.netns]
+    own = [interval for interval in history.others if place(interval.sample) == recorded.place]
     slot = max((history.end - history.begin) / MOST_POINTS, 1.0)
     points = [(bucket.peak.sample.at.wall, bucket.peak.usage, bucket.peak.sample.boot_id)
               for bucket in condense(own, history.begin, slot).values()]
-    axes.plot(*_line(points), color=GREY, linewidth=0.8, label=f'namespace {history.called.of(recorded.netns)}')
+    axes.plot(*_line(points), color=GREY, linewidth=0.8, label=f'namespace {history.called.of(recorded.newest)}')
 
 
 def _growth(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:

@@ -10,7 +10,7 @@ import sys
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...defaults import WINDOW
-from .. import common_options, readings
+from .. import common_options, netns_target, readings
 from ..terminal import TextLayout
 from . import json_output, reading, report
 
@@ -43,15 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
-    host = readings.host(arguments)
+    host = readings.proc(arguments)
+    target = netns_target.enter_target(host, arguments.netns)
     if arguments.sample is None:
         return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext,
-                              window=arguments.window)
+                              window=arguments.window, target=target)
     deadline = Deadline(arguments.timeout)
     deadline.start()
     try:
         return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget,
-                              window=arguments.window)
+                              window=arguments.window, target=target)
     finally:
         deadline.stop()
 

@@ -21,7 +21,7 @@ def as_json(scene: TriageReadings) -> str:
     return json.dumps(plain({
         'schema_version': SCHEMA_VERSION, 'version': __version__,
         'time': a.snapshot.at.wall, 'node': scene.node, 'kernel': scene.release,
-        'netns': a.snapshot.netns, 'initial_netns': a.snapshot.initial,
+        'netns': a.snapshot.netns, 'netns_name': scene.target.title, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
                   'usage_percent': table.usage, 'buckets': table.buckets,
                   'entries_per_bucket': incident.load_of(p),
@@ -37,6 +37,7 @@ def as_json(scene: TriageReadings) -> str:
                        for (protocol, state), seen in profile.states.items()],
             **{sort: [{**_key(key), 'seen': seen} for key, seen in getattr(profile, sort)]
                for sort in ('sources', 'destinations', 'services', 'targets')}},
+        'addresses': {} if profile is None else profile.names,
         'changed': [{**_key(one.key), 'before': one.before, 'now': one.now, 'entries': one.entries,
                      'most_from': one.source} for one in p.growth],
         'local': {'share': p.local, 'processes': p.owners},

@@ -35,6 +35,7 @@ from ...readers import (
 )
 from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
+from ..netns_target import INITIAL, Target
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
@@ -69,6 +70,7 @@ class TriageReadings(NamedTuple):
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
+    target: Target = INITIAL
 
     def readings(self) -> Iterator[Reading]:
         """What was asked for."""
@@ -85,10 +87,11 @@ class TriageReadings(NamedTuple):
 
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
-           pause: Callable[[float], None] = time.sleep, window: float = WINDOW) -> TriageReadings:
+           pause: Callable[[float], None] = time.sleep, window: float = WINDOW,
+           target: Target = INITIAL) -> TriageReadings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
-    most: entries of the table to look at; None: all.
+    most: entries of the table to look at; None: all. target: the namespace that host shows.
     """
     cpus, began = cpu_times.read(host), host.clock().monotonic
     snapshot = with_log(take_snapshot(host, share), host, kernel_log, LONGEST_LOG_SPAN, share)
@@ -109,10 +112,10 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
     node, release = _name(host, 'hostname'), kernel_version.read_release(host)
     now = _now(snapshot, later)
-    picture = _picture(host, node, release, table, a, found, own, tally)
+    picture = _picture(host, node, release, table, a, found, own, tally)._replace(enter=target.enter)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
-    return TriageReadings(node, release, table, a, now, found, roles, busy, picture)
+    return TriageReadings(node, release, table, a, now, found, roles, busy, picture, target)
 
 
 def _name(host: Host, file: str) -> str:

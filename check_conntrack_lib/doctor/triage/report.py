@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from ...analysis import incident, mitigations
+from ...analysis.commands import within
 from ...analysis.incident import Action
 from ...analysis.losses import Losses
 from ...analysis.profile import Key, Profile
@@ -30,19 +31,21 @@ MOST_CPUS = 8
 def text(scene: TriageReadings, paper: TextLayout) -> str:
     """The whole screen."""
     stamp = time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(scene.assessment.snapshot.at.wall))
-    host = f'{clean(scene.node or "?")}, kernel {clean(scene.release or "?")}'
+    inside = f', {clean(scene.target.title)}' if scene.target.title else ''
+    host = f'{clean(scene.node or "?")}{inside}, kernel {clean(scene.release or "?")}'
     rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
     for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
         rows += [row for line in part(scene) for row in paper.rows(line)]
     rows += _top_sources(scene, paper)
-    rows += [row for part in (_processes, _missing) for line in part(scene) for row in paper.rows(line)]
+    rows += [row for part in (_names, _processes, _missing) for line in part(scene) for row in paper.rows(line)]
     found = mitigations.actions(scene.picture)
     if not found:
         return '\n'.join([*rows, '', *paper.fold(f'Actions: {mitigations.why_none(scene.picture)}')]) + '\n'
     rows += ['', *map(paper.bold, paper.fold('Actions, least disruptive first (nothing has been changed):'))]
     for place, action in enumerate(found, 1):
         rows += _action(place, action, paper)
-    rows += paper.fold('Afterwards: conntrack-doctor watch to verify, conntrack-doctor tune for permanent settings.')
+    doctor = within('sudo conntrack-doctor', scene.target.enter) if scene.target.enter else 'conntrack-doctor'
+    rows += paper.fold(f'Afterwards: {doctor} watch to verify, {doctor} tune for permanent settings.')
     return '\n'.join(rows) + '\n'
 
 
@@ -141,8 +144,9 @@ def _changed(scene: TriageReadings) -> Iterator[StyledLine]:
         return
     label = 'cause'
     for one in why.growth:
-        source = f', mostly from {one.source}' if one.source else ''
-        yield StyledLine(label, f'{one.key} grew from {share_text(one.before)} to {share_text(one.now)} of the table '
+        source = f', mostly from {why.profile.named(one.source)}' if one.source else ''
+        key = f'{one.key}{why.profile.name_behind(one.key)}'
+        yield StyledLine(label, f'{key} grew from {share_text(one.before)} to {share_text(one.now)} of the table '
                                 f'({one.entries:+d} entries){_since(why.baseline, why.at)}{source}', 1)
         label = ''
     if not why.growth:
@@ -216,6 +220,12 @@ def top(profile: Profile, sort: str) -> list[tuple[str, float]]:
     shares = ((key, profile.share(seen).value) for key, seen in getattr(profile, sort)[:TOP])
     return [(str(key).removeprefix('from ').removeprefix('to ').replace(' port ', ' '), share)
             for key, share in shares if share >= LEAST]
+
+
+def _names(scene: TriageReadings) -> Iterator[StyledLine]:
+    profile = scene.picture.profile
+    if profile is not None and profile.names:
+        yield StyledLine('names', ', '.join(f'{address} is {name}' for address, name in profile.names.items()))
 
 
 def _processes(scene: TriageReadings) -> Iterator[StyledLine]:

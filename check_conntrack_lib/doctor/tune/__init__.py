@@ -10,7 +10,8 @@ from ...analysis import notrack
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...host import Host
-from .. import DoctorError, common_options, readings
+from .. import DoctorError, common_options, netns_target, readings
+from ..netns_target import Target
 from . import plan, report, sysctl_file
 
 
@@ -34,8 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
         raise DoctorError('--expires needs --drop-in or --json')
     common_options.check_history(arguments.history)
-    advised = plan.make(_gather(readings.host(arguments), arguments.history, arguments.sample,
-                                arguments.timeout))
+    host = readings.proc(arguments)
+    target = netns_target.enter_target(host, arguments.netns)
+    advised = plan.make(_gather(host, arguments.history, arguments.sample, arguments.timeout, target))
     if arguments.drop_in:
         sys.stdout.write(sysctl_file.text(advised, arguments.expires))
     elif arguments.rules:
@@ -47,13 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _gather(host: Host, history: str | None, sample: int | None, timeout: float) -> plan.Readings:
+def _gather(host: Host, history: str | None, sample: int | None, timeout: float, target: Target) -> plan.Readings:
     if sample is None:
-        return plan.gather(host, history, None, contextlib.nullcontext)
+        return plan.gather(host, history, None, contextlib.nullcontext, target)
     deadline = Deadline(timeout)
     deadline.start()
     try:
-        return plan.gather(host, history, sample, deadline.budget)
+        return plan.gather(host, history, sample, deadline.budget, target)
     finally:
         deadline.stop()
 

@@ -21,6 +21,7 @@ from ...namedtuples import NamedTuple
 from ...readers import ctnetlink, kernel_version, meminfo, processes, slabinfo, sysctl_values
 from ...readers.processes import SysctlSetter
 from .. import DoctorError
+from ..netns_target import INITIAL, Target
 
 DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within this many seconds of it
@@ -33,8 +34,9 @@ class Recorded(NamedTuple):
     path: str
     #: the highest of all namespaces: the maximum is one for all
     peak: Peak
-    #: inode of its namespace
+    #: inode of its namespace, and what that is called
     netns: int
+    name: str = ''
 
 
 class Readings(NamedTuple):
@@ -67,6 +69,7 @@ class Readings(NamedTuple):
     all_entries: int | Missing = Missing('not read', chosen=True)
     #: seconds, by name; none where the kernel has no such sysctls
     flowtable_timeouts: Mapping[str, int] = {}
+    target: Target = INITIAL
 
 
 class Plan(NamedTuple):
@@ -88,10 +91,10 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget) -> Readings:
+           share: TimeBudget, target: Target = INITIAL) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
-    most: entries of the table to look at; None: all.
+    most: entries of the table to look at; None: all. target: the namespace that host shows.
     """
     at = host.clock().wall
     table = sysctl_values.read(host)
@@ -99,14 +102,14 @@ def gather(host: Host, history: str | None, most: int | None,
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
-    recorded, peak_profile = _recorded(history)
+    recorded, peak_profile = _recorded(history, host, target)
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
                     slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
                     processes.read_container(host),
                     kernel_version.read_stable(host),
-                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host))
+                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host), target)
 
 
 def make(r: Readings) -> Plan:
@@ -147,19 +150,25 @@ def _profile(host: Host, table: Table, most: int | None,
     return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries, stay))
 
 
-def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:
+def _recorded(path: str | None, host: Host, target: Target) -> tuple[Recorded | Missing, Profile | None]:
     path = path or readonly.newest(readonly.candidate_files(os.environ))
     if path is None:
         return Missing('no history yet', 'it is kept from the first run of check_conntrack on'), None
     samples = readonly.read_samples(path, float('-inf'), float('inf'))
     if isinstance(samples, Missing):
         return samples, None
+    if target.title:  # what another namespace had says nothing of this one; the host's maximum is one for all
+        own = host.boot_id(), host.netns()
+        last = max((one.since for one in samples if (one.boot_id, one.netns) == own), default=0.0)
+        samples = [one for one in samples if (one.name == target.lasting if target.lasting else
+                                              (one.boot_id, one.netns) == own and one.since == last)]
     if not samples:
-        return Missing(f'{clean(path)}: nothing is recorded yet'), None
+        return Missing(f'{clean(path)}: nothing is recorded yet' + (f' of {clean(target.title)}' if target.title else
+                                                                    '')), None
     top = max(samples, key=lambda sample: (sample.entries, sample.at.wall))
     days = (samples[-1].at.wall - samples[0].at.wall) / DAY
     peak = Peak(top.entries, top.at.wall, days, len(samples), top.maximum)
-    return Recorded(path, peak, top.netns), _near(path, top)
+    return Recorded(path, peak, top.netns, top.name), _near(path, top)
 
 
 def _near(path: str, top: Sample) -> Profile | None:

@@ -26,7 +26,8 @@ WIDTH = 110
 def text(plan: Plan) -> str:
     """The whole report."""
     r = plan.readings
-    lines = [f'conntrack-doctor tune: {clean(r.node)}, kernel {clean(r.release)}, '
+    inside = f', {clean(r.target.title)}' if r.target.title else ''
+    lines = [f'conntrack-doctor tune: {clean(r.node)}{inside}, kernel {clean(r.release)}, '
              f'{time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(r.at))}']
     for title, part in (('Find the cause first', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
                         ('Bypass', _bypass(plan)), ('Make it permanent', _keep(plan)), ('Alerts', _alerts(plan))):
@@ -81,7 +82,7 @@ def _peak(plan: Plan) -> str:
     said = (f'{peak.entries} entries, {when}, maximum of {duration(peak.days * 86400)} of history '
             f'({peak.samples} samples)')
     if recorded.peak == peak and recorded.netns != plan.readings.netns:
-        said += f', in network namespace {recorded.netns}'
+        said += f', in {clean(recorded.name) or f"network namespace {recorded.netns}"}'
     return said if peak.days >= FEW_DAYS else said + '; at least one week is recommended'
 
 

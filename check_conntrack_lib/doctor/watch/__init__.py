@@ -11,8 +11,9 @@ import time
 from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
+from ...formatting import clean
 from ...model import Table
-from .. import DoctorError, common_options, error_line, readings
+from .. import DoctorError, common_options, error_line, netns_target, readings
 from .view import ScreenLine, WatchState, as_json, following, one_line, screen
 
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
@@ -37,10 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
-    rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, WINDOW)
+    source = readings.proc(arguments)
+    target = netns_target.enter_target(source, arguments.netns)
+    rounds = readings.Rounds(source, arguments.kernel_log, WINDOW)
     colours = common_options.colours(arguments.color)
     terminal = Terminal(colours) if common_options.on_terminal() and not arguments.json else None
-    title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
+    inside = f', {clean(target.title)}' if target.title else ''
+    title = f'conntrack-doctor watch: {os.uname().nodename}{inside}, every {arguments.every:g} s'
     moment: WatchState | None = None
     shown = 0
     due = time.monotonic()

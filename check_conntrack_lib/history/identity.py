@@ -1,0 +1,135 @@
+"""Which namespace a recorded sample is of: the kernel gives the inode of a dead one to the next, mostly at once.
+
+A namespace is told from the one before it by its cookie where both are known, else by its processes: it is another one
+if none of them was there when the last sample was taken. With it is recorded what it is called, so that the history of
+a name goes on over restarts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from ..model import Sample
+from ..namedtuples import NamedTuple
+
+SCHEMA = """
+CREATE TABLE netns (
+    boot INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    since REAL NOT NULL,      -- seconds since boot: samples of the inode from here on are this namespace's
+    cookie INTEGER,           -- SO_NETNS_COOKIE, where it is known
+    name TEXT NOT NULL,       -- the same over restarts, '' without one
+    named REAL NOT NULL,      -- when it was looked up, in seconds since boot
+    PRIMARY KEY (boot, inode, since)
+) WITHOUT ROWID;
+CREATE INDEX netns_by_name ON netns (name)"""
+#: a name is looked up again after so many seconds, of so many namespaces in one run
+RENAMED, MOST_LOOKUPS = 3600.0, 100
+
+_BOOT = '(SELECT id FROM boot WHERE boot_id = :boot_id)'
+#: SQL: where the next namespace with an inode begins
+_NEXT = ('coalesce((SELECT min(later.since) FROM netns AS later WHERE later.boot = netns.boot '
+         'AND later.inode = netns.inode AND later.since > netns.since), 1e18)')
+#: SQL: the rows of one namespace of one boot
+HERE = (f'boot = {_BOOT} AND netns = :netns AND uptime >= '
+        f'coalesce((SELECT max(since) FROM netns WHERE boot = {_BOOT} AND inode = :netns), 0)')
+
+
+class Identify(NamedTuple):
+    """What the live namespaces say of themselves."""
+
+    #: was the sample's namespace there at this uptime?
+    existed: Callable[[Sample, float], bool] = lambda _sample, _uptime: True
+    #: what it is called, the same over restarts; '' for nothing that lasts
+    name: Callable[[Sample], str] = lambda _sample: ''
+
+
+class Known(NamedTuple):
+    """What is recorded of the namespace that had a sample's inode last."""
+
+    since: float
+    cookie: int | None
+    name: str
+    named: float
+
+
+def known(database: sqlite3.Connection, now: Sample) -> Known | None:
+    """The last one of that inode in this boot."""
+    row = database.execute(f'SELECT since, cookie, name, named FROM netns WHERE boot = {_BOOT} AND inode = :netns '
+                           'ORDER BY since DESC LIMIT 1', {'boot_id': now.boot_id, 'netns': now.netns}).fetchone()
+    return Known(float(row[0]), None if row[1] is None else int(row[1]), str(row[2]), float(row[3])) if row else None
+
+
+def is_another(database: sqlite3.Connection, now: Sample, before: Known | None, identify: Identify) -> bool:
+    """Has the inode been given to another namespace since it was recorded last?"""
+    if before is None:
+        return False
+    if now.cookie is not None and before.cookie is not None:
+        return now.cookie != before.cookie
+    last, = database.execute(f'SELECT max(uptime) FROM sample WHERE boot = {_BOOT} AND netns = :netns',
+                             {'boot_id': now.boot_id, 'netns': now.netns}).fetchone()
+    return last is not None and not identify.existed(now, float(last))
+
+
+def record(database: sqlite3.Connection, boot: int, now: Sample, before: Known | None, another: bool,
+           identify: Identify) -> bool:
+    """Within a transaction: keeps what is new of the sample's namespace. Was its name looked up?"""
+    if before is None or another:
+        # samples of a file of before this table are the first one's
+        since = 0.0 if before is None else now.at.uptime
+        database.execute('INSERT OR REPLACE INTO netns VALUES (?, ?, ?, ?, ?, ?)',
+                         (boot, now.netns, since, now.cookie, identify.name(now), now.at.uptime))
+        return True
+    if before.cookie is None and now.cookie is not None:
+        database.execute('UPDATE netns SET cookie = ? WHERE boot = ? AND inode = ? AND since = ?',
+                         (now.cookie, boot, now.netns, before.since))
+    if abs(now.at.uptime - before.named) < RENAMED:
+        return False
+    # a program that ended leaves its namespace the name that was known
+    database.execute('UPDATE netns SET name = ?, named = ? WHERE boot = ? AND inode = ? AND since = ?',
+                     (identify.name(now) or before.name, now.at.uptime, boot, now.netns, before.since))
+    return True
+
+
+def names(database: sqlite3.Connection) -> list[tuple[str, int, float, str]]:
+    """(boot id, inode, since, name) of every recorded namespace, by time."""
+    return [(str(boot_id), int(inode), float(since), str(name)) for boot_id, inode, since, name in database.execute(
+        'SELECT boot_id, inode, since, name FROM netns JOIN boot ON boot.id = netns.boot ORDER BY boot.id, since')]
+
+
+def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, str]]) -> list[Sample]:
+    """The samples with their namespace's beginning and name; recorded: see `names`."""
+    by_inode: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    for boot_id, inode, since, name in recorded:
+        by_inode.setdefault((boot_id, inode), []).append((since, name))
+    found = []
+    for sample in samples:
+        past = [one for one in by_inode.get((sample.boot_id, sample.netns), ()) if one[0] <= sample.at.uptime]
+        found.append(sample._replace(since=past[-1][0], name=past[-1][1]) if past else sample)
+    return found
+
+
+def means(word: str, name: str) -> bool:
+    """Does a word of --netns stand for this recorded name? 'web' does for 'container web (docker)'."""
+    bare = name.partition(' (')[0]
+    return bool(name) and word in (name, bare, bare.partition(' ')[2])
+
+
+def last_seen(database: sqlite3.Connection, word: str) -> tuple[str, float] | None:
+    """The name that a word stood for, and the wall time of its last sample."""
+    recorded = database.execute("SELECT DISTINCT name FROM netns WHERE name <> ''")
+    found = [name for name, in recorded if means(word, name)]
+    if not found:
+        return None
+    last, = database.execute(
+        f'SELECT max(time) FROM netns JOIN sample ON sample.boot = netns.boot AND sample.netns = netns.inode '
+        f'AND uptime >= since AND uptime < {_NEXT} WHERE name = ?', (found[0],)).fetchone()
+    return None if last is None else (str(found[0]), float(last))
+
+
+def forget(database: sqlite3.Connection, part: int, parts: int) -> None:
+    """Drops what no sample is left of, in this part of the inodes."""
+    database.execute(
+        'DELETE FROM netns WHERE inode % ? = ? AND NOT EXISTS (SELECT 1 FROM sample WHERE sample.boot = netns.boot '
+        f'AND sample.netns = netns.inode AND uptime >= since AND uptime < {_NEXT})', (parts, part))

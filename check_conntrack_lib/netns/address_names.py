@@ -1,0 +1,85 @@
+"""Whose an address is, as far as this host knows: its own, a container's or pod's, a Kubernetes service's.
+
+Only for the few addresses that are named: each namespace shows its own addresses to who may see a process of it; CNI
+plugins leave what they gave to whom; kube-proxy's rules name the services.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from ipaddress import ip_address
+
+from ..deadline import OutOfTime
+from ..formatting import clean_name
+from ..host import Host
+from ..readers import kube_services, local_addresses, sysctl_values
+from . import discover, names
+
+THIS_HOST = 'this host'
+#: more namespaces, and files of CNI, are not looked through
+MOST_NAMESPACES, MOST_RESULTS = 2000, 2000
+RESULTS = 'var/lib/cni/results'
+#: what only a Kubernetes node has
+KUBERNETES = ('var/lib/kubelet', 'var/log/pods', 'etc/kubernetes')
+
+
+def resolve(host: Host, wanted: Collection[str]) -> dict[str, str]:
+    """Names by address, as text, of those that are known. Raises OutOfTime."""
+    left = {one for one in wanted if one and not ip_address(one).is_loopback}
+    found: dict[str, str] = {}
+    if not left:
+        return found
+    try:
+        namespaces = discover.find(host).namespaces
+    except OutOfTime:
+        raise
+    except (OSError, ValueError):
+        namespaces = ()
+    own, own_is_host = host.netns(), sysctl_values.is_initial_namespace(host)
+    for one in namespaces[:MOST_NAMESPACES]:
+        if not left:
+            break
+        pid = one.pids[0] if one.pids else None
+        if pid is None:
+            continue
+        mine = local_addresses.read(host, pid) & left
+        if mine:
+            title = THIS_HOST if one.initial or (own_is_host and one.inode == own) else names.name_of(host, one).title
+            found.update(dict.fromkeys(mine, title))
+            left -= mine
+    found.update(_of_cni(host, left))
+    left -= found.keys()
+    if left and host.procfs == '/proc' and os.geteuid() == 0 and any(
+            os.path.isdir(os.path.join(host.root(), place)) for place in KUBERNETES):
+        found.update({address: f'service {clean_name(name, 120)}'
+                      for address, name in kube_services.read(left).items()})
+    return found
+
+
+def _of_cni(host: Host, wanted: Collection[str]) -> dict[str, str]:
+    """By what CNI keeps of the pods that it gave an address."""
+    found: dict[str, str] = {}
+    place = os.path.join(host.root(), RESULTS)
+    try:
+        files = os.listdir(place) if wanted else []
+    except OutOfTime:
+        raise
+    except (OSError, ValueError):
+        return found
+    for file in files[:MOST_RESULTS]:
+        try:
+            with open(os.path.join(place, file), encoding='utf-8') as opened:
+                result = json.loads(opened.read(1 << 20))
+            arguments = dict(result['cniArgs'])
+            pod = f'{arguments["K8S_POD_NAMESPACE"]}/{arguments["K8S_POD_NAME"]}'
+            for address in result['result']['ips']:
+                bare = str(address['address']).partition('/')[0]
+                if bare in wanted:
+                    found[bare] = f'pod {clean_name(pod, 120)}'
+        except OutOfTime:
+            raise
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return found

@@ -1,0 +1,79 @@
+"""/proc/<pid>/cgroup: the container, pod and unit that a process runs in (kernel/cgroup/cgroup.c, proc_cgroup_show).
+
+A line is 'hierarchy:controllers:path', one a hierarchy of cgroup v1, '0::path' of v2. Every runtime has its own way to
+put a container's id or name into the path. A process cannot change its own path without the right to write to cgroupfs.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..host import GONE, Host
+from ..namedtuples import NamedTuple
+
+#: docker, containerd, CRI-O, podman, kubepods, ECS: the last 64 hexadecimal digits
+_ID = re.compile(r'(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])')
+#: a runtime's own process beside the container, by whole names of directories
+_MONITOR = re.compile(r'(?:^|/)(?:conmon(?:[-/]|$)|(?:crio|libpod)-conmon-|lxc\.monitor[./])|/supervisor$')
+#: lxc and systemd-nspawn name their containers
+_NAMED = re.compile(
+    r'/(?:lxc(?:\.payload)?[./](?P<lxc>[^/]+)'
+    r'|systemd-nspawn@(?P<nspawn>[^/]+)\.service'
+    r'|machine-(?P<machine>[^/]+)\.scope)')
+#: kubelet: the pod's UID, in a slice's name with '_' for '-'; of a static pod a hash
+_POD = re.compile(r'[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:[./]|$)')
+_UNIT = re.compile(r'/([^/]+\.service)(?:/|$)')
+_ESCAPED = re.compile(r'\\x([0-9a-f]{2})')
+
+
+class Cgroup(NamedTuple):
+    """What the paths of one process say; '' for what they do not."""
+
+    #: the whole id, or the name
+    container: str = ''
+    #: of Kubernetes, with '-'
+    pod_uid: str = ''
+    #: of systemd, such as nginx.service
+    unit: str = ''
+    #: the last directory: the id that a runtime without a manager was given
+    leaf: str = ''
+    #: lxc or nspawn, where `container` is a name
+    runtime: str = ''
+
+
+NONE = Cgroup()
+
+
+def parse(text: str) -> Cgroup:
+    """The text of a cgroup file; the first hierarchy that knows a container counts."""
+    leaf = unit = ''
+    for line in text.splitlines():
+        path = line.partition(':')[2].partition(':')[2]
+        if _MONITOR.search(path):
+            continue
+        pod = _POD.search(path)
+        pod_uid = pod[1].replace('_', '-') if pod else ''
+        ids = _ID.findall(path)
+        if ids:
+            return Cgroup(str(ids[-1]), pod_uid)
+        match = _NAMED.search(path)
+        if match:
+            name = _ESCAPED.sub(lambda hexadecimal: chr(int(hexadecimal[1], 16)), match[match.lastgroup or 0])
+            return Cgroup(name, runtime='lxc' if match.lastgroup == 'lxc' else 'nspawn')
+        units = [name for name in _UNIT.findall(path) if not name.startswith('user@')]
+        unit = unit or (units[-1] if units else '')
+        leaf = leaf or path.rpartition('/')[2]
+    return Cgroup(unit=unit, leaf=leaf)
+
+
+def read(host: Host, pid: int) -> Cgroup:
+    """That of a process; NONE also when it cannot be told."""
+    try:
+        return parse(host.read(f'{pid}/cgroup'))
+    except GONE:
+        return NONE
+
+
+def is_id(container: str) -> bool:
+    """Is it an id, not a name?"""
+    return bool(_ID.fullmatch(container))

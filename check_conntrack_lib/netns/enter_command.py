@@ -1,0 +1,25 @@
+"""The words before a command that run it in another network namespace, for a root shell of the host."""
+
+from __future__ import annotations
+
+import shlex
+
+from ..host import Host
+from . import names
+from .discover import NAMED, Namespace
+
+
+def prefix(host: Host, namespace: Namespace) -> str:
+    """'ip netns exec NAME ', 'nsenter -t PID -n ' or 'nsenter --net=FILE '; '' where nothing leads there.
+
+    `ip netns exec` also mounts the namespace's own /sys; the others leave the mounts alone.
+    """
+    directory, _, name = namespace.path.rpartition('/')
+    if directory in (f'/{NAMED}', f'/var/{NAMED}') and name == namespace.name and not name.startswith('-'):
+        return f'ip netns exec {shlex.quote(name)} '
+    pid = names.steady_pid(host, namespace)
+    if pid is not None:
+        return f'nsenter -t {pid} -n '
+    if namespace.path:
+        return f'nsenter --net={shlex.quote(namespace.path)} '
+    return ''

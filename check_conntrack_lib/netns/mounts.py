@@ -1,0 +1,80 @@
+"""/proc/<pid>/mountinfo: files that network namespaces are bound to (fs/proc_namespace.c, show_mountinfo).
+
+'286 27 0:4 net:[4026532551] /run/netns/blue rw - nsfs nsfs rw': all may read it, also where the directory is closed,
+and whatever directory a container runtime was told to use. A mount of another mount namespace is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ..host import GONE, Host
+from ..namedtuples import NamedTuple
+
+#: more is no mount table; a node with hundreds of pods has 2 MB
+LARGEST = 1 << 25
+_ESCAPE = re.compile(r'\\([0-7]{3})')
+
+
+class Mount(NamedTuple):
+    """One mount: 'major:minor', the directory of that file system that it shows, and where."""
+
+    device: str
+    root: str
+    point: str
+
+
+def parse_netns(text: str) -> list[tuple[int, str]]:
+    """(inode, path) of each network namespace that is bound to a file, in order of the mounts."""
+    found = []
+    for line in text.split('\n'):
+        if ' - nsfs ' in line:
+            words = line.split(' ', 5)
+            if len(words) == 6 and words[3].startswith('net:[') and words[3][5:-1].isdecimal():
+                found.append((int(words[3][5:-1]), _unescaped(words[4])))
+    return found
+
+
+def parse(text: str) -> list[Mount]:
+    """Every mount."""
+    found = []
+    for line in text.split('\n'):
+        words = line.split(' ', 5)
+        if len(words) == 6:
+            found.append(Mount(words[2], _unescaped(words[3]), _unescaped(words[4])))
+    return found
+
+
+def read(host: Host, pid: int | str) -> str:
+    """The mount table of a process, larger than `Host.read` takes; '' when it cannot be had."""
+    try:
+        handle = os.open(host.path(f'{pid}/mountinfo'), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except GONE:
+        return ''
+    parts: list[bytes] = []
+    try:
+        size = 0
+        while size < LARGEST:
+            part = os.read(handle, 1 << 16)
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+    except GONE:
+        return ''  # the process ended meanwhile
+    finally:
+        os.close(handle)
+    return b''.join(parts).decode('utf-8', 'surrogateescape')
+
+
+def outside(mounts: list[Mount], device: str, inner: str) -> str:
+    """Where a host with these mounts has the directory `inner` of a file system; '' if nowhere."""
+    for mount in mounts:
+        if mount.device == device and (inner + '/').startswith(mount.root.rstrip('/') + '/'):
+            return mount.point.rstrip('/') + inner[len(mount.root.rstrip('/')):]
+    return ''
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), text) if '\\' in text else text

@@ -1,0 +1,193 @@
+"""Names that container runtimes gave, without their daemons: from a container's parent process and the runtime's files.
+
+Every runtime has a process that starts the container's first process and stays its parent: a shim, conmon, a monitor.
+Its command line, which all may read, has the name or leads to a file, which mostly only root may read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+
+from ..deadline import OutOfTime
+from ..host import GONE, Host
+from ..namedtuples import TYPE_CHECKING, NamedTuple
+from . import mounts
+from .cgroup import Cgroup, is_id
+
+if TYPE_CHECKING:
+    from typing import Any
+
+#: from the container's process to the runtime's are at most so many steps (conmon, bwrap, firejail: one or two)
+MOST_STEPS = 3
+#: no configuration of a container is larger
+LARGEST = 1 << 20
+NOBODY = 65534
+_FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}')
+_INFRA = re.compile(r'([0-9a-f]{12})-infra')
+_ID_DIRECTORY = re.compile(r'(?P<above>/\S*?containers)/[0-9a-f]{64}/(?:hostname|hosts|resolv\.conf)$')
+
+
+class Container(NamedTuple):
+    """A container, or what runs like one; '' for what is not known."""
+
+    #: the id, 64 digits; '' where the name is the id
+    id: str = ''
+    name: str = ''
+    #: docker, podman, containerd, lxc, nspawn ...
+    runtime: str = ''
+    #: of Kubernetes 'NAMESPACE/NAME'; of podman the pod's name
+    pod: str = ''
+    #: who runs it, if not root
+    uid: int = 0
+
+
+def describe(host: Host, pid: int, cgroup: Cgroup) -> Container:
+    """What can be known of the container of a process, which is mostly its first. Reads a few small files."""
+    known = Container(cgroup.container if is_id(cgroup.container) else '',
+                      '' if is_id(cgroup.container) else cgroup.container, cgroup.runtime)
+    for parent in _ancestors(host, pid):
+        words = _command_line(host, parent)
+        program = os.path.basename(words[0]) if words else ''
+        if program.startswith('containerd-shim'):
+            return _of_containerd(host, pid, parent, words, known)
+        if program == 'conmon':
+            return _of_conmon(host, parent, words, known)
+        if words and words[0].startswith('[lxc monitor]'):
+            place, _, name = words[0][len('[lxc monitor] '):].rpartition(' ')
+            manager = next((one for one in ('incus', 'lxd') if f'/{one}/' in place + '/'), 'lxc')
+            return known._replace(name=known.name or name, runtime=manager)
+        if program == 'systemd-nspawn':
+            name = _value(words, '-M', '--machine') or os.path.basename(_value(words, '-D', '--directory'))
+            return known._replace(name=known.name or name, runtime='nspawn')
+        if program == 'firejail' and _value(words, '', '--name'):
+            return known._replace(name=_value(words, '', '--name'), runtime='firejail')
+    return known
+
+
+def _of_containerd(host: Host, pid: int, shim: int, words: list[str], known: Container) -> Container:
+    """The shim's working directory is its container's bundle; those of a pod's other containers lie beside it."""
+    known = known._replace(uid=_uid(host, shim))
+    ident = known.id or known.name or _value(words, '-id')
+    space = _value(words, '-namespace')
+    if space == 'moby':
+        name = _docker_name(host, pid, shim, ident) if _FILE_NAME.fullmatch(ident) and _is_trusted(known.uid) else ''
+        return _kubernetes_name(known._replace(id=ident, runtime='docker', name=name))
+    notes: Mapping[str, Any] = {}
+    if _FILE_NAME.fullmatch(ident) and _is_trusted(known.uid):
+        notes = _json(host.path(f'{shim}/cwd/../{ident}/config.json')).get('annotations') or {}
+    if not isinstance(notes, Mapping):
+        notes = {}
+    pod, within = notes.get('io.kubernetes.cri.sandbox-name'), notes.get('io.kubernetes.cri.sandbox-namespace')
+    if pod and within:
+        return known._replace(runtime='containerd', pod=f'{within}/{pod}',
+                              name=str(notes.get('io.kubernetes.cri.container-name') or ''))
+    name = str(notes.get('nerdctl/name') or (known.name if known.id else ident))
+    return known._replace(id=known.id or (ident if is_id(ident) else ''), runtime='containerd',
+                          name=name if space in ('', 'default') or is_id(name) else f'{space}/{name}')
+
+
+def _of_conmon(host: Host, conmon: int, words: list[str], known: Container) -> Container:
+    name, ident = _value(words, '-n'), _value(words, '-c') or known.id
+    manager = 'cri-o' if name.startswith('k8s_') else 'podman'
+    known = known._replace(id=ident, name=name, runtime=manager, uid=_uid(host, conmon))
+    infra = _INFRA.fullmatch(name)
+    if infra:
+        # podman gives a pod's name to its first container as host name
+        config = _json(host.path(os.path.join(f'{conmon}/root', _value(words, '-b').lstrip('/'), 'config.json'))) \
+            if _is_trusted(known.uid) else {}
+        return known._replace(pod=str(config.get('hostname') or infra[1]))
+    return _kubernetes_name(known)
+
+
+def _kubernetes_name(known: Container) -> Container:
+    """Of 'k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT', as kubelet names them with CRI-O and with docker."""
+    parts = known.name.split('_')
+    if len(parts) < 6 or parts[0] != 'k8s':
+        return known
+    return known._replace(name='' if parts[1] == 'POD' else parts[1], pod=f'{parts[3]}/{parts[2]}')
+
+
+def _docker_name(host: Host, pid: int, shim: int, ident: str) -> str:
+    """From docker's own file, in the directory whose files the container has as /etc/hostname and so on."""
+    table = mounts.parse(mounts.read(host, pid))
+    places = ['/var/lib/docker/containers']
+    for mount in table:
+        match = _ID_DIRECTORY.match(mount.root)
+        if match and mount.point in ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf'):
+            whole = mounts.parse(mounts.read(host, shim))
+            place = mounts.outside(whole, mount.device, match['above'])
+            places[:0] = [place] if place else []
+            break
+    for place in places:
+        name = _json(host.path(os.path.join(f'{shim}/root', place.lstrip('/'), ident, 'config.v2.json'))).get('Name')
+        if isinstance(name, str):
+            return name.lstrip('/')
+    return ''
+
+
+def _ancestors(host: Host, pid: int) -> list[int]:
+    found: list[int] = []
+    for _ in range(MOST_STEPS):
+        try:
+            text = host.read(f'{found[-1] if found else pid}/status')
+        except GONE:
+            break
+        match = re.search(r'^PPid:\s*(\d+)$', text, re.MULTILINE)
+        if not match or int(match[1]) <= 1:
+            break
+        found.append(int(match[1]))
+    return found
+
+
+def _command_line(host: Host, pid: int) -> list[str]:
+    try:
+        return host.read(f'{pid}/cmdline').rstrip('\0').split('\0')
+    except GONE:
+        return []
+
+
+def _value(words: list[str], short: str, long: str = '') -> str:
+    """The value of an option of a command line; '' without it."""
+    for place, word in enumerate(words):
+        if long and word.startswith(long + '='):
+            return word[len(long) + 1:]
+        if word and word in (short, long) and place + 1 < len(words):
+            return words[place + 1]
+    return ''
+
+
+def _uid(host: Host, pid: int) -> int:
+    """Who runs a process. The owner of /proc/<pid> is root also for one that has made itself undumpable."""
+    try:
+        match = re.search(r'^Uid:\s*(\d+)', host.read(f'{pid}/status'), re.MULTILINE)
+    except GONE:
+        return NOBODY
+    return int(match[1]) if match else NOBODY
+
+
+def _is_trusted(uid: int) -> bool:
+    """May files that a process of this user leads to be opened?"""
+    return uid in (0, os.geteuid())
+
+
+def _json(path: str) -> Mapping[str, Any]:
+    """A JSON object of a file; empty when it cannot be had."""
+    try:
+        # to open a device may do something, to follow a link may lead to one
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return {}
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            text = os.read(handle, LARGEST)
+        finally:
+            os.close(handle)
+        value = json.loads(text)
+    except OutOfTime:
+        raise
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,45 @@
+"""Addresses of the network namespace of a process, for anybody who may see the process.
+
+/proc/<pid>/net/fib_trie (net/ipv4/fib_trie.c): '|-- 10.244.7.2' and below it '/32 host LOCAL'.
+/proc/<pid>/net/if_inet6 (net/ipv6/addrconf.c): 'fd000000000000000000000000000002 02 40 00 80     eth0'.
+"""
+
+from __future__ import annotations
+
+from ..host import GONE, Host
+
+
+def parse_fib_trie(text: str) -> set[str]:
+    """Its own IPv4 addresses, without those of the loopback device."""
+    found = set()
+    address = ''
+    for line in text.split('\n'):
+        word = line.strip()
+        if word.startswith('|-- '):
+            address = word[4:]
+        elif word == '/32 host LOCAL' and not address.startswith('127.'):
+            found.add(address)
+    return found
+
+
+def parse_if_inet6(text: str) -> set[str]:
+    """Its own IPv6 addresses but ::1 and those of links, which are not unique. Raises ValueError."""
+    import socket  # only where addresses are named
+
+    found = set()
+    for line in text.split('\n'):
+        words = line.split()
+        if len(words) == 6 and words[3] == '00':  # scope global
+            found.add(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(words[0])))
+    return found
+
+
+def read(host: Host, pid: int) -> set[str]:
+    """Both as text; what cannot be read, or is the routing table of a router, is left out."""
+    found: set[str] = set()
+    for file, parse in (('fib_trie', parse_fib_trie), ('if_inet6', parse_if_inet6)):
+        try:
+            found |= parse(host.read(f'{pid}/net/{file}'))
+        except GONE:
+            continue
+    return found
