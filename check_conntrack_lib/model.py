@@ -70,6 +70,7 @@ COUNTERS: Mapping[str, str] = {
     'invalid': 'invalid',
     'icmp_error': 'icmp_error',
     'search_restart': 'search_restart',
+    'found': 'found',
 }
 
 

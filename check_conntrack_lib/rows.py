@@ -12,7 +12,8 @@ from .model import Counters, Instant, Sample
 
 #: counters that are 0 on every CPU, by a letter
 CODES = {'drop': 'd', 'early_drop': 'e', 'insert_failed': 'f', 'chain_too_long': 'c', 'clash_resolve': 'r',
-         'invalid': 'i', 'icmp_error': 'm', 'search_restart': 's'}
+         'invalid': 'i', 'icmp_error': 'm', 'search_restart': 's',
+         'found': 'o'}
 #: more CPUs has no kernel (CONFIG_NR_CPUS); a larger number would only take memory
 MOST_CPUS = 1 << 16
 #: what SQLite's integers hold, and a time that is still a date

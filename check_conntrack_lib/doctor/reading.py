@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: for one round of readings, in seconds
 LONGEST_ROUND = 10.0
 #: columns of the stat file that nothing judges and nobody records
-EXTRA_COLUMNS = ('found', 'insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
+EXTRA_COLUMNS = ('insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
 
 
 class Reading(NamedTuple):

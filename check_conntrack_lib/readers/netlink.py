@@ -16,7 +16,7 @@ NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 #: NLA_F_NESTED and NLA_F_NET_BYTEORDER are flags in the type field
-NLA_TYPE_MASK = 0x3FFF
+NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
 #: the kernel fills at most 32 KiB of what a reader of a dump offers
 RECEIVED = 1 << 16
 
@@ -40,6 +40,16 @@ def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
         position += (length + 3) & ~3
 
 
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def nest(kind: int, *inside: bytes) -> bytes:
+    """An attribute that holds attributes."""
+    return attribute(kind | NLA_F_NESTED, b''.join(inside))
+
+
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(type without flags, start, end) of the value of each attribute in that part of the data.
 
@@ -53,15 +63,16 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
         start += (length + 3) & ~3
 
 
-def dump(request: int, answers: int, until: float | None = None,
-         protocol: int = NETLINK_NETFILTER) -> Generator[bytes, None, None]:
+def dump(request: int, answers: int, until: float | None = None, protocol: int = NETLINK_NETFILTER,
+         wanted: bytes = b'', family: int = socket.AF_UNSPEC) -> Generator[bytes, None, None]:
     """Payloads of type `answers` that one dump request gets in this thread's namespace.
 
     Ends early, and the kernel's work with it, when the time on CLOCK_MONOTONIC is `until`, or when it is closed.
+    wanted: attributes that the kernel shall filter by, which an older one skips; family: AF_INET6 and the like.
     """
     # the kernel goes through its table inside recv, for one datagram at a time: it never waits for anything
     # struct nfgenmsg; rtnetlink takes its first byte, too (struct rtgenmsg)
-    body = NFGENMSG.pack(socket.AF_UNSPEC, 0, 0)
+    body = NFGENMSG.pack(family, 0, 0) + wanted
     header = HEADER.pack(HEADER.size + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as netlink:
         netlink.bind((0, 0))
