@@ -6,33 +6,19 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import compress, islice
-from math import sqrt
 from operator import itemgetter
 
 from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow
 from ..noun import NamedTuple
 from .counting import Frequent, Histogram
+from .nat_ports import Pools, PortUse
+from .shares import Share, share
 
-#: a margin holds for all shares of a profile at once with 95 %: the normal quantile for 5 % / 20 shares, two-sided
-Z = 3.02
 #: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
 BATCH = 512
 NAT = SRC_NAT | DST_NAT
 #: keys of each sort that a profile names
 TOP = 20
-
-
-class Share(NamedTuple):
-    """A part of the table, 0 to 1, and the bounds that hold with 95 %."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def margin(self) -> float:
-        """The larger distance to a bound."""
-        return max(self.high - self.value, self.value - self.low)
 
 
 class Key(NamedTuple):
@@ -115,6 +101,8 @@ class Profile(NamedTuple):
     time_left: Mapping[Kind, TimeLeft] = {}
     #: those with NAT among the entries of `services` and `targets`; not recorded
     natted: Mapping[Key, int] = {}
+    #: the pools of ports of source NAT that are used most
+    nat_ports: tuple[PortUse, ...] = ()
 
     def share(self, count: int) -> Share:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""
@@ -127,23 +115,6 @@ class Profile(NamedTuple):
     def protocol(self, number: int) -> int:
         """Entries seen of one protocol."""
         return sum(count for (protocol, _state), count in self.states.items() if protocol == number)
-
-
-def share(count: int, seen: int, entries: int) -> Share:
-    """Wilson's interval for `count` of `seen`, a random sample of `entries` without repetition.
-
-    Unlike the usual formula it is right for shares near 0 and 1, too. The sample counts for more the more of the table
-    it has seen (finite-population correction), and is no sample any more when it has seen all.
-    """
-    if not seen:
-        return Share(0.0, 0.0, 1.0)
-    value = count / seen
-    if seen >= entries:
-        return Share(value, value, value)
-    n = seen * (entries - 1) / (entries - seen)
-    middle = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * sqrt(value * (1 - value) / n + Z * Z / (4 * n * n))
-    return Share(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)))
 
 
 def summarize(flows: Iterable[Flow], entries: int) -> Profile:
@@ -160,6 +131,7 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
     targets: Frequent[tuple[bytes, int, int]] = Frequent()
     nat_services: Frequent[tuple[int, int]] = Frequent()
     nat_targets: Frequent[tuple[bytes, int, int]] = Frequent()
+    pools = Pools()
     statuses: Counter[tuple[int, str, int]] = Counter()
     times: dict[Kind, Histogram] = {}
     flows = iter(flows)
@@ -175,6 +147,7 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
         if natted:
             nat_services.update(map(service, natted))
             nat_targets.update(map(target, natted))
+            pools.update(list(compress(natted, map(SRC_NAT.__and__, map(status, natted)))))
         for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
             statuses[protocol, state, bits] += count
             if timeout is not None:
@@ -202,7 +175,8 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
         uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
         time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
         natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
-                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}})
+                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}},
+        nat_ports=pools.fullest(seen, entries))
 
 
 def _key(destination: bytes, protocol: int, port: int) -> Key:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..flow import ReplyTuple
+from . import nat_ports
+from .nat_ports import DEFAULT, PortUse
 from .profile import Key, Profile
 
 #: keys of each sort that are recorded, and the share of the flows seen that a key must have
@@ -27,6 +31,11 @@ def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
     for name, parts in _KEYS.items():
         record[name] = [[*(getattr(key, part) for part in parts), count]
                         for key, count in getattr(profile, name)[:top] if count >= least]
+    if profile.nat_ports:
+        record['nat_ports'] = [[pool.protocol, nat_ports.text(pool.server), pool.port, nat_ports.text(pool.address),
+                                *rest] for pool, rest in
+                               ((one.pool, (one.used, one.size, int(one.exact), int(one.kept)))
+                                for one in profile.nat_ports)]
     return json.dumps(record, separators=(',', ':'))
 
 
@@ -40,9 +49,23 @@ def from_json(text: str) -> Profile:
         for name, parts in _KEYS.items():
             fields[name] = tuple((Key(**{part: _PARTS[part](value) for part, value in zip(parts, row)}),
                                   _count(row[-1])) for row in record[name])
+        fields['nat_ports'] = tuple(_port_use(*row) for row in record.get('nat_ports', ()))
         return Profile(**fields)
-    except (TypeError, LookupError, OverflowError, RecursionError) as error:
+    except (TypeError, OSError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(f'not a profile: {error}') from error
+
+
+def _port_use(protocol: Any, server: Any, port: Any, address: Any, used: Any, size: Any, exact: Any,
+              kept: Any) -> PortUse:
+    pool = ReplyTuple(_count(protocol), _packed(server), _count(port), _packed(address))
+    if not 0 <= used <= size <= DEFAULT or not size:
+        raise ValueError('not a use of ports')
+    return PortUse(pool, _count(used), _count(size), _count(used), bool(exact), bool(kept))
+
+
+def _packed(value: Any) -> bytes:
+    address = _word(value, _ADDRESS)
+    return socket.inet_pton(socket.AF_INET6 if ':' in address else socket.AF_INET, address)
 
 
 def _count(value: Any) -> int:
