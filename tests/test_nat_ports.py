@@ -180,7 +180,11 @@ FULL, HALF, SMALL = (PortUse(POOL, used, size, used, True) for used, size in
 
 @pytest.mark.parametrize(('losses', 'use', 'named'), [
     (lost(100, 24800), FULL, PORTS),
-    (lost(350, 17676), SMALL, PORTS),
+    (lost(350, 17676), SMALL._replace(pool=POOL._replace(protocol=17)), PORTS),
+    (lost(350, 350 * 18), SMALL, PORTS),
+    (lost(100, 100 * 128), FULL, PORTS),
+    # 24 ports: nothing of the search is counted
+    (lost(100, 0), SMALL._replace(used=24, size=24), PORTS),
     (lost(100, None), FULL, PORTS),
     # a race beside a full pool: `found` did not move as it would have
     (lost(100, 0), FULL, RACING),

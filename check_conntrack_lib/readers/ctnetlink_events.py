@@ -61,15 +61,17 @@ class Listener:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises OSError; PermissionError without CAP_NET_ADMIN."""
         self._clock = clock
-        self._sample: socket.socket | None = None
-        self._socket = _join(1, 1)
+        # both are made now: this thread may be in another namespace later
+        self._socket, self._sample = _socket(), _socket()
+        self._sampling = False
+        self._count = 0
         try:
+            _join(self._socket, 1, 1)
             self._began = clock()
             self._last = _drops(self._socket)
         except BaseException:
-            self._socket.close()
+            self.close()
             raise
-        self._count = 0
 
     def __enter__(self) -> Listener:
         return self
@@ -80,8 +82,7 @@ class Listener:
 
     def close(self) -> None:
         self._socket.close()
-        if self._sample:
-            self._sample.close()
+        self._sample.close()
 
     def count(self) -> int:
         """New connections up to now. Raises OSError."""
@@ -100,13 +101,14 @@ class Listener:
     def start_sample(self, seconds: float) -> None:
         """Keeps some of the events of the next `seconds`, one in so many as the rate up to now demands."""
         expected = self.count() / max(self.seconds(), 0.001) * seconds
-        self._sample = _join(one_in(expected), SAMPLE_BUFFER)
+        _join(self._sample, one_in(expected), SAMPLE_BUFFER)
+        self._sampling = True
 
     def finish(self) -> NewConnections:
         """What was counted and sampled; closes it. Raises OSError, or ValueError for a damaged event."""
         try:
             counted = NewConnections(self.seconds(), self.count())
-            if self._sample:
+            if self._sampling:
                 counted = counted._replace(flows=tuple(ctnetlink.parse_flows(_received(self._sample, MOST_EVENTS))))
             return counted
         finally:
@@ -171,27 +173,22 @@ def parse_drops(text: str, inode: int) -> int:
     raise ValueError('the socket is not in /proc/net/netlink')
 
 
-def _join(step: int, room: int) -> socket.socket:
-    """A socket in the group NEW that keeps one event in `step`; room: bytes of its receive buffer."""
-    one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-                        NETLINK_NETFILTER)
-    try:
-        # what does not fit is counted all the same; without it each overflow is an error of recv
-        one.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
-        if room > 1:
-            one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, room)
-        else:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
-        if step > 1:
-            program = array('B', random_filter(step))
-            # struct sock_fprog; before bind: no event gets in unfiltered
-            one.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
-                           struct.pack('@HP', len(program) // _INSTRUCTION.size, program.buffer_info()[0]))
-        one.bind((0, 1 << (NFNLGRP_CONNTRACK_NEW - 1)))
-    except BaseException:
-        one.close()
-        raise
-    return one
+def _socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+                         NETLINK_NETFILTER)
+
+
+def _join(one: socket.socket, step: int, room: int) -> None:
+    """Joins the group NEW and keeps one event in `step`; room: bytes of the receive buffer."""
+    # what does not fit is counted all the same; without it each overflow is an error of recv
+    one.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+    one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE if room > 1 else socket.SO_RCVBUF, room)
+    if step > 1:
+        program = array('B', random_filter(step))
+        # struct sock_fprog; before bind: no event gets in unfiltered
+        one.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                       struct.pack('@HP', len(program) // _INSTRUCTION.size, program.buffer_info()[0]))
+    one.bind((0, 1 << (NFNLGRP_CONNTRACK_NEW - 1)))
 
 
 def _received(one: socket.socket, most: int = 64) -> Iterator[bytes]:

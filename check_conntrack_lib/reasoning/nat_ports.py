@@ -2,7 +2,7 @@
 
 The kernel looks for a free port in up to 248 places, so it refuses new connections long before all ports are used:
 from 65 % on where it keeps the clients' ports, from 82 % on with fully-random. A refused packet counts once in
-insert_failed and in drop, and up to 248 times in found.
+insert_failed and in drop, and up to 248 times in found (TCP: 128).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .shares import share
 DEFAULT, BELOW_1024, BELOW_512 = 64512, 424, 511
 #: a free port is looked for in so many places; a range up to the second number is gone through as a whole
 TRIES, WHOLE = 248, 128
+#: since 6.5 the last places of each round are looked at for ended TCP connections, which `found` does not count
+TCP, UNCOUNTED, TCP_TRIES = 6, 32, 128
 #: a pool is measured from so many flows seen on, and is worth a word from such a part of its ports on
 LEAST_SEEN, WORTH = 20, 0.1
 #: ports that are known for the range of their pool; of the largest pools only
@@ -74,9 +76,11 @@ class PortUse(NamedTuple):
         return self.least / self.size
 
     @property
-    def tries(self) -> int:
-        """Ports that the kernel looks at before it refuses a packet."""
-        return self.size if self.size <= WHOLE else TRIES
+    def found(self) -> int:
+        """What a refused packet adds to `found`, at least."""
+        if self.pool.protocol != TCP:
+            return self.size if self.size <= WHOLE else TRIES
+        return max(0, self.size - UNCOUNTED) if self.size <= WHOLE else TCP_TRIES
 
     def held_by(self, state: str) -> float:
         """The share of the pool in this TCP state, 0 to 1."""
@@ -189,7 +193,7 @@ def cause(lost: Losses, fullest: PortUse | None) -> str:
     """Why inserts failed: PORTS, RACING or EITHER. Without a pool, as without privileges, PORTS cannot be proved."""
     found = lost.packets.get('found')
     if fullest is not None and fullest.share >= REFUSES:
-        searched = found is None or found >= SEARCHED * fullest.tries * lost.clashes
+        searched = found is None or found >= SEARCHED * fullest.found * lost.clashes
         return PORTS if searched else EITHER if found and found >= RACE * lost.clashes else RACING
     if found is not None and found < RACE * lost.clashes:
         return RACING
