@@ -64,7 +64,7 @@ class Gateway:
         dice = random.Random(seed)
         kind = socket.SOCK_DGRAM if protocol == 'udp' else socket.SOCK_STREAM
         used: set[tuple[str, int]] = set()
-        with self.client.entered():
+        with self.client.in_netns():
             while len(used) < number:
                 which = dice.randrange(sources)
                 end = f'10.88.{1 + which // 250}.{1 + which % 250}', dice.randint(*sports)

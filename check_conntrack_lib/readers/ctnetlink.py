@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..flow import PORTED, STATES, Flow, ReplyTuple
 from ..model import COUNTERS, Counters, Missing
-from ..noun import NamedTuple
+from ..namedtuples import NamedTuple
 from .netlink import ATTRIBUTE, NFGENMSG, attribute, attributes, dump, nest
 
 # include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h

@@ -19,8 +19,8 @@ from types import TracebackType
 from ..flow import Flow
 from ..host import Host
 from ..model import Missing
-from ..noun import NamedTuple
-from . import ctnetlink, sysctls
+from ..namedtuples import NamedTuple
+from . import ctnetlink, sysctl_values
 from .netlink import NETLINK_NETFILTER, RECEIVED, messages
 
 # include/uapi/linux/netfilter/nfnetlink_compat.h, linux/netlink.h, asm-generic/socket.h, linux/sock_diag.h
@@ -119,7 +119,7 @@ def open_listener(host: Host) -> Listener | Missing:
     """A listener, or why new connections cannot be counted."""
     if not host.is_this_kernel():
         return Missing('new connections are counted of the running kernel only')
-    setting = sysctls.read_values(host, [EVENTS])
+    setting = sysctl_values.read_values(host, [EVENTS])
     if not setting:
         return Missing(f'no {host.path("sys/" + EVENTS)}', 'this kernel is built without CONFIG_NF_CONNTRACK_EVENTS')
     if not setting[EVENTS]:
