@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from .analysis import nat_ports
+from .analysis.nat_ports import PortUse
 from .analysis.profile import Profile, summarize
 from .analysis.profile_diff import Growth, growth
 from .assessment import Assessment
@@ -25,6 +27,8 @@ SAMPLE_SECONDS = 1.0
 BASELINE_FLOWS = 2000
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
+#: NAT ports are counted where this part of them may be used
+COUNTED = 0.5
 
 _T = TypeVar('_T')
 
@@ -42,15 +46,51 @@ class Diagnosis(NamedTuple):
     owners: tuple[Owner, ...] | Missing
 
 
-def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '') -> Profile | Missing:
+def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '',
+                 watch: Callable[[Iterator[Flow]], Iterator[Flow]] | None = None) -> Profile | Missing:
     """The profile of the first `most` flows that the kernel lists: a random sample, in constant time.
 
-    abroad: the file of another namespace, whose flows are read from within.
+    netns_file: of another namespace, whose flows are read from within; watch: what else looks at the same flows.
     """
-    profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, budget, netns_file)
-    if isinstance(profile, Profile) and not profile.seen:
+    def use(flows: Iterator[Flow]) -> Profile:
+        return summarize(watch(flows) if watch else flows, table.entries)
+
+    profile = sample_flows(host, use, most, budget, netns_file)
+    if isinstance(profile, Missing):
+        return profile
+    if not profile.seen:
         return Missing('the kernel listed no flow in time')
-    return profile
+    return count_ports(host, profile, budget, netns_file)
+
+
+def count_ports(host: Host, profile: Profile, budget: TimeBudget, netns_file: str = '') -> Profile:
+    """The same with all ports counted of the pools of source NAT that may be half used or more.
+
+    The share of a sample errs high where expired entries are in nf_conntrack_count.
+    """
+    if not any(one.share > COUNTED and not one.exact for one in profile.nat_ports) or not host.is_this_kernel():
+        return profile
+    found = [_count_ports(host, one, budget, netns_file) if one.share > COUNTED and not one.exact else one
+             for one in profile.nat_ports]
+    return profile._replace(nat_ports=tuple(sorted(found, key=lambda one: (-one.share, one.pool))))
+
+
+def _count_ports(host: Host, use: PortUse, budget: TimeBudget, netns_file: str) -> PortUse:
+    def read() -> PortUse | Missing:
+        until = time.monotonic() + SAMPLE_SECONDS
+        return ctnetlink.read_flows(lambda flows: nat_ports.count_exactly(flows, use), until=until, pool=use.pool)
+
+    began = time.monotonic()
+    with budget():
+        if netns_file:
+            from .netns import enter
+
+            counted = enter.run_in_netns(host, netns_file, read)
+        else:
+            counted = read()
+    # a dump that was cut short is no count
+    in_time = time.monotonic() - began < SAMPLE_SECONDS
+    return counted if isinstance(counted, PortUse) and in_time else use
 
 
 def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, budget: TimeBudget,

@@ -54,3 +54,10 @@ def count(number: int, noun: str) -> str:
     if noun.endswith('ss'):
         return f'{number} {noun}es'
     return f'{number} {noun[:-1]}ies' if noun.endswith('ry') else f'{number} {noun}s'
+
+
+def size(number: float) -> str:
+    """Bytes: '3.2 GiB', '14 MiB'; at least 1 MiB unless 0."""
+    if number >= 1 << 30:
+        return f'{number / (1 << 30):.1f} GiB'
+    return f'{max(1, round(number / (1 << 20)))} MiB' if number else '0 MiB'

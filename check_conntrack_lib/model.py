@@ -84,6 +84,19 @@ class Counters(NamedTuple):
         return sum(self.per_cpu[name])
 
 
+class Allowances(NamedTuple):
+    """What the interfaces of an AWS instance (driver ena) count at the limits of the instance, all together."""
+
+    #: packets of new connections dropped at the limit of tracked connections, since the driver's last reset
+    exceeded: int
+    #: packets to link-local services (DNS, metadata, time) dropped
+    linklocal: int
+    #: packets queued or dropped at the limits of bandwidth and packets per second
+    queued: int
+    #: connections that still fit; None: this driver or instance does not tell
+    available: int | None
+
+
 class LogLine(NamedTuple):
     """One 'table full' line of the kernel log."""
 

@@ -6,10 +6,13 @@ from collections.abc import Collection, Mapping
 
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
+from ..readers.nat_rules import NatRule
 from ..readers.sockets import Owner
+from .cloud import CloudLimit
 from .losses import Losses
 from .profile import Key, Profile
 from .profile_diff import Growth
+from .rates import NewRate
 from .sizing import ChainLimit
 from .timeouts import Proposal
 from .trend import Forecast
@@ -18,6 +21,8 @@ from .trend import Forecast
 CROWDED, RISING, SOON = 85.0, 70.0, 3600.0
 #: a source with this share of the table, twice the next one's, is to blame
 ONE_SOURCE = 0.25
+#: of fewer new connections no source is to blame
+FEWEST = 50
 
 
 class IncidentFacts(NamedTuple):
@@ -54,6 +59,14 @@ class IncidentFacts(NamedTuple):
     keepers: Collection[str]
     #: the host has nft, else iptables
     nft: bool
+    #: new connections per second, and who opens them
+    rate: NewRate | None = None
+    #: rules of source NAT, read where ports are short
+    nat_rules: tuple[NatRule, ...] = ()
+    #: the limit of an AWS instance
+    cloud: CloudLimit | None = None
+    #: share of softirqs by CPU, 0 to 1
+    softirqs: Mapping[int, float] = {}
 
 
 class Action(NamedTuple):
@@ -88,6 +101,18 @@ def was_full(p: IncidentFacts) -> bool:
 def load_of(table: Table) -> float | None:
     """Entries a bucket; None: unknown."""
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else table.entries / table.buckets
+
+
+def opener(p: IncidentFacts) -> tuple[str, Key, float] | None:
+    """The one source that opens the new connections of now, what it opens, and how many per second."""
+    if p.rate is None or not p.rate.counted or p.rate.seen < FEWEST or not p.rate.openers:
+        return None
+    first = p.rate.openers[0]
+    next_one = p.rate.openers[1].seen if len(p.rate.openers) > 1 else 0
+    share = p.rate.share(first.seen)
+    if share < ONE_SOURCE or first.seen < 2 * next_one or first.source in p.own:
+        return None
+    return first.source, first.key, share * p.rate.attempts
 
 
 def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:

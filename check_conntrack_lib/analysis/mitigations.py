@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from ..formatting import count, duration
 from ..model import Missing
-from . import rate_limit, sizing
+from . import nat_mitigations, resources, sizing, source_limit
 from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_of, was_full
 from .profile import Key, Profile
-from .state_notes import TCP, UDP, conntrack
+from .state_notes import TCP, UDP
 from .timeouts import leaks
 
 SYSCTL = 'sudo sysctl -w net.netfilter.nf_conntrack_'
@@ -32,15 +32,40 @@ DRAINS: Mapping[str, tuple[str, tuple[str, ...], str, str]] = {
                 ('kubectl cordon {node}', 'kubectl drain {node} --ignore-daemonsets --delete-emptydir-data'),
                 'kubectl uncordon {node}', 'pods start anew elsewhere, what they keep in an emptyDir is lost'),
 }
+#: what helps where it is not the table: of each resource
+OTHERS: Mapping[str, Action] = {
+    resources.CLOUD: Action(
+        'AWS: use security-group rules that need no tracking (all traffic in and out), a larger instance, or shorter '
+        'idle timeouts of the interface',
+        ('aws ec2 modify-network-interface-attribute --network-interface-id ENI \\\n'
+         '  --connection-tracking-specification TcpEstablishedTimeout=7440,UdpStreamTimeout=60,UdpTimeout=30',),
+        'aws ec2 modify-network-interface-attribute --network-interface-id ENI \\\n'
+        '       --connection-tracking-specification TcpEstablishedTimeout=432000,UdpStreamTimeout=180,UdpTimeout=30',
+        'connections that are silent for longer are cut; nf_conntrack_max changes nothing here'),
+    resources.SOFTIRQ: Action(
+        'spread the work over more CPUs: more receive queues, or RPS (ff: CPUs 0 to 7)',
+        ('ethtool -l DEVICE', 'echo ff | sudo tee /sys/class/net/DEVICE/queues/rx-0/rps_cpus'),
+        'echo 0 | sudo tee /sys/class/net/DEVICE/queues/rx-0/rps_cpus',
+        'the other CPUs get that work; a table or timeout of another size changes nothing here'),
+    resources.MEMORY: Action(
+        'a full table needs more memory than is available: find what takes it, or add some',
+        ('ps -eo rss,pid,comm --sort -rss | head', 'sudo slabtop -o -s c | head -20'), '',
+        'none; a smaller nf_conntrack_max would drop connections earlier instead'),
+}
 
 
 def actions(p: IncidentFacts) -> tuple[Action, ...]:
     """Those that fit, the safest first."""
+    worst, use = resources.worst(p), resources.fullest(p)
+    if worst == resources.NAT and use is not None:
+        return tuple(nat_mitigations.actions(p, use))
+    if worst in OTHERS:
+        return (OTHERS[worst],)
     full, chains = crowded(p), chains_too_long(p)
     found: list[Action] = []
     if full or chains:
         found += _drain(p)
-        found += _rate_limit_source(p)
+        found += source_limit.actions(p)
     if full:
         found += _pool(p)
         found += _timeouts(p)
@@ -57,23 +82,6 @@ def _drain(p: IncidentFacts) -> Iterator[Action]:
         if program in p.programs:
             yield Action(f'drain: {title} ({program} runs here)',
                        tuple(command.format(node=node) for command in commands), undo.format(node=node), risk)
-
-
-def _rate_limit_source(p: IncidentFacts) -> Iterator[Action]:
-    found = culprit(p)
-    if found is None or p.profile is None or found[0] in p.own:
-        return
-    source, key, seen = found
-    room = p.table.entries if p.table.unlimited else p.table.maximum
-    rate = rate_limit.rate(room, p.profile, key, p.timeouts)
-    made, undo = rate_limit.nft(key, rate) if p.nft else rate_limit.iptables(key, rate)
-    commands = [made]
-    # what was never answered is no connection that could be cut; what else the source does is left alone
-    if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
-        commands.append(conntrack('-D', key))
-    share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    yield Action(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,
-               'where a proxy or NAT speaks for many clients from this address, all of them are limited')
 
 
 def _pool(p: IncidentFacts) -> Iterator[Action]:

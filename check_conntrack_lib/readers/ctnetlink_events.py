@@ -118,7 +118,7 @@ class Listener:
 def open_listener(host: Host) -> Listener | Missing:
     """A listener, or why new connections cannot be counted."""
     if not host.is_this_kernel():
-        return Missing('new connections are counted of the running kernel only')
+        return Missing('new connections are counted of the running kernel only', chosen=True)
     setting = sysctl_values.read_values(host, [EVENTS])
     if not setting:
         return Missing(f'no {host.path("sys/" + EVENTS)}', 'this kernel is built without CONFIG_NF_CONNTRACK_EVENTS')
@@ -135,6 +135,14 @@ def open_listener(host: Host) -> Listener | Missing:
         return ctnetlink.NEEDS_ROOT
     except (OSError, ValueError) as error:
         return Missing.because(error, 'new connections')
+
+
+def start_sample(listener: Listener, until: float) -> None:
+    """Keeps some of the events from now until so many seconds after the listener was made; none if that fails."""
+    try:
+        listener.start_sample(max(0.0, until - listener.seconds()))
+    except (OSError, ValueError):
+        return  # it counts all the same
 
 
 def finish(listener: Listener) -> NewConnections | Missing:

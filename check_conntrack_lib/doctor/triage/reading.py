@@ -9,22 +9,35 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ...analysis import sizing, timeouts
+from ...analysis import resources, sizing, timeouts
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, summarize
+from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
-from ...diagnosis import Diagnosis, explain, sample_flows
+from ...diagnosis import Diagnosis, count_ports, explain, sample_flows
 from ...flow import Flow
 from ...history import readonly
 from ...history.profiles import Baseline
 from ...host import Host
 from ...model import History, Missing, NotLoaded, Sample, Snapshot, Table
 from ...namedtuples import NamedTuple
-from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
+from ...readers import (
+    addresses,
+    cpu_times,
+    ctnetlink,
+    ctnetlink_events,
+    keepers,
+    meminfo,
+    nat_rules,
+    programs,
+    slabinfo,
+    sysctl_values,
+)
+from ...readers.ctnetlink_events import Listener, NewConnections
 from ...snapshot import take_snapshot, with_log
 from .. import DoctorError
 
@@ -33,6 +46,8 @@ from .. import DoctorError
 WINDOW, HORIZON, CRITICAL = 300.0, 3600.0, 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
+#: new connections are counted for so long, in seconds; after the first part it is known how many of them to look at
+LISTEN, FIRST_PART = 1.0, 0.1
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
 
@@ -62,12 +77,15 @@ class TriageReadings(NamedTuple):
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
+    #: why new connections were not counted
+    uncounted: Missing | None = None
 
     def missing(self) -> dict[str, Missing]:
         """What was asked for and could not be had, by name."""
         a = self.assessment
         named: dict[str, Any] = {'counters': a.snapshot.counters, 'kernel log': a.log, 'history': a.history,
-                                 'flows': self.diagnosis, 'role': self.roles, 'softirqs': self.softirqs}
+                                 'flows': self.diagnosis, 'role': self.roles, 'softirqs': self.softirqs,
+                                 'new connections': self.uncounted}
         if isinstance(self.diagnosis, Diagnosis):
             named['processes'] = self.diagnosis.owners
         return {name: value for name, value in named.items() if isinstance(value, Missing) and not value.chosen}
@@ -86,22 +104,54 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
+    listener = ctnetlink_events.open_listener(host)
+    try:
+        return _gather(host, snapshot, table, kernel_log, history, most, share, pause, cpus, began, listener)
+    finally:
+        if not isinstance(listener, Missing):
+            listener.close()
+
+
+def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, history: str | None, most: int | None,
+            share: TimeBudget, pause: Callable[[float], None], cpus: Mapping[int, cpu_times.CpuTime] | Missing,
+            began: float, listener: Listener | Missing) -> TriageReadings:
     question = Question(WINDOW, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
     a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
     tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
-    profile, roles = _flows(host, table, own, tally, most, share)
+    seconds = sysctl_values.read_timeouts(host)
+    known = {} if isinstance(seconds, Missing) else seconds
+    fresh = Fresh(known)
+    if not isinstance(listener, Missing):
+        pause(max(0.0, FIRST_PART - listener.seconds()))
+        ctnetlink_events.start_sample(listener, LISTEN)
+    profile, roles = _flows(host, table, own, tally, fresh, most, share)
     found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
-    pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
+    listened = 0.0 if isinstance(listener, Missing) else LISTEN - listener.seconds()
+    pause(max(0.0, PAUSE - (host.clock().monotonic - began), listened))
+    new = listener if isinstance(listener, Missing) else ctnetlink_events.finish(listener)
     later, after = take_snapshot(host, share), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
     node, release = _name(host, 'hostname'), _name(host, 'osrelease')
     now = _now(snapshot, later)
-    picture = _picture(host, node, release, table, a, found, own, tally)
+    picture = _picture(host, node, release, table, a, found, own, tally, known)
+    picture = picture._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
-    return TriageReadings(node, release, table, a, now, found, roles, busy, picture)
+    if resources.worst(picture) == resources.NAT:
+        rules = nat_rules.read() if host.is_this_kernel() else ()
+        picture = picture._replace(nat_rules=() if isinstance(rules, Missing) else rules)
+    return TriageReadings(node, release, table, a, now, found, roles, busy, picture,
+                          new if isinstance(new, Missing) else None)
+
+
+def _rate(new: NewConnections | Missing, now: Now | None, fresh: Fresh, table: Table) -> NewRate | None:
+    """As it was counted, else as the table tells it."""
+    if isinstance(new, Missing):
+        return fresh.rate(table.entries)
+    refused = now.losses.rate(now.losses.dropped + now.losses.clashes) if now and now.losses else 0.0
+    return counted(new.rate, new.flows)._replace(refused=refused)
 
 
 def _name(host: Host, file: str) -> str:
@@ -122,15 +172,15 @@ def _recorded(path: str | None, sample: Sample | Missing,
     return readonly.read_history(path, sample, history_query(question)), readonly.read_baseline(path, sample)
 
 
-def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, most: int | None,
-           share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
+def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, fresh: Fresh,
+           most: int | None, share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
     """The profile, and the role of the same flows."""
     if not table.entries:
         empty = Missing('the table is empty', chosen=True)
         return empty, empty
 
     def use(flows: Iterable[Flow]) -> Profile:
-        return summarize(tally.watch(flows), table.entries)
+        return summarize(tally.watch(fresh.watch(flows)), table.entries)
 
     profile: Profile | Missing
     if most is not None:
@@ -145,7 +195,7 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         if profile.why == ctnetlink.NEEDS_ROOT.why:
             profile = profile._replace(remedy='sudo conntrack-doctor triage shows who fills the table')
         return profile, profile._replace(chosen=True)
-    return profile, own if isinstance(own, Missing) else tally.roles()
+    return count_ports(host, profile, share), own if isinstance(own, Missing) else tally.roles()
 
 
 def _now(first: Snapshot, last: Snapshot) -> Now | None:
@@ -157,10 +207,8 @@ def _now(first: Snapshot, last: Snapshot) -> Now | None:
 
 
 def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
-             own: frozenset[bytes] | Missing, tally: RoleCounter) -> IncidentFacts:
+             own: frozenset[bytes] | Missing, tally: RoleCounter, known: Mapping[str, int]) -> IncidentFacts:
     diagnosis = None if isinstance(found, Missing) else found
-    seconds = sysctl_values.read_timeouts(host)
-    known = {} if isinstance(seconds, Missing) else seconds
     return IncidentFacts(
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
         diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
