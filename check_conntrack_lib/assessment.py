@@ -26,6 +26,7 @@ from .readers import sysctl_files, sysctl_values
 from .snapshot import take_snapshot, with_log
 
 if TYPE_CHECKING:
+    from .analysis.nat_ports import PortUse
     from .analysis.sysctl_drift import Drift
 
 
@@ -60,6 +61,8 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
+    #: the pool of ports of source NAT that is used most; None: there is none, or no flow was looked at
+    ports: PortUse | None = None
 
 
 def assess(host: Host, question: Question, budget: TimeBudget,

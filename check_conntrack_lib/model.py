@@ -158,6 +158,8 @@ class History(NamedTuple):
     first_run: bool = True
     #: when the newest profile of the flows was recorded, in seconds since boot
     profiled: float | None = None
+    #: the use of the fullest pool of source NAT ports in that profile, 0 to 1
+    ports_used: float = 0.0
     #: why this run could not be recorded; empty when it was
     unwritten: str = ''
     #: what was done to the file, said once

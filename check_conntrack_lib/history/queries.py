@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 
@@ -43,7 +44,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
     if row is None:
         return History(cut=cut)
-    profiled, = database.execute(f'SELECT max(uptime) FROM profile WHERE {HERE}', place).fetchone()
+    profiled, text = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', place).fetchone()
     oldest = _sample(row, now)
     base: Sample | None = oldest
     if not look.comparable(oldest, now):
@@ -64,7 +65,15 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
     return History(base, cut, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
-                   first_run=False, profiled=None if profiled is None else float(profiled))
+                   first_run=False, profiled=None if profiled is None else float(profiled),
+                   ports_used=_ports_used(text))
+
+
+def _ports_used(text: str | None) -> float:
+    """Of a recorded profile. Most have none, and need not be parsed."""
+    if not text or '"nat_ports":' not in text:
+        return 0.0
+    return max((used / size for *_pool, used, size, _exact, _kept in json.loads(text)['nat_ports']), default=0.0)
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Sample, Sample] | None:

@@ -143,6 +143,7 @@ def contexts(options: Options) -> tuple[Context, ...]:
         InsertFailed(options),
         Judged('early_drop_per_s', options.early_drop),
         Judged('table_full_lines', options.table_full),
+        Judged('nat_ports', options.nat_ports),
         Shown('shown'),
         Settings(),
         MissingSignal(options.require),

@@ -9,6 +9,7 @@ from nagiosplugin import Ok, Result
 from ..assessment import Assessment
 from ..formatting import clean, count, duration, growth, percent
 from ..model import Missing, NotLoaded, Table
+from . import nat_lines
 
 SIGNAL_NAMES = {'kernel-log': 'kernel log'}
 
@@ -83,9 +84,11 @@ def _insert_failed(a: Assessment) -> str:
     if not a.losses or not a.losses.clashes:
         return ''
     span = duration(a.losses.span)
+    if a.ports is not None and nat_lines.are_refused(a):
+        return nat_lines.used(a)
     by_clashes = a.losses.packets['drop'] - a.losses.dropped
     if by_clashes:
-        return f'{count(by_clashes, "packet")} lost in the last {span} to connections that clashed (insert_failed)'
+        return f'{count(by_clashes, "packet")} lost in the last {span} to {nat_lines.to_what(a)} (insert_failed)'
     return f'insert_failed {a.losses.clashes} times in the last {span}'
 
 
@@ -104,6 +107,7 @@ PHRASES: Mapping[str, Callable[[Assessment], str]] = {
     'growth_per_s': _usage,
     'early_drop_per_s': _early_drop,
     'insert_failed_per_s': _insert_failed,
+    'nat_ports': nat_lines.used,
     'settings': _settings,
 }
 

@@ -8,6 +8,7 @@ from ..analysis.losses import INITIAL, UNNAMED, insert_failed_is_loss
 from ..assessment import Assessment
 from ..formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ..model import History, Missing, NotLoaded, Table
+from . import nat_lines
 from .first_line import is_full
 
 # no pipe in it: Icinga and Nagios take what follows one for performance data, on every line
@@ -25,8 +26,8 @@ def lines(a: Assessment) -> list[str]:
                 'where none is expected, --not-loaded ok says so']
     if isinstance(a.snapshot.table, Missing):
         return []
-    return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_log(a), *_settings(a), *_recorder(a),
-            *_unreadable(a)]
+    return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_nat_ports(a), *_log(a), *_settings(a),
+            *_recorder(a), *_unreadable(a)]
 
 
 def command(a: Assessment) -> str:
@@ -90,11 +91,16 @@ def _counters(a: Assessment) -> Iterator[str]:
                'the table was full, half-open connections were cut')
     failed = a.losses.clashes
     if failed and insert_failed_is_loss(a.snapshot.counters):
-        yield (f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))}): '
-               'connections that clashed, such as two DNS queries from one port, and lost a packet each')
+        yield f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))}): {nat_lines.failed(a)}'
     elif failed:
         yield (f'insert_failed: {failed} in the last {span}; '
                'this kernel counts solved clashes in it: not judged by default')
+
+
+def _nat_ports(a: Assessment) -> Iterator[str]:
+    text = nat_lines.details(a)
+    if text:
+        yield text
 
 
 def _log(a: Assessment) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Options(NamedTuple):
     insert_failed_requested: bool
     early_drop: Limits
     table_full: Limits
+    nat_ports: Limits
     require: tuple[str, ...]
     not_loaded: str
     kernel_log: str
@@ -102,6 +103,7 @@ SETTINGS: dict[str, tuple[Option, ...]] = {
         *_rate_limits('insert-failed', '1', '10', 'the rate of insert_failed (clashes)'),
         *_rate_limits('early-drop', '0', 'off', 'the rate of entries evicted early'),
         *_rate_limits('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
+        *_rate_limits('nat-ports', '60', '90', 'the use in percent of the fullest range of source NAT ports'),
     ),
     'what is read': (
         Option(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
@@ -195,6 +197,7 @@ def parse(argv: Sequence[str]) -> Options:
         usage=limits(''), drop=limits('drop_'), insert_failed=limits('insert_failed_'),
         insert_failed_requested=any(given[f'insert_failed_{level}'] is not None for level in ('warning', 'critical')),
         early_drop=limits('early_drop_'), table_full=limits('table_full_'),
+        nat_ports=limits('nat_ports_'),
         require=tuple(signal for signal in given['require'] if signal), verbose=given['verbose'], **plain)
 
 

@@ -14,6 +14,7 @@ from ..namedtuples import TYPE_CHECKING
 from .options import Options, upper_line
 
 if TYPE_CHECKING:
+    from ..analysis.profile import Profile
     from .all_namespaces import Ranking
 
 #: counters that are shown as a rate besides `lost`
@@ -32,9 +33,13 @@ class ConnectionTracking(Resource):
         self.contexts = contexts
         self.deadline = deadline
         self.ranking: Ranking | None = None
+        self._probed = False
 
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
+        if self._probed:
+            # of one namespace, with what its flows have told since
+            return list(metrics(self.assessment))
         options = self.options
         question = question_of(options)
         patience = min(1.5, self.deadline.left() / 4)
@@ -42,6 +47,13 @@ class ConnectionTracking(Resource):
             return self._probe_all(question, patience)
         self.assessment = assess(self.host, question, self.deadline.budget, patience)
         return list(metrics(self.assessment))
+
+    def add_ports(self, profile: Profile) -> bool:
+        """Takes over what a profile says of NAT ports; False if that is nothing, or the run is of many namespaces."""
+        self._probed = self.ranking is None and bool(profile.nat_ports)
+        if self._probed:
+            self.assessment = self.assessment._replace(ports=profile.nat_ports[0])
+        return self._probed
 
     def netns_file(self) -> str:
         """The file of the worst namespace; '' when it is the one that this process is in."""
@@ -86,6 +98,9 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         return
     yield from _table_metrics(a, table)
     yield from _loss_metrics(a)
+    if a.ports is not None:
+        # of a sample that could not be confirmed, what is certain
+        yield Metric('nat_ports', 100.0 * a.ports.least_share, '%', 0, 100)
     if isinstance(a.log, Missing):
         yield Metric('kernel-log', a.log, context='missing')
     else:
