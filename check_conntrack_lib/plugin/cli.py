@@ -100,17 +100,15 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
     fine = check.state == Ok
     diagnosis = explain(resource, options, deadline, fine)
     # NAT ports are known by the flows only
-    if diagnosis is not None and not isinstance(diagnosis, Missing):
-        profile = diagnosis if hasattr(diagnosis, 'nat_ports') else diagnosis.profile
-        if resource.add_ports(profile):
-            check = _check(resource)
-            if fine and check.state != Ok:
-                diagnosis = explain(resource, options, deadline, fine=False)
+    if resource.add_ports(diagnosis):
+        check = _check(resource)
+        if fine and check.state != Ok:
+            diagnosis = explain(resource, options, deadline, fine=False)
     return render(check, diagnosis), check.exitcode
 
 
 def _check(resource: ConnectionTracking) -> Check:
-    check = Check(resource, *resource.contexts, Results(), Verdict(resource.options.verbose))
+    check = Check(resource, *resource.contexts, Results(), Verdict(resource.options))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()

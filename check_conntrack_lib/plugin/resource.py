@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from nagiosplugin import Context, Metric, Resource
 
 from ..assessment import Assessment, Question, assess, evaluate, settings_of
+from ..counters import COUNTERS
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, NotLoaded, Table
+from ..model import History, Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING
 from .options import Options, upper_line
+from .signals import SIGNALS, rate_of
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
+    from ..diagnosis import Diagnosis
     from .all_namespaces import Ranking
 
-#: counters that are shown as a rate besides `lost`
-RATES = ('drop', 'insert_failed', 'early_drop', 'chain_too_long', 'invalid')
+#: counters that are shown as a rate, though no signal has their value
+RATES = [name for name, counter in COUNTERS.items()
+         if counter.rate and f'{name}_per_s' not in {signal.label for signal in SIGNALS}]
 
 
 class ConnectionTracking(Resource):
@@ -34,6 +38,7 @@ class ConnectionTracking(Resource):
         self.deadline = deadline
         self.ranking: Ranking | None = None
         self._probed = False
+        self.assessment: Assessment
 
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
@@ -48,12 +53,17 @@ class ConnectionTracking(Resource):
         self.assessment = assess(self.host, question, self.deadline.budget, patience)
         return list(metrics(self.assessment))
 
-    def add_ports(self, profile: Profile) -> bool:
-        """Takes over what a profile says of NAT ports; False if that is nothing, or the run is of many namespaces."""
-        self._probed = self.ranking is None and bool(profile.nat_ports)
-        if self._probed:
-            self.assessment = self.assessment._replace(ports=profile.nat_ports[0])
-        return self._probed
+    def add_ports(self, flows: Profile | Diagnosis | Missing | None) -> bool:
+        """Takes over what the flows say of NAT ports; False if that is nothing, or the run is of many namespaces."""
+        if flows is None or isinstance(flows, Missing) or self.ranking is not None:
+            return False
+        from ..diagnosis import Diagnosis  # flows were looked at: it is there already
+
+        ports = (flows.profile if isinstance(flows, Diagnosis) else flows).nat_ports
+        if ports:
+            self.assessment = self.assessment._replace(ports=ports[0])
+            self._probed = True
+        return bool(ports)
 
     def netns_file(self) -> str:
         """The file of the worst namespace; '' when it is the one that this process is in."""
@@ -82,7 +92,7 @@ class ConnectionTracking(Resource):
 
 def question_of(options: Options) -> Question:
     """What these options ask."""
-    critical = upper_line(options.usage.critical)
+    critical = upper_line(options.limits['usage'].critical)
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                     options.kernel_log, options.history, options.history_days, options.settings_check != 'off')
 
@@ -96,40 +106,20 @@ def metrics(a: Assessment) -> Iterator[Metric]:
     if isinstance(table, Missing):
         yield Metric('usage', table, context='missing')
         return
-    yield from _table_metrics(a, table)
-    yield from _loss_metrics(a)
-    if a.ports is not None:
-        # of a sample that could not be confirmed, what is certain
-        yield Metric('nat_ports', 100.0 * a.ports.least_share, '%', 0, 100)
-    if isinstance(a.log, Missing):
-        yield Metric('kernel-log', a.log, context='missing')
-    else:
-        yield Metric('table_full_lines', len(a.log.ages), min=0)
-    if isinstance(a.history, Missing):
-        yield Metric('history', a.history, context='missing')
-    elif a.history.unwritten:
+    for signal in SIGNALS:
+        value = signal.value(a)
+        if value is not None:
+            yield Metric(signal.label, value, signal.unit or None, signal.minimum, signal.maximum)
+        if signal.name == 'usage':
+            yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.maximum)
+            if not isinstance(table.buckets, Missing):
+                yield Metric('buckets', table.buckets, min=0, context='value')
+    for counter in RATES:
+        rate = rate_of(counter)(a)
+        if rate is not None:
+            yield Metric(f'{counter}_per_s', rate, min=0, context='value')
+    for reading in a.readings():
+        if isinstance(reading.value, Missing):
+            yield Metric(reading.name, reading.value, context='missing')
+    if isinstance(a.history, History) and a.history.unwritten:
         yield Metric('history', Missing(a.history.unwritten), context='missing')
-    if a.settings:
-        yield Metric('settings', a.settings, context='missing' if isinstance(a.settings, Missing) else None)
-
-
-def _table_metrics(a: Assessment, table: Table) -> Iterator[Metric]:
-    yield Metric('usage', table.usage, '%', 0, 100)
-    yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.maximum)
-    if not isinstance(table.buckets, Missing):
-        yield Metric('buckets', table.buckets, min=0, context='shown')
-    if a.forecast:
-        yield Metric('growth_per_s', a.forecast.growth)
-
-
-def _loss_metrics(a: Assessment) -> Iterator[Metric]:
-    if isinstance(a.snapshot.counters, Missing):
-        yield Metric('counters', a.snapshot.counters, context='missing')
-    elif a.losses:
-        yield Metric('lost_per_s', a.losses.rate(a.losses.lost), min=0)
-        for name in RATES:
-            if name in a.losses.packets:
-                label = f'{name}_per_s'
-                judged = name in ('insert_failed', 'early_drop')
-                yield Metric(label, a.losses.rate(a.losses.packets[name]), min=0,
-                             context=label if judged else 'shown')

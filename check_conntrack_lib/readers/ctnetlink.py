@@ -15,8 +15,9 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
+from ..counters import COUNTERS
 from ..flow import PORTED, STATES, Flow, ReplyTuple
-from ..model import COUNTERS, Counters, Missing
+from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
 from .netlink import ATTRIBUTE, NFGENMSG, attribute, attributes, dump, nest
 
@@ -30,19 +31,8 @@ CTA_FILTER = 25
 CTA_FILTER_IP_SRC, CTA_FILTER_IP_DST, CTA_FILTER_PROTO_NUM, CTA_FILTER_SRC_PORT = 1, 2, 8, 16
 NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check by sudo')
 
-#: CTA_STATS_* of enum ctattr_stats_cpu
-CPU_STATS = {
-    2: 'found',
-    4: 'invalid',
-    9: 'insert_failed',
-    10: 'drop',
-    11: 'early_drop',
-    12: 'icmp_error',
-    13: 'search_restart',
-    14: 'clash_resolve',
-    15: 'chain_too_long',
-}
-assert set(CPU_STATS.values()) <= set(COUNTERS)
+#: names by CTA_STATS_*
+CPU_STATS = {counter.attribute: name for name, counter in COUNTERS.items()}
 
 #: CTA_* that hold attributes, by their path from the message's top
 NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (2, 2), (4,), (4, 1), (4, 2), (4, 3)}
