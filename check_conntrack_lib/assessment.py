@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from . import cloud_limit
 from .analysis import trend
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
@@ -27,6 +28,7 @@ from .readers import sysctl_files, sysctl_values
 from .snapshot import take_snapshot, with_log
 
 if TYPE_CHECKING:
+    from .analysis.cloud import CloudLimit
     from .analysis.nat_ports import PortUse
     from .analysis.sysctl_drift import Drift
 
@@ -46,6 +48,8 @@ class Question(NamedTuple):
     history_days: float
     #: compare sysctl.d with the running values
     settings: bool = False
+    #: entries, where another limit than nf_conntrack_max counts, too; 0: none
+    limit: int = 0
 
 
 class Assessment(NamedTuple):
@@ -64,6 +68,8 @@ class Assessment(NamedTuple):
     settings: tuple[Drift, ...] | Missing = ()
     #: the pool of ports of source NAT that is used most; None: there is none, or no flow was looked at
     ports: PortUse | None = None
+    #: limits of an AWS instance; None: it is none
+    cloud: CloudLimit | Missing | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What this is made of."""
@@ -71,6 +77,7 @@ class Assessment(NamedTuple):
             yield reading._replace(value=self.log) if reading.name == 'kernel-log' else reading
         yield Reading('history', self.history)
         yield Reading('settings', self.settings)
+        yield Reading('cloud', self.cloud)
 
 
 def assess(host: Host, question: Question, budget: TimeBudget,
@@ -89,12 +96,17 @@ def assess(host: Host, question: Question, budget: TimeBudget,
     snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
     a = evaluate(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
     with budget():
+        a = a._replace(cloud=cloud_limit.read(host, a.history_file, sample, question.window, question.history_days,
+                                              patience))
+    with budget():
         return a._replace(settings=settings_of(host, snapshot, question))
 
 
 def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
     """What follows from the readings and from what was before, which the recorder keeps in that file."""
     sample = snapshot.sample()
+    if question.limit and isinstance(snapshot.table, Table):
+        snapshot = snapshot._replace(table=snapshot.table._replace(other_limit=question.limit))
     lost = outlook = None
     if isinstance(history, History) and not isinstance(sample, Missing):
         if history.base:

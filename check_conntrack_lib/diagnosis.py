@@ -29,6 +29,8 @@ BASELINE_FLOWS = 2000
 LOCAL_SHARE = 0.1
 #: NAT ports are counted where this part of them may be used
 COUNTED = 0.5
+#: seconds for that
+COUNT_SECONDS = 1.8
 
 _T = TypeVar('_T')
 
@@ -77,7 +79,7 @@ def count_ports(host: Host, profile: Profile, budget: TimeBudget, netns_file: st
 
 def _count_ports(host: Host, use: PortUse, budget: TimeBudget, netns_file: str) -> PortUse:
     def read() -> PortUse | Missing:
-        until = time.monotonic() + SAMPLE_SECONDS
+        until = time.monotonic() + COUNT_SECONDS
         return ctnetlink.read_flows(lambda flows: nat_ports.count_exactly(flows, use), until=until, pool=use.pool)
 
     began = time.monotonic()
@@ -89,7 +91,7 @@ def _count_ports(host: Host, use: PortUse, budget: TimeBudget, netns_file: str) 
         else:
             counted = read()
     # a dump that was cut short is no count
-    in_time = time.monotonic() - began < SAMPLE_SECONDS
+    in_time = time.monotonic() - began < COUNT_SECONDS
     return counted if isinstance(counted, PortUse) and in_time else use
 
 

@@ -63,15 +63,28 @@ class Table(NamedTuple):
     maximum: int
     #: nf_conntrack_buckets: size of the one hash table of all namespaces
     buckets: int | Missing
+    #: a limit of connections that the kernel does not know, such as a cloud's; 0: none
+    other_limit: int = 0
+
+    @property
+    def limit(self) -> int:
+        """The smaller of the two limits; 0 or less: there is none."""
+        if not self.other_limit:
+            return self.maximum
+        return self.other_limit if self.maximum <= 0 else min(self.maximum, self.other_limit)
+
+    @property
+    def limit_name(self) -> str:
+        return 'nf_conntrack_max' if self.limit == self.maximum else '--limit'
 
     @property
     def unlimited(self) -> bool:
-        return self.maximum <= 0
+        return self.limit <= 0
 
     @property
     def usage(self) -> float:
         """Percent of the maximum; above 100 when the maximum was lowered; 0 without a limit."""
-        return 0.0 if self.unlimited else self.entries * 100.0 / self.maximum
+        return 0.0 if self.unlimited else self.entries * 100.0 / self.limit
 
 
 class NotLoaded(NamedTuple):

@@ -13,6 +13,8 @@ from .profile import Key
 
 #: a client with such a part of the ports is worth a rate limit; a state with such a part holds them
 ONE_CLIENT, HELD = 0.5, 0.3
+#: and is named from there on
+LARGE = 0.1
 MOST_RULES = 2
 TIME_WAIT = 30
 
@@ -45,7 +47,8 @@ def _rate_limit(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
 
 
 def _reuse(use: PortUse) -> Action:
-    who = f' ({use.sources[0][0]} holds {use.sources[0][1] / use.seen:.0%})' if use.sources and use.seen else ''
+    named = [f'{source} holds {seen / use.seen:.0%}' for source, seen in use.sources if seen >= LARGE * use.seen]
+    who = f' ({", ".join(named)})' if named else ''
     return Action(f'let the clients reuse their connections to {_server(use)}: keep-alive, a pool{who}',
                   (f'sudo conntrack -L {_of_pool(use)}',), '', 'none; it lists which clients hold the ports')
 

@@ -82,3 +82,10 @@ def path_or(*names: str) -> Callable[[str], str]:
             raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
         return text
     return convert
+
+
+def limit(text: str) -> int:
+    """A number of connections; 0: no limit. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of connections")
+    return int(text)

@@ -28,7 +28,9 @@ def table(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
     if table.unlimited:
         text = f'table: {count(table.entries, "entry")}; nf_conntrack_max is {table.maximum}: only memory limits it'
     else:
-        text = f'table: {percent(table.usage)} of nf_conntrack_max: {table.entries} of {table.maximum} entries'
+        text = f'table: {percent(table.usage)} of {table.limit_name}: {table.entries} of {table.limit} entries'
+        if table.limit != table.maximum:
+            text += f' (nf_conntrack_max is {table.maximum})'
     if not isinstance(table.buckets, Missing) and table.buckets > 0:
         text += f', {table.entries / table.buckets:.1f} a bucket'
     yield text

@@ -12,7 +12,9 @@ def usage(a: Assessment, table: Table, rising: bool) -> str:
     """How full the table is and, where it matters, until when it lasts."""
     if table.unlimited:
         return f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
-    text = f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
+    text = f'{percent(table.usage)} used ({table.entries} of {table.limit})'
+    if table.limit != table.maximum:
+        text = text[:-1] + f', the limit of {table.limit_name})'
     if rising and a.forecast and a.forecast.to_full:
         text += f' and rising: full in {duration(a.forecast.to_full)} at {growth(a.forecast.growth)}'
     return text

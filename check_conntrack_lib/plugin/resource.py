@@ -94,7 +94,8 @@ def question_of(options: Options) -> Question:
     """What these options ask."""
     critical = upper_line(options.limits['usage'].critical)
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
-                    options.kernel_log, options.history, options.history_days, options.settings_check != 'off')
+                    options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
+                    options.limit)
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:
@@ -111,7 +112,7 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         if value is not None:
             yield Metric(signal.label, value, signal.unit or None, signal.minimum, signal.maximum)
         if signal.name == 'usage':
-            yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.maximum)
+            yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.limit)
             if not isinstance(table.buckets, Missing):
                 yield Metric('buckets', table.buckets, min=0, context='value')
     for counter in RATES:

@@ -14,7 +14,7 @@ from ..assessment import Assessment
 from ..defaults import CRITICAL, TREND, WARNING
 from ..model import Counters, Missing, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from . import details, nat_lines, phrases
+from . import cloud_lines, details, nat_lines, phrases
 from .converters import percent_or_off, range_text
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _clashes_are_losses(a: Assessment, options: Options) -> bool:
     return options.requested('insert_failed') or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
 
 
-FULL, DROPS = 'how full', 'losses'
+FULL, DROPS, CLOUD = 'how full', 'losses', 'AWS'
 
 #: in the order of the help and of the performance data
 SIGNALS: tuple[Signal, ...] = (
@@ -132,8 +132,20 @@ SIGNALS: tuple[Signal, ...] = (
            # of a sample that could not be confirmed, what is certain
            lambda a: None if a.ports is None else 100.0 * a.ports.least_share, nat_lines.used, details.nat_ports,
            rank=7, unit='%', maximum=100),
+    Signal('allowance_exceeded', 'conntrack_allowance_exceeded_per_s', CLOUD,
+           thresholds('allowance-exceeded', 'off', '0',
+                      'the rate of packets dropped at the limit of tracked connections (conntrack_allowance_exceeded)'),
+           cloud_lines.exceeded_rate, cloud_lines.exceeded, cloud_lines.lines, rank=0),
+    Signal('allowance_available', 'conntrack_allowance_available', CLOUD,
+           thresholds('allowance-available', '15:', '5:', 'what is left of that limit, in percent of the most that was '
+                      'seen,'),
+           cloud_lines.left, cloud_lines.available, cloud_lines.nothing, rank=3, unit='%', maximum=100),
+    Signal('linklocal_exceeded', 'linklocal_allowance_exceeded_per_s', CLOUD,
+           thresholds('linklocal-exceeded', '1', 'off', 'the rate of packets to DNS, metadata and time service that '
+                      'were dropped (linklocal_allowance_exceeded)'),
+           cloud_lines.linklocal_rate, cloud_lines.linklocal, cloud_lines.nothing, rank=8),
     Signal('settings', 'settings', '', (), lambda a: None if isinstance(a.settings, Missing) else a.settings or None,
-           phrases.settings, details.settings, rank=8, state=lambda a, options: 'warning'),
+           phrases.settings, details.settings, rank=9, state=lambda a, options: 'warning'),
 )
 
 

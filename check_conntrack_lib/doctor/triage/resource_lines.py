@@ -17,7 +17,8 @@ def lines(scene: TriageReadings) -> Iterator[StyledLine]:
     """The worst first."""
     for name, level in resources.levels(scene.picture).items():
         for line in LINES[name](scene):
-            words = f'exhausted: {line.text}' if level == resources.EXHAUSTED else line.text
+            was = name == resources.TABLE and scene.table.usage < resources.FULL
+            words = f'{"was full" if was else "exhausted"}: {line.text}' if level == resources.EXHAUSTED else line.text
             yield line._replace(text=words, trouble=level)
 
 
