@@ -14,6 +14,8 @@ from .namedtuples import TYPE_CHECKING
 if TYPE_CHECKING:
     from .analysis.cloud import CloudLimit
 
+#: when, and the counters by interface
+Counted = tuple[Instant, dict[str, dict[str, int]]]
 SYSFS = '/sys'
 DRIVER = 'bus/pci/drivers/ena'
 
@@ -44,7 +46,7 @@ def read(host: Host, file: str, sample: Sample | Missing, window: float, days: f
     return cloud.compare(before.base, before.span, now, before.most)
 
 
-def read_now(host: Host) -> tuple[Instant, dict[str, dict[str, int]]] | None:
+def read_now(host: Host) -> Counted | None:
     """The counters as they are, for a comparison within a command; None: there are none."""
     if not os.path.isdir(f'{SYSFS}/{DRIVER}') or not host.is_this_kernel():
         return None

@@ -10,6 +10,7 @@ from .analysis import nat_ports
 from .analysis.nat_ports import PortUse
 from .analysis.profile import Profile, summarize
 from .analysis.profile_diff import Growth, growth
+from .analysis.rates import Fresh, NewRate
 from .assessment import Assessment
 from .deadline import TimeBudget
 from .flow import Flow
@@ -18,7 +19,7 @@ from .history.profiles import Baseline
 from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
-from .readers import ctnetlink, proc_conntrack, sockets
+from .readers import ctnetlink, proc_conntrack, sockets, sysctl_values
 from .readers.sockets import Owner
 
 #: seconds for reading a sample
@@ -46,23 +47,29 @@ class Diagnosis(NamedTuple):
     #: share of the table, 0 to 1, that this host's own addresses opened; only the largest sources are looked at
     local: float
     owners: tuple[Owner, ...] | Missing
+    #: new connections per second by the time left of the entries; None: not known
+    rate: NewRate | None = None
 
 
 def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '',
-                 watch: Callable[[Iterator[Flow]], Iterator[Flow]] | None = None) -> Profile | Missing:
+                 watch: Callable[[Iterator[Flow]], Iterator[Flow]] | None = None,
+                 ports: bool = True) -> Profile | Missing:
     """The profile of the first `most` flows that the kernel lists: a random sample, in constant time.
 
-    netns_file: of another namespace, whose flows are read from within; watch: what else looks at the same flows.
+    netns_file: of another namespace, whose flows are read from within; watch: what else looks at the same flows;
+    ports: count the ports of source NAT where they may be short.
     """
     def use(flows: Iterator[Flow]) -> Profile:
         return summarize(watch(flows) if watch else flows, table.entries)
 
+    began = time.monotonic()
     profile = sample_flows(host, use, most, budget, netns_file)
     if isinstance(profile, Missing):
         return profile
     if not profile.seen:
         return Missing('the kernel listed no flow in time')
-    return count_ports(host, profile, budget, netns_file)
+    profile = profile._replace(complete=profile.seen < most and time.monotonic() - began < SAMPLE_SECONDS)
+    return count_ports(host, profile, budget, netns_file) if ports else profile
 
 
 def count_ports(host: Host, profile: Profile, budget: TimeBudget, netns_file: str = '') -> Profile:
@@ -131,7 +138,10 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
         return Missing('no connection tracking table')
     if not table.entries:
         return Missing('the table is empty', chosen=True)
-    profile = take_profile(host, table, most, budget, netns_file)
+    # the timeouts of another namespace are its own
+    seconds = sysctl_values.read_timeouts(host) if not netns_file else Missing('another namespace')
+    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
+    profile = take_profile(host, table, most, budget, netns_file, fresh.watch)
     if isinstance(profile, Missing):
         return profile
     baseline: Baseline | Missing = Missing('no history')
@@ -140,7 +150,8 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
             baseline = profiles.read_baseline(a.history_file, sample, patience)
         with budget():
             profiles.record(a.history_file, sample, profile, quiet, patience)
-    return explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file)
+    return explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file)._replace(
+        rate=fresh.rate(table.entries))
 
 
 def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, budget: TimeBudget,

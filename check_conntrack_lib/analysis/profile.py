@@ -105,6 +105,8 @@ class Profile(NamedTuple):
     natted: Mapping[Key, int] = {}
     #: the pools of ports of source NAT that are used most
     nat_ports: tuple[PortUse, ...] = ()
+    #: every entry was listed; what nf_conntrack_count has more is expired or in no list
+    complete: bool = False
 
     def share(self, count: int) -> Proportion:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""
@@ -112,6 +114,8 @@ class Profile(NamedTuple):
 
     def estimate(self, count: int) -> int:
         """The entries of the table that `count` of the entries seen speak for."""
+        if self.complete:
+            return count
         return round(count * max(self.entries, self.seen) / self.seen) if self.seen else 0
 
     def protocol(self, number: int) -> int:

@@ -47,6 +47,8 @@ class NewRate(NamedTuple):
     targets: tuple[tuple[Key, int], ...]
     #: counted by the kernel's events; else an estimate from the table
     counted: bool = True
+    #: by the timeout that they live by, as its sysctl is called after nf_conntrack_; of an estimate only
+    by_timeout: Mapping[str, float] = {}
     #: packets that were refused in the same time, per second; each may be an attempt to open a connection
     refused: float = 0.0
 
@@ -104,6 +106,7 @@ class Fresh:
         self._seen = _Seen()
         self._passed = 0
         self._least: dict[tuple[int, str, bool], float] = {}
+        self._by_kind: Counter[tuple[int, str, bool]] = Counter()
 
     def watch(self, flows: Iterable[Flow]) -> Iterator[Flow]:
         """The same flows."""
@@ -116,6 +119,7 @@ class Fresh:
             # more than the timeout: a timeout policy of a rule, or a value that was changed
             if flow.timeout is not None and least <= flow.timeout <= least + SPAN:
                 self._seen.add(flow)
+                self._by_kind[kind] += 1
             yield flow
 
     def rate(self, entries: int) -> NewRate | None:
@@ -123,7 +127,12 @@ class Fresh:
         new = sum(self._seen.protocols.values())
         if new < FEWEST:
             return None
-        return self._seen.rate(new / SPAN * max(entries, self._passed) / self._passed, counted=False)
+        weight = max(entries, self._passed) / self._passed / SPAN
+        by_timeout: Counter[str] = Counter()
+        for kind, seen in self._by_kind.items():
+            by_timeout[timeout_of(*kind)] += seen
+        return self._seen.rate(new * weight, counted=False)._replace(
+            by_timeout={name: seen * weight for name, seen in by_timeout.items()})
 
     def _least_of(self, protocol: int, state: str, assured: bool) -> float:
         name = timeout_of(protocol, state, assured)

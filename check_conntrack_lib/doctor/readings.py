@@ -10,12 +10,13 @@ from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, Reading, Snapshot, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from ..readers import cpu_counters
+from ..readers import cpu_counters, ctnetlink_events
 from ..snapshot import take_snapshot, with_log
 from . import DoctorError
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
+    from ..readers.ctnetlink_events import Listener, NewConnections
     from .export.per_host import PerHost
 
 #: for one round of readings, in seconds
@@ -35,6 +36,8 @@ class LiveReadings(NamedTuple):
     #: None: not asked for
     peers: PerHost | Missing | None = None
     profile: Profile | Missing | None = None
+    #: since the command began
+    new: NewConnections | Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -49,6 +52,8 @@ class LiveReadings(NamedTuple):
             yield Reading('per-host', self.peers)
         if self.profile is not None:
             yield Reading('states', self.profile)
+        if self.new is not None:
+            yield Reading('new-connections', self.new)
 
     def totals(self) -> dict[str, int]:
         """Every counter that could be read, summed over the CPUs."""
@@ -72,10 +77,12 @@ def host(arguments: argparse.Namespace) -> Host:
     return Host(arguments.procfs)
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0,
+         listener: Listener | Missing | None = None, ports: bool = False) -> LiveReadings:
     """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
 
-    top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
+    top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. listener: counts
+    new connections. ports: count all ports of source NAT of the fullest pools.
     """
     deadline = Deadline(LONGEST_ROUND)
     deadline.start()
@@ -91,10 +98,11 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: in
         if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
             from ..diagnosis import take_profile
 
-            profile = take_profile(source, snapshot.table, flows, deadline.budget)
+            profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=ports)
     finally:
         deadline.stop()
-    return LiveReadings(snapshot, extra, log_span, peers, profile)
+    new = listener if listener is None or isinstance(listener, Missing) else ctnetlink_events.count(listener)
+    return LiveReadings(snapshot, extra, log_span, peers, profile, new)
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

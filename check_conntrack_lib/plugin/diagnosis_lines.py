@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from ..analysis.profile import Key, Profile
+from ..analysis.rates import about
 from ..analysis.state_notes import TCP, UDP, conntrack, meaning_of
 from ..diagnosis import Diagnosis
 from ..formatting import clean, count
@@ -16,14 +17,16 @@ from .contexts import number
 #: of the whole long output, the command to look further included
 MOST_LINES = 12
 WORTH_A_LINE = 0.10
+#: 'most' of the new connections
+MOST = 0.5
 
 
 def lines(why: Profile | Diagnosis | Missing) -> list[str]:
     """What a diagnosis says, in reading order; a profile taken for later says nothing."""
     if isinstance(why, (Missing, Profile)):
         return []
-    return [*_grown(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
-            *_owners(why), *_command(why)]
+    return [*_grown(why), *_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why),
+            *_nat(why.profile), *_owners(why), *_command(why)]
 
 
 def merge(why: Profile | Diagnosis | Missing, found: list[str]) -> list[str]:
@@ -61,6 +64,20 @@ def _grown(why: Diagnosis) -> Iterator[str]:
                f'{_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'what changed: no single service, destination or source explains the growth'
+
+
+def _new(why: Diagnosis) -> Iterator[str]:
+    new = why.rate
+    if new is None:
+        return
+    first, share = (new.targets[0][0], new.share(new.targets[0][1])) if new.targets else (None, 0.0)
+    opener = new.busiest()
+    text = f'{about(new.rate)} new connections/s'
+    if first is not None and share >= MOST:
+        text += f', most {first}'
+    if opener and new.share(opener.seen) >= MOST:
+        text += f', most from {opener.source}'
+    yield text
 
 
 def _since(baseline: Baseline, at: float) -> str:

@@ -145,6 +145,14 @@ def start_sample(listener: Listener, until: float) -> None:
         return  # it counts all the same
 
 
+def count(listener: Listener) -> NewConnections | Missing:
+    """What it counted up to now; it goes on."""
+    try:
+        return NewConnections(listener.seconds(), listener.count())
+    except (OSError, ValueError) as error:
+        return Missing.because(error, 'new connections')
+
+
 def finish(listener: Listener) -> NewConnections | Missing:
     """What it counted and sampled; closes it."""
     try:

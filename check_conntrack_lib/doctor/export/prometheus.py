@@ -9,8 +9,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ...analysis.losses import log_evidence
+from ...analysis import nat_ports
+from ...analysis.profile import Profile
 from ...counters import COUNTERS
+from ...flow import PROTOCOLS
 from ...model import KernelLog, Missing, NotLoaded, Table
+from ...readers.ctnetlink_events import NewConnections
 from ..readings import LiveReadings
 from .per_host import GROUPS, PerHost
 
@@ -51,6 +55,12 @@ class _Readings(Collector):
         yield from _node(self.reading) if self.names == 'node-exporter' else _own(self.reading)
         if isinstance(self.reading.peers, PerHost):
             yield from _per_host(self.reading.peers)
+        if isinstance(self.reading.profile, Profile):
+            yield from _nat_ports(self.reading.profile)
+        if isinstance(self.reading.new, NewConnections):
+            yield CounterMetricFamily('conntrack_new_connections',
+                                      'New connections in this network namespace since the exporter began.',
+                                      self.reading.new.connections)
         yield _scrape_error(self.reading)
 
 
@@ -125,6 +135,22 @@ def _per_host(peers: PerHost) -> Iterator[Metric]:
         for host, groups in peers.hosts:
             family.add_metric([host], groups[group])
         yield family
+
+
+def _nat_ports(profile: Profile) -> Iterator[Metric]:
+    labels = ['server', 'port', 'protocol', 'address']
+    used = GaugeMetricFamily('conntrack_nat_ports_used', 'Ports of source NAT in use to a server through an address.',
+                             labels=labels)
+    size = GaugeMetricFamily('conntrack_nat_ports',
+                             'Ports of source NAT that there are to a server through an address.', labels=labels)
+    for one in profile.nat_ports:
+        pool = one.pool
+        values = [nat_ports.text(pool.server), str(pool.port), PROTOCOLS.get(pool.protocol, str(pool.protocol)),
+                  nat_ports.text(pool.address)]
+        used.add_metric(values, one.used)
+        size.add_metric(values, one.size)
+    yield used
+    yield size
 
 
 def _scrape_error(reading: LiveReadings) -> Metric:

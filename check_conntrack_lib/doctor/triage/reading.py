@@ -8,7 +8,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ...analysis import resources, sizing, timeouts
+from ... import cloud_limit
+from ...analysis import cloud, resources, sizing, timeouts
+from ...analysis.cloud import CloudLimit
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
@@ -16,6 +18,7 @@ from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, summarize
 from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
+from ...cloud_limit import Counted
 from ...deadline import TimeBudget
 from ...diagnosis import Diagnosis, count_ports, explain, sample_flows
 from ...flow import Flow
@@ -123,6 +126,7 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
     before, usual = _recorded(history, snapshot.sample(), question)
     a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
+    began_cloud = cloud_limit.read_now(host)
     tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
     seconds = sysctl_values.read_timeouts(host)
     known = {} if isinstance(seconds, Missing) else seconds
@@ -143,11 +147,21 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
     picture = picture._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
+    picture = picture._replace(cloud=_cloud(began_cloud, cloud_limit.read_now(host)))
     if resources.worst(picture) == resources.NAT:
         rules = nat_rules.read() if host.is_this_kernel() else ()
         picture = picture._replace(nat_rules=() if isinstance(rules, Missing) else rules)
     return TriageReadings(node, release, table, a, now, found, roles, busy, picture,
                           new if isinstance(new, Missing) else None)
+
+
+def _cloud(first: Counted | None, last: Counted | None) -> CloudLimit | None:
+    """What moved at the limits of an AWS instance meanwhile."""
+    if first is None or last is None:
+        return None
+    (then, old), (now, new) = first, last
+    known = cloud.allowances(new)
+    return None if known is None else cloud.compare(cloud.allowances(old), now.uptime - then.uptime, known, None)
 
 
 def _rate(new: NewConnections | Missing, now: Now | None, fresh: Fresh, table: Table) -> NewRate | None:

@@ -86,6 +86,9 @@ def _cloud(scene: TriageReadings) -> Iterator[StyledLine]:
     said = 'limit of tracked connections: '
     if limit.left is None:
         said += 'how many are left is not told by this driver or instance'
+    elif limit.most == limit.available:
+        # nothing else is known to compare it with
+        said += f'{limit.available} more connections fit'
     else:
         said += f'{limit.left:.0f}% left ({limit.available} of about {limit.most})'
     if limit.exceeded:

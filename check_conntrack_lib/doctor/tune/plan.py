@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 
 from ...analysis import notrack, sizing, timeouts
 from ...analysis.notrack import Candidate, Refused
 from ...analysis.profile import Profile, summarize
+from ...analysis.rates import Fresh, NewRate
 from ...analysis.sizing import ChainLimit, Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
@@ -16,13 +19,16 @@ from ...history import readonly
 from ...host import Host
 from ...model import Missing, NotLoaded, Sample, Table
 from ...namedtuples import NamedTuple
-from ...readers import ctnetlink, keepers, meminfo, slabinfo, sysctl_values
+from ...readers import ctnetlink, ctnetlink_events, keepers, meminfo, slabinfo, sysctl_values
+from ...readers.ctnetlink_events import NewConnections
 from ...readers.keepers import SysctlSetter
 from .. import DoctorError
 
 DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within so many seconds of it
 NEAR = 1800.0
+#: new connections are counted for so long, in seconds
+LISTEN = 1.0
 
 
 class Recorded(NamedTuple):
@@ -59,6 +65,10 @@ class Readings(NamedTuple):
     available: int | Missing
     keepers: tuple[SysctlSetter, ...]
     container: str
+    #: by the time left of the entries; None: too few are new
+    rate: NewRate | None = None
+    #: counted for a second
+    counted: NewConnections | Missing | None = None
 
 
 class Plan(NamedTuple):
@@ -80,7 +90,7 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget) -> Readings:
+           share: TimeBudget, pause: Callable[[float], None] = time.sleep) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all.
@@ -93,9 +103,23 @@ def gather(host: Host, history: str | None, most: int | None,
         raise DoctorError(f'cannot read the table: {table.why}')
     recorded, peak_profile = _recorded(history)
     names = os.uname()
+    seconds = sysctl_values.read_timeouts(host)
+    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
+    listener = ctnetlink_events.open_listener(host)
+    try:
+        profile = _profile(host, table, most, share, fresh)
+        if isinstance(listener, Missing):
+            counted: NewConnections | Missing = listener
+        else:
+            pause(max(0.0, LISTEN - listener.seconds()))
+            counted = ctnetlink_events.finish(listener)
+    finally:
+        if not isinstance(listener, Missing):
+            listener.close()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
-                    recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
-                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host))
+                    recorded, profile, peak_profile, seconds,
+                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
+                    fresh.rate(table.entries), counted)
 
 
 def make(r: Readings) -> Plan:
@@ -121,13 +145,12 @@ def make(r: Readings) -> Plan:
     return Plan(r, peak, sizing.chain_limit(r.release), size, first, proposals, candidates, refused, warning, critical)
 
 
-def _profile(host: Host, table: Table, most: int | None,
-             share: TimeBudget) -> Profile | Missing:
+def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fresh: Fresh) -> Profile | Missing:
     if most is not None:
-        return take_profile(host, table, most, share)
+        return take_profile(host, table, most, share, watch=fresh.watch)
     if not host.is_this_kernel():
         return Missing('all flows are read of the running kernel only')
-    return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries))
+    return ctnetlink.read_flows(lambda flows: summarize(fresh.watch(flows), table.entries))
 
 
 def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:

@@ -14,7 +14,7 @@ from ...analysis.profile import Profile
 from ...analysis.sizing import FEW_DAYS
 from ...formatting import clean, percent
 from ...model import Missing
-from . import sysctl_file
+from . import rate_lines, sysctl_file
 from .plan import Plan, Recorded
 
 #: more memory than this part of what is available is worth a warning
@@ -27,7 +27,9 @@ def text(plan: Plan) -> str:
     r = plan.readings
     lines = [f'conntrack-doctor tune: {clean(r.node)}, kernel {clean(r.release)}, '
              f'{time.strftime("%Y-%m-%d %H:%M", time.localtime(r.at))}']
-    for title, part in (('Before any number', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
+    for title, part in (('Before any number', _first(plan)), ('Size', _size(plan)),
+                        ('New connections', rate_lines.rates(plan)), ('NAT ports', rate_lines.nat_ports(plan)),
+                        ('Timeouts', _timeouts(plan)),
                         ('Bypass', _bypass(plan)), ('To keep it', _keep(plan)), ('Alerts', _alerts(plan))):
         found = list(part)
         if found:

@@ -10,6 +10,8 @@ import time
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
+from ...model import Missing
+from ...readers import ctnetlink_events
 from .. import DoctorError, error_line, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
@@ -37,10 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     moment: WatchState | None = None
     shown = 0
     due = time.monotonic()
+    listener = ctnetlink_events.open_listener(source)
     try:
         while True:
             try:
-                moment = following(moment, readings.take(source, arguments.kernel_log, LOG_SPAN, flows=FLOWS))
+                moment = following(moment, readings.take(source, arguments.kernel_log, LOG_SPAN, flows=FLOWS,
+                                                          listener=listener))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = error_line(error)
@@ -60,6 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         if terminal:
             print()  # the shell's prompt not behind the echo of ^C
         raise
+    finally:
+        if not isinstance(listener, Missing):
+            listener.close()
 
 
 class Terminal:
