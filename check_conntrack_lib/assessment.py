@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from . import cloud_limit
 from .analysis import trend
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
@@ -19,7 +18,7 @@ from .analysis.losses import (
 )
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
-from .history import database, location
+from .history import cloud_limit, database, location
 from .history.queries import HistoryQuery
 from .host import Host
 from .model import History, Missing, Point, Reading, Sample, Snapshot, Table

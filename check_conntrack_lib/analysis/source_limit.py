@@ -11,6 +11,10 @@ from .state_notes import conntrack
 
 #: the rate of another source is known from so many of its new connections on
 FEWEST_OTHERS = 10
+#: what is opened most speaks for all from this share on
+MOST = 0.9
+#: the measured rate of others is taken while it fills no more than so many times what the table leaves to a source
+MORE = 5
 
 
 def actions(p: IncidentFacts) -> Iterator[Action]:
@@ -42,11 +46,15 @@ def actions(p: IncidentFacts) -> Iterator[Action]:
 def _limit(p: IncidentFacts, source: str, key: Key) -> tuple[int, str]:
     """New connections per second that are left to a source, and where the number comes from."""
     room = p.table.entries if p.table.unlimited else p.table.maximum
+    if key.protocol is None and p.rate and p.rate.protocols:
+        # a source that aims at many targets: its entries live by the timeout of what is opened most
+        protocol, seen = max(p.rate.protocols.items(), key=lambda item: item[1])
+        key = key._replace(protocol=protocol if p.rate.share(seen) >= MOST else None)
     of_table = rate_limit.rate(room, p.profile, key, p.timeouts) if p.profile else 1
     others = [one.seen for one in p.rate.openers if one.source != source] if p.rate and p.rate.counted else []
     if p.rate and others and others[0] >= FEWEST_OTHERS:
         busiest = max(1, round(p.rate.share(others[0]) * p.rate.attempts))
-        if busiest < of_table:
+        if busiest <= MORE * of_table:
             return busiest, ', as many as the busiest other source opens'
     return of_table, ''
 

@@ -8,9 +8,9 @@ import shutil
 import pytest
 import scenarios
 
-from check_conntrack_lib import cloud_limit
 from check_conntrack_lib.analysis.cloud import CloudLimit, allowances, compare
 from check_conntrack_lib.history import allowances as table
+from check_conntrack_lib.history import cloud_limit
 from check_conntrack_lib.history.database import open_database
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Allowances, Instant

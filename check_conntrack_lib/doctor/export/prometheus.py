@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
-from ...analysis.losses import log_evidence
 from ...analysis import nat_ports
+from ...analysis.losses import log_evidence
 from ...analysis.profile import Profile
 from ...counters import COUNTERS
 from ...flow import PROTOCOLS

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ... import cloud_limit
 from ...analysis import cloud, resources, sizing, timeouts
 from ...analysis.cloud import CloudLimit
 from ...analysis.host_role import RoleCounter, Roles
@@ -18,11 +17,11 @@ from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, summarize
 from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
-from ...cloud_limit import Counted
 from ...deadline import TimeBudget
 from ...diagnosis import Diagnosis, count_ports, explain, sample_flows
 from ...flow import Flow
-from ...history import readonly
+from ...history import cloud_limit, readonly
+from ...history.cloud_limit import Counted
 from ...history.profiles import Baseline
 from ...host import Host
 from ...model import History, Missing, NotLoaded, Reading, Sample, Snapshot, Table, missing

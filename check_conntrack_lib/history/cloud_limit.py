@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 
-from .host import Host
-from .model import Instant, Missing, Sample
-from .namedtuples import TYPE_CHECKING
+from ..host import Host
+from ..model import Instant, Missing, Sample
+from ..namedtuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .analysis.cloud import CloudLimit
+    from ..analysis.cloud import CloudLimit
 
 #: when, and the counters by interface
 Counted = tuple[Instant, dict[str, dict[str, int]]]
@@ -25,8 +25,8 @@ def read(host: Host, file: str, sample: Sample | Missing, window: float, days: f
     """None: there is no such interface. file: of the history, in which this reading is kept, or ''."""
     if not os.path.isdir(f'{SYSFS}/{DRIVER}') or not host.is_this_kernel():
         return None
-    from .analysis import cloud
-    from .readers import ethtool
+    from ..analysis import cloud
+    from ..readers import ethtool
 
     interfaces = ethtool.read_ena(SYSFS)
     if isinstance(interfaces, Missing):
@@ -38,7 +38,7 @@ def read(host: Host, file: str, sample: Sample | Missing, window: float, days: f
             if interfaces else None
     if not file or isinstance(sample, Missing):
         return cloud.compare(None, 0.0, now, None)
-    from .history import allowances
+    from . import allowances
 
     before = allowances.query_and_record(file, sample.boot_id, sample.at, now, window, days, patience)
     if isinstance(before, Missing):
@@ -50,7 +50,7 @@ def read_now(host: Host) -> Counted | None:
     """The counters as they are, for a comparison within a command; None: there are none."""
     if not os.path.isdir(f'{SYSFS}/{DRIVER}') or not host.is_this_kernel():
         return None
-    from .readers import ethtool
+    from ..readers import ethtool
 
     interfaces = ethtool.read_ena(SYSFS)
     return None if isinstance(interfaces, Missing) or not interfaces else (host.clock(), interfaces)
