@@ -21,10 +21,10 @@ from .deadline import TimeBudget
 from .history import cloud_limit, database, location
 from .history.queries import HistoryQuery
 from .host import Host
-from .model import History, Missing, Point, Reading, Sample, Snapshot, Table
+from .model import History, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import sysctl_files, sysctl_values
-from .snapshot import take_snapshot, with_log
+from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.cloud import CloudLimit

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..flow import PROTOCOLS
+from ..flow import PROTOCOLS, address_text
 from ..readers.nat_rules import NatRule
 from . import rate_limit
 from .incident import Action, IncidentFacts
-from .nat_ports import DEFAULT, PortUse, text
+from .nat_ports import DEFAULT, PortUse
 from .profile import Key
 
 #: a client with such a part of the ports is worth a rate limit; a state with such a part holds them
@@ -36,7 +36,7 @@ def _rate_limit(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
     source, seen = use.sources[0]
     if source in p.own:
         return
-    key = Key(use.pool.protocol, source, text(use.pool.server), use.pool.port)
+    key = Key(use.pool.protocol, source, address_text(use.pool.server), use.pool.port)
     # behind destination NAT the client aims at another address
     if not any(target.destination == key.destination for target, _seen in p.profile.targets):
         key = key._replace(destination='', port=None)
@@ -88,7 +88,7 @@ def _time_wait(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
 
 def _rules(p: IncidentFacts, use: PortUse) -> list[NatRule]:
     """The rules that may have made these ports: those with this address, else those that take the interface's."""
-    address = text(use.pool.address)
+    address = address_text(use.pool.address)
     named = [rule for rule in p.nat_rules if address in rule.text.replace('-', ' ').replace(':', ' ').split()]
     return (named or [rule for rule in p.nat_rules if 'masquerade' in rule.text.lower()])[:MOST_RULES]
 
@@ -101,5 +101,5 @@ def _of_pool(use: PortUse) -> str:
     """The arguments of conntrack(8) for the entries of a pool."""
     pool = use.pool
     family = '-f ipv6 ' if len(pool.server) == 16 else ''
-    return (f'{family}-p {PROTOCOLS[pool.protocol]} -r {text(pool.server)} -q {text(pool.address)} '
+    return (f'{family}-p {PROTOCOLS[pool.protocol]} -r {address_text(pool.server)} -q {address_text(pool.address)} '
             f'--reply-port-src {pool.port}')

@@ -7,13 +7,12 @@ insert_failed and in drop, and up to 248 times in found (TCP: 128).
 
 from __future__ import annotations
 
-import socket
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..flow import PORTED, PROTOCOLS, Flow, ReplyTuple
+from ..flow import PORTED, PROTOCOLS, TCP, Flow, ReplyTuple, address_text
 from ..namedtuples import NamedTuple
 from .heavy_hitters import HeavyHitters
 from .losses import Losses
@@ -24,7 +23,7 @@ DEFAULT, BELOW_1024, BELOW_512 = 64512, 424, 511
 #: a free port is looked for in so many places; a range up to the second number is gone through as a whole
 TRIES, WHOLE = 248, 128
 #: since 6.5 the last places of each round are looked at for ended TCP connections, which `found` does not count
-TCP, UNCOUNTED, TCP_TRIES = 6, 32, 128
+UNCOUNTED, TCP_TRIES = 32, 128
 #: a pool is measured from so many flows seen on, and is worth a word from such a part of its ports on
 LEAST_SEEN, WORTH = 20, 0.1
 #: ports that are known for the range of their pool; of the largest pools only
@@ -88,10 +87,10 @@ class PortUse(NamedTuple):
 
     def __str__(self) -> str:
         """'203.0.113.9:443 tcp through 198.51.100.1'."""
-        server = text(self.pool.server)
+        server = address_text(self.pool.server)
         server = f'[{server}]' if ':' in server else server
         protocol = PROTOCOLS.get(self.pool.protocol, f'protocol {self.pool.protocol}')
-        return f'{server}:{self.pool.port} {protocol} through {text(self.pool.address)}'
+        return f'{server}:{self.pool.port} {protocol} through {address_text(self.pool.address)}'
 
 
 class Pools:
@@ -118,7 +117,7 @@ class Pools:
         by_pool: dict[tuple[Any, ...], list[_Port]] = defaultdict(list)
         for pool, port in self._ports:
             by_pool[pool].append(port)
-        found = [one for pool, ports in by_pool.items() if len(ports) >= LEAST_SEEN and pool[0] in PORTED
+        found = [one for pool, ports in by_pool.items() if len(ports) >= LEAST_SEEN and pool[0] in PORTED and all(pool)
                  for one in _measure(ReplyTuple(*pool), ports, self._pools.count(pool), seen, entries)]
         found.sort(key=lambda one: (-one.share, one.pool))
         return tuple(one for one in found if one.share >= WORTH)[:TOP]
@@ -154,7 +153,7 @@ def _measure(pool: ReplyTuple, ports: Sequence[_Port], counted: int, seen: int, 
         sources = Counter(src for _sport, _port, _state, src in mine)
         yield PortUse(pool, min(used, size), size, min(least, size), seen >= entries, len(kept) >= 0.1 * len(mine),
                       len(mine), tuple(states.most_common(TOP)),
-                      tuple((text(src), many) for src, many in sources.most_common(TOP)))
+                      tuple((address_text(src), many) for src, many in sources.most_common(TOP)))
 
 
 def range_size(kept: Sequence[int], chosen: Sequence[int]) -> int:
@@ -198,10 +197,3 @@ def cause(lost: Losses, fullest: PortUse | None) -> str:
     if found is not None and found < RACE * lost.clashes:
         return RACING
     return EITHER
-
-
-def text(address: bytes) -> str:
-    """An address as it is written."""
-    if not address:
-        return ''
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

@@ -6,12 +6,11 @@ An entry whose time left is within some seconds of its timeout was made or refre
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..flow import PORTED, Flow
+from ..flow import PORTED, Flow, address_text
 from ..namedtuples import NamedTuple
 from .profile import Key
 from .timeouts import timeout_of
@@ -92,7 +91,7 @@ class _Seen:
         for src, seen in _ranked(self.sources):
             target, most = aims[src]
             key = _key(*target) if most >= OF_SOURCE * seen else Key()
-            openers.append(Opener(_text(src), seen, key._replace(source=_text(src))))
+            openers.append(Opener(address_text(src), seen, key._replace(source=address_text(src))))
         return NewRate(per_second, sum(self.protocols.values()), dict(self.protocols.most_common()), tuple(openers),
                        tuple((_key(*target), seen) for target, seen in _ranked(self.targets)), counted)
 
@@ -165,8 +164,4 @@ def _ranked(counts: Counter[Any]) -> list[tuple[Any, int]]:
 
 
 def _key(destination: bytes, protocol: int, port: int) -> Key:
-    return Key(protocol, '', _text(destination), port if protocol in PORTED else None)
-
-
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return Key(protocol, '', address_text(destination), port if protocol in PORTED else None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import rate_limit
+from .commands import conntrack
 from .incident import Action, IncidentFacts, culprit, opener
 from .profile import Key
-from .state_notes import conntrack
 
 #: the rate of another source is known from so many of its new connections on
 FEWEST_OTHERS = 10

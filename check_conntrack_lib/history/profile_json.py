@@ -7,10 +7,9 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..analysis import nat_ports
 from ..analysis.nat_ports import DEFAULT, PortUse
 from ..analysis.profile import RECORDED_TOP, Key, Profile
-from ..flow import ReplyTuple
+from ..flow import ReplyTuple, address_text
 
 #: share of the flows seen that a recorded key must have
 RECORDED_SHARE = 0.01
@@ -32,7 +31,7 @@ def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
         record[name] = [[*(getattr(key, part) for part in parts), count]
                         for key, count in getattr(profile, name)[:top] if count >= least]
     if profile.nat_ports:
-        record['nat_ports'] = [[pool.protocol, nat_ports.text(pool.server), pool.port, nat_ports.text(pool.address),
+        record['nat_ports'] = [[pool.protocol, address_text(pool.server), pool.port, address_text(pool.address),
                                 *rest] for pool, rest in
                                ((one.pool, (one.used, one.size, int(one.exact), int(one.kept)))
                                 for one in profile.nat_ports)]

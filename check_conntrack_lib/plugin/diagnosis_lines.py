@@ -1,42 +1,48 @@
-"""The diagnosis in words: what changed, what dominates, who does it; each line a fact and its consequence."""
+"""The diagnosis in words: what the table grew by, what dominates it, and the top source; a line per fact."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from ..analysis.profile import Key, Profile
 from ..analysis.rates import about
-from ..analysis.state_notes import TCP, UDP, conntrack, meaning_of
+from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
-from ..formatting import clean, count
+from ..flow import TCP, UDP
+from ..formatting import clean, clock_time, count, share_text
 from ..history.profiles import Baseline
 from ..model import Missing
 from .contexts import number
 
-#: of the whole long output, the command to look further included
-MOST_LINES = 12
 WORTH_A_LINE = 0.10
 #: 'most' of the new connections
 MOST = 0.5
 
 
-def lines(why: Profile | Diagnosis | Missing) -> list[str]:
-    """What a diagnosis says, in reading order; a profile taken for later says nothing."""
+def short_cause(why: Profile | Diagnosis | Missing) -> str:
+    """What grew most, for the first line; '' when that is not known."""
+    if isinstance(why, (Missing, Profile)) or not why.growth:
+        return ''
+    one = why.growth[0]
+    source = f' from {one.source}' if one.source else ''
+    return f'{one.entries:+d} {one.key}{source}'
+
+
+def causes(why: Profile | Diagnosis | Missing) -> list[str]:
+    """What the table grew by, or why that is not known; a profile taken for later says nothing."""
+    if isinstance(why, Profile) or (isinstance(why, Missing) and why.chosen):
+        return []
+    if isinstance(why, Missing):
+        return [f'cause not determined: {clean(why.why)}' + (f' ({clean(why.remedy)})' if why.remedy else '')]
+    return list(_grown(why))
+
+
+def details(why: Profile | Diagnosis | Missing) -> list[str]:
+    """What else a diagnosis says, in reading order."""
     if isinstance(why, (Missing, Profile)):
         return []
-    return [*_grown(why), *_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why),
-            *_nat(why.profile), *_owners(why), *_command(why)]
-
-
-def merge(why: Profile | Diagnosis | Missing, found: list[str]) -> list[str]:
-    """Reasons first, then findings; the last line stays the one command, the reasons' own rather than the general."""
-    both = [*lines(why), *found]
-    commands = [line for line in both if line.startswith('look further: ')][:1]
-    told = [line for line in both if not line.startswith('look further: ')]
-    if isinstance(why, Missing) and not why.chosen:
-        told.append(f'not diagnosed: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else ''))
-    return [*told[:MOST_LINES - len(commands)], *commands]
+    return [*_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
+            *_owners(why)]
 
 
 def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
@@ -51,19 +57,19 @@ def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
     kinds.update(tcp_other=tcp - sum(named.values()), udp=udp, other=profile.seen - tcp - udp,
                  unreplied=profile.unreplied)
     for kind, seen in kinds.items():
-        yield f'flows_{kind}={number(profile.estimate(seen), 0)};;;0'
+        yield f'flows_{kind}={number(profile.estimate(seen), 0)}'
 
 
 def _grown(why: Diagnosis) -> Iterator[str]:
     if isinstance(why.baseline, Missing):
-        yield f'what changed: unknown, {clean(why.baseline.why)}'
+        yield f'cause: unknown, {clean(why.baseline.why)}'
         return
-    for one in why.growth:
-        source = f', most from {one.source}' if one.source else ''
-        yield (f'{one.key}: {_share(one.before)} -> {_share(one.now)} of the table ({one.entries:+d} entries)'
-               f'{_since(why.baseline, why.at)}{source}')
+    for place, one in enumerate(why.growth):
+        source = f', mostly from {one.source}' if one.source else ''
+        yield (f'{"also" if place else "cause"}: {one.key} grew from {share_text(one.before)} to '
+               f'{share_text(one.now)} of the table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
     if not why.growth:
-        yield 'what changed: no single service, destination or source explains the growth'
+        yield 'cause: growth is spread over many sources and destinations'
 
 
 def _new(why: Diagnosis) -> Iterator[str]:
@@ -81,11 +87,7 @@ def _new(why: Diagnosis) -> Iterator[str]:
 
 
 def _since(baseline: Baseline, at: float) -> str:
-    if baseline.since is None:
-        return ' since more than a day'
-    then, now = time.localtime(baseline.since), time.localtime(at)
-    today = then[:3] == now[:3]
-    return ' since ' + time.strftime('%H:%M' if today else '%Y-%m-%d %H:%M', then)
+    return ' for more than a day' if baseline.since is None else f' since {clock_time(baseline.since, at)}'
 
 
 def _state(profile: Profile) -> Iterator[str]:
@@ -93,52 +95,39 @@ def _state(profile: Profile) -> Iterator[str]:
     share = profile.share(seen)
     name = f'{Key(protocol)} {state}'.strip()
     meaning = meaning_of(profile, protocol, state)
-    how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
-        else 'all entries seen'
-    yield f'{_share(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + f' ({how})'
+    how = f' (sampled {profile.seen} of {profile.entries})' if share.margin else ''
+    yield f'{share_text(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + how
 
 
 def _evictable(profile: Profile) -> Iterator[str]:
     assured = profile.share(profile.assured).value
     unreplied = profile.share(profile.unreplied).value
-    yield (f'{_share(assured)} is assured and never gives way to new connections; '
-           f'{_share(unreplied)} was never answered')
+    yield f'{share_text(assured)} ASSURED (never evicted), {share_text(unreplied)} UNREPLIED'
 
 
 def _top_source(why: Diagnosis) -> Iterator[str]:
-    told = {one.source or one.key.source for one in why.growth}
+    named_sources = {one.source or one.key.source for one in why.growth}
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value
-        if share >= WORTH_A_LINE and key.source not in told:
-            yield f'top source: {key.source} opened {_share(share)} of the table'
+        if share >= WORTH_A_LINE and key.source not in named_sources:
+            yield f'top source: {key.source} opened {share_text(share)} of the table'
     named = [one.key for one in why.growth]
     for key, seen in why.profile.targets[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and not any(one.covers(key) for one in named):
-            yield f'top service: {key} is {_share(share)} of the table'
+            yield f'top service: {key} is {share_text(share)} of the table'
 
 
 def _nat(profile: Profile) -> Iterator[str]:
     if profile.share(profile.nat).value >= WORTH_A_LINE:
         kinds = [name for name, seen in (('source', profile.snat), ('destination', profile.dnat)) if seen]
-        yield f'{_share(profile.share(profile.nat).value)} is {" and ".join(kinds)} NAT: this host is their gateway'
+        yield f'{share_text(profile.share(profile.nat).value)} of entries use {" and ".join(kinds)} NAT on this host'
 
 
 def _owners(why: Diagnosis) -> Iterator[str]:
     if isinstance(why.owners, Missing):
         if not why.owners.chosen:
-            yield f'{_share(why.local)} starts at this host, its processes are unknown: {clean(why.owners.why)}'
+            yield f'{share_text(why.local)} opened by this host; processes unknown: {clean(why.owners.why)}'
     elif why.owners:
         names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield f'{_share(why.local)} starts at this host: {names}'
-
-
-def _command(why: Diagnosis) -> Iterator[str]:
-    key = why.growth[0].key if why.growth else why.profile.targets[0][0] if why.profile.targets else None
-    if key is not None:
-        yield f"look further: {conntrack('-L', key)}"
-
-
-def _share(value: float) -> str:
-    """A share as whole percent; below 1 % that is said."""
-    return f'{value * 100:.0f}%' if value >= 0.01 or value == 0 else 'under 1%'
+        yield f'{share_text(why.local)} opened by this host: {names}'

@@ -30,17 +30,17 @@ def failed(a: Assessment) -> str:
 
     why = _cause(a)
     if why == PORTS:
-        return 'NAT found no free port, and each lost a packet'
+        return 'NAT found no free port'
     if why == RACING:
-        return 'connections that clashed, such as two DNS queries from one port, and lost a packet each'
-    return 'connections that clashed, such as two DNS queries from one port, or for which NAT found no free port'
+        return 'unresolved clashes'
+    return 'unresolved clashes, or NAT found no free port'
 
 
 def to_what(a: Assessment) -> str:
     """The same, of the first line."""
     from ..analysis.nat_ports import RACING
 
-    return 'connections that clashed' if _cause(a) == RACING else 'connections that clashed or got no NAT port'
+    return 'clashes' if _cause(a) == RACING else 'clashes or NAT ports'
 
 
 def details(a: Assessment) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from ...analysis import incident, resources
-from ...formatting import count, duration, growth, percent, size
+from ...formatting import count, duration, growth, percent, size_text
 from ...model import Missing
 from ..terminal import StyledLine
 from .reading import TriageReadings
@@ -102,9 +102,9 @@ def _memory(scene: TriageReadings) -> Iterator[StyledLine]:
     p = scene.picture
     if isinstance(p.available, Missing):
         return
-    said = f'{size(p.available)} available'
+    said = f'{size_text(p.available)} available'
     if not p.table.unlimited:
-        said += f', a full table takes {size(resources.to_fill(p))} more than now'
+        said += f', a full table takes {size_text(resources.to_fill(p))} more than now'
     yield StyledLine('memory', said)
 
 
