@@ -40,7 +40,7 @@ def to_what(a: Assessment) -> str:
     """The same, of the first line."""
     from ..analysis.nat_ports import RACING
 
-    return 'clashes' if _cause(a) == RACING else 'clashes or NAT ports'
+    return 'clashes' if _cause(a) == RACING else 'clash or NAT'
 
 
 def details(a: Assessment) -> str:
