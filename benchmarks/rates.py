@@ -1,4 +1,4 @@
-"""What counting new connections costs, and how far NAT ports are estimated right: `python3 benchmarks/rates.py`, as root.
+"""What counting new connections costs, and how right NAT ports are estimated: `python3 benchmarks/rates.py`, as root.
 
 First two generators open 20,000 connections per second, which are counted and sampled every other second: CPU of this
 process, and of all CPUs per new connection. Then 20 tables of known content: the error of the ports.
