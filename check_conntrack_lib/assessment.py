@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from .analysis import trend
+from .analysis.hash_chains import HashLoad, chain_limit, hash_load
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
@@ -40,7 +41,7 @@ class Question(NamedTuple):
     horizon: float
     #: the usage in percent that the trend is projected to
     critical_line: float
-    #: a choice for `kernlog.read`
+    #: a choice for `kernel_log.read`
     kernel_log: str
     #: a file, 'off', or '' for this user's own place
     history: str
@@ -65,6 +66,8 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
+    #: None: this kernel has no limit for hash chains, or the buckets are not known
+    hash: HashLoad | None = None
     #: the pool of ports of source NAT that is used most; None: there is none, or no flow was looked at
     ports: PortUse | None = None
     #: limits of an AWS instance; None: it is none
@@ -111,13 +114,36 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
         if history.base:
             lost = losses(history.base, sample)
         # another boot has given the inodes to other namespaces: only the initial one is the same
-        if history.cut and (snapshot.initial or history.cut[0].boot_id == sample.boot_id):
-            lost = losses_across(history.cut, lost, sample)
+        cuts = [cut for cut in history.cuts if snapshot.initial or cut[0].boot_id == sample.boot_id]
+        lost = losses_across(cuts, lost, sample)
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook,
-                      _log(snapshot, lost, log_span(history, sample, question)))
+                      log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot))
+
+
+def hash_of(snapshot: Snapshot) -> HashLoad | None:
+    """The load of the hash table: of all namespaces where they can be counted, else of this one."""
+    table = snapshot.table
+    if not isinstance(table, Table) or isinstance(table.buckets, Missing):
+        return None
+    everywhere = 0 if isinstance(snapshot.all_entries, Missing) else snapshot.all_entries
+    return hash_load(max(table.entries, everywhere), table.buckets, bool(everywhere),
+                     chain_limit(snapshot.release, snapshot.stable))
+
+
+def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence | Missing:
+    """The log lines of the last `span` seconds as every command attributes them.
+
+    found: the losses up to now, as far back as they are known.
+    """
+    if isinstance(snapshot.kernel_log, Missing):
+        return snapshot.kernel_log
+    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
+    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
+                        seconds_without_drops(counters, found))
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
@@ -161,12 +187,3 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     from .analysis.sysctl_drift import drifts  # only where something is configured
 
     return drifts(effective, sysctl_values.read_values(host, effective), snapshot.table, snapshot.at.wall)
-
-
-def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
-    if isinstance(snapshot.kernel_log, Missing):
-        return snapshot.kernel_log
-    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
-                        seconds_without_drops(counters, lost))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .analysis import nat_ports
 from .analysis.nat_ports import PortUse
-from .analysis.profile import Profile, summarize
+from .analysis.profile import Profile, spares_offloaded, summarize
 from .analysis.profile_diff import Growth, growth
 from .analysis.rates import Fresh, NewRate
 from .assessment import Assessment
@@ -20,6 +20,7 @@ from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
 from .readers import ctnetlink, proc_conntrack, sockets, sysctl_values
+from .readers.kernel_version import read_release
 from .readers.sockets import Owner
 
 #: seconds for reading a sample
@@ -59,8 +60,10 @@ def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_
     netns_file: of another namespace, whose flows are read from within; watch: what else looks at the same flows;
     ports: count the ports of source NAT where they may be short.
     """
+    stay = spares_offloaded(read_release(host))
+
     def use(flows: Iterator[Flow]) -> Profile:
-        return summarize(watch(flows) if watch else flows, table.entries)
+        return summarize(watch(flows) if watch else flows, table.entries, stay)
 
     began = time.monotonic()
     profile = sample_flows(host, use, most, budget, netns_file)

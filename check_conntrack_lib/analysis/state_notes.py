@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..flow import TCP, UDP
-from .profile import Profile
+from .profile import OFFLOADED, Profile
 
 #: what it means when entries of one state dominate
 MEANING = {
@@ -15,12 +15,14 @@ MEANING = {
     (TCP, 'LAST_ACK'): 'closing, the last ACK is missing: packet loss or clients that are gone',
     (TCP, 'TIME_WAIT'): 'many short connections: use keep-alive or a connection pool',
     (TCP, 'CLOSE'): 'reset connections: a service refuses or aborts them',
+    (TCP, OFFLOADED): 'open connections, forwarded by a flowtable',
+    (UDP, OFFLOADED): 'forwarded by a flowtable',
     (UDP, ''): 'UDP entries stay until their timeout',
 }
 
 
 def meaning_of(profile: Profile, protocol: int, state: str) -> str:
     """What it means when entries of this state dominate; '' when that says nothing."""
-    if protocol == UDP and profile.unreplied >= 0.8 * profile.states[protocol, state]:
+    if (protocol, state) == (UDP, '') and profile.unreplied >= 0.8 * profile.states[protocol, state]:
         return 'most of it UNREPLIED: server down, scan, or one-way traffic such as syslog'
     return MEANING.get((protocol, state), '')

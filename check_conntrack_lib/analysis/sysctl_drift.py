@@ -10,7 +10,7 @@ from ..namedtuples import NamedTuple
 from ..readers.sysctl_files import SysctlSetting
 
 NETFILTER = 'net/netfilter/'
-#: timeouts as the module starts, in seconds (net/netfilter/nf_conntrack_proto_*.c); several where kernels differ
+#: settings as the module starts, timeouts in seconds (net/netfilter/nf_conntrack_*.c); several where kernels differ
 DEFAULTS: Mapping[str, tuple[int, ...]] = {
     'tcp_timeout_syn_sent': (120,), 'tcp_timeout_syn_recv': (60,), 'tcp_timeout_established': (432000,),
     'tcp_timeout_fin_wait': (120,), 'tcp_timeout_close_wait': (60,), 'tcp_timeout_last_ack': (30,),
@@ -18,6 +18,9 @@ DEFAULTS: Mapping[str, tuple[int, ...]] = {
     'tcp_timeout_unacknowledged': (300,), 'udp_timeout': (30,), 'udp_timeout_stream': (120, 180),
     'generic_timeout': (600,), 'icmp_timeout': (30,), 'icmpv6_timeout': (30,), 'gre_timeout': (30,),
     'gre_timeout_stream': (180,), 'sctp_timeout_established': (210, 432000),
+    # flags
+    'acct': (0,), 'checksum': (1,), 'helper': (0, 1), 'log_invalid': (0,), 'timestamp': (0,), 'events': (1, 2),
+    'tcp_be_liberal': (0,), 'tcp_loose': (1,), 'tcp_max_retrans': (3,), 'tcp_ignore_invalid_rst': (0,),
 }
 #: nf_conntrack_max as the module starts, in buckets: since 5.15, before, and with hashsize= (nf_conntrack_core.c)
 DEFAULT_RATIOS = (1, 4, 8)

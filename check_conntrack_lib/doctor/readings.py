@@ -6,12 +6,15 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 
+from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
+from ..assessment import log_of
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, Reading, Table, missing
+from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters, ctnetlink_events
-from ..snapshot import Snapshot, take_snapshot, with_log
+from ..readers.kept_log import KeptLog
+from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
 from . import DoctorError
 
 if TYPE_CHECKING:
@@ -36,7 +39,9 @@ class LiveReadings(NamedTuple):
     #: None: not asked for
     peers: PerHost | Missing | None = None
     profile: Profile | Missing | None = None
-    #: since the command began
+    #: the log lines of `log_span`, by whose table they speak of
+    log: LogEvidence | Missing = NOT_READ
+    #: new connections since the command began
     new: NewConnections | Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
@@ -77,32 +82,73 @@ def host(arguments: argparse.Namespace) -> Host:
     return Host(arguments.procfs)
 
 
+class Rounds:
+    """Rounds of readings of a host. Between them it keeps the kernel log open, and knows since when nothing dropped."""
+
+    def __init__(self, source: Host, kernel_log: str, log_span: float,
+                 listener: Listener | Missing | None = None) -> None:
+        """listener: counts new connections; it is closed with this."""
+        self._source, self._kernel_log, self._log_span = source, kernel_log, log_span
+        self._listener = listener
+        self._kept = KeptLog()
+        self._last: Sample | None = None
+        self._quiet: Losses | None = None
+
+    def take(self, top: int = 0, flows: int = 0, ports: bool = False) -> LiveReadings:
+        """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+
+        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. ports:
+        count all ports of source NAT of the fullest pools.
+        """
+        source = self._source
+        deadline = Deadline(LONGEST_ROUND)
+        deadline.start()
+        try:
+            snapshot = with_log(take_snapshot(source, deadline.budget), source, self._kernel_log, self._log_span,
+                                deadline.budget, self._kept.read)
+            extra = _extra(source, snapshot)
+            peers: PerHost | Missing | None = None
+            if top and isinstance(snapshot.table, Table):
+                from .export.per_host import read
+
+                peers = read(source, snapshot.table, top, deadline.budget)
+            profile: Profile | Missing | None = None
+            if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
+                from ..diagnosis import take_profile
+
+                profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=ports)
+        finally:
+            deadline.stop()
+        log = log_of(snapshot, self._since(snapshot), self._log_span)
+        new = self._listener
+        if isinstance(new, ctnetlink_events.Listener):
+            return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, ctnetlink_events.count(new))
+        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, new)
+
+    def close(self) -> None:
+        self._kept.close()
+        if isinstance(self._listener, ctnetlink_events.Listener):
+            self._listener.close()
+
+    def _since(self, snapshot: Snapshot) -> Losses | None:
+        """The losses of the longest time up to now in which nothing was dropped, else those since the last round."""
+        last, now = self._last, snapshot.sample()
+        self._last = None if isinstance(now, Missing) else now
+        new = None
+        if last and self._last and (last.boot_id, last.netns) == (self._last.boot_id, self._last.netns):
+            new = counted_between(last, self._last)
+        self._quiet = quiet_since(self._quiet, new)
+        return self._quiet
+
+
 def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0,
-         listener: Listener | Missing | None = None, ports: bool = False) -> LiveReadings:
-    """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
-
-    top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. listener: counts
-    new connections. ports: count all ports of source NAT of the fullest pools.
-    """
-    deadline = Deadline(LONGEST_ROUND)
-    deadline.start()
+         listener: Listener | Missing | None = None) -> LiveReadings:
+    """One round for itself (see `Rounds`)."""
+    rounds = Rounds(source, kernel_log, log_span, listener)
     try:
-        snapshot = with_log(take_snapshot(source, deadline.budget), source, kernel_log, log_span, deadline.budget)
-        extra = _extra(source, snapshot)
-        peers: PerHost | Missing | None = None
-        if top and isinstance(snapshot.table, Table):
-            from .export.per_host import read
-
-            peers = read(source, snapshot.table, top, deadline.budget)
-        profile: Profile | Missing | None = None
-        if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
-            from ..diagnosis import take_profile
-
-            profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=ports)
+        return rounds.take(top, flows)
     finally:
-        deadline.stop()
-    new = listener if listener is None or isinstance(listener, Missing) else ctnetlink_events.count(listener)
-    return LiveReadings(snapshot, extra, log_span, peers, profile, new)
+        rounds.close()
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

@@ -82,6 +82,8 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     longest = max(question.window, LONGEST_LOG_SPAN)
     own = with_log(take_snapshot(host, budget), host, question.kernel_log, longest, budget)
     seen = read_snapshots(host, own, wanted, budget)
+    if isinstance(own.all_entries, Missing):
+        seen = _with_all_entries(seen)
     with budget():
         file, histories = _histories([one.snapshot for one in seen.seen], question, patience)
     members = tuple(
@@ -90,6 +92,13 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
         for one, history in zip(seen.seen, histories))
     other_owners = _other_owners(seen, own.at.monotonic, question.window)
     return _with_guess(NamespaceAssessments(members, own, seen, other_owners), question)
+
+
+def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
+    """Gives each the sum of all entries that were seen: they share one hash table."""
+    total = sum(one.snapshot.table.entries for one in seen.seen if isinstance(one.snapshot.table, Table))
+    return seen._replace(seen=tuple(one._replace(snapshot=one.snapshot._replace(all_entries=total))
+                                    for one in seen.seen))
 
 
 def _histories(snapshots: list[Snapshot], question: Question,

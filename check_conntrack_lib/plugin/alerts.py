@@ -71,6 +71,8 @@ def _code(a: Assessment, result: Result) -> str:
         return 'not-loaded'
     if isinstance(result.metric.value, Missing):
         return 'not-readable'
+    if name == 'hash_refused':
+        return 'hash-chains'
     if name in ('dropped_per_s', 'table_full_lines', 'early_drop_per_s') and a.losses and a.losses.lost \
             and are_chains_too_long(a):
         return 'hash-chains'
@@ -82,11 +84,14 @@ def _code(a: Assessment, result: Result) -> str:
 def _cause(a: Assessment, code: str) -> str:
     table = a.snapshot.table
     if code == 'hash-chains' and isinstance(table, Table) and not isinstance(table.buckets, Missing):
-        load = table.entries / max(table.buckets, 1)
+        # all network namespaces share the buckets
+        entries = a.hash.entries if a.hash else table.entries
+        load = entries / max(table.buckets, 1)
         if load < TOO_FEW_BUCKETS:
             return (f'single hash chains are too long although there are {load:.1f} entries per bucket: '
                     'many flows with the same address and port, or too few buckets at the peak')
-        return f'nf_conntrack_buckets is {table.buckets} for {table.entries} entries ({load:.0f} per bucket)'
+        whose = ' of all network namespaces' if entries > table.entries else ''
+        return f'nf_conntrack_buckets is {table.buckets} for {entries} entries{whose} ({load:.0f} per bucket)'
     if code == 'nat-ports' or (code == 'insert-failed' and nat_lines.are_refused(a)):
         return 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
     if code == 'insert-failed':
@@ -106,9 +111,10 @@ def _next(a: Assessment, code: str) -> str:
         return 'systemctl status nftables (or firewalld, ufw, docker: whatever sets up the firewall or NAT here)'
     if code == 'settings' and not isinstance(a.settings, Missing) and a.settings:
         return a.settings[0].command
+    entries = a.hash.entries if a.hash else table.entries if isinstance(table, Table) else 0
     if code == 'hash-chains' and isinstance(table, Table) and isinstance(table.buckets, int) and a.snapshot.initial \
-            and table.buckets * TOO_FEW_BUCKETS <= table.entries:
-        wanted = -(-max(table.entries, table.maximum) // PAGE_OF_BUCKETS) * PAGE_OF_BUCKETS
+            and table.buckets * TOO_FEW_BUCKETS <= entries:
+        wanted = -(-max(entries, table.maximum) // PAGE_OF_BUCKETS) * PAGE_OF_BUCKETS
         size = max(1, round(wanted * BUCKET_BYTES / (1 << 20)))
         return (f'sudo sysctl -w net.netfilter.nf_conntrack_buckets={wanted} '
                 f'({size} MiB of memory; undo: ={table.buckets})')

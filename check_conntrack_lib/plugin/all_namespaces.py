@@ -58,9 +58,9 @@ class Ranking(NamedTuple):
 
 def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],
                     options: Options) -> Ranking:
-    """Puts the fleet in order: by state, then packets lost, log lines and usage. At least one member."""
+    """Puts the fleet in order: by state, then packets lost, usage and log lines. At least one member."""
     judges = {context.name: context for context in contexts}
-    ranks: dict[int, tuple[int, int, int, float]] = {}
+    ranks: dict[int, tuple[int, int, float, int]] = {}
     over = 0
     for place, member in enumerate(assessments.members):
         stand, worst = _ResourceStub(member.assessment), len(SEVERITY)
@@ -71,7 +71,7 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
             state = judges[name].evaluate(metric, stand).state
             worst = min(worst, SEVERITY.index(state))
             over += name == 'usage' and state != Ok
-        ranks[place] = (worst, -member.lost, -member.logged, -member.usage)
+        ranks[place] = (worst, -member.lost, -member.usage, -member.logged)
     order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
     limit = upper_line(options.limits['usage'].warning)
     line = 'outside the warning range' if limit is None else f'above {limit:g}%'

@@ -34,7 +34,9 @@ def table(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
         if table.limit != table.maximum:
             text += f', nf_conntrack_max is {table.maximum}'
     if not isinstance(table.buckets, Missing) and table.buckets > 0:
-        text += f', {table.entries / table.buckets:.1f} per bucket'
+        others = a.hash and a.hash.entries > 1.1 * table.entries + 1000
+        load = a.hash.per_bucket if a.hash and others else table.entries / table.buckets
+        text += f', {load:.1f} per bucket' + (' with those of other namespaces' if others else '')
     yield text
 
 
@@ -81,6 +83,19 @@ def _why_dropped(a: Assessment) -> str:
     # a kernel without clash_resolve does not tell the clashes that cost a packet from the others
     clashes = ', clashes' if a.losses and a.losses.clashes >= a.losses.dropped else ''
     return f'possible causes: table briefly full{clashes}, or out of memory'
+
+
+def hash_chains(a: Assessment, _options: Options, trouble: bool) -> Iterator[str]:
+    load = a.hash
+    # of a calm hash table the line of the table says enough
+    if load is None or not (trouble and load.refused >= 0.0001):
+        return
+    whose = 'of all network namespaces' if load.all_namespaces else 'of this network namespace (others are not seen)'
+    where = '' if a.snapshot.initial else ' in the initial network namespace'
+    megabytes = max(1, round(load.wanted * 8 / (1 << 20)))
+    yield (f'hash table: {load.entries} entries {whose} in {count(load.buckets, "bucket")}: above about {load.limit} '
+           f'per bucket this kernel refuses new connections and logs nothing; sudo sysctl -w '
+           f'net.netfilter.nf_conntrack_buckets={load.wanted}{where} cures it ({megabytes} MiB of memory)')
 
 
 def early_drop(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..analysis.profile import Key, Profile
+from ..analysis.profile import OFFLOADED, Key, Profile
 from ..analysis.rates import about
 from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
@@ -52,6 +52,8 @@ def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
     profile = why if isinstance(why, Profile) else why.profile
     states = profile.states
     named = {state: states.get((TCP, state), 0) for state in ('ESTABLISHED', 'TIME_WAIT', 'SYN_SENT')}
+    if profile.offloaded:
+        named[OFFLOADED] = states.get((TCP, OFFLOADED), 0)
     tcp, udp = profile.protocol(TCP), profile.protocol(UDP)
     kinds = {f'tcp_{state.lower()}': seen for state, seen in named.items()}
     kinds.update(tcp_other=tcp - sum(named.values()), udp=udp, other=profile.seen - tcp - udp,
@@ -102,7 +104,8 @@ def _state(profile: Profile) -> Iterator[str]:
 def _evictable(profile: Profile) -> Iterator[str]:
     assured = profile.share(profile.assured).value
     unreplied = profile.share(profile.unreplied).value
-    yield f'{share_text(assured)} ASSURED (never evicted), {share_text(unreplied)} UNREPLIED'
+    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    yield f'{share_text(assured)} ASSURED{or_offloaded} (never evicted), {share_text(unreplied)} UNREPLIED'
 
 
 def _top_source(why: Diagnosis) -> Iterator[str]:

@@ -143,7 +143,7 @@ def _not_yet(a: Assessment) -> Iterator[Part]:
     """Why drops are not counted although both counters and history are there."""
     if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) or a.history.unwritten:
         return
-    why = 'first run' if a.history.first_run else 'counters were reset'
+    why = 'first run' if a.history.first_run else 'no earlier counters to compare with'
     yield Part((f', {why}: drops are counted from now on', f', {why}', ''), 7)
 
 

@@ -53,7 +53,7 @@ def is_drained(a: Assessment) -> bool:
 
 def are_chains_too_long(a: Assessment) -> bool:
     """Were most packets dropped because of long hash chains?"""
-    return bool(a.losses) and a.losses is not None and a.losses.packets.get('chaintoolong', 0) > a.losses.dropped
+    return a.losses is not None and a.losses.mostly_chains
 
 
 def since(a: Assessment, span: float) -> str:
@@ -79,6 +79,13 @@ def table_full(a: Assessment) -> str:
         return ''
     number = len(a.log.ages)
     return f'kernel logged "table full" {"once" if number == 1 else f"{number} times"} {since(a, a.log.ages[0])}'
+
+
+def hash_chains(a: Assessment) -> str:
+    if a.hash is None:
+        return ''
+    return (f'hash table too small: {a.hash.per_bucket:.1f} entries per bucket, '
+            f'{a.hash.refused:.1%} of new connections refused')
 
 
 def early_drop(a: Assessment) -> str:

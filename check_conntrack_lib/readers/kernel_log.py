@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..host import Host
 from ..model import KernelLog, LogLine, Missing, Suppressed
 from ..namedtuples import NamedTuple
+from .syslog_call import has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
 JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
@@ -34,6 +35,11 @@ TABLE_FULL = (
 SUPPRESSED = (
     r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
 )
+
+#: no line that matters is without one of these
+NEWS = TABLE, MISSED = b'table full', b'suppressed'
+#: after so many records the rest of the log is first looked at in one piece
+LONG_LOG = 512
 
 # facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
 RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
@@ -123,7 +129,7 @@ def read_records(path: str, since: float) -> KernelLog | Missing:
         if stat.S_ISREG(os.fstat(handle).st_mode):
             records, overrun = _file_records(handle), False
         else:
-            records, overrun = _device_records(handle)
+            records, overrun = _device_records(handle, since if path == DEVICE else None)
     except OSError as error:
         return Missing.because(error, path)
     finally:
@@ -132,6 +138,12 @@ def read_records(path: str, since: float) -> KernelLog | Missing:
     # what an older line tells of the kernel is true today
     names = log.names_namespaces or any(parse_record(record) for record in records if b'full in netns ' in record)
     return log._replace(names_namespaces=names)
+
+
+def read_new(handle: int, path: str) -> tuple[KernelLog, bool]:
+    """What a descriptor that stays open gives, and whether records were missed. Raises OSError."""
+    records, overrun = _device_records(handle, None)
+    return summarize(_lines(records, float('-inf')), path, overrun), overrun
 
 
 def read_journal(host: Host, span: float) -> KernelLog | Missing:
@@ -189,7 +201,7 @@ def _journal_lines(readline: Callable[[int], bytes]) -> tuple[list[bytes], bool]
 
 def _is_news(text: bytes) -> bool:
     """Worth parsing? Tens of thousands of lines may not be: the cheapest test there is."""
-    return b'table full' in text or b'suppressed' in text
+    return TABLE in text or MISSED in text
 
 
 def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
@@ -204,10 +216,15 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     return lines[::-1]
 
 
-def _device_records(handle: int) -> tuple[list[bytes], bool]:
-    """Records worth parsing, and whether others were missed. One read is one record."""
+def _device_records(handle: int, since: float | None) -> tuple[list[bytes], bool]:
+    """Records worth parsing, and whether others were missed. One read is one record.
+
+    since: the running kernel's log need not be read to its end where nothing in it is newer (CLOCK_MONOTONIC).
+    """
     kept, overrun = [], False
-    for _ in range(MOST_RECORDS):
+    for number in range(MOST_RECORDS):
+        if number == LONG_LOG and since is not None and has_none_since(read_tail(), since, NEWS):
+            break
         try:
             record = os.read(handle, RECORD_SIZE)
         except BlockingIOError:

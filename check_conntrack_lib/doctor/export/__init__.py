@@ -70,11 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError('--rate needs --listen or --every: it counts from their start on')
     source = readings.host(arguments)
     listener = ctnetlink_events.open_listener(source) if arguments.rate else None
+    rounds = readings.Rounds(source, arguments.kernel_log, arguments.window, listener)
 
     def take() -> LiveReadings:
-        return readings.take(source, arguments.kernel_log, arguments.window,
-                             arguments.top if arguments.per_host else 0, FLOWS if arguments.nat_ports else 0,
-                             listener, ports=True)
+        return rounds.take(arguments.top if arguments.per_host else 0, FLOWS if arguments.nat_ports else 0, ports=True)
 
     if arguments.json:
         from .json_metrics import as_json

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...analysis.losses import log_evidence
+from ...analysis.losses import LogEvidence
 from ...analysis.profile import Profile
 from ...counters import COUNTERS
 from ...flow import PROTOCOLS, address_text
-from ...model import KernelLog, Missing, NotLoaded, Table
+from ...model import Missing, NotLoaded, Table
 from ...namedtuples import NamedTuple
 from ...readers.ctnetlink_events import NewConnections
 from ..readings import LiveReadings
@@ -83,8 +83,8 @@ def _own(reading: LiveReadings) -> Iterator[Metric]:
     for name, text in COUNTED.items():
         if name in totals:
             yield Metric(f'conntrack_stat_{name}', 'counter', text, (({}, totals[name]),))
-    if isinstance(s.kernel_log, KernelLog):
-        yield from _log(reading, s.kernel_log)
+    if not isinstance(reading.log, Missing):
+        yield from _log(reading.log)
 
 
 def _table(table: Table) -> Iterator[Metric]:
@@ -95,11 +95,8 @@ def _table(table: Table) -> Iterator[Metric]:
         yield _gauge('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
 
 
-def _log(reading: LiveReadings, log: KernelLog) -> Iterator[Metric]:
-    s = reading.snapshot
-    netns = None if isinstance(s.netns, Missing) else s.netns
-    evidence = log_evidence(log, s.at.monotonic, reading.log_span, netns, s.initial)
-    span = f'in the last {reading.log_span:.0f} seconds'
+def _log(evidence: LogEvidence) -> Iterator[Metric]:
+    span = f'in the last {evidence.span:.0f} seconds'
     yield _gauge('conntrack_log_table_full_lines',
                             f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
                             len(evidence.ages))

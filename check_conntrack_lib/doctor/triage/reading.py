@@ -7,13 +7,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ...analysis import cloud, resources, sizing, timeouts
+from ...analysis import cloud, hash_chains, resources, timeouts
 from ...analysis.cloud import CloudLimit
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
-from ...analysis.profile import Profile, summarize
+from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
@@ -32,6 +32,7 @@ from ...readers import (
     ctnetlink,
     ctnetlink_events,
     keepers,
+    kernel_version,
     meminfo,
     nat_rules,
     programs,
@@ -44,6 +45,8 @@ from .. import DoctorError
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
+#: the kernel's number of all entries is a little too high: from so many times this table's on, others have some
+OTHERS_COUNT = 1.1
 #: new connections are counted for so long, in seconds; after the first part it is known how many of them to look at
 LISTEN, FIRST_PART = 1.0, 0.1
 #: where programs of the administrator are, whatever the PATH of this user
@@ -137,7 +140,7 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
     new = listener if isinstance(listener, Missing) else ctnetlink_events.finish(listener)
     later, after = take_snapshot(host, share), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
-    node, release = _name(host, 'hostname'), _name(host, 'osrelease')
+    node, release = _name(host, 'hostname'), kernel_version.read_release(host)
     now = _now(snapshot, later)
     picture = _picture(host, node, release, table, a, found, own, tally, known)
     picture = picture._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
@@ -193,8 +196,10 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         empty = Missing('the table is empty', chosen=True)
         return empty, empty
 
+    stay = spares_offloaded(kernel_version.read_release(host))
+
     def use(flows: Iterable[Flow]) -> Profile:
-        return summarize(tally.watch(fresh.watch(flows)), table.entries)
+        return summarize(tally.watch(fresh.watch(flows)), table.entries, stay)
 
     profile: Profile | Missing
     if most is not None:
@@ -231,5 +236,7 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        sizing.chain_limit(release), programs.read(host, DRAINS), {one.name for one in keepers.read(host)},
-        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
+        hash_chains.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
+        {one.name for one in keepers.read(host)},
+        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH),
+        a.hash.entries if a.hash and a.hash.entries > OTHERS_COUNT * table.entries + 1000 else 0)

@@ -80,8 +80,11 @@ def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
         if isinstance(a.snapshot.counters, Missing):
             return
         counters = a.snapshot.counters
-        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu}).lost
-        yield StyledLine('losses', f'{count(total, "packet")} since this namespace was made{now}', 1 if total else 0)
+        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
+        since = 'the module was loaded' if a.snapshot.initial else 'this namespace was made'
+        clashed = f', {total.clashes} more to clashes' if total.packets['drop'] > total.dropped else ''
+        yield StyledLine('losses', f'{count(total.lost, "packet")} since {since}{clashed}{now}',
+                         1 if total.lost or clashed else 0)
         return
     since = _clock(a.snapshot.at.wall - a.losses.span, a.snapshot.at.wall)
     span = f'since {since} ({duration(a.losses.span)})'
@@ -173,7 +176,9 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('state', said)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else f'all {profile.seen} entries seen'
-    yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} is assured and never gives way, '
+    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    assured = share_text(profile.share(profile.assured).value)
+    yield StyledLine('', f'{assured} is assured{or_offloaded} and never gives way, '
                    f'{share_text(profile.share(profile.unreplied).value)} never answered ({how})')
 
 

@@ -38,16 +38,18 @@ def _table(scene: TriageReadings) -> Iterator[StyledLine]:
 
 
 def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
-    load, limit = incident.load_of(scene.table), scene.picture.limit.entries_per_bucket
+    load, limit = incident.load_of(scene.picture), scene.picture.limit.entries_per_bucket
     if load is None:
         return
     said = f'{load:.1f} entries a bucket'
-    if not scene.table.unlimited:
-        full = incident.load_of(scene.table._replace(entries=scene.table.maximum))
+    if scene.picture.all_entries > scene.table.entries:
+        said += f' with those of other namespaces ({scene.picture.all_entries} entries in all)'
+    elif not scene.table.unlimited:
+        full = incident.load_at(scene.table, scene.table.maximum)
         said += f', {full:.1f} when full'
     if scene.release:
         said += '; this kernel has no limit for hash chains' if limit is None else \
-            f'; this kernel refuses new ones above about {limit:g}'
+            f'; this kernel refuses new ones above about {scene.picture.limit}'
     yield StyledLine('hash', said)
 
 

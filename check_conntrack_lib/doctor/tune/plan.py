@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from ...analysis import notrack, sizing, timeouts
+from ...analysis import hash_chains, notrack, sizing, timeouts
+from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
-from ...analysis.profile import Profile, summarize
+from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...analysis.rates import Fresh, NewRate
-from ...analysis.sizing import ChainLimit, Peak, Size
+from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
 from ...diagnosis import take_profile
@@ -19,7 +20,15 @@ from ...history import readonly
 from ...host import Host
 from ...model import Missing, NotLoaded, Sample, Table
 from ...namedtuples import NamedTuple
-from ...readers import ctnetlink, ctnetlink_events, keepers, meminfo, slabinfo, sysctl_values
+from ...readers import (
+    ctnetlink,
+    ctnetlink_events,
+    keepers,
+    kernel_version,
+    meminfo,
+    slabinfo,
+    sysctl_values,
+)
 from ...readers.ctnetlink_events import NewConnections
 from ...readers.keepers import SysctlSetter
 from .. import DoctorError
@@ -65,6 +74,12 @@ class Readings(NamedTuple):
     available: int | Missing
     keepers: tuple[SysctlSetter, ...]
     container: str
+    #: the upstream release that this kernel is built from; '' if it is not known
+    stable: str = ''
+    #: entries of all network namespaces, which share the hash table
+    all_entries: int | Missing = Missing('not read', chosen=True)
+    #: seconds, by name; none where the kernel has no such sysctls
+    flowtable_timeouts: Mapping[str, int] = {}
     #: by the time left of the entries; None: too few are new
     rate: NewRate | None = None
     #: counted for a second
@@ -119,6 +134,8 @@ def gather(host: Host, history: str | None, most: int | None,
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, profile, peak_profile, seconds,
                     slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
+                    kernel_version.read_stable(host),
+                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host),
                     fresh.rate(table.entries), counted)
 
 
@@ -129,6 +146,8 @@ def make(r: Readings) -> Plan:
     if peak.entries < now.entries:
         peak = now._replace(days=peak.days, samples=peak.samples)
     size = sizing.propose(peak.entries, r.table, r.entry)
+    if not isinstance(r.all_entries, Missing):
+        size = size._replace(buckets=max(size.buckets, -(-r.all_entries // 512) * 512))
     first: tuple[str, ...] = ()
     if r.peak_profile:
         first = tuple(f'at the recorded peak {line}' for line in sizing.concentration(r.peak_profile))
@@ -142,15 +161,19 @@ def make(r: Readings) -> Plan:
             proposals = timeouts.proposals(r.profile, r.timeouts)
             first += tuple(timeouts.leaks(proposals))
     warning, critical = sizing.alert_lines(peak, size.maximum)
-    return Plan(r, peak, sizing.chain_limit(r.release), size, first, proposals, candidates, refused, warning, critical)
+    limit = hash_chains.chain_limit(r.release, r.stable)
+    return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
 def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fresh: Fresh) -> Profile | Missing:
+    if not table.entries:
+        return Missing('the table is empty', chosen=True)
     if most is not None:
         return take_profile(host, table, most, share, watch=fresh.watch)
     if not host.is_this_kernel():
         return Missing('all flows are read of the running kernel only')
-    return ctnetlink.read_flows(lambda flows: summarize(fresh.watch(flows), table.entries))
+    stay = spares_offloaded(kernel_version.read_release(host))
+    return ctnetlink.read_flows(lambda flows: summarize(fresh.watch(flows), table.entries, stay))
 
 
 def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:

@@ -11,7 +11,7 @@ import time
 from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
-from ...model import Missing
+from ...model import Table
 from ...readers import ctnetlink_events
 from .. import DoctorError, error_line, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
@@ -22,6 +22,8 @@ FLOWS = 2000
 BESIDE_BAR = 68
 COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
 RESET = '\x1b[0m'
+#: exit status when there was no table at the end, as of the other verbs
+NOTHING_TO_SEE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,17 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
     source = readings.host(arguments)
+    rounds = readings.Rounds(source, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(source))
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
     moment: WatchState | None = None
     shown = 0
     due = time.monotonic()
-    listener = ctnetlink_events.open_listener(source)
     try:
         while True:
             try:
-                moment = following(moment, readings.take(source, arguments.kernel_log, WINDOW, flows=FLOWS,
-                                                         listener=listener))
+                moment = following(moment, rounds.take(flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = error_line(error)
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
-                return 0
+                return 0 if moment and isinstance(moment.snapshot.table, Table) else NOTHING_TO_SEE
             # after a suspend or a slow reading the rhythm begins anew
             now = time.monotonic()
             due = max(due + arguments.every, now)
@@ -65,8 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             print()  # the shell's prompt not behind the echo of ^C
         raise
     finally:
-        if not isinstance(listener, Missing):
-            listener.close()
+        rounds.close()
 
 
 class Terminal:
