@@ -11,10 +11,10 @@ from test_nat_ports import flow, masquerade, ordinary
 
 from check_conntrack_lib.analysis import mitigations, resources
 from check_conntrack_lib.analysis.cloud import CloudLimit
+from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.profile import summarize
 from check_conntrack_lib.analysis.rates import counted
-from check_conntrack_lib.analysis.sizing import ChainLimit
 from check_conntrack_lib.flow import CONFIRMED, Flow
 from check_conntrack_lib.model import Table
 from check_conntrack_lib.readers.nat_rules import NFT, NatRule
