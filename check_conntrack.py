@@ -21,13 +21,28 @@ def load():
         from check_conntrack_lib.plugin.cli import program
     except ImportError as error:
         if error.name == 'nagiosplugin':
-            print('CONNTRACK UNKNOWN - the Python library nagiosplugin is not installed: '
+            leave('the Python library nagiosplugin is not installed: '
                   'apt install python3-nagiosplugin, or pip install nagiosplugin')
-        else:
-            print('CONNTRACK UNKNOWN - incomplete installation: %s' % error)
-        sys.exit(3)
+        leave('incomplete installation: %s' % error)
+    except KeyboardInterrupt:
+        leave('stopped by SIGINT')
+    except Exception as error:
+        # too little memory, or a library that cannot be loaded
+        leave('cannot be loaded: %s %s' % (type(error).__name__, error))
     return program
 
 
-if __name__ == '__main__':
+def leave(reason):
+    """One UNKNOWN line, and out: also where there is no memory for more."""
+    text = ''.join(c if c.isprintable() and c != '|' else '?' for c in reason[:400])
+    os.write(1, ('CONNTRACK UNKNOWN - %s\n' % text).encode('ascii', 'replace'))
+    os._exit(3)
+
+
+def main():
+    """The console script."""
     load()()
+
+
+if __name__ == '__main__':
+    main()

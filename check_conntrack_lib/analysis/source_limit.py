@@ -65,9 +65,9 @@ def _limit_to(p: IncidentFacts, key: Key, limit: int, why: str, share: str, seen
     # what was never answered is no connection that could be cut; what else the source does is left alone
     if key.protocol is not None and seen and p.profile and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
-    return Action(f'rate-limit {key.source}, which {share}, to {limit} new connections a second{why}',
+    return Action(f'rate-limit {key.source}, which {share}, to {limit} new connections per second{why}',
                   tuple(commands), undo,
-                  'where a proxy or NAT speaks for many clients from this address, all of them are limited')
+                  'if this address is a proxy or NAT gateway, all clients behind it are limited')
 
 
 def _held(p: IncidentFacts, source: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..formatting import clean, duration
+from ..formatting import clean_name, duration
 from ..model import Table
 from ..namedtuples import NamedTuple
 from ..readers.sysctl_files import SysctlSetting
@@ -43,7 +43,7 @@ class Drift(NamedTuple):
     never_applied: bool = False
 
     def __str__(self) -> str:
-        file = clean(self.setting.file, 60)
+        file = clean_name(self.setting.file)
         if self.expired is not None:
             return f'{self.name} = {self.value} in {file} expired {duration(self.expired)} ago'
         return f'{self.name} is {self.running}, but {file} sets {self.value}'
@@ -51,7 +51,7 @@ class Drift(NamedTuple):
     @property
     def reason(self) -> str:
         """What happened, as a sentence without its full stop."""
-        setting = f'{clean(self.setting.file, 60)}: {self.name} = {self.value}'
+        setting = f'{clean_name(self.setting.file)}: {self.name} = {self.value}'
         if self.expired is not None:
             return f'{setting} expired {duration(self.expired)} ago'
         if self.never_applied:

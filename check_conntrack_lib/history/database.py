@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from ..formatting import clean
 from ..model import History, Instant, Missing, Sample
 from . import retention
-from .codec import counters_to_text
+from .codec import can_be, counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
@@ -49,6 +49,9 @@ CREATE TABLE profile (
 );
 CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA}
 """
+
+#: bytes that the file may take, whatever anybody on the host does
+LARGEST_FILE = 64 << 20
 
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
@@ -95,11 +98,11 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
     with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]
         try:
-            _record(database, now, days)
+            note = _record(database, now, days)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
             return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
-        return histories
+        return [history._replace(note=note) for history in histories] if note else histories
 
 
 @contextmanager
@@ -168,18 +171,22 @@ def _check_schema(database: sqlite3.Connection) -> None:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
-def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> None:
+def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> str:
+    """Keeps the samples, as far as there is room; says where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
+    database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
     database.execute('BEGIN IMMEDIATE')
     try:
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
         boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
+        kept, note = retention.make_room(database, boot, now, LARGEST_FILE)
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              counters_to_text(one.counters)) for one in now])
+              counters_to_text(one.counters)) for one in kept if can_be(one)])
         retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
+        return note
     except BaseException:
         if database.in_transaction:
             database.execute('ROLLBACK')

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from ..model import History, Point, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .codec import sample_of, whole
+from .codec import checked_entries, checked_time, sample_of
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -62,9 +62,9 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         'ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    return History(base, cuts, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
-                   first_run=False, profiled=None if profiled is None else float(profiled),
-                   ports_used=_ports_used(text))
+    earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
+    return History(base, cuts, earlier, first_run=False,
+                   profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(text))
 
 
 def _ports_used(text: str | None) -> float:

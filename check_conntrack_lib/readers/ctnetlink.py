@@ -19,7 +19,7 @@ from ..counters import COUNTERS
 from ..flow import PORTED, STATES, Flow, ReplyTuple
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
-from .netlink import ATTRIBUTE, NFGENMSG, attribute, attributes, dump, nest
+from .netlink import ATTRIBUTE, NETLINK_NETFILTER, NFGENMSG, attribute, attributes, dump, nest
 
 # include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
 NFNL_SUBSYS_CTNETLINK = 1
@@ -62,8 +62,12 @@ FIELDS = {
 PORTS = ('sport', 'dport', 'reply_sport', 'reply_dport')
 #: fields of few values: they belong to the layout
 KINDS = ('protocol', 'state', 'status')
+#: seconds for all entries of a table
+LONGEST = 300.0
 #: layouts that are remembered; a table has a few dozen
 MOST_LAYOUTS = 4096
+
+TYPE_CHECKING = False
 
 _BE32 = struct.Struct('!I')
 _T = TypeVar('_T')
@@ -162,16 +166,20 @@ def _state(protocol: int, number: int) -> str:
     return names[number] if number < len(names) else f'STATE_{number}'
 
 
-def read_flows(use: Callable[[Iterator[Flow]], _T], most: int | None = None, until: float | None = None,
+def read_flows(use: Callable[[Iterator[Flow]], _T], most: int | None = None,
+               until: float | None = None, opened: socket.socket | None = None,
                pool: ReplyTuple | None = None) -> _T | Missing:
-    """What `use` makes of the first `most` entries of this thread's namespace, read until then on CLOCK_MONOTONIC.
+    """What `use` makes of the first `most` entries, read until then on CLOCK_MONOTONIC, or of all.
+
+    opened: a socket of the namespace, if it is another than this thread's.
 
     The kernel goes through its table in the order of a hash with a random key: the first entries are a random sample.
     Reading also removes the expired entries that it meets. pool: only entries with these answers.
     """
     wanted, family = (filter_by(pool), socket.AF_INET) if pool and len(pool.server) == 4 else (b'', socket.AF_UNSPEC)
     try:
-        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until, wanted=wanted, family=family)) as payloads:
+        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until, NETLINK_NETFILTER, opened, LONGEST, wanted,
+                          family)) as payloads:
             flows = parse_flows(payloads)
             # kernels before 5.8 skip the filter
             return use(islice(flows if pool is None else (flow for flow in flows if flow.pool == pool), most))
@@ -213,11 +221,11 @@ def combine_cpu_stats(rows: dict[int, dict[str, int]]) -> Counters:
     return Counters({name: tuple(rows[cpu][name] for cpu in cpus) for name in names}, 'ctnetlink')
 
 
-def read_cpu_stats() -> Counters | Missing:
-    """The counters of this process's own namespace (`conntrack -S`)."""
+def read_cpu_stats(opened: socket.socket | None = None) -> Counters | Missing:
+    """The counters of this thread's namespace, or of the one that the socket is of (`conntrack -S`)."""
     try:
         kind = IPCTNL_MSG_CT_GET_STATS_CPU
-        return combine_cpu_stats(dict(parse_cpu_stats(payload) for payload in dump(kind, kind)))
+        return combine_cpu_stats(dict(parse_cpu_stats(payload) for payload in dump(kind, kind, opened=opened)))
     except PermissionError:
         return NEEDS_ROOT
     except (OSError, ValueError) as error:

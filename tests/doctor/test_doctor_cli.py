@@ -14,7 +14,7 @@ from check_conntrack_lib.doctor import cli
     ([], 'the following arguments are required: VERB (see conntrack-doctor --help)'),
     (['heal'], "argument VERB: invalid choice: 'heal'"),
     (['export', '--every', '5'], '--every needs --textfile'),
-    (['export', '--every', 'soon', '--textfile', 'x'], "argument --every: 'soon' is not a duration, such as 300"),
+    (['export', '--every', 'soon', '--textfile', 'x'], "argument --every: 'soon' is not a duration above 0, e.g. 300"),
     (['export', '--listen', 'nowhere'], "argument --listen: 'nowhere' is not an address such as :9318"),
     (['export', '--listen', ':99999'], "':99999' is not an address"),
     (['export', '--listen', '--json'], 'argument --json: not allowed with argument --listen'),

@@ -11,6 +11,7 @@ from ..terminal import StyledLine
 from .reading import TriageReadings
 
 MOST_CPUS = 8
+WORTH_SHOWING = 0.5
 
 
 def lines(scene: TriageReadings) -> Iterator[StyledLine]:
@@ -32,8 +33,6 @@ def _table(scene: TriageReadings) -> Iterator[StyledLine]:
         said += f', {growth(a.forecast.growth)}'
         if a.forecast.to_full is not None:
             said += f', full in {duration(a.forecast.to_full)}' if a.forecast.to_full else ', full'
-    elif scene.now:
-        said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no trend yet)'
     yield StyledLine('usage', said)
 
 
@@ -41,20 +40,24 @@ def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
     load, limit = incident.load_of(scene.picture), scene.picture.limit.entries_per_bucket
     if load is None:
         return
-    said = f'{load:.1f} entries a bucket'
+    # worth a line above half of the limit, now or when full
+    full = None if scene.table.unlimited else incident.load_at(scene.table, scene.table.maximum)
+    if limit is None or max(load, full or 0.0) < limit / 2:
+        return
+    said = f'{load:.1f} entries per bucket'
     if scene.picture.all_entries > scene.table.entries:
         said += f' with those of other namespaces ({scene.picture.all_entries} entries in all)'
-    elif not scene.table.unlimited:
-        full = incident.load_at(scene.table, scene.table.maximum)
+    elif full is not None:
         said += f', {full:.1f} when full'
     if scene.release:
-        said += '; this kernel has no limit for hash chains' if limit is None else \
-            f'; this kernel refuses new ones above about {scene.picture.limit}'
+        said += f'; this kernel drops new connections above about {scene.picture.limit}'
     yield StyledLine('hash', said)
 
 
 def _softirqs(scene: TriageReadings) -> Iterator[StyledLine]:
     if isinstance(scene.softirqs, Missing) or not scene.softirqs:
+        return
+    if max(scene.softirqs.values()) < WORTH_SHOWING:
         return
     ranked = sorted(scene.softirqs.items(), key=lambda item: (-item[1], item[0]))
     said = ', '.join(f'cpu{cpu} {share:.0%}' for cpu, share in ranked[:MOST_CPUS])
@@ -62,7 +65,7 @@ def _softirqs(scene: TriageReadings) -> Iterator[StyledLine]:
         said += f', {len(ranked) - MOST_CPUS} others less'
     busy = sum(share >= resources.BUSY for _cpu, share in ranked)
     if busy:
-        said += ': no reserve there, packets may be lost before conntrack sees them'
+        said += ': CPU saturated by softirq: packets may be dropped before conntrack sees them'
     yield StyledLine('softirq', said)
 
 

@@ -23,14 +23,14 @@ from ...namedtuples import NamedTuple
 from ...readers import (
     ctnetlink,
     ctnetlink_events,
-    keepers,
     kernel_version,
     meminfo,
+    processes,
     slabinfo,
     sysctl_values,
 )
 from ...readers.ctnetlink_events import NewConnections
-from ...readers.keepers import SysctlSetter
+from ...readers.processes import SysctlSetter
 from .. import DoctorError
 
 DAY = 86400.0
@@ -133,7 +133,8 @@ def gather(host: Host, history: str | None, most: int | None,
             listener.close()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, profile, peak_profile, seconds,
-                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
+                    slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
+                    processes.read_container(host),
                     kernel_version.read_stable(host),
                     slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host),
                     fresh.rate(table.entries), counted)
