@@ -56,26 +56,24 @@ def linklocal(a: Assessment) -> str:
     return f'AWS: {rate(limit.rate(limit.linklocal))} packets to DNS, metadata or time service dropped'
 
 
-def lines(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
-    """One line of details."""
+def exceeded_line(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
     limit = limit_of(a)
-    if limit is None:
-        return
-    text = 'AWS: ' + ('how many tracked connections still fit is not told by this driver or instance'
-                      if limit.left is None else f'tracked connections: {_left(limit)}')
-    if limit.span:
-        text += (f'; in the last {duration(limit.span)} {limit.exceeded} packets dropped at that limit, '
-                 f'{limit.linklocal} at the one of link-local services, {limit.queued} queued or dropped at those of '
-                 'bandwidth and packets per second')
-    if limit.exceeded or (limit.left is not None and limit.left < 15):
-        text += ('; a larger instance, security-group rules that need no tracking, or shorter idle timeouts of the '
-                 'interface help, nf_conntrack_max does not')
-    yield text
+    if limit and limit.span:
+        yield (f'AWS: {limit.exceeded} packets dropped at the limit of tracked connections in the last '
+               f'{duration(limit.span)}, {limit.queued} queued or dropped at those of bandwidth and packets per second')
 
 
-def nothing(_a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
-    """The line of details is another signal's."""
-    yield from ()
+def available_line(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
+    limit = limit_of(a)
+    if limit:
+        yield 'AWS: ' + ('how many tracked connections still fit is not reported by this driver or instance'
+                         if limit.left is None else f'tracked connections: {_left(limit)}')
+
+
+def linklocal_line(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
+    limit = limit_of(a)
+    if limit and limit.span:
+        yield f'AWS: {count(limit.linklocal, "packet")} to link-local services (DNS, metadata, time) dropped'
 
 
 def _left(limit: CloudLimit) -> str:

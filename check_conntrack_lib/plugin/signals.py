@@ -139,17 +139,17 @@ SIGNALS: tuple[Signal, ...] = (
     Signal('allowance_exceeded', 'conntrack_allowance_exceeded_per_s', CLOUD,
            thresholds('allowance-exceeded', 'off', '0',
                       'the rate of packets dropped at the limit of tracked connections (conntrack_allowance_exceeded)'),
-           cloud_lines.exceeded_rate, cloud_lines.exceeded, cloud_lines.lines, rank=0),
+           cloud_lines.exceeded_rate, cloud_lines.exceeded, cloud_lines.exceeded_line, rank=0),
     Signal('allowance_available', 'conntrack_allowance_available', CLOUD,
            thresholds('allowance-available', '15:', '5:', 'what is left of that limit, in percent of the most that was '
                       'seen,'),
-           cloud_lines.left, cloud_lines.available, cloud_lines.nothing, rank=3, unit='%', maximum=100),
+           cloud_lines.left, cloud_lines.available, cloud_lines.available_line, rank=10, unit='%', maximum=100),
     Signal('linklocal_exceeded', 'linklocal_allowance_exceeded_per_s', CLOUD,
            thresholds('linklocal-exceeded', '1', 'off', 'the rate of packets to DNS, metadata and time service that '
                       'were dropped (linklocal_allowance_exceeded)'),
-           cloud_lines.linklocal_rate, cloud_lines.linklocal, cloud_lines.nothing, rank=8),
+           cloud_lines.linklocal_rate, cloud_lines.linklocal, cloud_lines.linklocal_line, rank=11),
     Signal('settings', 'settings', '', (), lambda a: None if isinstance(a.settings, Missing) else a.settings or None,
-           phrases.settings, details.settings, rank=9, state=lambda a, options: 'warning'),
+           phrases.settings, details.settings, rank=12, state=lambda a, options: 'warning'),
 )
 
 

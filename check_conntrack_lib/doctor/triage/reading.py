@@ -119,7 +119,8 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
 
 def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, history: str | None, most: int | None,
             share: TimeBudget, pause: Callable[[float], None], window: float,
-            cpus: Mapping[int, cpu_times.CpuTime] | Missing, began: float, listener: Listener | Missing) -> TriageReadings:
+            cpus: Mapping[int, cpu_times.CpuTime] | Missing, began: float,
+            listener: Listener | Missing) -> TriageReadings:
     question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
     a = evaluate(snapshot, before, '', question)
