@@ -36,7 +36,8 @@ def actions(p: IncidentFacts) -> Iterator[Action]:
             one.source == source for one in p.rate.openers):
         # it has ended: a limit would change nothing, its entries are what is left
         if key.protocol is not None and p.profile.unreplied >= 0.5 * seen:
-            yield Action(f'remove the entries of {p.profile.named(source)}, which {share_of_table} and opens nothing now',
+            yield Action(f'remove the entries of {p.profile.named(source)}, which {share_of_table} and opens nothing '
+                         'now',
                          (conntrack('-D', key),), '', 'none of them was ever answered')
         return
     limit, why = _limit(p, source, key)
