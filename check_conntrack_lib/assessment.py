@@ -19,7 +19,7 @@ from .analysis.losses import (
 )
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
-from .history import database, location
+from .history import cloud_limit, database, location
 from .history.identity import Identify
 from .history.queries import HistoryQuery
 from .host import Host
@@ -29,6 +29,8 @@ from .readers import sysctl_files, sysctl_values
 from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
+    from .analysis.cloud import CloudLimit
+    from .analysis.nat_ports import PortUse
     from .analysis.sysctl_drift import Drift
 
 
@@ -47,6 +49,8 @@ class Question(NamedTuple):
     history_days: float
     #: compare sysctl.d with the running values
     settings: bool = False
+    #: entries, where another limit than nf_conntrack_max counts, too; 0: none
+    limit: int = 0
 
 
 class Assessment(NamedTuple):
@@ -65,6 +69,10 @@ class Assessment(NamedTuple):
     settings: tuple[Drift, ...] | Missing = ()
     #: None: this kernel has no limit for hash chains, or the buckets are not known
     hash: HashLoad | None = None
+    #: the pool of ports of source NAT that is used most; None: there is none, or no flow was looked at
+    ports: PortUse | None = None
+    #: limits of an AWS instance; None: it is none
+    cloud: CloudLimit | Missing | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What this is made of."""
@@ -72,6 +80,7 @@ class Assessment(NamedTuple):
             yield reading._replace(value=self.log) if reading.name == 'kernel-log' else reading
         yield Reading('history', self.history)
         yield Reading('settings', self.settings)
+        yield Reading('cloud', self.cloud)
 
 
 def assess(host: Host, question: Question, budget: TimeBudget, patience: float = 1.5,
@@ -92,12 +101,17 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
     snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
     a = evaluate(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
     with budget():
+        a = a._replace(cloud=cloud_limit.read(host, a.history_file, sample, question.window, question.history_days,
+                                              patience))
+    with budget():
         return a._replace(settings=settings_of(host, snapshot, question))
 
 
 def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
     """What follows from the readings and from what was before, which the history keeps in that file."""
     sample = snapshot.sample()
+    if question.limit and isinstance(snapshot.table, Table):
+        snapshot = snapshot._replace(table=snapshot.table._replace(other_limit=question.limit))
     lost = outlook = None
     if isinstance(history, History) and not isinstance(sample, Missing):
         if history.base:

@@ -43,4 +43,6 @@ COUNTERS: Mapping[str, Counter] = {
                                                  'pass.'),
     'search_restart': Counter('search_restart', 13, 's', 'Lookups restarted because an entry moved to another hash '
                                                          'chain.'),
+    'found': Counter('found', 2, 'o', 'Lookups that found an entry; on current kernels only those of NAT for a free '
+                                      'port.'),
 }

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from .analysis import nat_ports
+from .analysis.nat_ports import PortUse
 from .analysis.profile import Profile, spares_offloaded, summarize
 from .analysis.profile_diff import Growth, growth
+from .analysis.rates import Fresh, NewRate
 from .assessment import Assessment
 from .deadline import OutOfTime, TimeBudget
 from .flow import Flow
@@ -17,7 +20,7 @@ from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
 from .netns import address_names
-from .readers import ctnetlink, proc_conntrack, sockets
+from .readers import ctnetlink, proc_conntrack, sockets, sysctl_values
 from .readers.kernel_version import read_release
 from .readers.sockets import Owner
 
@@ -27,6 +30,10 @@ SAMPLE_SECONDS = 1.0
 BASELINE_FLOWS = 2000
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
+#: NAT ports are counted where this part of them may be used
+COUNTED = 0.5
+#: seconds for that
+COUNT_SECONDS = 1.8
 
 #: keys of each sort whose addresses are given a name
 NAMED = 4
@@ -45,18 +52,61 @@ class Diagnosis(NamedTuple):
     #: share of the table, 0 to 1, that this host's own addresses opened; only the largest sources are looked at
     local: float
     owners: tuple[Owner, ...] | Missing
+    #: new connections per second by the time left of the entries; None: not known
+    rate: NewRate | None = None
 
 
-def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '') -> Profile | Missing:
+def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '',
+                 watch: Callable[[Iterator[Flow]], Iterator[Flow]] | None = None,
+                 ports: bool = True) -> Profile | Missing:
     """The profile of the first `most` flows that the kernel lists: a random sample, in constant time.
 
-    netns_file: of another namespace, whose flows are read from within.
+    netns_file: of another namespace, whose flows are read from within; watch: what else looks at the same flows;
+    ports: count the ports of source NAT where they may be short.
     """
     stay = spares_offloaded(read_release(host))
-    profile = sample_flows(host, lambda flows: summarize(flows, table.entries, stay), most, budget, netns_file)
-    if isinstance(profile, Profile) and not profile.seen:
+
+    def use(flows: Iterator[Flow]) -> Profile:
+        return summarize(watch(flows) if watch else flows, table.entries, stay)
+
+    began = time.monotonic()
+    profile = sample_flows(host, use, most, budget, netns_file)
+    if isinstance(profile, Missing):
+        return profile
+    if not profile.seen:
         return Missing('the kernel listed no flow in time')
-    return profile
+    profile = profile._replace(complete=profile.seen < most and time.monotonic() - began < SAMPLE_SECONDS)
+    return count_ports(host, profile, budget, netns_file) if ports else profile
+
+
+def count_ports(host: Host, profile: Profile, budget: TimeBudget, netns_file: str = '') -> Profile:
+    """The same with all ports counted of the pools of source NAT that may be half used or more.
+
+    The share of a sample errs high where expired entries are in nf_conntrack_count.
+    """
+    if not any(one.share > COUNTED and not one.exact for one in profile.nat_ports) or not host.is_this_kernel():
+        return profile
+    found = [_count_ports(host, one, budget, netns_file) if one.share > COUNTED and not one.exact else one
+             for one in profile.nat_ports]
+    return profile._replace(nat_ports=tuple(sorted(found, key=lambda one: (-one.share, one.pool))))
+
+
+def _count_ports(host: Host, use: PortUse, budget: TimeBudget, netns_file: str) -> PortUse:
+    def read() -> PortUse | Missing:
+        until = time.monotonic() + COUNT_SECONDS
+        return ctnetlink.read_flows(lambda flows: nat_ports.count_exactly(flows, use), until=until, pool=use.pool)
+
+    began = time.monotonic()
+    with budget():
+        if netns_file:
+            from .netns import enter
+
+            counted = enter.run_in_netns(host, netns_file, read)
+        else:
+            counted = read()
+    # a dump that was cut short is no count
+    in_time = time.monotonic() - began < COUNT_SECONDS
+    return counted if isinstance(counted, PortUse) and in_time else use
 
 
 def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, budget: TimeBudget,
@@ -102,7 +152,10 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
         return Missing('no connection tracking table')
     if not table.entries:
         return Missing('the table is empty', chosen=True)
-    profile = take_profile(host, table, most, budget, netns_file)
+    # the timeouts of another namespace are its own
+    seconds = sysctl_values.read_timeouts(host) if not netns_file else Missing('another namespace')
+    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
+    profile = take_profile(host, table, most, budget, netns_file, fresh.watch)
     if isinstance(profile, Missing):
         return profile
     baseline: Baseline | Missing = Missing('no history')
@@ -114,7 +167,7 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
         with budget():
             # with the names: who had an address may be gone in the morning
             profiles.record(a.history_file, sample, found.profile, quiet, patience)
-    return found
+    return found._replace(rate=fresh.rate(table.entries))
 
 
 def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, budget: TimeBudget,

@@ -34,6 +34,20 @@ def address_text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
+class ReplyTuple(NamedTuple):
+    """The answers of all flows to one server through one address: no two of them may come to the same port.
+
+    That makes it the pool of ports of source NAT (net/netfilter/nf_nat_core.c).
+    """
+
+    protocol: int
+    #: the server that is really reached, after destination NAT: 4 or 16 bytes
+    server: bytes
+    port: int
+    #: where the answers go to: with source NAT, an address of the gateway
+    address: bytes
+
+
 class Flow(NamedTuple):
     """One entry of the table, seen in the direction of its first packet."""
 
@@ -57,6 +71,9 @@ class Flow(NamedTuple):
     reply_dst: bytes
     #: of the first packet's direction
     zone: int = 0
+    #: ports of the answers; with source NAT, the second is the port that the flow was given
+    reply_sport: int = 0
+    reply_dport: int = 0
 
     @property
     def replied(self) -> bool:
@@ -74,6 +91,11 @@ class Flow(NamedTuple):
     @property
     def dnat(self) -> bool:
         return bool(self.status & DST_NAT)
+
+    @property
+    def pool(self) -> ReplyTuple:
+        """Whose ports this flow takes one of."""
+        return ReplyTuple(self.protocol, self.reply_src, self.reply_sport, self.reply_dst)
 
     @property
     def offloaded(self) -> bool:

@@ -63,15 +63,28 @@ class Table(NamedTuple):
     maximum: int
     #: nf_conntrack_buckets: size of the one hash table of all namespaces
     buckets: int | Missing
+    #: a limit of connections that the kernel does not know, such as a cloud's; 0: none
+    other_limit: int = 0
+
+    @property
+    def limit(self) -> int:
+        """The smaller of the two limits; 0 or less: there is none."""
+        if not self.other_limit:
+            return self.maximum
+        return self.other_limit if self.maximum <= 0 else min(self.maximum, self.other_limit)
+
+    @property
+    def limit_name(self) -> str:
+        return 'nf_conntrack_max' if self.limit == self.maximum else '--limit'
 
     @property
     def unlimited(self) -> bool:
-        return self.maximum <= 0
+        return self.limit <= 0
 
     @property
     def usage(self) -> float:
         """Percent of the maximum; above 100 when the maximum was lowered; 0 without a limit."""
-        return 0.0 if self.unlimited else self.entries * 100.0 / self.maximum
+        return 0.0 if self.unlimited else self.entries * 100.0 / self.limit
 
 
 class NotLoaded(NamedTuple):
@@ -90,9 +103,22 @@ class Counters(NamedTuple):
         return sum(self.per_cpu[name])
 
     def has_shape_of(self, other: Counters) -> bool:
-        """The same counters on as many CPUs?"""
-        return {name: len(values) for name, values in self.per_cpu.items()} \
-            == {name: len(values) for name, values in other.per_cpu.items()}
+        """As many CPUs? A counter that only one of them has was read by another version."""
+        both = [name for name in self.per_cpu if name in other.per_cpu]
+        return 'drop' in both and all(len(self.per_cpu[name]) == len(other.per_cpu[name]) for name in both)
+
+
+class Allowances(NamedTuple):
+    """What the interfaces of an AWS instance (driver ena) count at the limits of the instance, all together."""
+
+    #: packets of new connections dropped at the limit of tracked connections, since the driver's last reset
+    exceeded: int
+    #: packets to link-local services (DNS, metadata, time) dropped
+    linklocal: int
+    #: packets queued or dropped at the limits of bandwidth and packets per second
+    queued: int
+    #: connections that still fit; None: this driver or instance does not tell
+    available: int | None
 
 
 class LogLine(NamedTuple):
@@ -169,6 +195,8 @@ class History(NamedTuple):
     first_run: bool = True
     #: when the newest profile of the flows was recorded, in seconds since boot
     profiled: float | None = None
+    #: the use of the fullest pool of source NAT ports in that profile, 0 to 1
+    ports_used: float = 0.0
     #: why this run could not be recorded; empty when it was
     unwritten: str = ''
     #: what was done to the file, said once

@@ -15,6 +15,7 @@ import ipaddress
 import itertools
 import os
 import pwd
+import shlex
 import shutil
 import socket
 import struct
@@ -123,6 +124,10 @@ class Namespace:
         if not kw.keys() & {'stdout', 'stderr', 'capture_output'}:
             kw['capture_output'] = True
         return subprocess.run([*command, *argv], env=env, timeout=timeout, text=True, **kw)
+
+    def do(self, command: str) -> None:
+        """Run a command, as a shell's words, that must succeed."""
+        _tool('ip', 'netns', 'exec', self.name, *shlex.split(command))
 
     @contextlib.contextmanager
     def in_netns(self) -> Iterator[None]:

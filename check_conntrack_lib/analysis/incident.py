@@ -7,11 +7,14 @@ from collections.abc import Collection, Mapping
 from ..defaults import HORIZON, TREND, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
+from ..readers.nat_rules import NatRule
 from ..readers.sockets import Owner
+from .cloud import CloudLimit
 from .hash_chains import ChainLimit
 from .losses import Losses
 from .profile import Key, Profile
 from .profile_diff import Growth
+from .rates import NewRate
 from .timeouts import Proposal
 from .trend import Forecast
 
@@ -21,6 +24,8 @@ CROWDED, RISING, SOON = WARNING, TREND, HORIZON
 ONE_SOURCE = 0.25
 #: share of the dropped packets that a full table must have dropped before its size is a remedy
 LEAST_FULL = 0.1
+#: of fewer new connections no source is to blame
+FEWEST = 50
 
 
 class IncidentFacts(NamedTuple):
@@ -61,6 +66,14 @@ class IncidentFacts(NamedTuple):
     all_entries: int = 0
     #: what runs a command of the host's shell in this namespace; '' where that is there already
     enter: str = ''
+    #: new connections per second, and who opens them
+    rate: NewRate | None = None
+    #: rules of source NAT, read where ports are short
+    nat_rules: tuple[NatRule, ...] = ()
+    #: the limit of an AWS instance
+    cloud: CloudLimit | None = None
+    #: share of softirqs by CPU, 0 to 1
+    softirqs: Mapping[int, float] = {}
 
 
 class Action(NamedTuple):
@@ -102,6 +115,18 @@ def load_of(p: IncidentFacts) -> float | None:
 def load_at(table: Table, entries: int) -> float | None:
     """Entries per bucket with this many entries; None: unknown."""
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else entries / table.buckets
+
+
+def opener(p: IncidentFacts) -> tuple[str, Key, float] | None:
+    """The one source that opens the new connections of now, what it opens, and how many per second."""
+    if p.rate is None or not p.rate.counted or p.rate.seen < FEWEST or not p.rate.openers:
+        return None
+    first = p.rate.openers[0]
+    next_one = p.rate.openers[1].seen if len(p.rate.openers) > 1 else 0
+    share = p.rate.share(first.seen)
+    if share < ONE_SOURCE or first.seen < 2 * next_one or first.source in p.own:
+        return None
+    return first.source, first.key, share * p.rate.attempts
 
 
 def single_source(p: IncidentFacts) -> tuple[str, Key, int] | None:

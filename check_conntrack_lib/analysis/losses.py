@@ -59,15 +59,17 @@ def wraps(old: int, new: int, seconds: float) -> int | None:
 
 
 def losses(base: Sample, now: Sample) -> Losses | None:
-    """Losses since `base`; None when its counters cannot be compared (reset, other CPUs, other columns)."""
+    """Losses since `base`; None when its counters cannot be compared (reset, other CPUs)."""
     span = now.at.uptime - base.at.uptime
     if span <= 0 or base.counters is None or now.counters is None:
         return None
     old, new = base.counters.per_cpu, now.counters.per_cpu
-    if old.keys() != new.keys():
+    # a counter that only one of them has was read by another version
+    names = [name for name in old if name in new]
+    if 'drop' not in names:
         return None
     packets = {}
-    for name in old:
+    for name in names:
         if len(old[name]) != len(new[name]):
             return None
         moved = [wraps(a, b, span) for a, b in zip(old[name], new[name])]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from ..flow import TCP, UDP
 from ..formatting import count, duration, size_text
 from ..model import Missing
-from . import rate_limit, sizing
-from .commands import conntrack, within
+from . import nat_mitigations, resources, sizing, source_limit
+from .commands import within
 from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, load_at, single_source, was_full
 from .profile import Key, Profile
 from .timeouts import leaks
@@ -34,10 +34,35 @@ DRAINS: Mapping[str, tuple[str, tuple[str, ...], str, str]] = {
                 'kubectl uncordon {node}',
                 'pods restart on other nodes, which receive the same load; emptyDir data is lost'),
 }
+#: what helps where it is not the table: of each resource
+OTHERS: Mapping[str, Action] = {
+    resources.CLOUD: Action(
+        'AWS: use security-group rules that need no tracking (all traffic in and out), a larger instance, or shorter '
+        'idle timeouts of the interface',
+        ('aws ec2 modify-network-interface-attribute --network-interface-id ENI \\\n'
+         '  --connection-tracking-specification TcpEstablishedTimeout=7440,UdpStreamTimeout=60,UdpTimeout=30',),
+        'aws ec2 modify-network-interface-attribute --network-interface-id ENI \\\n'
+        '       --connection-tracking-specification TcpEstablishedTimeout=432000,UdpStreamTimeout=180,UdpTimeout=30',
+        'connections that are silent for longer are cut; nf_conntrack_max changes nothing here'),
+    resources.SOFTIRQ: Action(
+        'spread the work over more CPUs: more receive queues, or RPS (ff: CPUs 0 to 7)',
+        ('ethtool -l DEVICE', 'echo ff | sudo tee /sys/class/net/DEVICE/queues/rx-0/rps_cpus'),
+        'echo 0 | sudo tee /sys/class/net/DEVICE/queues/rx-0/rps_cpus',
+        'the other CPUs get that work; a table or timeout of another size changes nothing here'),
+    resources.MEMORY: Action(
+        'a full table needs more memory than is available: find what takes it, or add some',
+        ('ps -eo rss,pid,comm --sort -rss | head', 'sudo slabtop -o -s c | head -20'), '',
+        'none; a smaller nf_conntrack_max would drop connections earlier instead'),
+}
 
 
 def actions(p: IncidentFacts) -> tuple[Action, ...]:
     """Those that fit: what costs nothing and can be undone before what moves traffic."""
+    worst, use = resources.worst(p), resources.fullest(p)
+    if worst == resources.NAT and use is not None:
+        return tuple(nat_mitigations.actions(p, use))
+    if worst in OTHERS:
+        return (OTHERS[worst],)
     full, chains = crowded(p), chains_too_long(p)
     found: list[Action] = []
     if chains:
@@ -45,7 +70,7 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
     if full and _is_cheap(p):
         found += _raise(p)
     if full or chains:
-        found += _rate_limit_source(p)
+        found += source_limit.actions(p)
     if full:
         found += _timeouts(p)
         found += _pool(p)
@@ -63,24 +88,6 @@ def _drain(p: IncidentFacts) -> Iterator[Action]:
         if program in p.programs:
             yield Action(f'drain: {title} ({program} runs here)',
                        tuple(command.format(node=node) for command in commands), undo.format(node=node), risk)
-
-
-def _rate_limit_source(p: IncidentFacts) -> Iterator[Action]:
-    found = single_source(p)
-    if found is None or p.profile is None or found[0] in p.own:
-        return
-    source, key, seen = found
-    room = p.table.entries if p.table.unlimited else p.table.maximum
-    rate = rate_limit.rate(room, p.profile, key, p.timeouts)
-    made, undo = rate_limit.nft(key, rate) if p.nft else rate_limit.iptables(key, rate)
-    commands = [made]
-    # UNREPLIED entries are no connections that could be cut; the source's other flows are not touched
-    if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
-        commands.append(conntrack('-D', key))
-    share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    yield Action(f'rate-limit {p.profile.named(source)}, which {share}, to {rate} new connections per second',
-                 tuple(commands), undo,
-               'if this address is a proxy or NAT gateway, all clients behind it are limited')
 
 
 def _pool(p: IncidentFacts) -> Iterator[Action]:

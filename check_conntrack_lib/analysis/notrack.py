@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from ..flow import ICMP, ICMPV6, PORTED, PROTOCOLS
 from ..namedtuples import NamedTuple
-from .profile import Key, Profile, Proportion
+from .profile import Key, Profile
+from .proportion import Proportion
 
 #: a known service is worth rules from this share of the table on, any other is worth a word from that
 LEAST_KNOWN, LEAST_OTHER = 0.02, 0.2

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import compress, islice
-from math import sqrt
 from operator import itemgetter
 
 from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow, address_text
 from ..namedtuples import NamedTuple
 from .heavy_hitters import HeavyHitters, Histogram
+from .nat_ports import Pools, PortUse
+from .proportion import Proportion, share
 
-#: a margin holds for all shares of a profile at once with 95 %: the normal quantile for 5 % / 20 shares, two-sided
-Z = 3.02
 #: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
 BATCH = 512
 NAT = SRC_NAT | DST_NAT
@@ -24,19 +23,6 @@ OFFLOADED = 'OFFLOAD'
 TOP = 20
 #: and those of each sort that the history keeps
 RECORDED_TOP = 10
-
-
-class Proportion(NamedTuple):
-    """A part of the table, 0 to 1, and the bounds that hold with 95 %."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def margin(self) -> float:
-        """The larger distance to a bound."""
-        return max(self.high - self.value, self.value - self.low)
 
 
 class Key(NamedTuple):
@@ -130,6 +116,10 @@ class Profile(NamedTuple):
         """' (service kube-system/kube-dns)' for what follows a key, by its destination, else its source; or ''."""
         name = self.names.get(key.destination or key.source)
         return f' ({name})' if name else ''
+    #: the pools of ports of source NAT that are used most
+    nat_ports: tuple[PortUse, ...] = ()
+    #: every entry was listed; what nf_conntrack_count has more is expired or in no list
+    complete: bool = False
 
     def share(self, count: int) -> Proportion:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""
@@ -137,28 +127,13 @@ class Profile(NamedTuple):
 
     def estimate(self, count: int) -> int:
         """The entries of the table that `count` of the entries seen speak for."""
+        if self.complete:
+            return count
         return round(count * max(self.entries, self.seen) / self.seen) if self.seen else 0
 
     def protocol(self, number: int) -> int:
         """Entries seen of one protocol."""
         return sum(count for (protocol, _state), count in self.states.items() if protocol == number)
-
-
-def share(count: int, seen: int, entries: int) -> Proportion:
-    """Wilson's interval for `count` of `seen`, a random sample of `entries` without repetition.
-
-    Unlike the usual formula it is right for shares near 0 and 1, too. The sample counts for more the more of the table
-    it has seen (finite-population correction), and is no sample any more when it has seen all.
-    """
-    if not seen:
-        return Proportion(0.0, 0.0, 1.0)
-    value = count / seen
-    if seen >= entries:
-        return Proportion(value, value, value)
-    n = seen * (entries - 1) / (entries - seen)
-    middle = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * sqrt(value * (1 - value) / n + Z * Z / (4 * n * n))
-    return Proportion(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)))
 
 
 def spares_offloaded(release: str) -> bool:
@@ -184,6 +159,7 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
     targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
     nat_services: HeavyHitters[tuple[int, int]] = HeavyHitters()
     nat_targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
+    pools = Pools()
     statuses: Counter[tuple[int, str, int]] = Counter()
     times: dict[TimeoutClass, Histogram] = {}
     flows = iter(flows)
@@ -199,6 +175,7 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
         if natted:
             nat_services.update(map(service, natted))
             nat_targets.update(map(target, natted))
+            pools.update(list(compress(natted, map(SRC_NAT.__and__, map(status, natted)))))
         for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
             statuses[protocol, state, bits] += count
             if timeout is not None:
@@ -227,7 +204,8 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
         uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
         time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
         natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
-                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}})
+                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}},
+        nat_ports=pools.fullest(seen, entries))
 
 
 def _key(destination: bytes, protocol: int, port: int) -> Key:

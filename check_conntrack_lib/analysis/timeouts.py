@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from ..formatting import duration
 from ..namedtuples import NamedTuple
-from .profile import Profile, Proportion, TimeLeft
+from .profile import Profile, TimeLeft
+from .proportion import Proportion
 
 #: nothing is proposed that frees a smaller share of the table
 LEAST = 0.01
@@ -76,6 +77,8 @@ RULES = (
 )
 #: protocols with a tracker of their own: all others live by generic_timeout
 TRACKED = frozenset({1, 6, 17, 33, 47, 58, 132, 136})
+#: protocols whose assured entries have a timeout of their own
+STREAMS = frozenset({17, 47, 136})
 
 
 class Proposal(NamedTuple):
@@ -118,6 +121,17 @@ def leaks(chosen: tuple[Proposal, ...]) -> Iterator[str]:
         if proposal.name == 'tcp_timeout_established' and proposal.share.low >= LEAK:
             yield (f'{proposal.share.value:.0%} of the table are connections without a packet for '
                    f'{duration(proposal.proposed)}: opened and not closed')
+
+
+def timeout_of(protocol: int, state: str, assured: bool) -> str:
+    """The timeout that an entry lives by, as its sysctl is called after nf_conntrack_ (nf_conntrack_standalone.c)."""
+    if protocol not in TRACKED:
+        return 'generic_timeout'
+    if state:
+        name = {6: 'tcp', 33: 'dccp', 132: 'sctp'}[protocol]
+        return f'{name}_timeout_{state.lower()}'
+    name = {1: 'icmp', 6: 'tcp', 17: 'udp', 47: 'gre', 58: 'icmpv6', 136: 'udp'}.get(protocol, '')
+    return f'{name}_timeout_stream' if assured and protocol in STREAMS else f'{name}_timeout'
 
 
 def _first(rule: TimeoutRule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:

@@ -70,7 +70,7 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
     lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past
     if lasting:
         slowest = slope(whole)
-        lasting = slowest > 0 and table.entries + slowest * horizon >= table.maximum * critical / 100
+        lasting = slowest > 0 and table.entries + slowest * horizon >= table.limit * critical / 100
     return found._replace(lasting=lasting)
 
 
@@ -81,8 +81,8 @@ def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
     over = all(points[-1].entries < point.entries for point in points[:-1])
     if growth <= 0 or over or table.unlimited:
         return Forecast(growth, None, None)
-    line = table.maximum * critical / 100
-    return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.maximum - table.entries) / growth)
+    line = table.limit * critical / 100
+    return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.limit - table.entries) / growth)
 
 
 def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:

@@ -12,19 +12,20 @@ from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from ..readers import cpu_counters
+from ..readers import cpu_counters, ctnetlink_events
 from ..readers.kept_log import KeptLog
 from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
 from . import DoctorError, common_options
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
+    from ..readers.ctnetlink_events import Listener, NewConnections
     from .export.per_host import PerHost
 
 #: for one round of readings, in seconds
 LONGEST_ROUND = 10.0
 #: columns of the stat file that nothing judges and nobody records
-EXTRA_COLUMNS = ('found', 'insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
+EXTRA_COLUMNS = ('insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
 
 
 class LiveReadings(NamedTuple):
@@ -40,6 +41,8 @@ class LiveReadings(NamedTuple):
     profile: Profile | Missing | None = None
     #: the log lines of `log_span`, by whose table they speak of
     log: LogEvidence | Missing = NOT_READ
+    #: new connections since the command began
+    new: NewConnections | Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -54,6 +57,8 @@ class LiveReadings(NamedTuple):
             yield Reading('per-host', self.peers)
         if self.profile is not None:
             yield Reading('states', self.profile)
+        if self.new is not None:
+            yield Reading('new-connections', self.new)
 
     def totals(self) -> dict[str, int]:
         """Every counter that could be read, summed over the CPUs."""
@@ -78,16 +83,20 @@ def proc(arguments: argparse.Namespace) -> Host:
 class Rounds:
     """Rounds of readings of a host. Between them it keeps the kernel log open, and knows since when nothing dropped."""
 
-    def __init__(self, source: Host, kernel_log: str, log_span: float) -> None:
+    def __init__(self, source: Host, kernel_log: str, log_span: float,
+                 listener: Listener | Missing | None = None) -> None:
+        """listener: counts new connections; it is closed with this."""
         self._source, self._kernel_log, self._log_span = source, kernel_log, log_span
+        self._listener = listener
         self._kept = KeptLog()
         self._last: Sample | None = None
         self._quiet: Losses | None = None
 
-    def take(self, top: int = 0, flows: int = 0) -> LiveReadings:
+    def take(self, top: int = 0, flows: int = 0, ports: bool = False) -> LiveReadings:
         """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
 
-        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
+        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. ports:
+        count all ports of source NAT of the fullest pools.
         """
         source = self._source
         deadline = Deadline(LONGEST_ROUND)
@@ -105,14 +114,19 @@ class Rounds:
             if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
                 from ..diagnosis import take_profile
 
-                profile = take_profile(source, snapshot.table, flows, deadline.budget)
+                profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=ports)
         finally:
             deadline.stop()
         log = log_of(snapshot, self._since(snapshot), self._log_span)
-        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log)
+        new = self._listener
+        if isinstance(new, ctnetlink_events.Listener):
+            return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, ctnetlink_events.count(new))
+        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, new)
 
     def close(self) -> None:
         self._kept.close()
+        if isinstance(self._listener, ctnetlink_events.Listener):
+            self._listener.close()
 
     def _since(self, snapshot: Snapshot) -> Losses | None:
         """The losses of the longest time up to now in which nothing was dropped, else those since the last round."""
@@ -125,9 +139,10 @@ class Rounds:
         return self._quiet
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
-    """One round for itself (see `Rounds.take`)."""
-    rounds = Rounds(source, kernel_log, log_span)
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0,
+         listener: Listener | Missing | None = None) -> LiveReadings:
+    """One round for itself (see `Rounds`)."""
+    rounds = Rounds(source, kernel_log, log_span, listener)
     try:
         return rounds.take(top, flows)
     finally:

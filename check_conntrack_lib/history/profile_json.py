@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..analysis.nat_ports import DEFAULT, PortUse
 from ..analysis.profile import RECORDED_TOP, Key, Profile
+from ..flow import ReplyTuple, address_text
 from .codec import LARGEST_COUNT
 
 #: share of the flows seen that a recorded key must have
@@ -32,6 +35,11 @@ def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
                         for key, count in getattr(profile, name)[:top] if count >= least]
     if profile.names:
         record['names'] = dict(profile.names)
+    if profile.nat_ports:
+        record['nat_ports'] = [[pool.protocol, address_text(pool.server), pool.port, address_text(pool.address),
+                                *rest] for pool, rest in
+                               ((one.pool, (one.used, one.size, int(one.exact), int(one.kept)))
+                                for one in profile.nat_ports)]
     return json.dumps(record, separators=(',', ':'))
 
 
@@ -49,9 +57,23 @@ def from_json(text: str) -> Profile:
                                   _count(row[-1])) for row in record[name])
         fields['names'] = {_word(address, _ADDRESS): _word(name, _TITLE)
                            for address, name in record.get('names', {}).items()}
+        fields['nat_ports'] = tuple(_port_use(*row) for row in record.get('nat_ports', ()))
         return Profile(**fields)
-    except (TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
+    except (TypeError, AttributeError, OSError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(f'not a profile: {error}') from error
+
+
+def _port_use(protocol: Any, server: Any, port: Any, address: Any, used: Any, size: Any, exact: Any,
+              kept: Any) -> PortUse:
+    pool = ReplyTuple(_count(protocol), _packed(server), _count(port), _packed(address))
+    if not 0 <= used <= size <= DEFAULT or not size:
+        raise ValueError('not a use of ports')
+    return PortUse(pool, _count(used), _count(size), _count(used), bool(exact), bool(kept))
+
+
+def _packed(value: Any) -> bytes:
+    address = _word(value, _ADDRESS)
+    return socket.inet_pton(socket.AF_INET6 if ':' in address else socket.AF_INET, address)
 
 
 def _count(value: Any) -> int:

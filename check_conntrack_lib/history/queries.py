@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable
 
@@ -52,7 +53,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
     if row is None:
         return History(cuts=cuts)
-    profiled, = database.execute(f'SELECT max(uptime) FROM profile WHERE {HERE}', place).fetchone()
+    profiled, text = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', place).fetchone()
     oldest = _sample(row, now)
     later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
                              {**place, 'until': youngest, 'since': oldest.at.uptime})
@@ -65,7 +66,15 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
     earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
-    return History(base, cuts, earlier, first_run=False, profiled=None if profiled is None else checked_time(profiled))
+    return History(base, cuts, earlier, first_run=False,
+                   profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(text))
+
+
+def _ports_used(text: str | None) -> float:
+    """Of a recorded profile. Most have none, and need not be parsed."""
+    if not text or '"nat_ports":' not in text:
+        return 0.0
+    return max((used / size for *_pool, used, size, _exact, _kept in json.loads(text)['nat_ports']), default=0.0)
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[tuple[Sample, Sample], ...]:

@@ -191,7 +191,10 @@ def _of_container(host: Host, process: _Process, found: Container) -> Name:
     title = _title(found)
     if found.pod or found.name:
         return Name(title, title, found.pod, found.name)
-    return Name(f'{title} ({_command(host, process.pid)}, pid {process.pid})', title, container=found.id[:SHOWN])
+    runtime = f'{found.runtime}, ' if found.runtime else ''
+    title = _title(found._replace(runtime=''))
+    return Name(f'{title} ({runtime}{_command(host, process.pid)}, pid {process.pid})', title,
+                container=found.id[:SHOWN])
 
 
 def _title(one: Container) -> str:

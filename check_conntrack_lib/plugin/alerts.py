@@ -13,6 +13,7 @@ from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
 from ..model import Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
+from . import nat_lines
 from .phrases import are_chains_too_long, is_drained, is_full
 from .signals import SIGNALS
 
@@ -94,9 +95,14 @@ def _cause(a: Assessment, code: str) -> str:
                     'many flows with the same address and port, or too few buckets at the peak')
         whose = ' of all network namespaces' if entries > table.entries else ''
         return f'nf_conntrack_buckets is {table.buckets} for {entries} entries{whose} ({load:.0f} per bucket)'
+    if code == 'nat-ports' or (code == 'insert-failed' and nat_lines.are_refused(a)):
+        return 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
     if code == 'insert-failed':
         return ('two packets tried to create the same entry (DNS A and AAAA queries from one socket), '
                 'or SNAT has no free source port')
+    if code in ('allowance-exceeded', 'allowance-available'):
+        return ("AWS's own table for security groups: rules that need no tracking, shorter idle timeouts or a larger "
+                'instance help, nf_conntrack_max does not')
     if code == 'dropped':
         return 'not known from the counters: the table was full for a moment, or memory was short'
     return ''
@@ -141,6 +147,12 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
         return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'
     if code == 'growth':
         return f'when the table no longer fills within {duration(options.horizon)} (--trend, --horizon)'
+    if code in ('nat-ports', 'allowance-available'):
+        limits = options.limits[code.replace('-', '_')]
+        level = 'warning' if limits.warning else 'critical'
+        return f'inside the range {limits.warning or limits.critical} (--{code}-{level})'
+    if code in ('allowance-exceeded', 'linklocal-exceeded'):
+        return f'{window} after the last dropped packet (--window)'
     if code == 'insert-failed':
         flag = f'--{code}-warning'
         return f'below {options.limits["insert_failed"].warning or "the threshold"}/s over {window} ({flag})'

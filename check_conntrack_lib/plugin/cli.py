@@ -32,6 +32,8 @@ UNKNOWN = 3
 LONGEST_PRINT = 0.5
 #: with fewer than one entry in so many buckets there is nothing worth recording
 SPARSE = 64
+#: NAT ports are looked at in every run while the last profile had such a part of a pool in use
+WATCHED_PORTS = 0.5
 
 
 class _Terminated(BaseException):
@@ -101,12 +103,23 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
     """The plugin's output and exit status."""
     judges = contexts(options)
     resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
-    check = Check(resource, *judges, Results(), Text(options))
+    check = _check(resource)
+    fine = check.state == Ok
+    diagnosis = explain(resource, options, deadline, fine)
+    # NAT ports are known by the flows only
+    if resource.add_ports(diagnosis):
+        check = _check(resource)
+        if fine and check.state != Ok:
+            diagnosis = explain(resource, options, deadline, fine=False)
+    return render(check, diagnosis), check.exitcode
+
+
+def _check(resource: ConnectionTracking) -> Check:
+    check = Check(resource, *resource.contexts, Results(), Text(resource.options))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()
-    diagnosis = explain(resource, options, deadline, fine=check.state == Ok)
-    return render(check, diagnosis), check.exitcode
+    return check
 
 
 def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
@@ -114,6 +127,8 @@ def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
     if not isinstance(a.history, History) or a.history.unwritten:
         return False
     age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled
+    if a.history.ports_used >= WATCHED_PORTS and options.baseline_every != float('inf'):
+        age = float('inf')
     # of an almost empty table the kernel would go through every bucket
     sparse = isinstance(table.buckets, int) and table.entries < table.buckets / SPARSE
     return age >= options.baseline_every and not sparse

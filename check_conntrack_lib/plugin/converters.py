@@ -50,3 +50,10 @@ def days(text: str) -> float:
     if re.fullmatch(r'\d{1,4}(?:\.\d{1,6})?', bare, re.ASCII) and 0 < float(bare) * UNITS['d'] <= LONGEST:
         return float(bare)
     raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, e.g. 14")
+
+
+def limit(text: str) -> int:
+    """A number of connections; 0: no limit. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of connections")
+    return int(text)

@@ -10,6 +10,7 @@ from ..assessment import Assessment
 from ..formatting import FLOODED, clock_time, count, duration, growth, rate
 from ..model import Missing, Table
 from ..namedtuples import TYPE_CHECKING
+from . import nat_lines
 from .phrases import is_drained, is_full
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def table(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
     if table.unlimited:
         text = f'table: {count(table.entries, "entry")}; nf_conntrack_max is {table.maximum}: only memory limits it'
     else:
-        text = f'table: {table.entries} of {table.maximum} entries (nf_conntrack_max)'
+        text = f'table: {table.entries} of {table.limit} entries ({table.limit_name})'
+        if table.limit != table.maximum:
+            text += f', nf_conntrack_max is {table.maximum}'
     if not isinstance(table.buckets, Missing) and table.buckets > 0:
         others = a.hash and a.hash.entries > 1.1 * table.entries + 1000
         load = a.hash.per_bucket if a.hash and others else table.entries / table.buckets
@@ -109,8 +112,8 @@ def insert_failed(a: Assessment, options: Options, trouble: bool) -> Iterator[st
     failed = a.losses.clashes
     text = f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))})'
     if failed and insert_failed_is_loss(a.snapshot.counters):
-        yield f'{text}: clashes not resolved, one packet dropped each'
-        if trouble:
+        yield f'{text}: {nat_lines.failed(a)}, one packet dropped each'
+        if trouble and not nat_lines.are_refused(a):
             yield ('what helps: a local DNS cache, resolv.conf "options single-request-reopen", '
                    'SNAT with --random-fully or more addresses; a larger table does not')
     elif failed:
@@ -121,6 +124,12 @@ def insert_failed(a: Assessment, options: Options, trouble: bool) -> Iterator[st
 
 def _log_is_quiet(a: Assessment) -> bool:
     return not isinstance(a.log, Missing) and not (a.log.ages or a.log.suppressed or a.log.flooded)
+
+
+def nat_ports(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
+    text = nat_lines.details(a)
+    if text:
+        yield text
 
 
 def kernel_log(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..analysis.profile import OFFLOADED, Key, Profile
+from ..analysis.rates import about
 from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
 from ..flow import TCP, UDP
@@ -14,6 +15,8 @@ from ..model import Missing
 from .contexts import number
 
 WORTH_A_LINE = 0.10
+#: 'most' of the new connections
+MOST = 0.5
 
 
 def short_cause(why: Profile | Diagnosis | Missing) -> str:
@@ -38,7 +41,8 @@ def details(why: Profile | Diagnosis | Missing) -> list[str]:
     """What else a diagnosis says, in reading order."""
     if isinstance(why, (Missing, Profile)):
         return []
-    return [*_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile), *_owners(why)]
+    return [*_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
+            *_owners(why)]
 
 
 def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
@@ -69,6 +73,20 @@ def _grown(why: Diagnosis) -> Iterator[str]:
                f'{share_text(one.now)} of the table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'cause: growth is spread over many sources and destinations'
+
+
+def _new(why: Diagnosis) -> Iterator[str]:
+    new = why.rate
+    if new is None:
+        return
+    first, share = (new.targets[0][0], new.share(new.targets[0][1])) if new.targets else (None, 0.0)
+    opener = new.busiest()
+    text = f'{about(new.rate)} new connections/s'
+    if first is not None and share >= MOST:
+        text += f', most {first}'
+    if opener and new.share(opener.seen) >= MOST:
+        text += f', most from {opener.source}'
+    yield text
 
 
 def _since(baseline: Baseline, at: float) -> str:

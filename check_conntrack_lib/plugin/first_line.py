@@ -95,9 +95,10 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     # 'table full' says it already
     weight = 4 if table.entries >= table.maximum else 2
     yield Part((f'{before}{full} used', ''), weight) if not first else Part((f'{full} used',), 0)
-    yield Part((f' ({table.entries} of {table.maximum})', ''), 5 if bad else 1)
+    whose = '' if table.limit == table.maximum else f', {table.limit_name}'
+    yield Part((f' ({table.entries} of {table.limit}{whose})', ''), 5 if bad else 1)
     trouble = next((result for result in bad if result.metric.name in ('usage', 'growth_per_s')), None)
-    if trouble is None or table.entries >= table.maximum:
+    if trouble is None or table.entries >= table.limit:
         return
     when = full_when(a, table)
     if when:
@@ -114,7 +115,7 @@ def _above_since(a: Assessment, table: Table, result: Result) -> str:
         return ''
     above = []
     for point in reversed(a.history.points):
-        if point.entries * 100.0 / table.maximum <= float(text):
+        if point.entries * 100.0 / table.limit <= float(text):
             break
         above.append(point)
     if not above:

@@ -11,8 +11,8 @@ from nagiosplugin import Range
 from .. import __version__
 from ..argument_types import corrected, entries, namespaces, one_of, path_or, seconds
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .converters import days, seconds_or_off
-from .signals import DROPS, FULL, SIGNALS, Option, Signal, options_of
+from .converters import days, limit, seconds_or_off
+from .signals import CLOUD, DROPS, FULL, SIGNALS, Option, Signal, options_of
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -44,6 +44,8 @@ class Options(NamedTuple):
     trend: float
     horizon: float
     window: float
+    #: entries; 0: none
+    limit: int
     require: tuple[str, ...]
     not_loaded: str
     kernel_log: str
@@ -70,12 +72,18 @@ class Options(NamedTuple):
 
 #: every option with a value, by its heading in the help
 OPTIONS: dict[str, tuple[Option, ...]] = {
-    FULL: options_of(FULL),
+    FULL: (
+        *options_of(FULL),
+        Option(('--limit',), limit, 'N', '0',
+               'connections that a cloud allows this host, where that is less than nf_conntrack_max: usage is of the '
+               'smaller one; 0: none'),
+    ),
     DROPS: (
         Option(('--window',), seconds, 'DURATION', '5m',
                'drops are counted over at least this time, and keep the state for as long'),
         *options_of(DROPS),
     ),
+    CLOUD: options_of(CLOUD),
     'what is read': (
         Option(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
                 'the state where the kernel has no connection tracking: ' + ', '.join(STATES)),

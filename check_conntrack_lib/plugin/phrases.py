@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..assessment import Assessment
 from ..formatting import clock_time, count, duration, growth, percent, rate
 from ..model import Missing, Table
+from . import nat_lines
 
 #: usage in percent from which a table that dropped packets is called full, not drained
 STILL_FULL = 99.0
@@ -16,7 +17,8 @@ def usage(a: Assessment, table: Table) -> str:
     """How full the table is."""
     if table.unlimited:
         return f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
-    return f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
+    text = f'{percent(table.usage)} used ({table.entries} of {table.limit})'
+    return text if table.limit == table.maximum else text[:-1] + f', {table.limit_name})'
 
 
 def full_when(a: Assessment, table: Table) -> str:
@@ -98,10 +100,12 @@ def insert_failed(a: Assessment) -> str:
     # long hash chains count in `dropped`
     if not a.losses or not a.losses.clashes:
         return ''
+    if a.ports is not None and nat_lines.are_refused(a):
+        return nat_lines.used(a)
     by_clashes = a.losses.packets['drop'] - a.losses.dropped
     failed = since(a, a.losses.span) + f' ({rate(a.losses.rate(a.losses.clashes))})'
     if by_clashes:
-        return f'{count(by_clashes, "packet")} dropped {failed}: insert_failed (clashes)'
+        return f'{count(by_clashes, "packet")} dropped {failed}: insert_failed ({nat_lines.to_what(a)})'
     return f'{count(a.losses.clashes, "clash")} (insert_failed) {failed}'
 
 

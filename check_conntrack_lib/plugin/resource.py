@@ -17,6 +17,8 @@ from .options import Options, upper_line
 from .signals import SIGNALS, rate_of
 
 if TYPE_CHECKING:
+    from ..analysis.profile import Profile
+    from ..diagnosis import Diagnosis
     from .all_namespaces import Ranking
 
 #: counters that are shown as a rate, though no signal has their value
@@ -36,9 +38,14 @@ class ConnectionTracking(Resource):
         self.contexts = contexts
         self.deadline = deadline
         self.ranking: Ranking | None = None
+        self._probed = False
+        self.assessment: Assessment
 
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
+        if self._probed:
+            # of one namespace, with what its flows have told since
+            return list(metrics(self.assessment))
         options = self.options
         question = question_of(options)
         patience = min(1.5, self.deadline.left() / 4)
@@ -53,6 +60,18 @@ class ConnectionTracking(Resource):
         from ..netns.identify import identify_own  # only in a namespace of a container or of `ip netns exec`
 
         return identify_own(self.host)
+
+    def add_ports(self, flows: Profile | Diagnosis | Missing | None) -> bool:
+        """Takes over what the flows say of NAT ports; False if that is nothing, or the run is of many namespaces."""
+        if flows is None or isinstance(flows, Missing) or self.ranking is not None:
+            return False
+        from ..diagnosis import Diagnosis  # flows were looked at: it is there already
+
+        ports = (flows.profile if isinstance(flows, Diagnosis) else flows).nat_ports
+        if ports:
+            self.assessment = self.assessment._replace(ports=ports[0])
+            self._probed = True
+        return bool(ports)
 
     def netns_file(self) -> str:
         """The file of the worst namespace; '' when it is the one that this process is in."""
@@ -83,7 +102,8 @@ def question_of(options: Options) -> Question:
     """What these options ask."""
     critical = upper_line(options.limits['usage'].critical)
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
-                    options.kernel_log, options.history, options.history_days, options.settings_check != 'off')
+                    options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
+                    options.limit)
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:
@@ -100,7 +120,7 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         if value is not None:
             yield Metric(signal.label, value, signal.unit or None, signal.minimum, signal.maximum)
         if signal.name == 'usage':
-            yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.maximum)
+            yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.limit)
             if not isinstance(table.buckets, Missing):
                 yield Metric('buckets', table.buckets, min=0, context='value')
     for counter in RATES:

@@ -14,7 +14,7 @@ from ..assessment import Assessment
 from ..defaults import CRITICAL, TREND, WARNING
 from ..model import Counters, Missing, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from . import details, phrases
+from . import cloud_lines, details, nat_lines, phrases
 from .converters import percent_or_off, range_text
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _clashes_are_losses(a: Assessment, options: Options) -> bool:
     return options.requested('insert_failed') or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
 
 
-FULL, DROPS = 'usage and growth', 'dropped packets'
+FULL, DROPS, CLOUD = 'usage and growth', 'dropped packets', 'AWS'
 
 #: in the order of the help and of the performance data
 SIGNALS: tuple[Signal, ...] = (
@@ -132,8 +132,25 @@ SIGNALS: tuple[Signal, ...] = (
            thresholds('table-full', 'off', '0', "the number of 'table full' messages in the kernel log"),
            lambda a: None if isinstance(a.log, Missing) else len(a.log.ages), phrases.table_full, details.kernel_log,
            rank=2),
+    Signal('nat_ports', 'nat_ports', DROPS,
+           thresholds('nat-ports', '60', '90', 'the use in percent of the fullest range of source NAT ports'),
+           # of a sample that could not be confirmed, what is certain
+           lambda a: None if a.ports is None else 100.0 * a.ports.least_share, nat_lines.used, details.nat_ports,
+           rank=7, unit='%', maximum=100),
+    Signal('allowance_exceeded', 'conntrack_allowance_exceeded_per_s', CLOUD,
+           thresholds('allowance-exceeded', 'off', '0',
+                      'the rate of packets dropped at the limit of tracked connections (conntrack_allowance_exceeded)'),
+           cloud_lines.exceeded_rate, cloud_lines.exceeded, cloud_lines.exceeded_line, rank=0),
+    Signal('allowance_available', 'conntrack_allowance_available', CLOUD,
+           thresholds('allowance-available', '15:', '5:', 'what is left of that limit, in percent of the most that was '
+                      'seen,'),
+           cloud_lines.left, cloud_lines.available, cloud_lines.available_line, rank=10, unit='%', maximum=100),
+    Signal('linklocal_exceeded', 'linklocal_allowance_exceeded_per_s', CLOUD,
+           thresholds('linklocal-exceeded', '1', 'off', 'the rate of packets to DNS, metadata and time service that '
+                      'were dropped (linklocal_allowance_exceeded)'),
+           cloud_lines.linklocal_rate, cloud_lines.linklocal, cloud_lines.linklocal_line, rank=11),
     Signal('settings', 'settings', '', (), lambda a: None if isinstance(a.settings, Missing) else a.settings or None,
-           phrases.settings, details.settings, rank=7, state=lambda a, options: 'warning'),
+           phrases.settings, details.settings, rank=12, state=lambda a, options: 'warning'),
 )
 
 

@@ -6,7 +6,9 @@ calls it has seen nf_conntrack_count before: where that is absent, a question by
 
 from __future__ import annotations
 
+import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -14,23 +16,26 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from ..counters import COUNTERS
-from ..flow import PORTED, STATES, Flow
+from ..flow import PORTED, STATES, Flow, ReplyTuple
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
-from .netlink import ATTRIBUTE, NETLINK_NETFILTER, NFGENMSG, attributes, dump
+from .netlink import ATTRIBUTE, NETLINK_NETFILTER, NFGENMSG, attribute, attributes, dump, nest
 
 # include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
 NFNL_SUBSYS_CTNETLINK = 1
 IPCTNL_MSG_CT_NEW = NFNL_SUBSYS_CTNETLINK << 8
 IPCTNL_MSG_CT_GET = IPCTNL_MSG_CT_NEW | 1
 IPCTNL_MSG_CT_GET_STATS_CPU = IPCTNL_MSG_CT_NEW | 4
+#: of a dump: CTA_FILTER, whose CTA_FILTER_REPLY_FLAGS say which parts of CTA_TUPLE_REPLY count
+CTA_FILTER = 25
+CTA_FILTER_IP_SRC, CTA_FILTER_IP_DST, CTA_FILTER_PROTO_NUM, CTA_FILTER_SRC_PORT = 1, 2, 8, 16
 NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check with sudo')
 
 #: names by CTA_STATS_*
 CPU_STATS = {counter.attribute: name for name, counter in COUNTERS.items()}
 
 #: CTA_* that hold attributes, by their path from the message's top
-NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (4,), (4, 1), (4, 2), (4, 3)}
+NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (2, 2), (4,), (4, 1), (4, 2), (4, 3)}
 #: the field of Flow that an attribute holds, and its format
 FIELDS = {
     (1, 1, 1): ('src', '4s'),       # CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC
@@ -45,6 +50,8 @@ FIELDS = {
     (2, 1, 2): ('reply_dst', '4s'),
     (2, 1, 3): ('reply_src', '16s'),
     (2, 1, 4): ('reply_dst', '16s'),
+    (2, 2, 2): ('reply_sport', 'H'),
+    (2, 2, 3): ('reply_dport', 'H'),
     (3,): ('status', 'I'),
     (4, 1, 1): ('state', 'B'),      # CTA_PROTOINFO_TCP, _DCCP, _SCTP and their _STATE
     (4, 2, 1): ('state', 'B'),
@@ -52,6 +59,7 @@ FIELDS = {
     (7,): ('timeout', 'I'),
     (18,): ('zone', 'H'),
 }
+PORTS = ('sport', 'dport', 'reply_sport', 'reply_dport')
 #: fields of few values: they belong to the layout
 KINDS = ('protocol', 'state', 'status')
 #: seconds for all entries of a table
@@ -60,8 +68,6 @@ LONGEST = 300.0
 MOST_LAYOUTS = 4096
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from socket import socket
 
 _BE32 = struct.Struct('!I')
 _T = TypeVar('_T')
@@ -120,7 +126,7 @@ def find_layout(payload: bytes) -> Layout:
     if not {'src', 'dst', 'protocol'} <= places.keys():
         raise ValueError('an entry without a tuple')
     values: dict[str, Any] = {'state': '', 'status': 0, 'timeout': None, 'zone': 0, 'sport': 0, 'dport': 0,
-                              'reply_src': b'', 'reply_dst': b''}
+                              'reply_src': b'', 'reply_dst': b'', 'reply_sport': 0, 'reply_dport': 0}
     for name in KINDS:
         if name in places:
             start, code = places.pop(name)
@@ -130,8 +136,8 @@ def find_layout(payload: bytes) -> Layout:
         values['state'] = _state(values['protocol'], values['state'])
     if values['protocol'] not in PORTED:
         # GRE's keys come as ports
-        places.pop('sport', None)
-        places.pop('dport', None)
+        for name in PORTS:
+            places.pop(name, None)
     order = sorted(places, key=lambda name: places[name][0])
     steps, position = '!', 0
     for name in order:
@@ -161,21 +167,37 @@ def _state(protocol: int, number: int) -> str:
 
 
 def read_flows(use: Callable[[Iterator[Flow]], _T], most: int | None = None,
-               until: float | None = None, opened: socket | None = None) -> _T | Missing:
+               until: float | None = None, opened: socket.socket | None = None,
+               pool: ReplyTuple | None = None) -> _T | Missing:
     """What `use` makes of the first `most` entries, read until then on CLOCK_MONOTONIC, or of all.
 
     opened: a socket of the namespace, if it is another than this thread's.
 
     The kernel goes through its table in the order of a hash with a random key: the first entries are a random sample.
-    Reading also removes the expired entries that it meets.
+    Reading also removes the expired entries that it meets. pool: only entries with these answers.
     """
+    wanted, family = (filter_by(pool), socket.AF_INET) if pool and len(pool.server) == 4 else (b'', socket.AF_UNSPEC)
     try:
-        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until, NETLINK_NETFILTER, opened, LONGEST)) as payloads:
-            return use(islice(parse_flows(payloads), most))
+        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until, NETLINK_NETFILTER, opened, LONGEST, wanted,
+                          family)) as payloads:
+            flows = parse_flows(payloads)
+            # kernels before 5.8 skip the filter
+            return use(islice(flows if pool is None else (flow for flow in flows if flow.pool == pool), most))
     except PermissionError:
         return NEEDS_ROOT
     except (OSError, ValueError) as error:
         return Missing.because(error, 'ctnetlink')
+
+
+def filter_by(pool: ReplyTuple) -> bytes:
+    """The attributes by which the kernel filters a dump (ctnetlink_alloc_filter, since 5.8): IPv4 only.
+
+    With an IPv6 address it sends all the others (ctnetlink_filter_match_tuple, up to 7.1 at least).
+    """
+    flags = CTA_FILTER_IP_SRC | CTA_FILTER_IP_DST | CTA_FILTER_PROTO_NUM | CTA_FILTER_SRC_PORT
+    ends = nest(1, attribute(1, pool.server), attribute(2, pool.address))
+    ports = nest(2, attribute(1, bytes([pool.protocol])), attribute(2, pool.port.to_bytes(2, 'big')))
+    return nest(2, ends, ports) + nest(CTA_FILTER, attribute(2, flags.to_bytes(4, sys.byteorder)))
 
 
 def parse_cpu_stats(payload: bytes) -> tuple[int, dict[str, int]]:
@@ -199,7 +221,7 @@ def combine_cpu_stats(rows: dict[int, dict[str, int]]) -> Counters:
     return Counters({name: tuple(rows[cpu][name] for cpu in cpus) for name in names}, 'ctnetlink')
 
 
-def read_cpu_stats(opened: socket | None = None) -> Counters | Missing:
+def read_cpu_stats(opened: socket.socket | None = None) -> Counters | Missing:
     """The counters of this thread's namespace, or of the one that the socket is of (`conntrack -S`)."""
     try:
         kind = IPCTNL_MSG_CT_GET_STATS_CPU

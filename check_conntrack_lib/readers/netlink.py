@@ -18,7 +18,7 @@ NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 #: NLA_F_NESTED and NLA_F_NET_BYTEORDER are flags in the type field
-NLA_TYPE_MASK = 0x3FFF
+NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
 #: the kernel fills at most 32 KiB of what a reader of a dump offers
 RECEIVED = 1 << 16
 #: seconds for a dump that is wanted whole: the kernel never waits for anything, so it takes milliseconds
@@ -48,6 +48,16 @@ def messages(datagram: bytes, sequence: int | None = None) -> Iterator[tuple[int
         if sequence is None or number == sequence:
             yield kind, datagram[position + HEADER.size:position + length]
         position += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def nest(kind: int, *inside: bytes) -> bytes:
+    """An attribute that holds attributes."""
+    return attribute(kind | NLA_F_NESTED, b''.join(inside))
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -81,15 +91,17 @@ def open_socket(protocol: int = NETLINK_NETFILTER) -> socket.socket:
 
 
 def dump(request: int, answers: int, until: float | None = None, protocol: int = NETLINK_NETFILTER,
-         opened: socket.socket | None = None, longest: float = LONGEST) -> Generator[bytes, None, None]:
+         opened: socket.socket | None = None, longest: float = LONGEST, wanted: bytes = b'',
+         family: int = socket.AF_UNSPEC) -> Generator[bytes, None, None]:
     """Payloads of type `answers` that one dump request gets in this thread's namespace, or in that of `opened`.
 
     Ends early, and the kernel's work with it, when the time on CLOCK_MONOTONIC is `until`, or when it is closed.
     Without `until` it is whole, or raises TimeoutError after `longest` seconds.
+    wanted: attributes that the kernel shall filter by, which an older one skips; family: AF_INET and the like.
     """
     end = time.monotonic() + longest if until is None else until
     # struct nfgenmsg; rtnetlink takes its first byte, too (struct rtgenmsg)
-    body = NFGENMSG.pack(socket.AF_UNSPEC, 0, 0)
+    body = NFGENMSG.pack(family, 0, 0) + wanted
     sequence = int.from_bytes(os.urandom(4), 'little')
     header = HEADER.pack(HEADER.size + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0)
     with opened or open_socket(protocol) as netlink:

@@ -74,7 +74,8 @@ def parse_line(line: str) -> Flow:
     if (reply_src, reply_sport) != (dst, dport):
         status |= DST_NAT
     zone = _number(first.get('zone-orig') or second.get('zone', '0'), 0xFFFF)
-    return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone)
+    return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone,
+                reply_sport, reply_dport)
 
 
 def parse(lines: Iterable[str]) -> Iterator[Flow]:

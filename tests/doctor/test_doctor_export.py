@@ -17,11 +17,14 @@ import proctree
 import pytest
 from programs import need
 
+from check_conntrack_lib.analysis.profile import summarize
 from check_conntrack_lib.doctor import atomic_write, cli, export, readings
 from check_conntrack_lib.doctor.export import json_metrics, metrics
 from check_conntrack_lib.doctor.watch import view
+from check_conntrack_lib.flow import Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant
+from check_conntrack_lib.readers.ctnetlink_events import NewConnections
 
 prometheus = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus', reason='pip install prometheus_client')
 
@@ -457,3 +460,21 @@ def test_a_real_prometheus_scrapes_both_and_the_usual_alerts_fire(served, served
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+
+
+def test_nat_ports_and_new_connections(tree):
+    flows = [Flow(6, 'TIME_WAIT', 0x1e, 9, b'\x0a\1\0\1', b'\xcb\0\x71\x09', 4000, 443, b'\xcb\0\x71\x09',
+                  b'\xc6\x33\x64\1', 0, 443, 40000 + k) for k in range(1000)]
+    taken = readings.take(Host(str(tree), lambda: NOW), 'off', 300)._replace(
+        profile=summarize(flows, 1000), new=NewConnections(2.0, 4711))
+    got = lines(prometheus.page(metrics.collect(taken, 'conntrack')))
+    labels = '{address="198.51.100.1",port="443",protocol="tcp",server="203.0.113.9"}'
+    assert f'conntrack_nat_ports_used{labels} 1000.0' in got
+    assert f'conntrack_nat_ports{labels} 1000.0' in got
+    assert 'conntrack_new_connections_total 4711.0' in got
+
+
+def test_a_rate_needs_a_start(capsys):
+    assert cli.main(['export', '--rate']) == 2
+    assert capsys.readouterr().err == \
+        'conntrack-doctor: --rate needs --listen or --every: it counts from their start on\n'

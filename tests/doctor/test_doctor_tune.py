@@ -12,16 +12,18 @@ import pytest
 
 from check_conntrack_lib.analysis.losses import comparable
 from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.rates import Fresh
 from check_conntrack_lib.analysis.sizing import Peak
 from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS
 from check_conntrack_lib.doctor import DoctorError, cli
-from check_conntrack_lib.doctor.tune import plan, sysctl_file
+from check_conntrack_lib.doctor.tune import plan, rate_lines, sysctl_file
 from check_conntrack_lib.doctor.tune import report as report_module
 from check_conntrack_lib.doctor.tune.plan import Readings, Recorded
 from check_conntrack_lib.flow import ASSURED, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history import database, profiles, queries
 from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
 from check_conntrack_lib.readers import sysctl_files
+from check_conntrack_lib.readers.ctnetlink_events import NewConnections
 from check_conntrack_lib.readers.processes import SysctlSetter
 
 AT = 1795188600.0  # 2026-11-20 15:30 UTC
@@ -264,3 +266,44 @@ def test_the_recorded_peak_and_what_was_in_the_table_then(tmp_path):
     assert made.size.maximum == 327680
     assert made.first[0].startswith('at the recorded peak 100% of the table is in state SYN_SENT')
     assert 'in network namespace 7' in ' '.join(report_module.text(made).split())
+
+
+class TestRates:
+    """What the new connections of now need."""
+
+    def plan(self, counted):
+        timeouts = {name: values[0] for name, values in DEFAULTS.items()}
+        timeouts.update(udp_timeout=60, tcp_timeout_time_wait=120)
+        fresh = Fresh(timeouts)
+        # 100 per second of each, for a whole timeout; and connections that stay
+        flows = [*(flow(n, 17, '', 60 - n // 100 - 1, 53, '10.0.0.53', 0) for n in range(6000)),
+                 *(flow(n, state='TIME_WAIT', left=120 - n // 100 - 1) for n in range(12000)),
+                 *(flow(n) for n in range(3000))]
+        profile = summarize(fresh.watch(flows), 21000)
+        return plan.make(readings(table=Table(21000, 262144, 262144), profile=profile, timeouts=timeouts,
+                                  rate=fresh.rate(21000), counted=counted))
+
+    def test_what_each_timeout_costs(self):
+        lines = list(rate_lines.rates(self.plan(NewConnections(1.0, 203))))
+        assert lines[0] == 'now        203 per second, counted in 1.0 s'
+        assert [line.split() for line in lines[2:4]] == [
+            ['tcp_timeout_time_wait', 'about', '100', '120', 's', '12000', '30', 's', '3000'],
+            ['udp_timeout', 'about', '100', '60', 's', '6000', '30', 's', '3000']]
+        assert lines[4] == ('with 3000 entries that their traffic keeps: about 21000 in the long run, '
+                            '9000 at the proposed timeouts; the peak above is 243000')
+
+    def test_why_they_were_not_counted(self):
+        lines = list(rate_lines.rates(self.plan(Missing('nf_conntrack_events is 0', 'set it to 1'))))
+        assert lines[0] == 'now        not counted: nf_conntrack_events is 0; set it to 1'
+
+    def test_a_table_without_new_connections(self):
+        silent = plan.make(readings(profile=summarize([flow(n) for n in range(100)], 100)))
+        assert list(rate_lines.rates(silent)) == []
+
+    def test_ports(self):
+        flows = [Flow(6, 'TIME_WAIT', SEEN_REPLY | ASSURED | SRC_NAT, 9, b'\x0a\1\0\1', b'\xcb\0\x71\x09', 4000 + n,
+                      443, b'\xcb\0\x71\x09', b'\xc6\x33\x64\1', 0, 443, 1024 + n) for n in range(40000)]
+        lines = list(rate_lines.nat_ports(plan.make(readings(profile=summarize(flows, 40000)))))
+        assert lines[0] == ('203.0.113.9:443 tcp through 198.51.100.1: 100% used (40000 of 40000), 100% in TIME_WAIT')
+        assert 'fully-random' not in lines[1]
+        assert 'a larger table does not help' in lines[1]

@@ -20,7 +20,8 @@ import pytest
 from check_conntrack_lib.doctor import readings
 from check_conntrack_lib.doctor.watch import view
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import Instant
+from check_conntrack_lib.model import Instant, Missing
+from check_conntrack_lib.readers.ctnetlink_events import NewConnections
 
 RECORDS = '4,3,998500000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
 
@@ -264,5 +265,28 @@ def test_a_real_table_that_fills():
         process.join()
     lines = outputs[0].stdout.splitlines()
     assert '50.0% used (1000 of 2000)' in lines[0]
-    assert f'100% used (2000 of 2000), dropped 0/s (total {lost}), evicted 0/s (total 0)' in lines[-1]
+    assert f'100% used (2000 of 2000), new 0/s, dropped 0/s (total {lost}), evicted 0/s (total 0)' in lines[-1]
     assert lines[-1].endswith(', 100% ESTABLISHED; 0% unreplied')
+
+
+def test_new_connections_per_second(tmp_path):
+    """As they were counted between two moments, at first since the start."""
+    proctree.make(tmp_path)
+    source = Host(str(tmp_path))
+    now = None
+    said = []
+    for seconds, connections in ((0.1, 3), (1.0, 1990), (3.0, 3990)):
+        taken = readings.take(source, 'off', 300.0)._replace(new=NewConnections(seconds, connections))
+        now = view.following(now, taken)
+        said.append([line.text for line in view.screen(now, 0) if line.name == 'new/s'])
+    # over a tenth of a second there is no rate
+    assert said == [[], ['2208/s now, 1990 since the start'], ['1000/s now, 3990 since the start']]
+    assert ', new 1000/s' in view.one_line(now)
+
+
+def test_events_that_are_off_are_no_rate_of_zero(tmp_path):
+    proctree.make(tmp_path)
+    taken = readings.take(Host(str(tmp_path)), 'off', 300.0, listener=Missing('nf_conntrack_events is 0'))
+    lines = view.screen(view.following(None, taken), 0)
+    assert not [line for line in lines if line.name == 'new/s']
+    assert [line.text for line in lines if line.name == 'not shown'] == ['new-connections: nf_conntrack_events is 0']

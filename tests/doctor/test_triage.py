@@ -137,7 +137,7 @@ def test_a_foreign_history_costs_only_what_it_would_tell(tmp_path, content):
     path.write_bytes(content)
     done = proctree.doctor('triage', '--procfs', tmp_path / 'proc', '--kernel-log', 'off', '--history', path)
     assert (done.returncode, done.stderr) == (0, '')
-    assert 'usage       95.4% used (250000 of 262144)' in done.stdout
+    assert 'usage       exhausted: 95.4% used (250000 of 262144)' in done.stdout
     assert 'unavailable history:' in done.stdout
 
 

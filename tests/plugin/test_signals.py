@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from nagiosplugin import Ok
 
+from check_conntrack_lib.analysis.cloud import CloudLimit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit, HashLoad
 from check_conntrack_lib.analysis.losses import LogEvidence, Losses
+from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.analysis.sysctl_drift import Drift
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.assessment import Assessment
 from check_conntrack_lib.counters import COUNTERS
+from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Table
 from check_conntrack_lib.plugin.contexts import SignalContext, contexts
 from check_conntrack_lib.plugin.first_line import first_line
@@ -33,7 +36,9 @@ TROUBLED = Assessment(
     History(first_run=False), '', Losses(300.0, {**PACKETS, 'drop': 2400, 'insert_failed': 1200}),
     Forecast(1.0, 20.0, 25.0, True), LogEvidence(300.0, (12.0, 3.0), {}, 0),
     (Drift('nf_conntrack_max', SysctlSetting('net/netfilter/nf_conntrack_max', '524288', '90-ct.conf'), 524288, 100),),
-    HashLoad(2000000, 65536, True, ChainLimit(16.0), 0.05))
+    HashLoad(2000000, 65536, True, ChainLimit(16.0), 0.05),
+    PortUse(ReplyTuple(6, b'\xcb\0\x71\x09', 443, b'\xc6\x33\x64\1'), 60000, 64512, 60000, True),
+    CloudLimit(300.0, 600, 600, 0, 1000, 2000))
 
 
 class Resource:

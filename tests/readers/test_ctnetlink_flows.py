@@ -213,7 +213,7 @@ class TestReading:
     def test_stops_after_most(self, monkeypatch):
         closed = []
 
-        def dump(*_):
+        def dump(*_, **_wanted):
             try:
                 while True:
                     yield CAPTURED['tcp4']
@@ -230,7 +230,7 @@ class TestReading:
         (ValueError('cut netlink header'), 'ctnetlink: cut netlink header'),
     ])
     def test_missing(self, monkeypatch, error, why):
-        def dump(*_):
+        def dump(*_, **_wanted):
             yield CAPTURED['tcp4']
             raise error
 

@@ -18,6 +18,7 @@ from ...defaults import WINDOW
 from ...formatting import clean
 from ...model import Missing
 from ...namedtuples import TYPE_CHECKING
+from ...readers import ctnetlink_events
 from .. import DoctorError, common_options, error_line, netns_target, readings
 from ..atomic_write import write_file
 from ..readings import LiveReadings
@@ -32,6 +33,8 @@ FRESH = 1.0
 MOST_HOSTS = 1000
 #: each is twenty series
 MOST_NAMESPACES = 5000
+#: looked at for the ports of source NAT
+FLOWS = 20000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--most-namespaces', metavar='N', type=int, default=200,
                         help='with --netns all: number of namespaces to export individually besides this one, those '
                              'with most entries (default: 200)')
+    parser.add_argument('--nat-ports', action='store_true',
+                        help='also the use of the source NAT ports of the fullest pools, at most 3 (needs root)')
+    parser.add_argument('--rate', action='store_true',
+                        help='also new connections, counted from the start of --listen or --every on (needs root; '
+                             'costs the kernel 2 to 3 microseconds for each of them, in all network namespaces)')
     readings.add_arguments(parser)
 
 
@@ -74,15 +82,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.most_namespaces <= MOST_NAMESPACES:
         raise DoctorError(f'--most-namespaces: {arguments.most_namespaces} is not between 0 and {MOST_NAMESPACES}')
     everything = arguments.netns == 'all'
-    if everything and (arguments.per_host or arguments.names != 'conntrack'):
-        raise DoctorError('--netns all has neither --per-host nor --names node-exporter')
+    if everything and (arguments.per_host or arguments.rate or arguments.nat_ports or arguments.names != 'conntrack'):
+        raise DoctorError('--netns all has neither --per-host, --rate, --nat-ports nor --names node-exporter')
+    if arguments.rate and not (arguments.listen or arguments.every):
+        raise DoctorError('--rate needs --listen or --every: it counts from their start on')
     source = readings.proc(arguments)
     if not everything:
         netns_target.enter_target(source, arguments.netns)
-    rounds = readings.Rounds(source, arguments.kernel_log, arguments.window)
+    listener = ctnetlink_events.open_listener(source) if arguments.rate else None
+    rounds = readings.Rounds(source, arguments.kernel_log, arguments.window, listener)
 
     def take() -> LiveReadings:
-        return rounds.take(arguments.top if arguments.per_host else 0)
+        return rounds.take(arguments.top if arguments.per_host else 0, FLOWS if arguments.nat_ports else 0, ports=True)
 
     def take_all() -> NamespaceReadings:
         return all_namespaces.take(source, arguments.kernel_log, arguments.window, arguments.most_namespaces)

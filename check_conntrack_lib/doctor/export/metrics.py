@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ...analysis.losses import LogEvidence
+from ...analysis.profile import Profile
 from ...counters import COUNTERS
+from ...flow import PROTOCOLS, address_text
 from ...model import Missing, NotLoaded, Table
 from ...namedtuples import NamedTuple
+from ...readers.ctnetlink_events import NewConnections
 from ..readings import LiveReadings
 from .per_host import GROUPS, PerHost
 
 #: Columns of the stat file that are exported only. The kernel counts in 32 bits on each CPU, and starts again at 0
 #: after a wrap: what Prometheus takes for a counter's reset.
 EXPORTED_ONLY: Mapping[str, str] = {
-    'found': 'Lookups that found an entry; on current kernels only those of NAT for a free port.',
     'insert': 'Entries inserted; on current kernels only those that user space inserted.',
     'expect_new': 'Expected connections that came.',
     'expect_create': 'Expectations created by helpers.',
@@ -55,6 +57,11 @@ def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
     yield from _node(reading) if names == 'node-exporter' else _own(reading)
     if isinstance(reading.peers, PerHost):
         yield from _per_host(reading.peers)
+    if isinstance(reading.profile, Profile):
+        yield from _nat_ports(reading.profile)
+    if isinstance(reading.new, NewConnections):
+        yield Metric('conntrack_new_connections', 'counter', 'New connections in this network namespace since the '
+                     'exporter began.', (({}, reading.new.connections),))
     yield _scrape_error(reading)
 
 
@@ -121,6 +128,16 @@ def _per_host(peers: PerHost) -> Iterator[Metric]:
 
 def _host_labels(peers: PerHost, host: str) -> dict[str, str]:
     return {'host': host, 'name': peers.names.get(host, '')} if peers.names else {'host': host}
+
+
+def _nat_ports(profile: Profile) -> Iterator[Metric]:
+    pools = [({'server': address_text(one.pool.server), 'port': str(one.pool.port),
+               'protocol': PROTOCOLS.get(one.pool.protocol, str(one.pool.protocol)),
+               'address': address_text(one.pool.address)}, one) for one in profile.nat_ports]
+    yield Metric('conntrack_nat_ports_used', 'gauge', 'Ports of source NAT in use to a server through an address.',
+                 tuple((labels, one.used) for labels, one in pools))
+    yield Metric('conntrack_nat_ports', 'gauge', 'Ports of source NAT that there are to a server through an address.',
+                 tuple((labels, one.size) for labels, one in pools))
 
 
 def _scrape_error(reading: LiveReadings) -> Metric:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ... import __version__
-from ...analysis import incident, mitigations
+from ...analysis import incident, mitigations, resources
 from ...analysis.profile import Key
 from ...model import Missing
 from ..common_options import SCHEMA_VERSION
@@ -42,6 +42,16 @@ def as_json(scene: TriageReadings) -> str:
                      'most_from': one.source} for one in p.growth],
         'local': {'share': p.local, 'processes': p.owners},
         'softirqs': scene.softirqs,
+        'new_connections': p.rate and {
+            'per_second': p.rate.rate, 'refused_per_second': p.rate.refused, 'counted': p.rate.counted,
+            'seen': p.rate.seen,
+            'sources': [{**_key(one.key), 'source': one.source, 'seen': one.seen} for one in p.rate.openers],
+            'targets': [{**_key(key), 'seen': seen} for key, seen in p.rate.targets]},
+        'resources': resources.levels(p),
+        'nat_ports': [{'pool': str(one), 'used': one.used, 'size': one.size, 'exact': one.exact,
+                       'sources': dict(one.sources), 'states': dict(one.states)}
+                      for one in (profile.nat_ports if profile else ())],
+        'cloud': p.cloud,
         'moves': mitigations.actions(p),
         'missing': scene.missing(),
     }))

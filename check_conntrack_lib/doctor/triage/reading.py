@@ -7,18 +7,21 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ...analysis import hash_chains, timeouts
+from ...analysis import cloud, hash_chains, resources, timeouts
+from ...analysis.cloud import CloudLimit
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, spares_offloaded, summarize
+from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
-from ...diagnosis import Diagnosis, explain, sample_flows
+from ...diagnosis import Diagnosis, count_ports, explain, sample_flows
 from ...flow import Flow, address_text
-from ...history import readonly
+from ...history import cloud_limit, readonly
+from ...history.cloud_limit import Counted
 from ...history.profiles import Baseline
 from ...host import Host
 from ...model import History, Missing, NotLoaded, Reading, Sample, Table, missing
@@ -27,12 +30,15 @@ from ...readers import (
     addresses,
     cpu_times,
     ctnetlink,
+    ctnetlink_events,
     kernel_version,
     meminfo,
+    nat_rules,
     processes,
     slabinfo,
     sysctl_values,
 )
+from ...readers.ctnetlink_events import Listener, NewConnections
 from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
 from ..netns_target import INITIAL, Target
@@ -41,6 +47,8 @@ from ..netns_target import INITIAL, Target
 PAUSE = 0.5
 #: the kernel's number of all entries is a little too high: from this many times this table's on, others have some
 OTHERS_COUNT = 1.1
+#: new connections are counted for so long, in seconds; after the first part it is known how many of them to look at
+LISTEN, FIRST_PART = 1.0, 0.1
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
 
@@ -71,6 +79,8 @@ class TriageReadings(NamedTuple):
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
     target: Target = INITIAL
+    #: why new connections were not counted
+    uncounted: Missing | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What was asked for."""
@@ -78,6 +88,8 @@ class TriageReadings(NamedTuple):
         yield Reading('flows', self.diagnosis)
         yield Reading('role', self.roles)
         yield Reading('softirqs', self.softirqs)
+        if self.uncounted is not None:
+            yield Reading('new connections', self.uncounted)
         if isinstance(self.diagnosis, Diagnosis):
             yield Reading('processes', self.diagnosis.owners)
 
@@ -100,22 +112,67 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
+    listener = ctnetlink_events.open_listener(host)
+    try:
+        return _gather(host, snapshot, table, kernel_log, history, most, share, pause, window, cpus, began, listener,
+                       target)
+    finally:
+        if not isinstance(listener, Missing):
+            listener.close()
+
+
+def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, history: str | None, most: int | None,
+            share: TimeBudget, pause: Callable[[float], None], window: float,
+            cpus: Mapping[int, cpu_times.CpuTime] | Missing, began: float,
+            listener: Listener | Missing, target: Target) -> TriageReadings:
     question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
     a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
+    began_cloud = cloud_limit.read_now(host)
     tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
-    profile, roles = _flows(host, table, own, tally, most, share)
+    seconds = sysctl_values.read_timeouts(host)
+    known = {} if isinstance(seconds, Missing) else seconds
+    fresh = Fresh(known)
+    if not isinstance(listener, Missing):
+        pause(max(0.0, FIRST_PART - listener.seconds()))
+        ctnetlink_events.start_sample(listener, LISTEN)
+    profile, roles = _flows(host, table, own, tally, fresh, most, share)
     found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
-    pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
+    listened = 0.0 if isinstance(listener, Missing) else LISTEN - listener.seconds()
+    pause(max(0.0, PAUSE - (host.clock().monotonic - began), listened))
+    new = listener if isinstance(listener, Missing) else ctnetlink_events.finish(listener)
     later, after = take_snapshot(host, share), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
     node, release = _name(host, 'hostname'), kernel_version.read_release(host)
     now = _now(snapshot, later)
-    picture = _picture(host, node, release, table, a, found, own, tally)._replace(enter=target.enter)
+    picture = _picture(host, node, release, table, a, found, own, tally, known)._replace(enter=target.enter)
+    picture = picture._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
-    return TriageReadings(node, release, table, a, now, found, roles, busy, picture, target)
+    picture = picture._replace(cloud=_cloud(began_cloud, cloud_limit.read_now(host)))
+    if resources.worst(picture) == resources.NAT:
+        rules = nat_rules.read() if host.is_this_kernel() else ()
+        picture = picture._replace(nat_rules=() if isinstance(rules, Missing) else rules)
+    return TriageReadings(node, release, table, a, now, found, roles, busy, picture, target,
+                          new if isinstance(new, Missing) else None)
+
+
+def _cloud(first: Counted | None, last: Counted | None) -> CloudLimit | None:
+    """What moved at the limits of an AWS instance meanwhile."""
+    if first is None or last is None:
+        return None
+    (then, old), (now, new) = first, last
+    known = cloud.allowances(new)
+    return None if known is None else cloud.compare(cloud.allowances(old), now.uptime - then.uptime, known, None)
+
+
+def _rate(new: NewConnections | Missing, now: Now | None, fresh: Fresh, table: Table) -> NewRate | None:
+    """As it was counted, else as the table tells it."""
+    if isinstance(new, Missing):
+        return fresh.rate(table.entries)
+    refused = now.losses.rate(now.losses.dropped + now.losses.clashes) if now and now.losses else 0.0
+    return counted(new.rate, new.flows)._replace(refused=refused)
 
 
 def _name(host: Host, file: str) -> str:
@@ -136,8 +193,8 @@ def _recorded(path: str | None, sample: Sample | Missing,
     return readonly.read_history(path, sample, history_query(question)), readonly.read_baseline(path, sample)
 
 
-def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, most: int | None,
-           share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
+def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, fresh: Fresh,
+           most: int | None, share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
     """The profile, and the role of the same flows."""
     if not table.entries:
         empty = Missing('the table is empty', chosen=True)
@@ -146,7 +203,7 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
     stay = spares_offloaded(kernel_version.read_release(host))
 
     def use(flows: Iterable[Flow]) -> Profile:
-        return summarize(tally.watch(flows), table.entries, stay)
+        return summarize(tally.watch(fresh.watch(flows)), table.entries, stay)
 
     profile: Profile | Missing
     if most is not None:
@@ -161,7 +218,7 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         if profile.why == ctnetlink.NEEDS_ROOT.why:
             profile = profile._replace(remedy='sudo conntrack-doctor triage shows who fills the table')
         return profile, profile._replace(chosen=True)
-    return profile, own if isinstance(own, Missing) else tally.roles()
+    return count_ports(host, profile, share), own if isinstance(own, Missing) else tally.roles()
 
 
 def _now(first: Snapshot, last: Snapshot) -> Now | None:
@@ -173,10 +230,8 @@ def _now(first: Snapshot, last: Snapshot) -> Now | None:
 
 
 def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
-             own: frozenset[bytes] | Missing, tally: RoleCounter) -> IncidentFacts:
+             own: frozenset[bytes] | Missing, tally: RoleCounter, known: Mapping[str, int]) -> IncidentFacts:
     diagnosis = None if isinstance(found, Missing) else found
-    seconds = sysctl_values.read_timeouts(host)
-    known = {} if isinstance(seconds, Missing) else seconds
     return IncidentFacts(
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
         diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),

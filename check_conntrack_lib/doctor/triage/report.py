@@ -5,27 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from ...analysis import incident, mitigations
+from ...analysis import incident, mitigations, resources
 from ...analysis.commands import within
 from ...analysis.incident import Action
 from ...analysis.losses import Losses
+from ...analysis.nat_ports import PORTS, RACING, cause
 from ...analysis.profile import Key, Profile
+from ...analysis.rates import Opener, about
 from ...analysis.state_notes import meaning_of
-from ...defaults import CRITICAL
 from ...diagnosis import Diagnosis
-from ...formatting import FLOODED, clean, clock_time, count, duration, growth, percent, rate, share_text
+from ...formatting import FLOODED, clean, clock_time, count, duration, rate, share_text
 from ...history.profiles import Baseline
 from ...model import Missing
 from ..terminal import StyledLine, TextLayout
+from . import resource_lines
 from .reading import TriageReadings
 
 TOP = 4
 TABLE_FULL = '"table full" message'
 #: a source with less is not shown
 LEAST = 0.01
-#: a CPU that spends more of its time in softirqs has no reserve left
-BUSY, WORTH_SHOWING = 0.7, 0.5
-MOST_CPUS = 8
+#: a source that opens so much of the new connections is named
+WORTH = 0.1
 
 
 def text(scene: TriageReadings, paper: TextLayout) -> str:
@@ -34,7 +35,7 @@ def text(scene: TriageReadings, paper: TextLayout) -> str:
     inside = f', {clean(scene.target.title)}' if scene.target.title else ''
     host = f'{clean(scene.node or "?")}{inside}, kernel {clean(scene.release or "?")}'
     rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
-    for part in (_role, _usage, _losses, _log, _changed, _state, _hash, _softirqs):
+    for part in (_role, resource_lines.lines, _losses, _log, _new, _changed, _state):
         rows += [row for line in part(scene) for row in paper.rows(line)]
     rows += _top_sources(scene, paper)
     rows += [row for part in (_names, _processes, _missing) for line in part(scene) for row in paper.rows(line)]
@@ -74,20 +75,6 @@ def _role(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('role', f'{roles.name}: {said}; {nat}')
 
 
-def _usage(scene: TriageReadings) -> Iterator[StyledLine]:
-    table, a = scene.table, scene.assessment
-    if table.unlimited:
-        said = f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
-    else:
-        said = f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
-    if a.forecast:
-        said += f', {growth(a.forecast.growth)}'
-        if a.forecast.to_full is not None:
-            said += f', full in {duration(a.forecast.to_full)}' if a.forecast.to_full else ', full'
-    bad = incident.crowded(scene.picture)
-    yield StyledLine('usage', said, bad + (bad and table.usage >= CRITICAL))
-
-
 def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
     a = scene.assessment
     now = ''
@@ -117,7 +104,14 @@ def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
     if packets.get('early_drop'):
         yield StyledLine('', f'{count(packets["early_drop"], "entry")} evicted (early_drop)', 1)
     if a.losses.clashes:
-        yield StyledLine('', f'{count(a.losses.clashes, "clash")} (insert_failed)', 1)
+        yield StyledLine('', f'{count(a.losses.clashes, "clash")} (insert_failed): {_failed(scene, a.losses)}', 1)
+
+
+def _failed(scene: TriageReadings, lost: Losses) -> str:
+    why = cause(lost, resources.fullest(scene.picture))
+    if why == PORTS:
+        return 'NAT found no free port'
+    return 'clashes not resolved' if why == RACING else 'clashes not resolved, or NAT found no free port'
 
 
 def _log(scene: TriageReadings) -> Iterator[StyledLine]:
@@ -157,6 +151,26 @@ def _since(baseline: Baseline, at: float) -> str:
     return ' for more than a day' if baseline.since is None else f' since {_clock(baseline.since, at)}'
 
 
+def _new(scene: TriageReadings) -> Iterator[StyledLine]:
+    new = scene.picture.rate
+    if new is None:
+        return
+    if not new.counted:
+        yield StyledLine('new', f'{about(new.rate)} new connections/s, by the time left of the entries')
+        return
+    said = f'{new.rate:.0f} new connections/s' if new.rate >= 9.5 else f'{new.rate:.1f} new connections/s'
+    if new.refused >= 0.5:
+        said += f', and {new.refused:.0f} packets/s refused: about {new.attempts:.0f} attempts/s'
+    largest = [(one, new.share(one.seen)) for one in new.openers[:2]]
+    named = [f'{one.source} opens {share_text(share)}{_aim(one)}' for one, share in largest if share >= WORTH]
+    yield StyledLine('new', said + (f'; {", ".join(named)}' if named else ''), bool(incident.opener(scene.picture)))
+
+
+def _aim(one: Opener) -> str:
+    target = str(one.key._replace(source=''))
+    return f' ({target})' if target else ''
+
+
 def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     profile = scene.picture.profile
     if profile is None:
@@ -169,39 +183,6 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     or_offloaded = ' or offloaded' if profile.offloaded else ''
     yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED{or_offloaded} (never evicted), '
                    f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
-
-
-def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
-    load, limit = incident.load_of(scene.picture), scene.picture.limit.entries_per_bucket
-    if load is None:
-        return
-    # worth a line above half of the limit, now or when full
-    full = None if scene.table.unlimited else incident.load_at(scene.table, scene.table.maximum)
-    if limit is None or max(load, full or 0.0) < limit / 2:
-        return
-    said = f'{load:.1f} entries per bucket'
-    if scene.picture.all_entries > scene.table.entries:
-        said += f' with those of other namespaces ({scene.picture.all_entries} entries in all)'
-    elif full is not None:
-        said += f', {full:.1f} when full'
-    if scene.release:
-        said += f'; this kernel drops new connections above about {scene.picture.limit}'
-    yield StyledLine('hash', said, 2 * incident.chains_too_long(scene.picture))
-
-
-def _softirqs(scene: TriageReadings) -> Iterator[StyledLine]:
-    if isinstance(scene.softirqs, Missing) or not scene.softirqs:
-        return
-    if max(scene.softirqs.values()) < WORTH_SHOWING:
-        return
-    ranked = sorted(scene.softirqs.items(), key=lambda item: (-item[1], item[0]))
-    said = ', '.join(f'cpu{cpu} {share:.0%}' for cpu, share in ranked[:MOST_CPUS])
-    if len(ranked) > MOST_CPUS:
-        said += f', {len(ranked) - MOST_CPUS} others less'
-    busy = sum(share >= BUSY for _cpu, share in ranked)
-    if busy:
-        said += ': CPU saturated by softirq: packets may be dropped before conntrack sees them'
-    yield StyledLine('softirq', said, 1 if busy else 0)
 
 
 def _top_sources(scene: TriageReadings, paper: TextLayout) -> list[str]:

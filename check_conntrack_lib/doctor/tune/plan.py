@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from ...analysis import hash_chains, notrack, sizing, timeouts
 from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
 from ...analysis.profile import Profile, spares_offloaded, summarize
+from ...analysis.rates import Fresh, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
@@ -18,7 +20,16 @@ from ...history import readonly
 from ...host import Host
 from ...model import Missing, NotLoaded, Sample, Table
 from ...namedtuples import NamedTuple
-from ...readers import ctnetlink, kernel_version, meminfo, processes, slabinfo, sysctl_values
+from ...readers import (
+    ctnetlink,
+    ctnetlink_events,
+    kernel_version,
+    meminfo,
+    processes,
+    slabinfo,
+    sysctl_values,
+)
+from ...readers.ctnetlink_events import NewConnections
 from ...readers.processes import SysctlSetter
 from .. import DoctorError
 from ..netns_target import INITIAL, Target
@@ -26,6 +37,8 @@ from ..netns_target import INITIAL, Target
 DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within this many seconds of it
 NEAR = 1800.0
+#: new connections are counted for so long, in seconds
+LISTEN = 1.0
 
 
 class Recorded(NamedTuple):
@@ -70,6 +83,10 @@ class Readings(NamedTuple):
     #: seconds, by name; none where the kernel has no such sysctls
     flowtable_timeouts: Mapping[str, int] = {}
     target: Target = INITIAL
+    #: by the time left of the entries; None: too few are new
+    rate: NewRate | None = None
+    #: counted for a second
+    counted: NewConnections | Missing | None = None
 
 
 class Plan(NamedTuple):
@@ -91,7 +108,7 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget, target: Target = INITIAL) -> Readings:
+           share: TimeBudget, target: Target = INITIAL, pause: Callable[[float], None] = time.sleep) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all. target: the namespace that host shows.
@@ -104,12 +121,26 @@ def gather(host: Host, history: str | None, most: int | None,
         raise DoctorError(f'cannot read the table: {table.why}')
     recorded, peak_profile = _recorded(history, host, target)
     names = os.uname()
+    seconds = sysctl_values.read_timeouts(host)
+    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
+    listener = ctnetlink_events.open_listener(host)
+    try:
+        profile = _profile(host, table, most, share, fresh)
+        if isinstance(listener, Missing):
+            counted: NewConnections | Missing = listener
+        else:
+            pause(max(0.0, LISTEN - listener.seconds()))
+            counted = ctnetlink_events.finish(listener)
+    finally:
+        if not isinstance(listener, Missing):
+            listener.close()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
-                    recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
+                    recorded, profile, peak_profile, seconds,
                     slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
                     processes.read_container(host),
                     kernel_version.read_stable(host),
-                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host), target)
+                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host), target,
+                    fresh.rate(table.entries), counted)
 
 
 def make(r: Readings) -> Plan:
@@ -138,16 +169,15 @@ def make(r: Readings) -> Plan:
     return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
-def _profile(host: Host, table: Table, most: int | None,
-             share: TimeBudget) -> Profile | Missing:
+def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fresh: Fresh) -> Profile | Missing:
     if not table.entries:
         return Missing('the table is empty', chosen=True)
     if most is not None:
-        return take_profile(host, table, most, share)
+        return take_profile(host, table, most, share, watch=fresh.watch)
     if not host.is_this_kernel():
         return Missing('all flows are read of the running kernel only')
     stay = spares_offloaded(kernel_version.read_release(host))
-    return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries, stay))
+    return ctnetlink.read_flows(lambda flows: summarize(fresh.watch(flows), table.entries, stay))
 
 
 def _recorded(path: str | None, host: Host, target: Target) -> tuple[Recorded | Missing, Profile | None]:

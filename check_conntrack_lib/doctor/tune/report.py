@@ -15,7 +15,7 @@ from ...formatting import clean, duration, percent, size_text
 from ...model import Missing
 from ..common_options import SCHEMA_VERSION
 from ..json_values import plain
-from . import sysctl_file
+from . import rate_lines, sysctl_file
 from .plan import Plan, Recorded
 
 #: more memory than this part of what is available is worth a warning
@@ -29,7 +29,9 @@ def text(plan: Plan) -> str:
     inside = f', {clean(r.target.title)}' if r.target.title else ''
     lines = [f'conntrack-doctor tune: {clean(r.node)}{inside}, kernel {clean(r.release)}, '
              f'{time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(r.at))}']
-    for title, part in (('Find the cause first', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
+    for title, part in (('Find the cause first', _first(plan)), ('Size', _size(plan)),
+                        ('New connections', rate_lines.rates(plan)), ('NAT ports', rate_lines.nat_ports(plan)),
+                        ('Timeouts', _timeouts(plan)),
                         ('Bypass', _bypass(plan)), ('Make it permanent', _keep(plan)), ('Alerts', _alerts(plan))):
         found = list(part)
         if found:

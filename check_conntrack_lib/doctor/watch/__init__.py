@@ -13,6 +13,7 @@ from ...deadline import OutOfTime
 from ...defaults import WINDOW
 from ...formatting import clean
 from ...model import Table
+from ...readers import ctnetlink_events
 from .. import DoctorError, common_options, error_line, netns_target, readings
 from .view import ScreenLine, WatchState, as_json, following, one_line, screen
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
     source = readings.proc(arguments)
     target = netns_target.enter_target(source, arguments.netns)
-    rounds = readings.Rounds(source, arguments.kernel_log, WINDOW)
+    rounds = readings.Rounds(source, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(source))
     colours = common_options.colours(arguments.color)
     terminal = Terminal(colours) if common_options.on_terminal() and not arguments.json else None
     inside = f', {clean(target.title)}' if target.title else ''
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         if terminal:
             print()  # the shell's prompt not behind the echo of ^C
         raise
+    finally:
+        rounds.close()
 
 
 class Terminal:

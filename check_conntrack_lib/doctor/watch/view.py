@@ -12,6 +12,7 @@ from ...defaults import CRITICAL, WARNING
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ...model import Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
+from ...readers.ctnetlink_events import NewConnections
 from ...snapshot import Snapshot
 from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
@@ -19,6 +20,8 @@ from ..state_shares import states_line
 
 #: growth is measured over this many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
+#: a rate over less than so many seconds says nothing
+SHORTEST_RATE = 0.2
 #: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
 SHOWN = {'dropped': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
 
@@ -45,6 +48,8 @@ class WatchState(NamedTuple):
     #: counted since the watch began, `lost` among them
     since_start: Mapping[str, int] = {}
     forecast: Forecast | None = None
+    #: new connections per second since the last moment; None: not known
+    new_per_s: float | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -67,12 +72,23 @@ def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
     for name, packets in _packets(counted).items() if counted else ():
         total[name] = total.get(name, 0) + packets
     known = len(points) >= FEWEST_POINTS and points[-1].uptime - points[0].uptime >= SHORTEST_SPAN
-    return WatchState(reading, points, counted, total, project(points, table, 100.0) if known else None)
+    return WatchState(reading, points, counted, total, project(points, table, 100.0) if known else None,
+                      _new_per_s(before, reading))
+
+
+def _new_per_s(before: WatchState | None, reading: LiveReadings) -> float | None:
+    old, new = before.reading.new if before else None, reading.new
+    if not isinstance(new, NewConnections):
+        return None
+    # at first since the command began, which is a moment ago
+    since = old if isinstance(old, NewConnections) else NewConnections(0.0, 0)
+    span = new.seconds - since.seconds
+    return (new.connections - since.connections) / span if span >= SHORTEST_RATE else None
 
 
 def screen(moment: WatchState, bar: int) -> list[ScreenLine]:
     """The lines of the picture; bar: width of the usage bar in characters."""
-    return [*_usage(moment, bar), *_growth(moment), *_counters(moment), *_states(moment), *_log(moment),
+    return [*_usage(moment, bar), *_growth(moment), *_new(moment), *_counters(moment), *_states(moment), *_log(moment),
             *_unreadable(moment)]
 
 
@@ -84,6 +100,8 @@ def one_line(moment: WatchState) -> str:
     parts = [_how_full(table)]
     if moment.forecast:
         parts.append(growth(moment.forecast.growth) + _full_in(moment.forecast))
+    if moment.new_per_s is not None:
+        parts.append(f'new {rate(moment.new_per_s)}')
     if moment.since_last:
         now = _packets(moment.since_last)
         parts.extend(f'{name} {rate(moment.since_last.rate(now.get(counter, 0)))}'
@@ -132,6 +150,17 @@ def _growth(moment: WatchState) -> Iterator[ScreenLine]:
         yield ScreenLine('growth', f'{growth(moment.forecast.growth)} in the last {span}{_full_in(moment.forecast)}')
     elif isinstance(moment.snapshot.table, Table):
         yield ScreenLine('growth', f'measuring ({duration(SHORTEST_SPAN)})')
+
+
+def _new(moment: WatchState) -> Iterator[ScreenLine]:
+    new = moment.reading.new
+    if moment.new_per_s is None or not isinstance(new, NewConnections):
+        return
+    text = f'{rate(moment.new_per_s)} now, {new.connections} since the start'
+    refused = moment.since_last.dropped + moment.since_last.clashes if moment.since_last else 0
+    if refused and moment.since_last:
+        text += f'; {rate(moment.since_last.rate(refused))} more were refused'
+    yield ScreenLine('new/s', text)
 
 
 def _counters(moment: WatchState) -> Iterator[ScreenLine]:

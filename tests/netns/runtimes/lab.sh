@@ -17,7 +17,8 @@ daemons=()
 started() { echo "$*" >> "$LAB/containers"; }
 within() { # SECONDS COMMAND: until it succeeds
     for _ in $(seq $(($1 * 10))); do "${@:2}" > /dev/null 2>&1 && return; sleep 0.1; done; return 1; }
-child_of() { for _ in $(seq 20); do pgrep -P "$1" && return; sleep 0.1; done; return 1; }
+child_of() { # PID [COMMAND]: its child, as soon as it runs that command
+    for _ in $(seq 50); do pgrep -P "$1" ${2:+-x "$2"} && return; sleep 0.1; done; return 1; }
 ctr_() { ctr -a containerd.sock "$@"; }
 podman_() { podman --storage-driver=vfs --root "$LAB/podman" --runroot "$LAB/podman.run" --tmpdir "$LAB/podman.tmp" "$@"; }
 take_down() {
@@ -130,7 +131,7 @@ lxc-start -P "$LAB/lxc" -n web-lxc -d && started lxc web-lxc - "$(lxc-info -P "$
 cp -a rootfs nspawn
 systemd-nspawn -q -D "$LAB/nspawn" -M web-nspawn --private-network --register=no --keep-unit /bin/httpd -f -h /www \
     > nspawn.log 2>&1 < /dev/null & daemons+=($!)
-started nspawn web-nspawn - "$(child_of $!)"
+pid=$(child_of $! httpd) && started nspawn web-nspawn - "$pid" || echo nspawn >> missing
 mkdir bundle
 (cd bundle && runc spec && /usr/bin/python3 - "$LAB/rootfs" <<'PYTHON'
 import json

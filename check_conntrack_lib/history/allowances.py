@@ -1,0 +1,84 @@
+"""AWS's limits in the history: a table of its own, which exists only where there are interfaces of the driver ena."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..formatting import clean
+from ..model import Allowances, Instant, Missing
+from ..namedtuples import NamedTuple
+from .database import BrokenFile, RefusedFile, open_database
+
+SCHEMA = """CREATE TABLE IF NOT EXISTS allowance (
+    time REAL NOT NULL,          -- seconds since 1970
+    boot_id TEXT NOT NULL,
+    uptime REAL NOT NULL,        -- seconds since boot (CLOCK_BOOTTIME)
+    exceeded INTEGER NOT NULL,
+    linklocal INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
+    available INTEGER)"""
+#: rows older than a day are thinned to one in each slot of so many seconds, a part of them in each run
+DAY, SLOT = 86400.0, 600.0
+#: a base is at most so many windows old
+OLDEST_BASE = 2.0
+#: integers in SQLite are signed
+LARGEST = (1 << 63) - 1
+
+
+class Before(NamedTuple):
+    """What is recorded of the time before."""
+
+    #: None: nothing of this boot
+    base: Allowances | None
+    #: seconds since then
+    span: float
+    #: the most connections that were available
+    most: int | None
+
+
+def query_and_record(path: str, boot_id: str, at: Instant, now: Allowances, window: float, days: float,
+                     patience: float) -> Before | Missing:
+    """What was before; records `now` and forgets what is over `days` old."""
+    try:
+        with open_database(path, patience) as database:
+            database.execute('BEGIN IMMEDIATE')
+            try:
+                database.execute(SCHEMA)
+                before = _before(database, boot_id, at, window)
+                database.execute('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?)', (
+                    at.wall, boot_id, at.uptime, min(now.exceeded, LARGEST), min(now.linklocal, LARGEST),
+                    min(now.queued, LARGEST), now.available))
+                _forget(database, at.wall, days)
+                database.execute('COMMIT')
+            except BaseException:
+                database.execute('ROLLBACK')
+                raise
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
+        return Missing.because(error, clean(path))
+    return before
+
+
+def _before(database: sqlite3.Connection, boot_id: str, at: Instant, window: float) -> Before:
+    columns = 'uptime, exceeded, linklocal, queued, available'
+    row = database.execute(
+        f'SELECT {columns} FROM allowance WHERE boot_id = ? AND uptime BETWEEN ? AND ? ORDER BY uptime DESC LIMIT 1',
+        (boot_id, at.uptime - OLDEST_BASE * window, at.uptime - window)).fetchone() or database.execute(
+        f'SELECT {columns} FROM allowance WHERE boot_id = ? AND uptime > ? AND uptime < ? ORDER BY uptime LIMIT 1',
+        (boot_id, at.uptime - window, at.uptime)).fetchone()
+    most, = database.execute('SELECT max(available) FROM allowance').fetchone()
+    seen = None if most is None else int(most)
+    if row is None:
+        return Before(None, 0.0, seen)
+    uptime, exceeded, linklocal, queued, available = row
+    return Before(Allowances(int(exceeded), int(linklocal), int(queued), None if available is None else int(available)),
+                  at.uptime - float(uptime), seen)
+
+
+def _forget(database: sqlite3.Connection, now: float, days: float) -> None:
+    database.execute('DELETE FROM allowance WHERE time < ?', (now - days * DAY,))
+    # the slots that have become a day old since a while ago: each run has its part
+    until = now - DAY
+    database.execute(
+        'DELETE FROM allowance WHERE time BETWEEN ? AND ? AND rowid NOT IN (SELECT rowid FROM ('
+        'SELECT rowid, max(available) FROM allowance WHERE time BETWEEN ? AND ? GROUP BY CAST(time / ? AS INTEGER)))',
+        (until - 10 * SLOT, until, until - 10 * SLOT, until, SLOT))

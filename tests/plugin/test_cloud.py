@@ -1,0 +1,176 @@
+"""AWS's limits: from the statistics of the interfaces to the first line, with a history, resets and old numbers."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+
+import pytest
+import scenarios
+
+from check_conntrack_lib.analysis.cloud import CloudLimit, allowances, compare
+from check_conntrack_lib.history import allowances as table
+from check_conntrack_lib.history import cloud_limit
+from check_conntrack_lib.history.database import open_database
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.model import Allowances, Instant
+from check_conntrack_lib.plugin.cli import main
+from check_conntrack_lib.readers import ethtool
+
+FIRST = {'conntrack_allowance_exceeded': 0, 'conntrack_allowance_available': 70000, 'linklocal_allowance_exceeded': 3,
+         'pps_allowance_exceeded': 1, 'bw_in_allowance_exceeded': 2, 'bw_out_allowance_exceeded': 4, 'tx_timeout': 9}
+#: an interface without traffic keeps an old number
+IDLE = {**FIRST, 'conntrack_allowance_available': 136812, 'linklocal_allowance_exceeded': 0}
+
+
+def test_several_interfaces_are_one_instance():
+    assert allowances({'eth0': FIRST, 'eth1': IDLE}) == Allowances(0, 3, 14, 70000)
+
+
+def test_names_that_are_missing():
+    del_available = {name: value for name, value in FIRST.items() if 'available' not in name}
+    assert allowances({'eth0': del_available}) == Allowances(0, 3, 7, None)
+    assert allowances({'eth0': {'tx_timeout': 1}}) is None
+    assert allowances({}) is None
+
+
+@pytest.mark.parametrize(('old', 'new', 'moved'), [(5, 12, 7), (0, 0, 0), (5, 2, 2), (1 << 40, (1 << 40) + 1, 1)])
+def test_counters_that_begin_again_at_a_reset_of_the_driver(old, new, moved):
+    got = compare(Allowances(old, old, old, 9), 10.0, Allowances(new, new, new, 9), None)
+    assert (got.exceeded, got.linklocal, got.queued, got.rate(got.exceeded)) == (moved, moved, moved, moved / 10)
+
+
+@pytest.mark.parametrize(('most', 'available', 'left'), [(70000, 7000, 10.0), (None, 7000, 100.0), (10, None, None),
+                                                         (5, 70, 100.0), (0, 0, None)])
+def test_what_is_left(most, available, left):
+    assert compare(None, 0.0, Allowances(0, 0, 0, available), most).left == left
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """Runs the check on a quiet host with interfaces of these statistics, so many seconds after the first run."""
+    scenario = scenarios.load('quiet-gateway')
+    shutil.copytree(scenario.directory, tmp_path / 'host', symlinks=True)
+    monkeypatch.chdir(tmp_path / 'host')
+    (tmp_path / 'sys/bus/pci/drivers/ena').mkdir(parents=True)
+    monkeypatch.setattr(cloud_limit, 'SYSFS', str(tmp_path / 'sys'))
+    monkeypatch.setattr(Host, 'is_this_kernel', lambda _host: True)
+
+    def one(seconds, *interfaces, arguments=()):
+        monkeypatch.setattr(ethtool, 'read_ena', lambda _sysfs: dict(enumerate(interfaces)))
+        now = Instant(1_795_000_000.0 + seconds, 1000.0 + seconds, 1000.0 + seconds)
+        status = main(['--procfs', 'proc', '--kernel-log', 'off', '--history', str(tmp_path / 'h.sqlite'),
+                       '--diagnose', 'never', '--settings-check', 'off', *arguments], lambda: now)
+        return status, capfd.readouterr().out
+    return one
+
+
+def exceeded(number, available=70000, linklocal=3):
+    return {**FIRST, 'conntrack_allowance_exceeded': number, 'conntrack_allowance_available': available,
+            'linklocal_allowance_exceeded': linklocal}
+
+
+def test_packets_dropped_at_the_limit_are_critical_for_a_window(run):
+    assert run(0, FIRST)[0] == 0
+    assert run(60, FIRST)[0] == 0
+    status, out = run(120, exceeded(40, 0))
+    assert status == 2
+    assert out.startswith('CONNTRACK CRITICAL - AWS limit of tracked connections: 40 packets dropped in the last 2 min,'
+                          ' 0% left (0 of about 70000)')
+    assert 'conntrack_allowance_exceeded_per_s=0.333333;;0;0' in out
+    assert 'nf_conntrack_max does not' in out
+    assert run(300, exceeded(40))[0] == 2
+    assert run(430, exceeded(40))[0] == 0
+
+
+@pytest.mark.parametrize(('available', 'status', 'said'), [
+    (10400, 1, 'WARNING - AWS limit of tracked connections: 15% left (10400 of about 70000)'),
+    (3400, 2, 'CRITICAL - AWS limit of tracked connections: 5% left (3400 of about 70000)'),
+    (10600, 0, 'OK - ')])
+def test_what_is_left_of_the_most_that_was_seen(run, available, status, said):
+    run(0, FIRST)
+    got, out = run(60, exceeded(0, available))
+    assert got == status
+    assert out.startswith(f'CONNTRACK {said}')
+
+
+def test_link_local_packets(run):
+    run(0, FIRST)
+    status, out = run(60, exceeded(0, linklocal=603))
+    assert status == 1
+    assert 'AWS: 10.0/s packets to DNS, metadata or time service dropped' in out.splitlines()[0]
+
+
+def test_thresholds_are_options(run):
+    run(0, FIRST)
+    assert run(60, exceeded(7), arguments=['--allowance-exceeded-critical', 'off'])[0] == 0
+    assert run(60, exceeded(7, 30000), arguments=['--allowance-available-warning', '50:',
+                                                  '--allowance-exceeded-critical', 'off'])[0] == 1
+
+
+def test_an_older_driver_is_said_and_no_alert(run):
+    status, out = run(0, {'tx_timeout': 0}, arguments=['-v'])
+    assert status == 0
+    assert 'not checked: cloud' in out.splitlines()[0]
+    assert 'the driver ena has no conntrack_allowance_exceeded' in out
+
+
+def test_nothing_elsewhere(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cloud_limit, 'SYSFS', str(tmp_path))
+    status, out = run(0, FIRST)
+    assert status == 0
+    assert 'allowance' not in out
+    assert 'AWS' not in out
+
+
+def test_the_history_stays_small(tmp_path):
+    """Two weeks of one run a minute."""
+    path = str(tmp_path / 'h.sqlite')
+    record = functools.partial(table.query_and_record, path, 'boot', window=300.0, days=14.0, patience=1.0)
+    with open_database(path, 1.0) as database:
+        database.execute(table.SCHEMA)
+        database.execute('BEGIN')
+        database.executemany('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?)',
+                             [(60.0 * k, 'boot', 60.0 * k, k, 0, 0, k % 977) for k in range(20 * 1440)])
+        database.execute('COMMIT')
+    for k in range(20 * 1440, 20 * 1440 + 30):
+        before = record(Instant(60.0 * k, 60.0 * k, 60.0 * k), Allowances(k, 0, 0, 5))
+        assert (before.base.exceeded, before.span, before.most) == (k - 5, 300.0, 976)
+    with open_database(path, 1.0) as database:
+        rows, oldest = database.execute('SELECT count(*), min(time) FROM allowance').fetchone()
+        aged, = database.execute('SELECT count(*) FROM allowance WHERE time BETWEEN ? AND ?', (
+            60.0 * (20 * 1440 + 30) - 86400 - 6000, 60.0 * (20 * 1440 + 30) - 86400)).fetchone()
+    assert oldest >= 60.0 * (6 * 1440)
+    assert aged <= 100 - 30 + 12
+    assert rows < 15 * 1440
+
+
+def test_a_broken_history_costs_the_rates_only(tmp_path):
+    path = tmp_path / 'h.sqlite'
+    path.write_bytes(b'no database' * 100)
+    got = table.query_and_record(str(path), 'boot', Instant(1, 1, 1), Allowances(1, 1, 1, 1), 300, 14, 1)
+    assert not isinstance(got, table.Before)
+
+
+def test_the_limit_of_another_cloud(capfd, monkeypatch, tmp_path):
+    scenario = scenarios.load('quiet-gateway')
+    monkeypatch.chdir(scenario.directory)
+
+    def check(*arguments):
+        status = main(['--procfs', 'proc', '--kernel-log', 'off', '--history', 'off', '--diagnose', 'never',
+                       *arguments],
+                      scenario.clock)
+        return status, capfd.readouterr().out
+
+    assert '12.4% used (32512 of 262144) |' in check()[1]
+    status, out = check('--limit', '35000', '-v')
+    assert status == 1
+    assert out.startswith('CONNTRACK WARNING - 92.9% used (32512 of 35000, --limit)')
+    assert 'usage=92.89%;85;95;0;100 entries=32512;29750;33250;0;35000' in out
+    assert 'table: 32512 of 35000 entries (--limit), nf_conntrack_max is 262144' in out
+    assert '(32512 of 262144) |' in check('--limit', '500000')[1]
+    assert check('--limit', '-5')[0] == 3
+
+
+def test_a_table_without_a_limit_of_its_own():
+    assert CloudLimit(0.0, 5, 0, 0, None, None).rate(5) == 0
