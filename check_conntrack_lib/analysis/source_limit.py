@@ -13,7 +13,7 @@ from .profile import Key
 FEWEST_OTHERS = 10
 #: what is opened most speaks for all from this share on
 MOST = 0.9
-#: the measured rate of others is taken while it fills no more than so many times what the table leaves to a source
+#: the measured rate of others is taken while it fills no more than this many times what the table leaves to a source
 MORE = 5
 
 
@@ -63,7 +63,7 @@ def _limit(p: IncidentFacts, source: str, key: Key) -> tuple[int, str]:
 def _limit_to(p: IncidentFacts, key: Key, limit: int, why: str, share: str, seen: int) -> Action:
     made, undo = rate_limit.nft(key, limit) if p.nft else rate_limit.iptables(key, limit)
     commands = [made]
-    # what was never answered is no connection that could be cut; what else the source does is left alone
+    # what was UNREPLIED is no connection that could be cut; what else the source does is left alone
     if key.protocol is not None and seen and p.profile and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     named = p.profile.named(key.source) if p.profile else key.source
