@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from .analysis import trend
 from .analysis.losses import (
@@ -20,9 +21,9 @@ from .deadline import TimeBudget
 from .history import database, location
 from .history.queries import HistoryQuery
 from .host import Host
-from .model import History, Missing, Point, Sample, Snapshot, Table
+from .model import History, LogMemory, Missing, Point, Sample, Snapshot, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
-from .readers import sysctl_files, sysctl_values
+from .readers import kernel_log, log_clock, sysctl_files, sysctl_values
 from .snapshot import take_snapshot, with_log
 
 if TYPE_CHECKING:
@@ -70,12 +71,20 @@ def assess(host: Host, question: Question, budget: TimeBudget,
     """
     snapshot = take_snapshot(host, budget)
     sample = snapshot.sample()
+    read: list[Snapshot] = []
+
+    def read_log(before: History | Missing, memory: LogMemory | None) -> LogMemory | None:
+        # the history knows how far back: the log may be full of older lines
+        span = log_span(before, sample, question)
+        read.append(with_log(snapshot, host, question.kernel_log, span, budget, memory))
+        return log_clock.memory_of(read[-1].kernel_log, snapshot.at.monotonic, max(span, LONGEST_LOG_SPAN))
+
     with budget():
         file = history_file(question.history)
-        history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
-    # after the recorder, which knows how far back: the log may be full of older lines
-    span = log_span(history, sample, question)
-    snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
+        history = file if isinstance(file, Missing) else _history(file, sample, question, patience, read_log)
+    if not read:
+        read_log(history, None)
+    snapshot = read[-1]
     a = evaluate(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
     with budget():
         return a._replace(settings=settings_of(host, snapshot, question))
@@ -113,10 +122,13 @@ def history_file(choice: str) -> str | Missing:
     return location.check_file(choice) if choice else location.history_file(os.environ)
 
 
-def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
+def _history(file: str, sample: Sample | Missing, question: Question, patience: float,
+             read_log: Callable[[History | Missing, LogMemory | None], LogMemory | None]) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    return database.query_and_record(file, sample, history_query(question), question.history_days, patience)
+    source = kernel_log.remembered_source(question.kernel_log)
+    return database.query_and_record(file, sample, history_query(question), question.history_days, patience,
+                                     database.LogBook(source, read_log) if source else None)
 
 
 def history_query(question: Question) -> HistoryQuery:

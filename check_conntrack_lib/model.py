@@ -99,6 +99,26 @@ class Suppressed(NamedTuple):
     messages: int
 
 
+#: earlier than any stamp on CLOCK_MONOTONIC: a log that goes back so far has all of this boot
+BOOT = float('-inf')
+
+
+class LogMemory(NamedTuple):
+    """What the history keeps of the kernel log of this boot, so that no record is missed or taken for new twice."""
+
+    #: the newest record's
+    sequence: int
+    #: when that was the newest one, in seconds on CLOCK_MONOTONIC
+    read: float
+    #: what is added to the log's stamps to make them CLOCK_MONOTONIC
+    offset: float
+    #: every line since then was seen (CLOCK_MONOTONIC)
+    complete_since: float
+    names_namespaces: bool = False
+    table_full: tuple[LogLine, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+
+
 class KernelLog(NamedTuple):
     """What the kernel log says of full tables."""
 
@@ -109,6 +129,12 @@ class KernelLog(NamedTuple):
     overrun: bool = False
     #: a kernel (6.18 and later) that says in the line whose table was full, unless it was the initial namespace's
     names_namespaces: bool = False
+    #: no line since then is missing (CLOCK_MONOTONIC); BOOT: none of this boot
+    complete_since: float = BOOT
+    #: of the newest record; None: the source has no such numbers
+    sequence: int | None = None
+    #: what was added to the log's stamps to make them CLOCK_MONOTONIC
+    offset: float = 0.0
 
 
 class Sample(NamedTuple):
@@ -161,6 +187,8 @@ class Snapshot(NamedTuple):
     table: Table | NotLoaded | Missing
     counters: Counters | Missing
     kernel_log: KernelLog | Missing
+    #: entries as the counters' file repeats them, where the table is hidden
+    counted: int | None = None
 
     def sample(self) -> Sample | Missing:
         """The part that the recorder keeps, or why there is nothing to keep."""
@@ -168,6 +196,8 @@ class Snapshot(NamedTuple):
             return self.boot_id
         if isinstance(self.netns, Missing):
             return self.netns
+        if isinstance(self.table, Missing) and self.counted is not None and isinstance(self.counters, Counters):
+            return Sample(self.at, self.boot_id, self.netns, self.counted, 0, None, self.counters)
         if not isinstance(self.table, Table):
             return Missing('no connection tracking table')
         buckets = None if isinstance(self.table.buckets, Missing) else self.table.buckets

@@ -13,6 +13,8 @@ FURTHEST_WRAP = WRAP >> 1
 FASTEST_PER_CPU = 5e6
 #: log lines are looked for at most so far back (or one window), however long the check has paused
 LONGEST_LOG_SPAN = 3600.0
+#: a log that is shorter by less than this, in seconds, is no shorter: it is read a moment after the counters
+COVERED = 2.0
 
 
 class Losses(NamedTuple):
@@ -52,15 +54,17 @@ def wraps(old: int, new: int, seconds: float) -> int | None:
 
 
 def losses(base: Sample, now: Sample) -> Losses | None:
-    """Losses since `base`; None when its counters cannot be compared (reset, other CPUs, other columns)."""
+    """Losses since `base`; None when its counters cannot be compared (reset, other CPUs)."""
     span = now.at.uptime - base.at.uptime
     if span <= 0 or base.counters is None or now.counters is None:
         return None
     old, new = base.counters.per_cpu, now.counters.per_cpu
-    if old.keys() != new.keys():
+    # an upgrade of the kernel or of the check adds counters: those that both have are compared
+    common = [name for name in old if name in new]
+    if 'drop' not in common:
         return None
     packets = {}
-    for name in old:
+    for name in common:
         if len(old[name]) != len(new[name]):
             return None
         moved = [wraps(a, b, span) for a, b in zip(old[name], new[name])]
@@ -120,6 +124,20 @@ class LogEvidence(NamedTuple):
     suppressed: int
     #: the log has more lines than could be seen
     flooded: bool = False
+    #: for so many seconds up to now no line is missing from the log
+    covered: float = float('inf')
+    #: for so many seconds up to now no line can be this namespace's own
+    without_drops: float = 0.0
+
+    @property
+    def partial(self) -> bool:
+        """Does the log not go back over the whole span?"""
+        return self.covered < self.span - COVERED
+
+    @property
+    def can_hide(self) -> bool:
+        """May there have been lines of this namespace that are not in the log?"""
+        return self.partial and self.without_drops < self.span
 
 
 def seconds_without_drops(counters: Counters | None, found: Losses | None) -> float:
@@ -138,7 +156,7 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
                  without_drops: float = 0.0) -> LogEvidence:
     """Lines no older than `span` seconds at `now` (CLOCK_MONOTONIC), seen from the namespace `netns`.
 
-    innocent: for so many seconds this namespace has dropped nothing (see `innocent_for`).
+    without_drops: for so many seconds this namespace has dropped nothing (see `seconds_without_drops`).
     """
     ages = []
     elsewhere: dict[int, int] = {}
@@ -154,4 +172,5 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
             stranger = UNNAMED if owner is None or owner == netns else owner
             elsewhere[stranger] = elsewhere.get(stranger, 0) + 1
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
-    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun)
+    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun,
+                       now - log.complete_since, without_drops)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, NotLoaded, Snapshot, Table
+from ..model import Missing, Snapshot, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
 from ..snapshot import take_snapshot, with_log
@@ -47,7 +47,7 @@ class Reading(NamedTuple):
     def asked(self) -> Iterator[str]:
         """The signals that were asked for."""
         yield 'usage'
-        if not isinstance(self.snapshot.table, NotLoaded):
+        if not (isinstance(self.snapshot.counters, Missing) and self.snapshot.counters.chosen):
             yield 'counters'
         if not (isinstance(self.snapshot.kernel_log, Missing) and self.snapshot.kernel_log.chosen):
             yield 'kernel-log'

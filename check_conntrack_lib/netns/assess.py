@@ -15,6 +15,7 @@ from ..history import database
 from ..host import Host
 from ..model import History, Missing, Sample, Snapshot, Table
 from ..namedtuples import NamedTuple
+from ..readers import kernel_log, log_clock
 from ..snapshot import take_snapshot, with_log
 from .discover import Namespace
 from .snapshots import NamespaceSnapshot, NamespaceSnapshots, read_snapshots, title
@@ -80,10 +81,19 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
                budget: TimeBudget, patience: float = 1.5) -> NamespaceAssessments:
     """Reads every namespace that is wanted (see `read_snapshots`), records all in one transaction, evaluates each."""
     longest = max(question.window, LONGEST_LOG_SPAN)
-    own = with_log(take_snapshot(host, budget), host, question.kernel_log, longest, budget)
-    seen = read_snapshots(host, own, wanted, budget)
+    own = take_snapshot(host, budget, own_network=True)
+    source = kernel_log.remembered_source(question.kernel_log)
     with budget():
-        file, histories = _histories([one.snapshot for one in seen.seen], question, patience)
+        file = history_file(question.history)
+        memory = database.recall_log(file, own.boot_id, source, patience) \
+            if source and isinstance(file, str) and isinstance(own.boot_id, str) else None
+    own = with_log(own, host, question.kernel_log, longest, budget, memory)
+    seen = read_snapshots(host, own, wanted, budget)
+    memory = log_clock.memory_of(own.kernel_log, own.at.monotonic, longest)
+    book = database.LogBook(source, lambda _history, _memory: memory) if source else None
+    with budget():
+        histories = _histories(file, [one.snapshot for one in seen.seen], question, patience, book)
+    file = '' if isinstance(file, Missing) else file
     members = tuple(
         NamespaceAssessment(one.namespace,
                             evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question))
@@ -92,20 +102,19 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     return _with_guess(NamespaceAssessments(members, own, seen, other_owners), question)
 
 
-def _histories(snapshots: list[Snapshot], question: Question,
-               patience: float) -> tuple[str, list[History | Missing]]:
-    """The recorder's file, and its answer for each of the snapshots."""
-    file = history_file(question.history)
+def _histories(file: str | Missing, snapshots: list[Snapshot], question: Question, patience: float,
+               book: database.LogBook | None) -> list[History | Missing]:
+    """What the file answers for each of the snapshots."""
     if isinstance(file, Missing):
-        return '', [file] * len(snapshots)
+        return [file] * len(snapshots)
     samples = [snapshot.sample() for snapshot in snapshots]
     kept = [sample for sample in samples if isinstance(sample, Sample)]
     answers = database.query_and_record_all(file, kept, history_query(question), question.history_days,
-                                            patience) if kept else []
+                                            patience, book) if kept else []
     if isinstance(answers, Missing):
-        return file, [answers] * len(snapshots)
+        return [answers] * len(snapshots)
     left = iter(answers)
-    return file, [sample if isinstance(sample, Missing) else next(left) for sample in samples]
+    return [sample if isinstance(sample, Missing) else next(left) for sample in samples]
 
 
 def _with_guess(assessments: NamespaceAssessments, question: Question) -> NamespaceAssessments:

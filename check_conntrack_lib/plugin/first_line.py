@@ -116,8 +116,13 @@ def _phrase(a: Assessment, result: Result) -> str:
     name, value = result.metric.name, result.metric.value
     if isinstance(value, Missing):
         return f'cannot read {_signal(name)}: {clean(value.why)}' if name == 'usage' \
-            else f'{_signal(name)} required but not readable: {clean(value.why)}'
+            else f'{_signal(name)} required but not readable: {clean(value.why)}' if not _is_partial(a, name) \
+            else f'{_signal(name)} required, but it {clean(value.why)}'
     return PHRASES[name](a)
+
+
+def _is_partial(a: Assessment, name: str) -> bool:
+    return name == 'kernel-log' and not isinstance(a.log, Missing)
 
 
 def _not_checked(results: list[Result]) -> Iterator[str]:

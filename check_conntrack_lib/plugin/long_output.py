@@ -24,7 +24,9 @@ def lines(a: Assessment) -> list[str]:
         return ['a firewall rule with connection state loads it, so does modprobe nf_conntrack; '
                 'where none is expected, --not-loaded ok says so']
     if isinstance(a.snapshot.table, Missing):
-        return []
+        remedy = a.snapshot.table.remedy
+        told = [f'usage: {clean(a.snapshot.table.why)}' + (f'; {clean(remedy)}' if remedy else '')]
+        return told if a.snapshot.counted is None else [*told, *_lost(a), *_counters(a), *_log(a), *_unreadable(a)]
     return [*_table(a, a.snapshot.table), *_lost(a), *_counters(a), *_log(a), *_settings(a), *_recorder(a),
             *_unreadable(a)]
 
@@ -106,7 +108,14 @@ def _log(a: Assessment) -> Iterator[str]:
                f'the newest {duration(a.log.ages[-1])} ago'
         if a.log.suppressed:
             text += f'; {count(a.log.suppressed, "more network message")} suppressed'
+        if a.log.partial:
+            text += f'; the log goes back {duration(a.log.covered)} only'
         yield f'{text} (rate-limited: lines are not packets){flooded}'
+    elif a.log.partial:
+        text = f'kernel log: no table-full line in the last {duration(a.log.covered)}, as far as the log goes back'
+        if a.log.can_hide:
+            text += '; a larger ring (log_buf_len=) or the journal keeps more'
+        yield text + flooded
     elif not isinstance(a.snapshot.kernel_log, Missing):
         text = f'kernel log: no table-full line in the last {duration(a.log.span)}'
         if a.log.suppressed:

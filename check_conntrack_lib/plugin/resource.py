@@ -8,6 +8,7 @@ from nagiosplugin import Context, Metric, Resource
 
 from ..assessment import Assessment, Question, assess, evaluate, settings_of
 from ..deadline import Deadline
+from ..formatting import duration
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING
@@ -83,13 +84,18 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         return
     if isinstance(table, Missing):
         yield Metric('usage', table, context='missing')
-        return
-    yield from _table_metrics(a, table)
+        if a.snapshot.counted is None:
+            return
+    else:
+        yield from _table_metrics(a, table)
     yield from _loss_metrics(a)
     if isinstance(a.log, Missing):
         yield Metric('kernel-log', a.log, context='missing')
     else:
         yield Metric('table_full_lines', len(a.log.ages), min=0)
+        if a.log.partial:
+            yield Metric('kernel-log', Missing(f'goes back {duration(a.log.covered)} only', chosen=not a.log.can_hide),
+                         context='missing')
     if isinstance(a.history, Missing):
         yield Metric('history', a.history, context='missing')
     elif a.history.unwritten:

@@ -75,7 +75,8 @@ def _own(reading: Reading) -> Iterator[Metric]:
     if not isinstance(s.table, Missing):
         yield GaugeMetricFamily('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
                                 0 if isinstance(s.table, NotLoaded) else 1)
-    if not isinstance(s.netns, Missing):
+    # where the sysctls are hidden, it is not known whether this is the initial namespace
+    if not isinstance(s.netns, Missing) and not isinstance(s.table, Missing):
         info = GaugeMetricFamily('conntrack_netns_info', 'The network namespace that is measured, by its inode.',
                                  labels=['netns', 'initial'])
         info.add_metric([str(s.netns), str(s.initial).lower()], 1)
