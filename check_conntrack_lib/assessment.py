@@ -14,12 +14,13 @@ from .analysis.losses import (
     log_evidence,
     losses,
     losses_across,
+    moved,
     seconds_without_drops,
 )
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
 from .history import database, location
-from .history.queries import HistoryQuery
+from .history.queries import LONGEST_BASE, MUCH_OLDER, HistoryQuery
 from .host import Host
 from .model import History, LogMemory, Missing, Point, Sample, Snapshot, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
@@ -61,6 +62,8 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
+    #: how old the newest sample is, in seconds, where losses are not counted from it for that; None: they are
+    stale_base: float | None = None
 
 
 def assess(host: Host, question: Question, budget: TimeBudget,
@@ -95,8 +98,9 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
     sample = snapshot.sample()
     lost = outlook = None
     if isinstance(history, History) and not isinstance(sample, Missing):
-        if history.base:
-            lost = losses(history.base, sample)
+        base = None if stale_base(history, sample, question) else history.base
+        if base:
+            lost = losses(base, sample)
         # another boot has given the inodes to other namespaces: only the initial one is the same
         if history.cut and (snapshot.initial or history.cut[0].boot_id == sample.boot_id):
             lost = losses_across(history.cut, lost, sample)
@@ -104,14 +108,27 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook,
-                      _log(snapshot, lost, log_span(history, sample, question)))
+                      _log(snapshot, lost, log_span(history, sample, question)),
+                      stale_base=stale_base(history, sample, question))
+
+
+def stale_base(history: History | Missing, sample: Sample | Missing, question: Question) -> float | None:
+    """How old the base is in seconds, where it is too old to judge by; None where it is not.
+
+    Where nothing can be recorded, the base only grows older: a loss would never end.
+    """
+    if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
+        return None
+    age = sample.at.uptime - history.base.at.uptime
+    longest = MUCH_OLDER * question.window if history.unwritten else max(LONGEST_BASE, MUCH_OLDER * question.window)
+    return age if age > longest else None
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
     """How far back log lines are judged, in seconds: as far as losses are counted, but not for ever."""
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
-    counted = sample.at.uptime - history.base.at.uptime
+    counted = 0.0 if stale_base(history, sample, question) else sample.at.uptime - history.base.at.uptime
     return max(question.window, min(counted, LONGEST_LOG_SPAN))
 
 
@@ -134,7 +151,7 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 def history_query(question: Question) -> HistoryQuery:
     """What is asked of the recorder."""
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
-                    trend.WINDOWS * question.window)
+                        trend.WINDOWS * question.window, moved)
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:

@@ -8,6 +8,8 @@ from ..model import Counters, KernelLog, Sample
 from ..namedtuples import NamedTuple
 
 WRAP = 1 << 32
+#: counters that a threshold is for
+JUDGED = ('drop', 'chain_too_long', 'early_drop', 'insert_failed')
 #: a counter that moved further than this, or faster, did not wrap: it began anew
 FURTHEST_WRAP = WRAP >> 1
 FASTEST_PER_CPU = 5e6
@@ -101,6 +103,12 @@ def losses_across(cut: tuple[Sample, Sample], since: Losses | None, now: Sample)
 def comparable(base: Sample, now: Sample) -> bool:
     """Can losses be counted from `base` to `now`? A run without counters is no base for one with them."""
     return now.counters is None or losses(base, now) is not None
+
+
+def moved(old: Sample, new: Sample) -> bool:
+    """Was a packet lost or an entry evicted between these samples, or is that not known?"""
+    found = losses(old, new)
+    return found is None or any(found.packets.get(name) for name in JUDGED)
 
 
 def insert_failed_is_loss(counters: Counters) -> bool:

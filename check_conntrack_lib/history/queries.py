@@ -15,6 +15,10 @@ HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns
 
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
+#: a base that is older than so many windows is much older: a sample inside the window may be a better one
+MUCH_OLDER = 2.0
+#: losses are judged from no base that is older, in seconds: who was away for so long begins anew
+LONGEST_BASE = 86400.0
 #: the trend gets at most so many points, however often it is asked: of the newest part, and of all before
 RECENT_POINTS, OLDER_POINTS = 20, 20
 
@@ -28,6 +32,8 @@ class HistoryQuery(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
     #: the newest part of the points, which are closer there
     recent: float = 0.0
+    #: did the counters that are judged move between these two samples?
+    moved: Callable[[Sample, Sample], bool] | None = None
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
@@ -44,7 +50,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     if row is None:
         return History(cut=cut)
     profiled, = database.execute(f'SELECT max(uptime) FROM profile WHERE {HERE}', place).fetchone()
-    oldest = _sample(row, now)
+    oldest = _better_base(database, _sample(row, now), now, look)
     base: Sample | None = oldest
     if not look.comparable(oldest, now):
         # the counters began anew since then: count from the first sample after that
@@ -65,6 +71,27 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
     return History(base, cut, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
                    first_run=False, profiled=None if profiled is None else float(profiled))
+
+
+def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, look: HistoryQuery) -> Sample:
+    """The sample that losses are counted from, where the newest one that is a window old is much older.
+
+    A loss is not diluted over time in which it is known not to have happened: what the oldest sample inside the window
+    shows is younger. A loss from before that sample stays visible as long as the sample is inside.
+    """
+    if look.moved is None or now.at.uptime - old.at.uptime <= MUCH_OLDER * look.window:
+        return old
+    row = database.execute(
+        f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime > :since AND uptime <= :until ORDER BY uptime LIMIT 1',
+        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - look.window,
+         'until': now.at.uptime - YOUNGEST_BASE}).fetchone()
+    if row is None:
+        return old
+    inside = _sample(row, now)
+    if not look.comparable(old, inside) or not look.comparable(inside, now):
+        return old  # a reset is the caller's to find
+    seen_before = now.at.uptime - old.at.uptime <= LONGEST_BASE and look.moved(old, inside)
+    return old if seen_before and not look.moved(inside, now) else inside
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Sample, Sample] | None:

@@ -48,8 +48,8 @@ class Found(NamedTuple):
     namespaces: tuple[Namespace, ...]
     #: processes of which this user cannot tell the namespace
     hidden: int = 0
-    #: files among the named ones that lead to no namespace
-    stale: int = 0
+    #: names in NAMED that lead to no namespace here: it may be there in another mount namespace
+    dead: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
 
@@ -61,7 +61,8 @@ def find(host: Host) -> Found:
     own_table = _inode(host.path(cpu_counters.FILE))
     if not isinstance(own, Missing):
         ways[True, own] = Namespace(own)
-    hidden = stale = 0
+    hidden = 0
+    dead: list[str] = []
     closed = ''
     # in a container with the host's /proc, its files are there, too, or reached through the host's first process
     roots = ['/'] if host.is_this_kernel() else []
@@ -69,11 +70,12 @@ def find(host: Host) -> Found:
         roots.append(host.path('1/root'))
     for root in roots:
         try:
-            stale += _add_named(host, os.path.join(root, NAMED), ways)
+            dead += _add_named(host, os.path.join(root, NAMED), ways)
         except PermissionError:
             closed = os.path.join(root, NAMED)
         with suppress(PermissionError):  # open to root only; nearly all of them have a process
-            stale += _add_named(host, os.path.join(root, DOCKER), ways)
+            # docker leaves files of containers that are gone
+            _add_named(host, os.path.join(root, DOCKER), ways)
     pids: dict[tuple[bool, int], list[int]] = {}
     for pid in _pids(host):
         key: tuple[bool, int] | None
@@ -92,7 +94,7 @@ def find(host: Host) -> Found:
                 known.append(pid)
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(pids=tuple(some))
-    return Found(tuple(ways.values()), hidden, stale, closed)
+    return Found(tuple(ways.values()), hidden, tuple(dict.fromkeys(dead)), closed)
 
 
 def parse_link(text: str) -> int:
@@ -138,14 +140,14 @@ def _means(word: str, container: str) -> bool:
     return word == container or (len(word) >= 4 and len(container) == 64 and container.startswith(word))
 
 
-def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) -> int:
-    """Adds the namespaces of a directory; returns how many of its files lead to none. Raises PermissionError."""
+def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) -> list[str]:
+    """Adds the namespaces of a directory; returns the names of its files that lead to none. Raises PermissionError."""
     device = _device(host.path('self/ns/net'))
-    stale = 0
+    dead: list[str] = []
     try:
         names = sorted(os.listdir(place))
     except (FileNotFoundError, NotADirectoryError):
-        return 0  # nobody has named one
+        return dead  # nobody has named one
     for name in names:
         path = os.path.join(place, name)
         try:
@@ -153,12 +155,12 @@ def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) 
         except GONE:
             continue  # removed meanwhile
         if status.st_dev != device:
-            stale += 1
+            dead.append(name)
             continue
         known = ways.get((True, status.st_ino), Namespace(status.st_ino))
         ways[True, status.st_ino] = known._replace(
             path=known.path or path, name=known.name or (name if place.endswith(NAMED) else ''))
-    return stale
+    return dead
 
 
 def _pids(host: Host) -> list[int]:

@@ -28,8 +28,8 @@ class NamespaceSnapshots(NamedTuple):
     unseen: dict[Missing, int]
     #: processes of which this user cannot tell the namespace
     hidden: int = 0
-    #: names that lead to no namespace
-    stale: int = 0
+    #: names that lead to no namespace here
+    dead: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
     #: words that mean no namespace here
@@ -75,9 +75,10 @@ def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: T
     except (OSError, ValueError) as error:
         unseen[Missing.because(error, 'network namespaces')] = left or 1
     if not everything:
-        found = Found(())
-    return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, found.stale, found.closed,
-                                          tuple(unknown)), own)
+        # of the names that lead nowhere only those that were asked for
+        found = Found((), dead=tuple(name for name in found.dead if name in unknown))
+    return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, found.dead, found.closed,
+                                          tuple(word for word in unknown if word not in found.dead)), own)
 
 
 def title(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> str:

@@ -24,6 +24,10 @@ MOST_NAMED = 5
 BYTES_AN_ENTRY = 400
 
 
+MOUNTED_ELSEWHERE = ('whoever made it mounted it in a mount namespace of its own (mount propagation), or it is a '
+                     'leftover: ip netns delete removes that')
+
+
 class _ResourceStub(NamedTuple):
     """What a context asks of a resource."""
 
@@ -93,12 +97,16 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
     parts = [f'no network namespace {clean(word, 60)}' for word in snapshots.unknown]
+    if snapshots.dead:
+        names = ', '.join(f'/run/netns/{clean(name, 60)}' for name in snapshots.dead[:MOST_NAMED])
+        more = f' and {len(snapshots.dead) - MOST_NAMED} more' if len(snapshots.dead) > MOST_NAMED else ''
+        parts.append(f'{names}{more} {"leads" if len(snapshots.dead) == 1 else "lead"} to no namespace here')
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'those of {count(snapshots.hidden, "process")} not told apart: needs root')
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
-    remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
+    remedy = next((why.remedy for why in snapshots.unseen if why.remedy), MOUNTED_ELSEWHERE if snapshots.dead else '')
     return Missing('; '.join(parts), remedy) if parts else None
 
 
@@ -132,8 +140,6 @@ def lines(ranking: Ranking) -> list[str]:
     unseen = missing(assessments)
     if unseen:
         said.append(f'not checked: namespaces: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
-    if assessments.snapshots.stale:
-        said.append(f'names in /run/netns that lead to no namespace: {assessments.snapshots.stale}')
     return said
 
 

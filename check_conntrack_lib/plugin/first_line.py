@@ -134,7 +134,8 @@ def _not_checked(results: list[Result]) -> Iterator[str]:
 
 def _not_yet(a: Assessment) -> Iterator[str]:
     """Why losses are not counted although both counters and history are there."""
-    if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) or a.history.unwritten:
+    if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) \
+            or a.history.unwritten or a.stale_base is not None:
         return
     yield 'first run: losses from now on' if a.history.first_run else 'counters were reset: losses from now on'
 

@@ -147,4 +147,8 @@ def _unreadable(a: Assessment) -> Iterator[str]:
             remedy = f'; {clean(reading.remedy)}' if reading.remedy else ''
             yield f'not checked: {name}: {clean(reading.why)}{remedy}'
     if isinstance(a.history, History) and a.history.unwritten:
-        yield f'not recorded: {a.history.unwritten}: losses and trend are counted from older samples'
+        told = 'losses and trend are counted from older samples'
+        if a.stale_base is not None:
+            told = (f'losses are not counted: the newest sample is {duration(a.stale_base)} old, and when a packet was '
+                    'lost since is not known')
+        yield f'not recorded: {a.history.unwritten}: {told}'

@@ -89,6 +89,9 @@ def metrics(a: Assessment) -> Iterator[Metric]:
     else:
         yield from _table_metrics(a, table)
     yield from _loss_metrics(a)
+    if a.stale_base is not None and a.losses is None and not isinstance(a.snapshot.counters, Missing):
+        yield Metric('losses', Missing(f'the newest recorded sample is {duration(a.stale_base)} old'),
+                     context='missing')
     if isinstance(a.log, Missing):
         yield Metric('kernel-log', a.log, context='missing')
     else:

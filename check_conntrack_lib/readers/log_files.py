@@ -88,6 +88,8 @@ def _wall(found: dict[str, str | None], now: Instant) -> float:
         raise ValueError('not a month')
     hour, minute, second = (int(part) for part in (found['clock'] or '').split(':'))
     day, year = int(found['day'] or 0), int(found.get('year') or 0)
+    if not (1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+        raise ValueError('not a time')  # mktime would make another one of it
     zone = found.get('zone')
     if zone:
         import calendar  # only for dates with a zone

@@ -98,7 +98,7 @@ def test_each_namespace_once_the_own_one_first(proc: Proc) -> None:
         proc.process(pid, 5)
     found = discover.find(proc.host)
     assert found.namespaces == (Namespace(1, pids=(1,)), Namespace(5, pids=(20, 21, 22)), Namespace(7, pids=(30,)))
-    assert (found.hidden, found.stale) == (0, 0)
+    assert (found.hidden, found.dead) == (0, ())
 
 
 @pytest.mark.parametrize(('cgroup', 'comm', 'expected'), [
@@ -224,6 +224,7 @@ def test_names_that_may_not_be_read_are_said(proc: Proc, monkeypatch: pytest.Mon
     assert discover.find(proc.host).closed == f'{proc.root}/1/root/run/netns'
 
 
-def test_a_name_without_a_namespace_is_stale(proc: Proc) -> None:
+def test_a_name_that_leads_to_no_namespace_is_told_but_not_docker_s_leftovers(proc: Proc) -> None:
     proc.write('1/root/run/netns/old', '')
-    assert discover.find(proc.host).stale == 1
+    proc.write('1/root/run/docker/netns/1a2b3c4d5e6f', '')
+    assert discover.find(proc.host).dead == ('old',)
