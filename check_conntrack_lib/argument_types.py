@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 #: seconds in each unit
 UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
@@ -16,3 +17,14 @@ def seconds(text: str) -> float:
     if not match or not 0 < float(match[1]) * UNITS[match[2]] <= LONGEST:
         raise argparse.ArgumentTypeError(f"'{text}' is not a duration, such as 300, 90s, 5m, 1h or 14d")
     return float(match[1]) * UNITS[match[2]]
+
+
+def path_or(*names: str) -> Callable[[str], str]:
+    """A converter that takes these words, or a path, which has a '/': a slip in a word is no file's name, and root,
+    who may be told the words by sudo's rule, is told no file with them.
+    """
+    def convert(text: str) -> str:
+        if text and text not in names and '/' not in text:
+            raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
+        return text
+    return convert

@@ -28,7 +28,7 @@ from .readers import kernel_log, log_clock, sysctl_files, sysctl_values
 from .snapshot import take_snapshot, with_log
 
 if TYPE_CHECKING:
-    from .analysis.sysctl_drift import Drift
+    from .analysis.sysctl_drift import Drift, UnusableSetting
 
 
 class Question(NamedTuple):
@@ -61,7 +61,7 @@ class Assessment(NamedTuple):
     forecast: Forecast | None
     log: LogEvidence | Missing
     #: configured values that are expired or not running
-    settings: tuple[Drift, ...] | Missing = ()
+    settings: tuple[Drift | UnusableSetting, ...] | Missing = ()
     #: how old the newest sample is, in seconds, where losses are not counted from it for that; None: they are
     stale_base: float | None = None
 
@@ -154,20 +154,29 @@ def history_query(question: Question) -> HistoryQuery:
                         trend.WINDOWS * question.window, moved)
 
 
-def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:
+def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift | UnusableSetting, ...] | Missing:
     """What is configured for connection tracking and expired, or not running."""
     # only the initial namespace is set up by sysctl.d
     if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
     configured = sysctl_files.read(host)
-    if isinstance(configured, Missing):
+    if isinstance(configured, Missing) or not configured:
         return configured
-    effective = sysctl_files.effective(configured)
-    if not effective:
+    names = sysctl_values.names(host)
+    effective, faulty = sysctl_files.effective(configured, names), sysctl_files.unusable(configured, names)
+    if not effective and not faulty:
         return ()
-    from .analysis.sysctl_drift import drifts  # only where something is configured
+    from .analysis import sysctl_drift  # only where something is configured
 
-    return drifts(effective, sysctl_values.read_values(host, effective), snapshot.table, snapshot.at.wall)
+    running = sysctl_values.read_values(host, {*effective, *(one.key for one in faulty)})
+    found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall)
+    if any(drift.expired is None for drift in found):
+        from .readers import keepers, meminfo, module_files
+
+        evidence = sysctl_drift.Evidence(tuple(f'{one.name} (pid {one.pid})' for one in keepers.read(host)),
+                                         module_files.read(host), meminfo.read_total(host))
+        found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall, evidence)
+    return (*found, *sysctl_drift.unusable(faulty, running))
 
 
 def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:

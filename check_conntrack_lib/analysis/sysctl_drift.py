@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from ..formatting import clean, duration
+from ..formatting import clean, count, duration
 from ..model import Table
 from ..namedtuples import NamedTuple
-from ..readers.sysctl_files import SysctlSetting
+from ..readers.module_files import ModuleSetup
+from ..readers.sysctl_files import READ_ONLY, SysctlSetting, number
 
 NETFILTER = 'net/netfilter/'
 #: timeouts as the module starts, in seconds (net/netfilter/nf_conntrack_proto_*.c); several where kernels differ
@@ -19,10 +20,31 @@ DEFAULTS: Mapping[str, tuple[int, ...]] = {
     'generic_timeout': (600,), 'icmp_timeout': (30,), 'icmpv6_timeout': (30,), 'gre_timeout': (30,),
     'gre_timeout_stream': (180,), 'sctp_timeout_established': (210, 432000),
 }
-#: nf_conntrack_max as the module starts, in buckets: since 5.15, before, and with hashsize= (nf_conntrack_core.c)
-DEFAULT_RATIOS = (1, 4, 8)
+GIB = 1 << 30
+#: buckets as the module starts by the memory, before 5.15 and since (nf_conntrack_core.c, nf_conntrack_init_start)
+BUCKETS = ((4 * GIB, (65536, 262144)), (GIB, (16384, 65536)))
+#: below 1 GiB: a bucket for so many bytes, rounded up to pages of 512 pointers
+BYTES_A_BUCKET, PAGE = 16384 * 8, 512
+#: nf_conntrack_max as the module starts, in buckets: 4 before 5.15, 1 since, 8 with hashsize= of any kernel
+OLD_RATIO, NEW_RATIO, GIVEN_RATIO = 4, 1, 8
 #: buckets are rounded up to whole pages of pointers, of at most 64 KiB
 ROUNDED = 8192
+#: sizes of the table: less of them is refused connections
+SIZES = ('nf_conntrack_max', 'nf_conntrack_buckets')
+#: what kube-proxy sets when it starts (pkg/proxy: conntrack.go)
+KUBE_PROXY_SETS = ('nf_conntrack_max', 'nf_conntrack_buckets', 'nf_conntrack_tcp_timeout_established',
+                   'nf_conntrack_tcp_timeout_close_wait', 'nf_conntrack_tcp_be_liberal', 'nf_conntrack_udp_timeout',
+                   'nf_conntrack_udp_timeout_stream')
+
+
+class Evidence(NamedTuple):
+    """What shows who changed a value."""
+
+    #: running programs that set conntrack's values when they start, such as 'kube-proxy (pid 812)'
+    setters: tuple[str, ...] = ()
+    modules: ModuleSetup | None = None
+    #: bytes of memory; None: unknown
+    memory: int | None = None
 
 
 class Drift(NamedTuple):
@@ -36,36 +58,43 @@ class Drift(NamedTuple):
     running: int
     #: seconds since the note's date; None: not expired, but not running
     expired: float | None = None
-    #: the running value is what the kernel starts with: the configured one was applied before the module was there
-    never_applied: bool = False
+    #: why it does not run, as far as there is evidence
+    reason: str = ''
+    #: what to do about it, in a few words
+    remedy: str = ''
 
     def __str__(self) -> str:
         file = clean(self.setting.file, 60)
         if self.expired is not None:
             return f'{self.name}={self.value} in {file} was to expire {duration(self.expired)} ago'
-        reason = 'applied before the module was loaded' if self.never_applied else 'changed since it was applied'
-        return f'{file} says {self.name}={self.value}, running is {self.running}: {reason}'
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it, in a few words."""
-        if self.expired is not None:
-            return 'remove the line and set the old value, or move the date of its note'
-        if self.never_applied:
-            return 'sysctl --system applies it now; nf_conntrack in modules-load.d loads the module first at boot'
-        return 'save the value that is wanted; kube-proxy sets its own (--conntrack-*)'
+        return f'{file} says {self.name}={self.value}, running is {self.running}: {self.reason}'
 
 
-def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[str, int], table: Table,
-           now: float) -> tuple[Drift, ...]:
+class UnusableSetting(NamedTuple):
+    """A line that sets nothing."""
+
+    setting: SysctlSetting
+    #: what runs in its place; None: unknown
+    running: int | None
+    remedy: str = 'it sets nothing: write net.netfilter.nf_conntrack_NAME = NUMBER'
+
+    def __str__(self) -> str:
+        one, name = self.setting, self.setting.key.rpartition('/')[2]
+        said = f"has '{one.value}', which {one.fault}" if one.fault.startswith('is no setting') else one.fault
+        runs = '' if self.running is None or one.key in READ_ONLY else f': {name} is {self.running}'
+        return clean(f'{one.file} {said}{runs}', 240)
+
+
+def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[str, int], table: Table, now: float,
+           evidence: Evidence | None = None) -> tuple[Drift, ...]:
     """What is expired, or not running, among the settings that win.
 
-    effective: as `sysctld.effective` gives them; running: values by key; now: seconds since 1970.
+    effective: as `sysctl_files.effective` gives them; running: values by key; now: seconds since 1970.
     """
     found = []
     for key, winners in effective.items():
         name = key[len(NETFILTER):]
-        values = [(setting, _whole(setting.value)) for setting in winners]
+        values = [(setting, number(setting.value or '')) for setting in winners]
         if key not in running or None in (value for _setting, value in values):
             continue
         applied = [(setting, value) for setting, value in values
@@ -73,16 +102,58 @@ def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[
         setting, value = (applied or values)[-1]
         late = None if setting.expires is None else now - setting.expires
         if value is not None and late is not None and late > 0:
-            found.append(Drift(name, setting, value, running[key], expired=late))
+            found.append(Drift(name, setting, value, running[key], late,
+                               remedy='remove the line and set the old value, or move the date of its note'))
         elif value is not None and not applied:
-            found.append(Drift(name, setting, value, running[key],
-                               never_applied=_is_default(name, running[key], table)))
+            reason, remedy = _explained(name, value, running[key], table, evidence or Evidence())
+            found.append(Drift(name, setting, value, running[key], None, reason, remedy))
+    return tuple(sorted(found, key=lambda drift: drift.name not in SIZES))
+
+
+def unusable(settings: Sequence[SysctlSetting], running: Mapping[str, int]) -> tuple[UnusableSetting, ...]:
+    """Lines that set nothing, unless the value that they mean runs all the same."""
+    found = []
+    for one in settings:
+        meant = number((one.value or '').rpartition('=')[2].strip().strip('\'"'))
+        now = running.get(one.key)
+        if now is None or meant != now:
+            found.append(UnusableSetting(one, now))
     return tuple(found)
 
 
-def _whole(text: str | None) -> int | None:
-    digits = (text or '').removeprefix('-')
-    return int(text or '') if digits.isascii() and digits.isdecimal() and len(digits) <= 20 else None
+def lines(found: Sequence[Drift | UnusableSetting]) -> Iterator[str]:
+    """Each setting, and behind the last of those with one remedy that remedy, once."""
+    groups: dict[str, list[Drift | UnusableSetting]] = {}
+    for one in found:
+        groups.setdefault(one.remedy, []).append(one)
+    for remedy, group in groups.items():
+        yield from map(str, group[:-1])
+        several = f' (these {count(len(group), "setting")})' if len(group) > 1 else ''
+        yield f'{group[-1]}; {remedy}{several}'
+
+
+def _explained(name: str, value: int, running: int, table: Table, evidence: Evidence) -> tuple[str, str]:
+    """Why a value does not run, and what to do."""
+    setters = ' and '.join(evidence.setters) if name in KUBE_PROXY_SETS else ''
+    modules = evidence.modules or ModuleSetup()
+    if setters:
+        reason = f'changed since it was applied: {setters} sets it'
+        remedy = 'set what is wanted there (--conntrack-*), or remove the line'
+    elif not _is_default(name, running, table, evidence):
+        known = modules.loaded_by or name in SIZES or name.removeprefix('nf_conntrack_') in DEFAULTS
+        reason = 'changed since it was applied' + ('' if known else ', or applied before the module was loaded')
+        remedy = 'save the value that is wanted; kube-proxy sets its own (--conntrack-*)'
+    elif not modules.loaded_by:
+        reason = 'applied before the module was loaded'
+        remedy = 'sysctl --system applies it now; nf_conntrack in modules-load.d loads the module first at boot'
+    else:
+        reason = f'the kernel started with its own: the module was loaded anew since ({modules.loaded_by} loads it)'
+        remedy = 'firewalld unloads it when it stops: CleanupModulesOnExit=no; sysctl --system applies the value now' \
+            if modules.unloaded_by_firewalld else 'sysctl --system applies it now'
+    if name in SIZES and 0 < value < running:
+        return reason, (f'applying it would make the table smaller ({running} -> {value}): decide first which is '
+                        'wanted; kube-proxy sets its own (--conntrack-*)')
+    return reason, remedy
 
 
 def _same(name: str, configured: int, running: int) -> bool:
@@ -91,8 +162,30 @@ def _same(name: str, configured: int, running: int) -> bool:
     return configured == running
 
 
-def _is_default(name: str, running: int, table: Table) -> bool:
+def _is_default(name: str, running: int, table: Table, evidence: Evidence) -> bool:
+    """Is it what the kernel starts with on this machine?"""
+    buckets = table.buckets if isinstance(table.buckets, int) else 0
+    given = evidence.modules.hashsize if evidence.modules else None
     if name == 'nf_conntrack_max':
-        return isinstance(table.buckets, int) and running in (ratio * table.buckets for ratio in DEFAULT_RATIOS)
-    # buckets start with a number that depends on the memory: nobody else sets them by hand after the boot
-    return name == 'nf_conntrack_buckets' or running in DEFAULTS.get(name.removeprefix('nf_conntrack_'), ())
+        if given and _same('nf_conntrack_buckets', given, buckets):
+            return running == GIVEN_RATIO * buckets
+        return any(buckets == number and running == ratio * buckets
+                   for number, ratio in _default_sizes(buckets, evidence.memory))
+    if name == 'nf_conntrack_buckets':
+        return running in {number for number, _ratio in _default_sizes(running, evidence.memory)}
+    return running in DEFAULTS.get(name.removeprefix('nf_conntrack_'), ())
+
+
+def _default_sizes(buckets: int, memory: int | None) -> Iterator[tuple[int, int]]:
+    """Buckets and ratio as kernels start with so much memory; of an unknown one every pair that there is."""
+    for least, (old, new) in BUCKETS:
+        # MemTotal is a little less than the memory that the module saw, and may have been added since
+        if memory is None or memory > least * 0.9:
+            yield old, OLD_RATIO
+            yield new, NEW_RATIO
+            if memory is not None and memory > least * 1.1:
+                return
+    small = GIB // BYTES_A_BUCKET if memory is None else memory // BYTES_A_BUCKET + 2 * PAGE
+    if buckets <= small and buckets % PAGE == 0:
+        yield buckets, OLD_RATIO
+        yield buckets, NEW_RATIO

@@ -6,7 +6,9 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 
+from ..argument_types import path_or
 from ..deadline import Deadline
+from ..formatting import clean
 from ..host import Host
 from ..model import Missing, Snapshot, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
@@ -65,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--procfs', metavar='DIR', default='/proc',
                         help="another proc file system, such as the host's in a container (default: /proc)")
     parser.add_argument('--kernel-log', metavar='SOURCE', default='auto',
+                        type=path_or('auto', 'kmsg', 'journal', 'off'),
                         help='auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives '
                              'them (default: auto)')
 
@@ -74,6 +77,13 @@ def host(arguments: argparse.Namespace) -> Host:
     if not os.path.isdir(arguments.procfs):
         raise DoctorError(f"--procfs: '{arguments.procfs}' is not a directory")
     return Host(arguments.procfs)
+
+
+def history_file(path: str | None) -> str | None:
+    """A history file that somebody named, which must be there; None: nobody did. Raises DoctorError."""
+    if path is not None and not os.path.exists(path):
+        raise DoctorError(f'{clean(path)}: no such history file')
+    return path
 
 
 def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> Reading:

@@ -37,8 +37,8 @@ def percent_or_off(text: str) -> float:
     """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
     if text == 'off':
         return float('inf')
-    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
+    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII) or float(text.rstrip('%')) > 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage from 0 to 100, such as 70, or off")
     return float(text.rstrip('%'))
 
 
@@ -70,15 +70,6 @@ def namespaces(text: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
     if not all(words) or any('/' in word or not word.isprintable() for word in words):
         raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
-    return ('all',) if 'all' in words else words
-
-
-def path_or(*names: str) -> Callable[[str], str]:
-    """A converter that takes these words, or a path, which has a '/': a slip in a word is no file's name, and root,
-    who may be told the words by sudo's rule, is told no file with them.
-    """
-    def convert(text: str) -> str:
-        if text and text not in names and '/' not in text:
-            raise argparse.ArgumentTypeError(f"'{text}' is neither {', '.join(names)} nor a path with a '/' in it")
-        return text
-    return convert
+    if 'all' in words and len(words) > 1:
+        raise argparse.ArgumentTypeError(f"'{text}': all has every namespace already, give it alone")
+    return words

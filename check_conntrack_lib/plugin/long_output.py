@@ -130,8 +130,10 @@ def _log(a: Assessment) -> Iterator[str]:
 
 
 def _settings(a: Assessment) -> Iterator[str]:
-    if not isinstance(a.settings, Missing):
-        yield from (f'settings: {drift}; {drift.remedy}' for drift in a.settings)
+    if a.settings and not isinstance(a.settings, Missing):
+        from ..analysis import sysctl_drift  # only where something is wrong
+
+        yield from (f'settings: {line}' for line in sysctl_drift.lines(a.settings))
 
 
 def _recorder(a: Assessment) -> Iterator[str]:

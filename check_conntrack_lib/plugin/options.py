@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from nagiosplugin import Range
 
 from .. import __version__
-from ..argument_types import seconds
+from ..argument_types import path_or, seconds
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .converters import days, entries, namespaces, one_of, path_or, percent_or_off, range_text, seconds_or_off
+from .converters import days, entries, namespaces, one_of, percent_or_off, range_text, seconds_or_off
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn

@@ -92,6 +92,17 @@ def read_values(host: Host, keys: Iterable[str]) -> dict[str, int]:
     return values
 
 
+def names(host: Host) -> frozenset[str]:
+    """Every file of connection tracking that this kernel has, as paths below /proc/sys."""
+    found = {'net/nf_conntrack_max'} if host.exists(INITIAL_ONLY) else set()
+    for folder in ('net/netfilter', 'net/ipv4/netfilter'):
+        try:
+            found |= {f'{folder}/{name}' for name in os.listdir(host.path(f'sys/{folder}')) if '_conntrack_' in name}
+        except OSError:
+            continue
+    return frozenset(found)
+
+
 def read_timeouts(host: Host) -> dict[str, int] | Missing:
     """This namespace's timeouts in seconds, by what follows nf_conntrack_ ('tcp_timeout_established')."""
     try:

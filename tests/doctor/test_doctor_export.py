@@ -73,7 +73,7 @@ def test_no_log_where_none_is_wanted_and_an_error_where_it_is_missing(tree):
 
 
 def test_not_loaded_is_no_error(tree):
-    not_loaded(tree)
+    proctree.unload(tree)
     got = lines(page(tree))
     assert 'conntrack_loaded 0.0' in got
     assert not [line for line in got if line.startswith(('conntrack_entries', 'conntrack_stat_'))]

@@ -66,7 +66,7 @@ def test_one_step(tmp_path, step, said):
 def test_not_loaded_and_back(tmp_path):
     steps = moments(tmp_path, [(0, 10, 100, 0, 0), (2, 20, 100, 5, 0)])
     first = next(steps)
-    (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(tmp_path)
     gone = view.following(first, readings.take(Host(str(tmp_path)), 'off', 300.0))
     path = tmp_path / 'sys/net/netfilter/nf_conntrack_count'
     assert view.one_line(gone) == f'connection tracking is not loaded: no {path}'

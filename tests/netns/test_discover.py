@@ -6,6 +6,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
+import proctree
 import pytest
 
 from check_conntrack_lib.host import Host
@@ -189,7 +190,7 @@ def test_lines_that_name_nobody_are_left_over(proc: Proc) -> None:
 
 
 def test_without_tracking_nobody_is_looked_at(proc: Proc) -> None:
-    (proc.root / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(proc.root)
     proc.process(20, 5)
     own = take_snapshot(proc.host, nullcontext)
     assert [one.namespace.inode for one in read_snapshots(proc.host, own, ('all',), nullcontext).seen] == [1]

@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 
 from ...analysis.timeline import Interval, intervals, namespaces
-from ...argument_types import seconds
+from ...argument_types import path_or, seconds
 from ...formatting import clean
 from ...history import readonly
 from ...host import Host
 from ...model import COUNTERS, Missing
-from .. import DoctorError
+from .. import DoctorError, readings
 from ..atomic_write import write_file
 from . import chart
 from .facts import HistoryFacts, log_marks
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='write picture, facts of the worst episode and numbers to one self-contained file')
     parser.add_argument('--csv', action='store_true', help='print every recorded sample as comma-separated values')
     parser.add_argument('--kernel-log', metavar='SOURCE', default='auto',
+                        type=path_or('auto', 'kmsg', 'journal', 'off'),
                         help='where table-full lines are looked for, if the history is of this host: auto, kmsg, '
                              'journal, off, or a FILE (default: auto)')
 
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.since > arguments.until:
         raise DoctorError('--from is after --to')
-    path = arguments.file or _find()
+    path = readings.history_file(arguments.file) or _find()
     samples = readonly.read_samples(path, arguments.since, arguments.until)
     if isinstance(samples, Missing):
         raise DoctorError(f'{samples.why}{"; " if samples.remedy else ""}{samples.remedy}')

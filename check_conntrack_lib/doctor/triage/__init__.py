@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
     host = readings.host(arguments)
+    readings.history_file(arguments.history)
     if arguments.sample is None:
         return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext)
     deadline = Deadline(LONGEST)

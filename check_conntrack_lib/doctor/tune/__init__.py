@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
         raise DoctorError('--expires needs --drop-in')
-    advised = plan.make(_gather(readings.host(arguments), arguments.history, arguments.sample))
+    host = readings.host(arguments)
+    readings.history_file(arguments.history)
+    advised = plan.make(_gather(host, arguments.history, arguments.sample))
     if arguments.drop_in:
         sys.stdout.write(sysctl_file.text(advised, arguments.expires))
     elif arguments.rules:
