@@ -10,7 +10,7 @@ from ...analysis import notrack
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...host import Host
-from .. import DoctorError, readings
+from .. import DoctorError, lifeline, readings
 from . import plan, report, sysctl_file
 
 #: for all readings, in seconds; the whole table may take longer
@@ -23,10 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--drop-in', action='store_true', help='the sysctl.d file with the proposed values')
     output.add_argument('--rules', choices=('nft', 'iptables', 'ip6tables'),
                         help='the rules that keep what needs no entry out of the table, as a file')
+    output.add_argument('--lifeline', nargs='?', const='auto', choices=lifeline.KINDS, metavar='nft|iptables|ip6tables',
+                        help='rules that keep SSH, NRPE, the Icinga agent and the exporter out of the table, as a file: '
+                             'they get through when it is full (default: what this host filters by)')
     output.add_argument('--json', action='store_true', help='everything as JSON')
     parser.add_argument('--expires', metavar='DURATION', type=seconds,
                         help='mark the values of the drop-in as temporary, such as 48h: check_conntrack warns when '
                              'they are still there after that')
+    parser.add_argument('--monitoring', metavar='ADDRESS[,...]', type=lifeline.addresses, default=(),
+                        help='for --lifeline: the monitoring servers and those who log in by SSH (default: what '
+                             'nrpe.cfg allows and whom the Icinga agent is connected to)')
     parser.add_argument('--history', metavar='FILE', help="the recorder's file (default: where the check keeps it)")
     parser.add_argument('--sample', metavar='N', type=entries, default=SAMPLE,
                         help=f'entries of the table at most that are looked at (default: {SAMPLE})')
@@ -39,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
         raise DoctorError('--expires needs --drop-in')
+    if arguments.monitoring and not arguments.lifeline:
+        raise DoctorError('--monitoring needs --lifeline')
+    if arguments.lifeline:
+        sys.stdout.write(lifeline.make(readings.host(arguments), arguments.monitoring, arguments.lifeline))
+        return 0
     host = readings.host(arguments)
     readings.history_file(arguments.history)
     advised = plan.make(_gather(host, arguments.history, arguments.sample))
