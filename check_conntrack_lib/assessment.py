@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .analysis import trend
 from .analysis.losses import (
@@ -22,10 +22,10 @@ from .deadline import TimeBudget
 from .history import database, location
 from .history.queries import LONGEST_BASE, MUCH_OLDER, HistoryQuery
 from .host import Host
-from .model import History, LogMemory, Missing, Point, Sample, Snapshot, Table
+from .model import History, LogMemory, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import kernel_log, log_clock, sysctl_files, sysctl_values
-from .snapshot import take_snapshot, with_log
+from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.sysctl_drift import Drift, UnusableSetting
@@ -64,6 +64,13 @@ class Assessment(NamedTuple):
     settings: tuple[Drift | UnusableSetting, ...] | Missing = ()
     #: how old the newest sample is, in seconds, where losses are not counted from it for that; None: they are
     stale_base: float | None = None
+
+    def readings(self) -> Iterator[Reading]:
+        """What this is made of."""
+        for reading in self.snapshot.readings():
+            yield reading._replace(value=self.log) if reading.name == 'kernel-log' else reading
+        yield Reading('history', self.history)
+        yield Reading('settings', self.settings)
 
 
 def assess(host: Host, question: Question, budget: TimeBudget,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / 'check_conntrack_lib'
+QUIET = ROOT / 'tests/hosts/quiet-gateway/proc'
 #: a package or module imports from the lines below its own only
 LAYERS = (
     ('plugin', 'doctor'),
@@ -22,7 +24,7 @@ LAYERS = (
     ('analysis',),
     ('readers',),
     ('host', 'deadline'),
-    ('model', 'flow', 'formatting', 'argument_types', 'defaults'),
+    ('counters', 'model', 'flow', 'formatting', 'argument_types', 'defaults'),
     ('namedtuples',),
 )
 
@@ -83,8 +85,10 @@ def test_no_broad_except(path: Path) -> None:
 
 def test_a_normal_run_imports_nothing_it_does_not_need() -> None:
     # what the interpreter's own start has loaded (an editable installation does) is not ours
+    # a host of the tests: on this one there may be something to tell that needs more
     code = ('import sys, nagiosplugin; before = set(sys.modules); from check_conntrack_lib.plugin.cli import main; '
-            'main(["--history", "off"]); print(*sorted(set(sys.modules) - before), sep="\\n")')
+            f'main(["--history", "off", "--diagnose", "never", "--kernel-log", "off", "--procfs", {str(QUIET)!r}]); '
+            'print(*sorted(set(sys.modules) - before), sep="\\n")')
     loaded = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True,
                             check=True).stdout.split('\n')
     late = {'subprocess', 'socket', 'dataclasses', 'inspect', 'ipaddress', 'ctypes', 'psutil',
@@ -93,6 +97,19 @@ def test_a_normal_run_imports_nothing_it_does_not_need() -> None:
     assert not [name for name in loaded if name.startswith('check_conntrack_lib.doctor')]
 
 
+def test_few_modules_lie_on_top() -> None:
+    assert len([path for path in LIBRARY.glob('*.py') if not path.name.startswith('__')]) <= 12
+
+
 def test_one_version() -> None:
     from check_conntrack_lib import __version__
     assert f'\n## {__version__}' in (ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_contributing_names_what_is_there() -> None:
+    """Files and folders in CONTRIBUTING.md, from the checkout or from the library."""
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    named = set(re.findall(r'[\w.-]+(?:/[\w.-]+)+\.(?:py|md)', text))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not re.search('NAME|FORMAT', name)
+            and not (ROOT / name).exists() and not (LIBRARY / name).exists()] == []

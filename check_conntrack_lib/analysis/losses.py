@@ -9,7 +9,7 @@ from ..namedtuples import NamedTuple
 
 WRAP = 1 << 32
 #: counters that a threshold is for
-JUDGED = ('drop', 'chain_too_long', 'early_drop', 'insert_failed')
+JUDGED = ('drop', 'chaintoolong', 'early_drop', 'insert_failed')
 #: a counter that moved further than this, or faster, did not wrap: it began anew
 FURTHEST_WRAP = WRAP >> 1
 FASTEST_PER_CPU = 5e6
@@ -30,7 +30,7 @@ class Losses(NamedTuple):
     @property
     def lost(self) -> int:
         """Packets that conntrack dropped, but for those of `clashes`: where a table has room, a trickle is normal."""
-        return self.dropped + self.packets.get('chain_too_long', 0)
+        return self.dropped + self.packets.get('chaintoolong', 0)
 
     @property
     def dropped(self) -> int:
@@ -40,7 +40,7 @@ class Losses(NamedTuple):
     @property
     def clashes(self) -> int:
         """Inserts that failed for another reason than a chain too long."""
-        return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chain_too_long', 0))
+        return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chaintoolong', 0))
 
     def rate(self, packets: int) -> float:
         """Packets per second over the span."""

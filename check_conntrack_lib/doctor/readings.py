@@ -10,10 +10,10 @@ from ..argument_types import path_or
 from ..deadline import Deadline
 from ..formatting import clean
 from ..host import Host
-from ..model import Missing, Snapshot, Table
+from ..model import Missing, Reading, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
-from ..snapshot import take_snapshot, with_log
+from ..snapshot import Snapshot, take_snapshot, with_log
 from . import DoctorError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LONGEST_ROUND = 10.0
 EXTRA_COLUMNS = ('found', 'insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
 
 
-class Reading(NamedTuple):
+class LiveReadings(NamedTuple):
     """One round of readings."""
 
     snapshot: Snapshot
@@ -40,21 +40,17 @@ class Reading(NamedTuple):
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
-        s = self.snapshot
-        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log, 'per-host': self.peers,
-                   'states': self.profile}
-        return {signal: reading for signal, reading in signals.items()
-                if isinstance(reading, Missing) and not reading.chosen}
+        return {reading.name: why for reading, why in missing(self.readings())}
 
-    def asked(self) -> Iterator[str]:
-        """The signals that were asked for."""
-        yield 'usage'
-        if not (isinstance(self.snapshot.counters, Missing) and self.snapshot.counters.chosen):
-            yield 'counters'
-        if not (isinstance(self.snapshot.kernel_log, Missing) and self.snapshot.kernel_log.chosen):
-            yield 'kernel-log'
+    def readings(self) -> Iterator[Reading]:
+        """What was asked for."""
+        for reading in self.snapshot.readings():
+            if not (isinstance(reading.value, Missing) and reading.value.chosen):
+                yield reading
         if self.peers is not None:
-            yield 'per-host'
+            yield Reading('per-host', self.peers)
+        if self.profile is not None:
+            yield Reading('states', self.profile)
 
     def totals(self) -> dict[str, int]:
         """Every counter that could be read, summed over the CPUs."""
@@ -86,7 +82,7 @@ def history_file(path: str | None) -> str | None:
     return path
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> Reading:
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
     """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
 
     top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
@@ -108,7 +104,7 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: in
             profile = take_profile(source, snapshot.table, flows, deadline.budget)
     finally:
         deadline.stop()
-    return Reading(snapshot, extra, log_span, peers, profile)
+    return LiveReadings(snapshot, extra, log_span, peers, profile)
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

@@ -8,16 +8,17 @@ from typing import Any
 from ... import __version__
 from ...analysis.losses import log_evidence
 from ...model import KernelLog, Missing, NotLoaded, Table
-from ..readings import Reading
+from ..readings import LiveReadings
+from .metrics import collect
 from .per_host import PerHost
 
 
-def as_json(reading: Reading) -> str:
+def as_json(reading: LiveReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
     return json.dumps(as_dict(reading))
 
 
-def as_dict(reading: Reading) -> dict[str, Any]:
+def as_dict(reading: LiveReadings) -> dict[str, Any]:
     """The same as plain values."""
     s = reading.snapshot
     return {
@@ -32,6 +33,9 @@ def as_dict(reading: Reading) -> dict[str, Any]:
             'source': s.counters.source, 'total': reading.totals(), 'per_cpu': dict(s.counters.per_cpu)},
         'kernel_log': _log(reading),
         **({} if reading.peers is None else {'per_host': _per_host(reading.peers)}),
+        'metrics': [{'name': metric.name, 'kind': metric.kind, 'samples': [
+            {'labels': dict(labels), 'value': None if value == float('inf') else value}
+            for labels, value in metric.samples]} for metric in collect(reading, 'conntrack')],
     }
 
 
@@ -44,7 +48,7 @@ def _table(table: Table | NotLoaded | Missing) -> Any:
             'usage_percent': table.usage, 'buckets': _or_missing(table.buckets)}
 
 
-def _log(reading: Reading) -> Any:
+def _log(reading: LiveReadings) -> Any:
     s = reading.snapshot
     if not isinstance(s.kernel_log, KernelLog):
         return _or_missing(s.kernel_log)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ...analysis import sizing, timeouts
 from ...analysis.host_role import RoleCounter, Roles
@@ -17,20 +15,18 @@ from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, summarize
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
+from ...defaults import CRITICAL, HORIZON, WINDOW
 from ...diagnosis import Diagnosis, explain, sample_flows
-from ...flow import Flow
+from ...flow import Flow, address_text
 from ...history import readonly
 from ...history.profiles import Baseline
 from ...host import Host
-from ...model import History, Missing, NotLoaded, Sample, Snapshot, Table
+from ...model import History, Missing, NotLoaded, Reading, Sample, Table, missing
 from ...namedtuples import NamedTuple
 from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
-from ...snapshot import take_snapshot, with_log
+from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
 
-#: the look-back and how far the trend looks ahead, in seconds, and the line that it is projected to, in percent:
-#: the check's defaults
-WINDOW, HORIZON, CRITICAL = 300.0, 3600.0, 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
 #: where programs of the administrator are, whatever the PATH of this user
@@ -63,14 +59,18 @@ class TriageReadings(NamedTuple):
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
 
-    def missing(self) -> dict[str, Missing]:
-        """What was asked for and could not be had, by name."""
-        a = self.assessment
-        named: dict[str, Any] = {'counters': a.snapshot.counters, 'kernel log': a.log, 'history': a.history,
-                                 'flows': self.diagnosis, 'role': self.roles, 'softirqs': self.softirqs}
+    def readings(self) -> Iterator[Reading]:
+        """What was asked for."""
+        yield from self.assessment.readings()
+        yield Reading('flows', self.diagnosis)
+        yield Reading('role', self.roles)
+        yield Reading('softirqs', self.softirqs)
         if isinstance(self.diagnosis, Diagnosis):
-            named['processes'] = self.diagnosis.owners
-        return {name: value for name, value in named.items() if isinstance(value, Missing) and not value.chosen}
+            yield Reading('processes', self.diagnosis.owners)
+
+    def missing(self) -> dict[str, Missing]:
+        """What was asked for and could not be had, by title."""
+        return {reading.title: why for reading, why in missing(self.readings())}
 
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
@@ -165,13 +165,9 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
         diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
         tally.aims(),
-        frozenset() if isinstance(own, Missing) else frozenset(map(_text, own)),
+        frozenset() if isinstance(own, Missing) else frozenset(map(address_text, own)),
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
         sizing.chain_limit(release), programs.read(host, DRAINS), {one.name for one in keepers.read(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
-
-
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
