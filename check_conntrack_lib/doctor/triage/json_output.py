@@ -40,6 +40,7 @@ def as_json(scene: TriageReadings) -> str:
         'local': {'share': p.local, 'processes': p.owners},
         'softirqs': scene.softirqs,
         'moves': mitigations.actions(p),
+        'lifeline': scene.lifeline,
         'missing': scene.missing(),
     }))
 

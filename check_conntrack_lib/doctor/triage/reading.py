@@ -27,6 +27,8 @@ from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, progra
 from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
 
+#: percent of the maximum: from there on a new connection of the monitoring may be refused
+FULL = 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
 #: where programs of the administrator are, whatever the PATH of this user
@@ -101,7 +103,18 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
-    return TriageReadings(node, release, table, a, now, found, roles, busy, picture)
+    return TriageReadings(node, release, table, a, now, found, roles, busy, picture, _lifeline(host, table))
+
+
+def _lifeline(host: Host, table: Table) -> str | Missing | None:
+    if table.unlimited or table.usage < FULL or not host.is_this_kernel():
+        return None
+    from .. import lifeline  # only where the monitoring is about to be cut off
+
+    try:
+        return lifeline.make(host, (), 'auto')
+    except DoctorError as error:
+        return Missing(str(error), lifeline.command())
 
 
 def _name(host: Host, file: str) -> str:

@@ -37,12 +37,28 @@ def text(scene: TriageReadings, paper: TextLayout) -> str:
     rows += [row for part in (_processes, _missing) for line in part(scene) for row in paper.rows(line)]
     found = mitigations.actions(scene.picture)
     if not found:
-        return '\n'.join([*rows, '', *paper.fold(f'What to do: {mitigations.why_none(scene.picture)}')]) + '\n'
+        rows += ['', *paper.fold(f'What to do: {mitigations.why_none(scene.picture)}'), *_lifeline(scene, paper)]
+        return '\n'.join(rows) + '\n'
     rows += ['', *map(paper.bold, paper.fold('What to do, the safest first (nothing of it is done yet):'))]
     for place, move in enumerate(found, 1):
         rows += _move(place, move, paper)
     rows += paper.fold('Then: conntrack-doctor watch shows whether it helps, conntrack-doctor tune what to keep.')
-    return '\n'.join(rows) + '\n'
+    return '\n'.join([*rows, *_lifeline(scene, paper)]) + '\n'
+
+
+def _lifeline(scene: TriageReadings, paper: TextLayout) -> Iterator[str]:
+    """How the monitoring and SSH get through a full table."""
+    if scene.lifeline is None:
+        return
+    yield ''
+    yield from map(paper.bold, paper.fold('The way to the monitoring (connections that are open go on, new ones are '
+                                          'refused: restart neither the agent nor sshd now)'))
+    if isinstance(scene.lifeline, Missing):
+        yield from paper.fold(clean(scene.lifeline.why, 400), '   ')
+        yield f'     {scene.lifeline.remedy}'
+        return
+    yield from paper.fold('rules that keep them out of the table; what to know before is in the lines with #:', '   ')
+    yield from (f'     {row}' for row in scene.lifeline.splitlines())
 
 
 def _move(place: int, move: Action, paper: TextLayout) -> Iterator[str]:
