@@ -20,6 +20,7 @@ from check_conntrack_lib.history.codec import counters_from_text
 from check_conntrack_lib.history.profile_json import from_json, to_json
 from check_conntrack_lib.model import Counters, Instant, Sample, Table
 from check_conntrack_lib.netns import discover, names, read_other
+from check_conntrack_lib.readers import journal as journal_lines
 from check_conntrack_lib.readers import (
     addresses,
     cpu_counters,
@@ -92,7 +93,7 @@ def kmsg(text: str) -> None:
 
 
 def journal(text: str) -> None:
-    line = kernel_log.parse_journal_line(text, -1.7e9)
+    line = journal_lines.parse_journal_line(text, -1.7e9)
     if line:
         kernel_log.summarize([line], 'test')
 

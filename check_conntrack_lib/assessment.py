@@ -167,7 +167,7 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
     configured = sysctl_files.read(host)
-    if isinstance(configured, Missing) or not configured:
+    if isinstance(configured, Missing):
         return configured
     names = sysctl_values.names(host)
     effective, faulty = sysctl_files.effective(configured, names), sysctl_files.unusable(configured, names)

@@ -16,13 +16,18 @@ from .history.profiles import Baseline
 from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
-from .readers import ctnetlink, proc_conntrack, sockets
+from .readers import ctnetlink, proc_conntrack, sockets, sysctl_values
 from .readers.sockets import Owner
 
 #: seconds for reading a sample
 SAMPLE_SECONDS = 1.0
 #: flows of a profile that is recorded while all is well
 BASELINE_FLOWS = 2000
+#: entries that are counted and not listed: so many are none that came and went meanwhile, and this part of the table
+LEAST_UNLISTED, UNLISTED = 100, 0.2
+IN_NO_LIST = 'counted entries are in no list: packets that a queue holds, or entries that a module never gave back'
+NOT_LISTED = ('sudo conntrack -L unconfirmed, sudo conntrack -L dying and /proc/net/netfilter/nfnetlink_queue show '
+              'them, else only a reboot frees them; a larger table does not help')
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
 
@@ -47,10 +52,42 @@ def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_
 
     abroad: the file of another namespace, whose flows are read from within.
     """
+    began = time.monotonic()
     profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, budget, netns_file)
-    if isinstance(profile, Profile) and not profile.seen:
-        return Missing('the kernel listed no flow in time')
-    return profile
+    return checked(host, profile, most, began, netns_file)
+
+
+def checked(host: Host, profile: Profile | Missing, most: int | None, began: float,
+            netns_file: str = '') -> Profile | Missing:
+    """The profile, unless most of what the kernel counts is in no list: a listing that ended by itself is no sample.
+
+    most: entries at most that were asked for, None: all; began: when, on CLOCK_MONOTONIC.
+    """
+    if isinstance(profile, Missing):
+        return profile
+    if most is None or (profile.seen < most and time.monotonic() - began < SAMPLE_SECONDS):
+        # the listing itself removes the expired entries, which were counted before
+        counted = _count(host, netns_file)
+        hidden = 0 if counted is None else min(counted, profile.entries) - profile.seen
+        if hidden >= LEAST_UNLISTED and hidden > UNLISTED * profile.entries:
+            return Missing(f'{hidden} of {profile.entries} {IN_NO_LIST}', NOT_LISTED)
+    return profile if profile.seen else Missing('the kernel listed no flow in time')
+
+
+def _count(host: Host, netns_file: str) -> int | None:
+    """The entries that are counted now; None: not known."""
+    def read() -> int:
+        return sysctl_values.parse(host.read(sysctl_values.COUNT))
+
+    try:
+        if not netns_file:
+            return read()
+        from .netns import enter
+
+        found = enter.run_in_netns(host, netns_file, read)
+    except (OSError, ValueError):
+        return None
+    return None if isinstance(found, Missing) else found
 
 
 def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, budget: TimeBudget,

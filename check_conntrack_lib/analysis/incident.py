@@ -55,6 +55,8 @@ class IncidentFacts(NamedTuple):
     keepers: Collection[str]
     #: the host has nft, else iptables
     nft: bool
+    #: what is said of entries that are counted and in no list, where most are; '' where not
+    unlisted: str = ''
 
 
 class Action(NamedTuple):

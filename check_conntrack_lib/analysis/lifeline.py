@@ -65,7 +65,8 @@ def iptables(ways: Sequence[Way], addresses: Sequence[str], version: int) -> str
     if not own:
         return ''
     comment = f'-m comment --comment "{COMMENT}"'
-    raw = [f'-A {chain} {match} {comment} -j CT --notrack' for chain, incoming in (('PREROUTING', True), ('OUTPUT', False))
+    raw = [f'-A {chain} {match} {comment} -j CT --notrack'
+           for chain, incoming in (('PREROUTING', True), ('OUTPUT', False))
            for match in _iptables_matches(ways, own, incoming, version, accept=False)]
     accepts = [f'-I {chain} {match} -m conntrack --ctstate UNTRACKED {comment} -j ACCEPT'
                for chain, incoming in (('INPUT', True), ('OUTPUT', False))

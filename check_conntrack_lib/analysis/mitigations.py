@@ -39,6 +39,9 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
     """Those that fit, the safest first."""
     full, chains = crowded(p), chains_too_long(p)
     found: list[Action] = []
+    if p.unlisted:
+        # no entry that a rule, a timeout or a larger table would act on
+        return (*_drain(p), _find_unlisted(p)) if full else (_find_unlisted(p),)
     if full or chains:
         found += _drain(p)
         found += _rate_limit_source(p)
@@ -50,6 +53,13 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
     if full:
         found += _raise(p)
     return tuple(found)
+
+
+def _find_unlisted(p: IncidentFacts) -> Action:
+    return Action(p.unlisted, ('sudo conntrack -L unconfirmed', 'sudo conntrack -L dying',
+                               'cat /proc/net/netfilter/nfnetlink_queue'), '',
+                  'none to look; where nothing shows them, a module leaks entries: only a reboot frees them, and a '
+                  'larger table only puts it off')
 
 
 def _drain(p: IncidentFacts) -> Iterator[Action]:

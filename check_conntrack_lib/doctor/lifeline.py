@@ -1,4 +1,4 @@
-"""The rules of `analysis.lifeline` for this host: what of the monitoring is in use here, and where accept rules belong."""
+"""The rules of `analysis.lifeline` for this host: what of the monitoring is in use, and where accept rules belong."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def parse_chains(text: str) -> Firewall:
     """The output of `nft -j list chains`. Raises ValueError for what is none."""
     try:
         chains = [item['chain'] for item in json.loads(text)['nftables'] if 'chain' in item]
-        base = [(FilterChain(one['family'], one['table'], one['name'], one['hook']), one.get('policy')) for one in chains
-                if one.get('type') == 'filter' and one.get('hook') in ('input', 'output') and one.get('prio', 0) > -200
-                and one['family'] in ('inet', 'ip', 'ip6')]
+        base = [(FilterChain(one['family'], one['table'], one['name'], one['hook']), one.get('policy'))
+                for one in chains if one.get('type') == 'filter' and one.get('hook') in ('input', 'output')
+                and one.get('prio', 0) > -200 and one['family'] in ('inet', 'ip', 'ip6')]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError('not a list of chains') from error
     # iptables-nft keeps its chains there, in upper case, and reads no rule that it did not make
@@ -69,8 +69,8 @@ def read_firewall(host: Host) -> Firewall:
     if program is None:
         return Firewall(None, legacy or bool(shutil.which('iptables', path=SYSTEM_PATH)))
     try:
-        done = subprocess.run([program, '-j', 'list', 'chains'], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=LONGEST, env={'LC_ALL': 'C', 'PATH': SYSTEM_PATH}, check=False)
+        done = subprocess.run([program, '-j', 'list', 'chains'], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=LONGEST, env={'LC_ALL': 'C', 'PATH': SYSTEM_PATH}, check=False)
         found = parse_chains(done.stdout) if done.returncode == 0 else Firewall(None, False)
     except (OSError, ValueError, subprocess.SubprocessError):
         found = Firewall(None, False)

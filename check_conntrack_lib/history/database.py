@@ -73,7 +73,7 @@ class LogBook(NamedTuple):
 
     source: str
     #: takes the first sample's history and what is remembered; gives what to remember
-    read: Callable[[History, 'LogMemory | None'], 'LogMemory | None']
+    read: Callable[[History, LogMemory | None], LogMemory | None]
 
 
 def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,

@@ -38,7 +38,7 @@ def percent_or_off(text: str) -> float:
     if text == 'off':
         return float('inf')
     if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII) or float(text.rstrip('%')) > 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage from 0 to 100, such as 70, or off")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
     return float(text.rstrip('%'))
 
 

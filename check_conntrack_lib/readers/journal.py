@@ -55,7 +55,7 @@ def read_journal(host: Host, span: float) -> KernelLog | Missing:
         return Missing('journalctl: ' + (said.strip().splitlines() or [f'exit {status}'])[-1])
     began = _begin(program, now)
     if began is None:
-        return Missing("the journal has no kernel messages", "a container's journal has none: give it the host's")
+        return Missing('the journal has no kernel messages', "a container's journal has none: give it the host's")
     lines = (parse_journal_line(line.decode('utf-8', 'replace').rstrip('\n'), now.monotonic - now.wall)
              for line in reversed(kept))
     return summarize((line for line in lines if line), 'journal', overrun)._replace(complete_since=began)

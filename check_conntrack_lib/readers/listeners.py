@@ -30,8 +30,8 @@ MOST = 20_000
 
 #: programs of the monitoring, by the name that the kernel shows (at most 15 characters)
 PROGRAMS = {'sshd': 'SSH', 'nrpe': 'NRPE', 'icinga2': 'Icinga agent', 'snmpd': 'SNMP', 'node_exporter': 'node_exporter',
-            'conntrack-docto': 'conntrack-doctor export', 'zabbix_agentd': 'Zabbix agent', 'zabbix_agent2': 'Zabbix agent',
-            'cmk-agent-ctl': 'Checkmk agent'}
+            'conntrack-docto': 'conntrack-doctor export', 'zabbix_agentd': 'Zabbix agent',
+            'zabbix_agent2': 'Zabbix agent', 'cmk-agent-ctl': 'Checkmk agent'}
 #: their ports, for sockets that systemd holds for them, by protocol and port
 PORTS = {(6, 22): 'SSH', (6, 5666): 'NRPE', (6, 5665): 'Icinga agent', (17, 161): 'SNMP', (6, 9100): 'node_exporter',
          (6, 9318): 'conntrack-doctor export', (6, 10050): 'Zabbix agent', (6, 6556): 'Checkmk agent'}
@@ -89,7 +89,8 @@ def sockets(protocol: int, states: int, port: int = 0, remote_port: int = 0) -> 
         body = REQUEST.pack(family, protocol, 0, states) + SOCKID.pack(port, remote_port, b'', b'') + bytes(12)
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as netlink:
             netlink.bind((0, 0))
-            netlink.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+            header = HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+            netlink.send(header + body)
             seen, done = 0, False
             while not done and seen < MOST:
                 data, sender = netlink.recvfrom(1 << 16)
@@ -109,7 +110,8 @@ def read(host: Host) -> MonitoringWays | Missing:
         owners = _owners(host, {one.inode for one in listening})
         ways = {Way(name, one.protocol, one.port)
                 for one in listening for name in [owners.get(one.inode) or PORTS.get((one.protocol, one.port))] if name}
-        masters = {one.remote for one in sockets(6, ESTABLISHED, remote_port=AGENT_PORT) if not _is_loopback(one.remote)}
+        masters = {one.remote for one in sockets(6, ESTABLISHED, remote_port=AGENT_PORT)
+                   if not _is_loopback(one.remote)}
         peers = {one.remote for way in ways if way.protocol == 6
                  for one in sockets(6, ESTABLISHED, port=way.port) if not _is_loopback(one.remote)}
     except (OSError, ValueError) as error:

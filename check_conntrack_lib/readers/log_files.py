@@ -20,7 +20,7 @@ from .kernel_log import KernelLine, is_news, summarize
 
 DAY = 86400.0
 MONTHS = {name: number for number, name in enumerate(
-    'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(), 1)}
+    ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'], 1)}
 FIRST_MESSAGE = 'Linux version '
 _SYSLOG = r'(?:\S+ )?kernel: '
 #: /proc/kmsg's priority, dmesg -x's facility and level
@@ -31,8 +31,8 @@ _ISO = (r'(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[T ](?P<clock>\d\d:\d\d:\
 #: the moment, then the text; the first that fits a line
 FORMS = (
     rf'{_PRIORITY}{_STAMP}(?:\S+ kernel: )?(?P<text>.*)',
-    rf'{_PRIORITY}\[[A-Z][a-z][a-z] (?P<name>[A-Z][a-z][a-z]) +(?P<day>\d\d?) (?P<clock>\d\d:\d\d:\d\d) (?P<year>\d{{4}})\] '
-    r'(?P<text>.*)',
+    rf'{_PRIORITY}\[[A-Z][a-z][a-z] (?P<name>[A-Z][a-z][a-z]) +(?P<day>\d\d?) (?P<clock>\d\d:\d\d:\d\d) '
+    r'(?P<year>\d{4})\] (?P<text>.*)',
     # only dmesg, whose lines are the kernel's alone, has a comma there
     rf'{_ISO} (?:{_SYSLOG}|(?<=,\d{{6}}[Z+-].{{5}} ))(?:\[ *\d+\.\d+\] )?(?P<text>.*)',
     rf'(?P<name>[A-Z][a-z][a-z]) +(?P<day>\d\d?) (?P<clock>\d\d:\d\d:\d\d) {_SYSLOG}(?:\[ *\d+\.\d+\] )?(?P<text>.*)',
@@ -86,6 +86,7 @@ def _wall(found: dict[str, str | None], now: Instant) -> float:
     month = MONTHS.get(name, 0) if name else int(found['month'] or 0)
     if not 1 <= month <= 12:
         raise ValueError('not a month')
+    wall: float
     hour, minute, second = (int(part) for part in (found['clock'] or '').split(':'))
     day, year = int(found['day'] or 0), int(found.get('year') or 0)
     if not (1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):

@@ -98,7 +98,7 @@ def _setting(line: str, file: str, expires: float | None, last: bool) -> SysctlS
 
 
 def normal(key: str) -> str:
-    """'net.ipv4.conf.eth0/1.forwarding' and 'net/ipv4/conf/eth0.1/forwarding' as the latter; one name for each value."""
+    """'net.ipv4.conf.eth0/1.forwarding' and 'net/ipv4/conf/eth0.1/forwarding' as the latter, and one name a value."""
     path = _path(key)
     for old in OLD_NAMES:
         if path.startswith(old):

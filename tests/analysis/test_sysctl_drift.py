@@ -194,9 +194,11 @@ class TestDrifts:
         ('02000000', 524288), ('524288 = 8', 524288), ('-1', -1), ('0', 0)])
     def test_the_kernel_takes_the_number_before_the_first_blank(self, value, number):
         assert self.found(f'net.nf_conntrack_max = {value}', {MAX: 262144}) == [
-            f'99-conntrack.conf says nf_conntrack_max={number}, running is 262144: applied before the module was loaded']
+            f'99-conntrack.conf says nf_conntrack_max={number}, running is 262144: applied before the module was '
+            'loaded']
 
-    @pytest.mark.parametrize('value', ['', 'many', '524288#c', '524288;', '"524288"', '٣', '9' * 30, '+1', '089', '1e6'])
+    @pytest.mark.parametrize('value', [
+        '', 'many', '524288#c', '524288;', '"524288"', '٣', '9' * 30, '+1', '089', '1e6'])
     def test_no_number(self, value):
         assert self.found(f'net.nf_conntrack_max = {value}', {MAX: 262144}) == []
 
@@ -244,6 +246,9 @@ class TestCheck:
         assert self.check(machine, capfd)[0] == 0
 
 
+LOADED = {'1/root/etc/modules-load.d/nf.conf': 'nf_conntrack\n'}
+
+
 class TestWhoChangedIt:
     """On a host whose sysctl.d says one thing and whose kernel another."""
 
@@ -260,8 +265,6 @@ class TestWhoChangedIt:
         status = main(['--procfs', str(machine), '--kernel-log', 'off', '--history', 'off'],
                       lambda: Instant(NOW, 1000, 1000))
         return status, capfd.readouterr().out
-
-    LOADED = {'1/root/etc/modules-load.d/nf.conf': 'nf_conntrack\n'}
 
     @pytest.mark.parametrize(('running', 'buckets', 'memory'), [
         (1048576, 262144, None), (131072, 32768, None), (1048576, 262144, 64 << 20), (131072, 32768, 4 << 20),
@@ -285,7 +288,7 @@ class TestWhoChangedIt:
         assert 'applied before the module was loaded' in text
 
     def test_a_running_kube_proxy_is_named(self, machine, capfd):
-        files = {'812/comm': 'kube-proxy\n', '812/cmdline': 'kube-proxy\0', **self.LOADED}
+        files = {'812/comm': 'kube-proxy\n', '812/cmdline': 'kube-proxy\0', **LOADED}
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)
         assert 'changed since it was applied: kube-proxy (pid 812) sets it' in text
         assert 'sysctl --system' not in text
@@ -296,10 +299,10 @@ class TestWhoChangedIt:
         assert 'sysctl --system' not in text
 
     def test_a_module_that_is_loaded_at_boot_is_not_advised_again(self, machine, capfd):
-        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=self.LOADED)
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=LOADED)
         assert 'the module was loaded anew since (/etc/modules-load.d/nf.conf loads it); sysctl --system' in text
         assert 'in modules-load.d' not in text
-        files = {'1/root/etc/firewalld/firewalld.conf': 'CleanupModulesOnExit=yes\n', **self.LOADED}
+        files = {'1/root/etc/firewalld/firewalld.conf': 'CleanupModulesOnExit=yes\n', **LOADED}
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)
         assert 'firewalld unloads it when it stops: CleanupModulesOnExit=no' in text
 

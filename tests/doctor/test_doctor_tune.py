@@ -197,7 +197,7 @@ class TestRun:
         return proctree.make(tmp_path / 'proc')
 
     def test_without_anything(self, tree, capsys):
-        assert cli.main(['tune', '--procfs', str(tree), '--history', str(tree / 'none')]) == 0
+        assert cli.main(['tune', '--procfs', str(tree)]) == 0
         out, err = capsys.readouterr()
         assert err == ''
         assert 'now        32512 entries, 12.4% of nf_conntrack_max 262144, nf_conntrack_buckets 65536\n' in out
@@ -226,7 +226,7 @@ class TestRun:
         assert 'nothing is worth it: not counted' in capsys.readouterr().err
 
     def test_not_loaded(self, tmp_path, capsys):
-        (tmp_path / 'proc').mkdir()
+        proctree.unload(tmp_path / 'proc')
         assert cli.main(['tune', '--procfs', str(tmp_path / 'proc')]) == 2
         assert 'connection tracking is not loaded' in capsys.readouterr().err
         with pytest.raises(DoctorError):

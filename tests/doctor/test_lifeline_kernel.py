@@ -1,4 +1,4 @@
-"""The lifeline's rules in a namespace whose table is full: NRPE, SSH and a restarted agent get through, else they do not."""
+"""The lifeline's rules in a namespace whose table is full: with them NRPE, SSH and a restarted agent get through."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class Site:
         self.host = stack.enter_context(lab.namespace(f'coverage-h-{os.getpid()}'))
         ip('netns', 'add', self.monitoring)
         stack.callback(ip, 'netns', 'del', self.monitoring)
-        ip('link', 'add', 'cm0', 'netns', self.monitoring, 'type', 'veth', 'peer', 'name', 'ch0', 'netns', self.host.name)
+        ip('link', 'add', 'cm0', 'netns', self.monitoring, 'type', 'veth',
+           'peer', 'name', 'ch0', 'netns', self.host.name)
         for name, device, address in ((self.monitoring, 'cm0', MONITORING), (self.host.name, 'ch0', HOST)):
             ip('-n', name, 'addr', 'add', f'{address}/24', 'dev', device)
             ip('-n', name, 'link', 'set', device, 'up')
@@ -107,8 +108,10 @@ class Site:
     def get_through(self, wait: float) -> dict[str, bool]:
         """Which of the ways work, each from a connection of its own."""
         m = ['ip', 'netns', 'exec', self.monitoring]
-        ssh = ['ssh', '-F', 'none', '-i', str(self.directory / 'user'), '-o', 'StrictHostKeyChecking=no', '-o', 'BatchMode=yes',
-               '-o', 'UserKnownHostsFile=/dev/null', '-o', f'ConnectTimeout={wait:.0f}', f'root@{HOST}', 'true']
+        ssh = ['ssh', '-F', 'none', '-i', str(self.directory / 'user'), '-o', 'StrictHostKeyChecking=no',
+               '-o', 'BatchMode=yes',
+               '-o', 'UserKnownHostsFile=/dev/null', '-o', f'ConnectTimeout={wait:.0f}',
+               f'root@{HOST}', 'true']
         into = f'import socket; s = socket.create_connection(({HOST!r}, 5665), {wait}); s.settimeout({wait}); ' \
                's.sendall(b"x"); assert s.recv(1)'
         out = into.replace(HOST, MONITORING)
@@ -199,7 +202,8 @@ def test_with_a_policy_of_drop_nothing_is_cut(site: Site, tmp_path: Path, kind: 
     assert kept.stdout is not None
     assert kept.stdout.readline() == 'connected\n'
     text = lifeline(site, kind)
-    rules, undo = tmp_path / 'lifeline', [line[len('# undo: '):] for line in text.splitlines() if line.startswith('# undo: ')]
+    rules = tmp_path / 'lifeline'
+    undo = [line[len('# undo: '):] for line in text.splitlines() if line.startswith('# undo: ')]
     rules.write_text(text)
     assert site.host.run([*load, str(rules)]).returncode == 0
     assert all(site.get_through(5).values())

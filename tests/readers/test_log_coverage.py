@@ -89,8 +89,8 @@ def test_the_first_record_of_the_boot_covers_all(tmp_path: Path) -> None:
 
 def test_the_journal_has_what_the_ring_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = Host().clock()
-    journalctl(tmp_path, f"echo '{now.wall - 5:.6f} gw1 kernel: {FULL}'; echo '{now.wall - 200:.6f} gw1 kernel: {FULL}'",
-               monkeypatch)
+    newer, older = (f'{now.wall - age:.6f} gw1 kernel: {FULL}' for age in (5, 200))
+    journalctl(tmp_path, f"echo '{newer}'; echo '{older}'", monkeypatch)
     (tmp_path / 'ring').write_text(record(1249, now.monotonic - 60) + record(1250, now.monotonic - 5, FULL))
     monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'ring'))
     monkeypatch.setattr(kernel_log, 'is_kernel_log', lambda _status, _path: True)

@@ -26,7 +26,7 @@ LINES = [
     '{K} = +7200', '{K} = -1', '{K} = 0', '{K} = 99999999999', '{K} = 2147483648', '{K} =', '{K} = # 7200',
     '{K} == 7200', '-{K} = 7200', '-{K}', 'sysctl -w {K}=7200', 'export {K}=7200', '{K} 7200', '{K}: 7200',
     '{KEY} = 7200', '.{K} = 7200', '/{KEY} = 7200', 'net/netfilter.nf_conntrack_tcp_timeout_established = 7200',
-    'net.netfilter/nf_conntrack_tcp_timeout_established = 7200', 'NET.netfilter.nf_conntrack_tcp_timeout_established=72',
+    'net.netfilter/nf_conntrack_tcp_timeout_established = 7200', 'NET.netfilter.nf_conntrack_max=72',
     '/proc/sys/{KEY} = 7200', '# {K} = 7200', '; {K} = 7200',
     'net.netfilter.nf_conntrack_tcp_timeout_est* = 7200', 'net.netfilter.nf_conntrack_*_established = 7200',
     'net.*.nf_conntrack_tcp_timeout_established = 7200', 'net/netfilter/nf_conntrack_tcp_timeout_e?tablished=7200',
@@ -49,8 +49,8 @@ def namespace() -> Iterator[str]:
 
 
 def inside(namespace: str, *command: str) -> str:
-    return subprocess.run(['ip', 'netns', 'exec', namespace, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          text=True, check=False).stdout
+    return subprocess.run(['ip', 'netns', 'exec', namespace, *command], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True, check=False).stdout
 
 
 @pytest.mark.parametrize('program', PROGRAMS)

@@ -1,4 +1,4 @@
-"""Whose table it is: 'not loaded' needs proof that the sysctls can be seen, and another host's /proc is no other table."""
+"""Whose table it is: 'not loaded' needs proof that the sysctls can be seen; another /proc is no other table."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_another_hosts_proc_in_a_network_of_its_own(tmp_path: Path) -> None:
 def unshared(prepare: str, *argv: str, ways: str = '-m') -> subprocess.CompletedProcess[str]:
     if os.geteuid() != 0:
         pytest.skip('needs root')
-    check_itself = [sys.executable, str(proctree.ROOT / 'check_conntrack.py'), '--history', 'off', '--diagnose', 'never',
-                    *argv]
+    check_itself = [sys.executable, str(proctree.ROOT / 'check_conntrack.py'), '--history', 'off', '--diagnose',
+                    'never', *argv]
     return subprocess.run(['unshare', ways, '--propagation', 'private', 'sh', '-c', f'{prepare}; exec "$@"', 'sh',
                            *check_itself], capture_output=True, text=True, timeout=30, check=False)

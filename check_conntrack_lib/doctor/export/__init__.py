@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.every and not arguments.textfile:
         raise DoctorError('--every needs --textfile (--listen reads anew at every scrape)')
     if arguments.textfile and not arguments.textfile.endswith('.prom'):
-        raise DoctorError(f"--textfile: node_exporter reads no file but those in .prom, not '{clean(arguments.textfile)}'")
+        raise DoctorError(f"--textfile: node_exporter reads no file but those in .prom: '{clean(arguments.textfile)}'")
     if not 1 <= arguments.top <= MOST_HOSTS:
         raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
     source = readings.host(arguments)

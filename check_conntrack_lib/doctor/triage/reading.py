@@ -16,7 +16,7 @@ from ...analysis.profile import Profile, summarize
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
-from ...diagnosis import Diagnosis, explain, sample_flows
+from ...diagnosis import IN_NO_LIST, Diagnosis, checked, explain, sample_flows
 from ...flow import Flow, address_text
 from ...history import readonly
 from ...history.profiles import Baseline
@@ -60,6 +60,8 @@ class TriageReadings(NamedTuple):
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
+    #: rules that keep the monitoring and SSH out of the full table; None: it is not full
+    lifeline: str | Missing | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What was asked for."""
@@ -103,6 +105,8 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
+    if isinstance(found, Missing) and IN_NO_LIST in found.why:
+        picture = picture._replace(unlisted=found.why)
     return TriageReadings(node, release, table, a, now, found, roles, busy, picture, _lifeline(host, table))
 
 
@@ -146,14 +150,14 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         return summarize(tally.watch(flows), table.entries)
 
     profile: Profile | Missing
+    began = time.monotonic()
     if most is not None:
         profile = sample_flows(host, use, most, share)
     elif host.is_this_kernel():
         profile = ctnetlink.read_flows(use)
     else:
         profile = Missing('all flows are read of the running kernel only')
-    if isinstance(profile, Profile) and not profile.seen:
-        profile = Missing('the kernel listed no flow in time')
+    profile = checked(host, profile, most, began)
     if isinstance(profile, Missing):
         if profile.why == ctnetlink.NEEDS_ROOT.why:
             profile = profile._replace(remedy='sudo conntrack-doctor triage shows who fills the table')

@@ -55,7 +55,8 @@ def _lifeline(scene: TriageReadings, paper: TextLayout) -> Iterator[str]:
                                           'refused: restart neither the agent nor sshd now)'))
     if isinstance(scene.lifeline, Missing):
         yield from paper.fold(clean(scene.lifeline.why, 400), '   ')
-        yield f'     {scene.lifeline.remedy}'
+        if 'name the addresses' in scene.lifeline.why:
+            yield f'     {scene.lifeline.remedy}'
         return
     yield from paper.fold('rules that keep them out of the table; what to know before is in the lines with #:', '   ')
     yield from (f'     {row}' for row in scene.lifeline.splitlines())

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--rules', choices=('nft', 'iptables', 'ip6tables'),
                         help='the rules that keep what needs no entry out of the table, as a file')
     output.add_argument('--lifeline', nargs='?', const='auto', choices=lifeline.KINDS, metavar='nft|iptables|ip6tables',
-                        help='rules that keep SSH, NRPE, the Icinga agent and the exporter out of the table, as a file: '
-                             'they get through when it is full (default: what this host filters by)')
+                        help='rules that keep SSH, NRPE, the Icinga agent and the exporter out of the table, as a '
+                             'file: they get through when it is full (default: what this host filters by)')
     output.add_argument('--json', action='store_true', help='everything as JSON')
     parser.add_argument('--expires', metavar='DURATION', type=seconds,
                         help='mark the values of the drop-in as temporary, such as 48h: check_conntrack warns when '
