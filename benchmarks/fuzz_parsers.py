@@ -20,7 +20,6 @@ from check_conntrack_lib.history.codec import counters_from_text
 from check_conntrack_lib.history.profile_json import from_json, to_json
 from check_conntrack_lib.model import Counters, Instant, Sample, Table
 from check_conntrack_lib.netns import discover, names, read_other
-from check_conntrack_lib.readers import journal as journal_lines
 from check_conntrack_lib.readers import (
     addresses,
     cpu_counters,
@@ -35,6 +34,7 @@ from check_conntrack_lib.readers import (
     sysctl_files,
     sysctl_values,
 )
+from check_conntrack_lib.readers import journal as journal_lines
 
 TESTS = Path(__file__).parent.parent / 'tests'
 SAMPLES = TESTS / 'samples'

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from .model import Instant, Missing
 from .namedtuples import NamedTuple
 
-#: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
-LARGEST = 1 << 20
+#: no conntrack file of /proc that is read whole is larger, for 8192 possible CPUs either; a larger one is none
+LARGEST = 4 << 20
 #: what it gives to read a process that ended, or another user's. Not OSError: that would swallow OutOfTime.
 GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError, ValueError)
 CAP_NET_ADMIN = 12
