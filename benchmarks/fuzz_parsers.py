@@ -26,7 +26,7 @@ from check_conntrack_lib.readers import (
     cpu_times,
     ctnetlink,
     keepers,
-    kernel_log,
+    kernel_lines,
     meminfo,
     netlink,
     proc_conntrack,
@@ -85,9 +85,9 @@ def stat_of_another(text: str) -> None:
 
 def kmsg(text: str) -> None:
     record = text.encode('utf-8', 'surrogateescape' if '\ud800' not in text else 'replace')
-    line = kernel_log.parse_record(record)
+    line = kernel_lines.parse_record(record)
     if line:
-        log = kernel_log.summarize([line], 'test')
+        log = kernel_lines.summarize([line], 'test')
         assert len(log.table_full) + len(log.suppressed) <= 1
         assert all(0 <= full.stamp < 1e15 for full in log.table_full)
 
@@ -95,7 +95,7 @@ def kmsg(text: str) -> None:
 def journal(text: str) -> None:
     line = journal_lines.parse_journal_line(text, -1.7e9)
     if line:
-        kernel_log.summarize([line], 'test')
+        kernel_lines.summarize([line], 'test')
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

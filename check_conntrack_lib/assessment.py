@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from .analysis import trend
+from .analysis.hash_chains import HashLoad, chain_limit, hash_load
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
@@ -39,7 +41,7 @@ class Question(NamedTuple):
     horizon: float
     #: the usage in percent that the trend is projected to
     critical_line: float
-    #: a choice for `kernlog.read`
+    #: a choice for `kernel_log.read`
     kernel_log: str
     #: a file, 'off', or '' for this user's own place
     history: str
@@ -64,6 +66,8 @@ class Assessment(NamedTuple):
     settings: tuple[Drift | UnusableSetting, ...] | Missing = ()
     #: how old the newest sample is, in seconds, where losses are not counted from it for that; None: they are
     stale_base: float | None = None
+    #: None: this kernel has no limit for hash chains, or the buckets are not known
+    hash: HashLoad | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What this is made of."""
@@ -86,7 +90,8 @@ def assess(host: Host, question: Question, budget: TimeBudget,
     def read_log(before: History | Missing, memory: LogMemory | None) -> LogMemory | None:
         # the history knows how far back: the log may be full of older lines
         span = log_span(before, sample, question)
-        read.append(with_log(snapshot, host, question.kernel_log, span, budget, memory))
+        read.append(with_log(snapshot, host, question.kernel_log, span, budget,
+                             partial(kernel_log.read, memory=memory)))
         return log_clock.memory_of(read[-1].kernel_log, snapshot.at.monotonic, max(span, LONGEST_LOG_SPAN))
 
     with budget():
@@ -109,13 +114,13 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
         if base:
             lost = losses(base, sample)
         # another boot has given the inodes to other namespaces: only the initial one is the same
-        if history.cut and (snapshot.initial or history.cut[0].boot_id == sample.boot_id):
-            lost = losses_across(history.cut, lost, sample)
+        cuts = [cut for cut in history.cuts if snapshot.initial or cut[0].boot_id == sample.boot_id]
+        lost = losses_across(cuts, lost, sample)
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook,
-                      _log(snapshot, lost, log_span(history, sample, question)),
+                      log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot),
                       stale_base=stale_base(history, sample, question))
 
 
@@ -129,6 +134,29 @@ def stale_base(history: History | Missing, sample: Sample | Missing, question: Q
     age = sample.at.uptime - history.base.at.uptime
     longest = MUCH_OLDER * question.window if history.unwritten else max(LONGEST_BASE, MUCH_OLDER * question.window)
     return age if age > longest else None
+
+
+def hash_of(snapshot: Snapshot) -> HashLoad | None:
+    """The load of the hash table: of all namespaces where they can be counted, else of this one."""
+    table = snapshot.table
+    if not isinstance(table, Table) or isinstance(table.buckets, Missing):
+        return None
+    everywhere = 0 if isinstance(snapshot.all_entries, Missing) else snapshot.all_entries
+    return hash_load(max(table.entries, everywhere), table.buckets, bool(everywhere),
+                     chain_limit(snapshot.release, snapshot.stable))
+
+
+def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence | Missing:
+    """The log lines of the last `span` seconds as every command attributes them.
+
+    found: the losses up to now, as far back as they are known.
+    """
+    if isinstance(snapshot.kernel_log, Missing):
+        return snapshot.kernel_log
+    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
+    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
+    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
+                        seconds_without_drops(counters, found))
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
@@ -184,12 +212,3 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
                                          module_files.read(host), meminfo.read_total(host))
         found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall, evidence)
     return (*found, *sysctl_drift.unusable(faulty, running))
-
-
-def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
-    if isinstance(snapshot.kernel_log, Missing):
-        return snapshot.kernel_log
-    netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
-    counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
-    return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
-                        seconds_without_drops(counters, lost))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from .analysis.profile import Profile, summarize
+from .analysis.profile import Profile, spares_offloaded, summarize
 from .analysis.profile_diff import Growth, growth
 from .assessment import Assessment
 from .deadline import TimeBudget
@@ -17,6 +17,7 @@ from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
 from .readers import ctnetlink, proc_conntrack, sockets, sysctl_values
+from .readers.kernel_version import read_release
 from .readers.sockets import Owner
 
 #: seconds for reading a sample
@@ -52,8 +53,8 @@ def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_
 
     abroad: the file of another namespace, whose flows are read from within.
     """
-    began = time.monotonic()
-    profile = sample_flows(host, lambda flows: summarize(flows, table.entries), most, budget, netns_file)
+    began, stay = time.monotonic(), spares_offloaded(read_release(host))
+    profile = sample_flows(host, lambda flows: summarize(flows, table.entries, stay), most, budget, netns_file)
     return checked(host, profile, most, began, netns_file)
 
 

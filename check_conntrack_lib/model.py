@@ -89,6 +89,11 @@ class Counters(NamedTuple):
     def total(self, name: str) -> int:
         return sum(self.per_cpu[name])
 
+    def has_shape_of(self, other: Counters) -> bool:
+        """The same counters on as many CPUs?"""
+        return {name: len(values) for name, values in self.per_cpu.items()} \
+            == {name: len(values) for name, values in other.per_cpu.items()}
+
 
 class LogLine(NamedTuple):
     """One 'table full' line of the kernel log."""
@@ -126,6 +131,10 @@ class LogMemory(NamedTuple):
     suppressed: tuple[Suppressed, ...] = ()
 
 
+#: before the first reading that is remembered
+NOTHING_READ = LogMemory(-1, BOOT, 0.0, float('inf'))
+
+
 class KernelLog(NamedTuple):
     """What the kernel log says of full tables."""
 
@@ -156,6 +165,13 @@ class Sample(NamedTuple):
     buckets: int | None = None
     counters: Counters | None = None
 
+    def zero_since(self, before: Sample) -> Sample | None:
+        """What to count from when the counters began anew at 0 after `before`; None: they have another shape."""
+        if self.counters is None or before.counters is None or not self.counters.has_shape_of(before.counters):
+            return None
+        zeros = {name: (0,) * len(values) for name, values in self.counters.per_cpu.items()}
+        return self._replace(at=before.at, counters=Counters(zeros))
+
 
 class Point(NamedTuple):
     """One earlier count: seconds since boot, entries."""
@@ -169,8 +185,9 @@ class History(NamedTuple):
 
     #: the sample that losses are counted from
     base: Sample | None = None
-    #: the first and the last sample of the look-back before the counters began anew, by a reset or a reboot
-    cut: tuple[Sample, Sample] | None = None
+    #: the first and the last sample of each time of the look-back after which the counters began anew, by a reset or a
+    #: reboot; oldest first
+    cuts: tuple[tuple[Sample, Sample], ...] = ()
     #: earlier counts, oldest first
     points: tuple[Point, ...] = ()
     #: has any other run of this boot and namespace been recorded?

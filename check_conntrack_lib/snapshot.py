@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from .analysis.hash_chains import chain_limit
 from .deadline import TimeBudget
 from .host import Host
-from .model import Counters, Instant, KernelLog, LogMemory, Missing, NotLoaded, Reading, Sample, Table
+from .model import Counters, Instant, KernelLog, Missing, NotLoaded, Reading, Sample, Table
 from .namedtuples import NamedTuple
-from .readers import cpu_counters, kernel_log, sysctl_values
+from .readers import cpu_counters, kernel_log, kernel_version, slabinfo, sysctl_values
 
 NOT_READ = Missing('not read', chosen=True)
 
@@ -24,6 +25,11 @@ class Snapshot(NamedTuple):
     table: Table | NotLoaded | Missing
     counters: Counters | Missing
     kernel_log: KernelLog | Missing
+    #: entries of all network namespaces together, about; they share one hash table
+    all_entries: int | Missing = NOT_READ
+    #: `uname -r`, and the upstream stable release of this kernel; '' if they are not known
+    release: str = ''
+    stable: str = ''
     #: entries as the counters' file repeats them, where the table is hidden
     counted: int | None = None
 
@@ -74,14 +80,25 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
         with budget():
             counters, entries = cpu_counters.read(host), cpu_counters.read_entries(host)
     initial = sysctl_values.is_initial_namespace(host)
-    return Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, entries)
+    snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, counted=entries)
+    with budget():
+        return _with_hash_table(snapshot, host)
+
+
+def _with_hash_table(snapshot: Snapshot, host: Host) -> Snapshot:
+    """The same with what tells how full the hash table of all namespaces is, where the kernel has a limit for that."""
+    release = kernel_version.read_release(host)
+    if not isinstance(snapshot.table, Table) or chain_limit(release).entries_per_bucket is None:
+        return snapshot._replace(release=release)
+    return snapshot._replace(release=release, stable=kernel_version.read_stable(host),
+                             all_entries=slabinfo.read_entries(host))
 
 
 def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, budget: TimeBudget,
-             memory: LogMemory | None = None) -> Snapshot:
-    """The same with the kernel log of the last `span` seconds; choice, memory: see `kernel_log.read`."""
+             read: Callable[[Host, str, float], KernelLog | Missing] = kernel_log.read) -> Snapshot:
+    """The same with the kernel log of the last `span` seconds; choice: see `kernel_log.read`."""
     with budget():
-        return snapshot._replace(kernel_log=kernel_log.read(host, choice, span, memory))
+        return snapshot._replace(kernel_log=read(host, choice, span))
 
 
 def _counters(host: Host) -> Counters | Missing:

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Writes the plugin's options into icinga/: the CheckCommand and the Director's basket. Run it after any change of
-an option; tests/test_icinga_config.py fails until then. The sudoers rule stays handmade: what root may be told is
-for a person to decide.
+an option; tests/integration/test_icinga_config.py fails until then. With --check it writes nothing and fails where
+there is something to write. The sudoers rule stays handmade: what root may be told is for a person to decide.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from programs import CHECKOUT, parsers
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
     from typing import Any
 
 COMMAND = CHECKOUT / 'icinga/zones.d/global-templates/conntrack-command.conf'
@@ -46,7 +48,8 @@ def datafield(option: str, action: argparse.Action) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def contents() -> dict[Path, str]:
+    """The two files as they have to be."""
     actions = {action.option_strings[-1]: action for action in parsers()['check_conntrack']._actions}
     shown = {name: action for name, action in actions.items() if name not in ('--help', '--version')}
     arguments = {name: argument(name, action) for name, action in shown.items()}
@@ -55,8 +58,8 @@ def main() -> None:
         f'\t\t"{name}" = {{\n'
         + ''.join(f'\t\t\t{key} = {json.dumps(value)}\n' for key, value in content.items())
         + '\t\t}\n' for name, content in arguments.items())
-    COMMAND.write_text(re.sub(r'(\targuments = \{\n).*?(^\t\}\n)', lambda found: found[1] + text + found[2],
-                              COMMAND.read_text(), count=1, flags=re.M | re.S))
+    command_text = re.sub(r'(\targuments = \{\n).*?(^\t\}\n)', lambda found: found[1] + text + found[2],
+                          COMMAND.read_text(), count=1, flags=re.M | re.S)
 
     basket = json.loads(BASKET.read_text())
     command = basket['CommandTemplate']['conntrack-options']
@@ -64,8 +67,19 @@ def main() -> None:
     command['fields'] = [{'datafield_id': k, 'is_required': 'n', 'var_filter': None}
                          for k, _ in enumerate(shown, 1)]
     basket['Datafield'] = {str(k): datafield(name, action) for k, (name, action) in enumerate(shown.items(), 1)}
-    BASKET.write_text(json.dumps(basket, indent=4) + '\n')
+    return {COMMAND: command_text, BASKET: json.dumps(basket, indent=4) + '\n'}
+
+
+def main() -> int:
+    stale = {path: text for path, text in contents().items() if path.read_text() != text}
+    if '--check' in sys.argv[1:]:
+        for path in stale:
+            print(f'{path.relative_to(CHECKOUT)} is out of date: python3 packaging/icinga_options.py writes it anew')
+        return len(stale)
+    for path, text in stale.items():
+        path.write_text(text)
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

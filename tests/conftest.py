@@ -17,6 +17,8 @@ import pytest
 # numpy's threads (by matplotlib) would take the alarms that the tested thread holds back
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
 MEMORY = '/dev/shm'
+#: tests of these marks run in one process of pytest-xdist
+GROUPS = {'machine': ('kernel', 'daemons'), 'packages': ('packages',)}
 REASONS_CI_CANNOT_CURE = ('this kernel', 'no Python ')
 
 # a shell ignores it for what it starts with '&', and ignored it would stay in all that the tests start
@@ -28,13 +30,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main() -> int | None:
-    """Root's tests run in namespaces of their own."""
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Root's tests run in namespaces of their own; with -n (pytest-xdist), groups stay together."""
+    if getattr(config.option, 'numprocesses', None) and config.option.dist == 'no':
+        config.option.dist = 'loadgroup'
     status = isolation.enter()
     if status is not None:
         # nothing of this process is of use any more; at its exit it would write over what the tests' process wrote
         os._exit(status)
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that look at all namespaces run one after the other; what takes longest is begun first."""
+    for item in items:
+        group = next((name for name, marks in GROUPS.items() if any(map(item.get_closest_marker, marks))), None)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    # in files of their own order, as fixtures of modules are made once
+    items.sort(key=lambda item: item.get_closest_marker('xdist_group') is None)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import goldens
 import pytest
 
 HEADER = ('entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop '
@@ -22,14 +23,9 @@ BOOT_ID = '5e2bb74a-d639-4499-b829-86caa6873a33'
 NETNS = 4026599999
 
 
-GOLDEN = Path(__file__).parent / 'golden' / 'doctor'
-
-
 def check_golden(request: pytest.FixtureRequest, name: str, seen: str) -> None:
     """Compares with golden/doctor/NAME, or writes it with --update-golden."""
-    if request.config.getoption('--update-golden'):
-        (GOLDEN / name).write_text(seen)
-    assert seen == (GOLDEN / name).read_text()
+    goldens.compare(request, f'doctor/{name}', seen)
 
 
 def make(root: Path, entries: int = 32512, maximum: int = 262144, stat: str | None = None) -> Path:

@@ -8,8 +8,8 @@ The first line of scenario.txt says what the host shows; then, one a line:
 'past' is a sample a minute (or 'past 900-60/300' one in five) from so many to so many seconds ago; a number may be
 constant, grow by a step with each sample (146098+3210), or be another in each (196568|196648|196608, over and over).
 A counter has a number for each CPU, one that is not named is 0. 'counters=5.4' has those of that kernel,
-'counters=none' none. 'netns' and 'boot_id' are those of the tree if they are not named; 'baseline=600' records a profile in so many
-seconds, too.
+'counters=none' none. 'netns' and 'boot_id' are those of the tree if they are not named; 'baseline=600' records a
+profile in so many seconds, too.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from ..defaults import HORIZON, TREND, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers.sockets import Owner
+from .hash_chains import ChainLimit
 from .losses import Losses
 from .profile import Key, Profile
 from .profile_diff import Growth
-from .sizing import ChainLimit
 from .timeouts import Proposal
 from .trend import Forecast
 
@@ -19,6 +19,8 @@ from .trend import Forecast
 CROWDED, RISING, SOON = WARNING, TREND, HORIZON
 #: a source with this share of the table, twice the next one's, is to blame
 ONE_SOURCE = 0.25
+#: of the packets that were lost, so many must have met a full table before its size is a remedy
+LEAST_FULL = 0.1
 
 
 class IncidentFacts(NamedTuple):
@@ -55,6 +57,8 @@ class IncidentFacts(NamedTuple):
     keepers: Collection[str]
     #: the host has nft, else iptables
     nft: bool
+    #: entries of all network namespaces where many are in others, else 0
+    all_entries: int = 0
     #: what is said of entries that are counted and in no list, where most are; '' where not
     unlisted: str = ''
 
@@ -71,7 +75,7 @@ class Action(NamedTuple):
 
 def chains_too_long(p: IncidentFacts) -> bool:
     """Does the kernel refuse entries because hash chains are too long, or is it about to?"""
-    load, limit = load_of(p.table), p.limit.entries_per_bucket
+    load, limit = load_of(p), p.limit.entries_per_bucket
     return bool(p.losses and p.losses.packets.get('chaintoolong')) or bool(limit and load and load > limit)
 
 
@@ -84,13 +88,20 @@ def crowded(p: IncidentFacts) -> bool:
 
 
 def was_full(p: IncidentFacts) -> bool:
-    """Was the table full within the look-back?"""
-    return p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
+    """Was the table full within the look-back? Where long chains lose the packets, an old line or one eviction does
+    not make more room a remedy."""
+    full = p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
+    return full and not (p.losses and p.losses.dropped < LEAST_FULL * p.losses.lost)
 
 
-def load_of(table: Table) -> float | None:
-    """Entries a bucket; None: unknown."""
-    return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else table.entries / table.buckets
+def load_of(p: IncidentFacts) -> float | None:
+    """Entries a bucket of the hash table that all namespaces share, as far as they are seen; None: unknown."""
+    return load_at(p.table, max(p.table.entries, p.all_entries))
+
+
+def load_at(table: Table, entries: int) -> float | None:
+    """Entries a bucket with so many of them; None: unknown."""
+    return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else entries / table.buckets
 
 
 def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:

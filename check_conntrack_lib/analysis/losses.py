@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..model import Counters, KernelLog, Sample
 from ..namedtuples import NamedTuple
@@ -17,6 +17,8 @@ FASTEST_PER_CPU = 5e6
 LONGEST_LOG_SPAN = 3600.0
 #: a log that is shorter by less than this, in seconds, is no shorter: it is read a moment after the counters
 COVERED = 2.0
+#: what began the counters anew
+REBOOT, RESET = 'a reboot', 'a reset of the counters'
 
 
 class Losses(NamedTuple):
@@ -24,7 +26,7 @@ class Losses(NamedTuple):
 
     span: float
     packets: Mapping[str, int]
-    #: what began the counters anew in between, such as 'a reboot'
+    #: what began the counters anew in between: REBOOT or RESET
     across: str = ''
 
     @property
@@ -41,6 +43,11 @@ class Losses(NamedTuple):
     def clashes(self) -> int:
         """Inserts that failed for another reason than a chain too long."""
         return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chaintoolong', 0))
+
+    @property
+    def mostly_chains(self) -> bool:
+        """Are hash chains that are too long the larger cause of the loss?"""
+        return self.packets.get('chaintoolong', 0) > self.dropped
 
     def rate(self, packets: int) -> float:
         """Packets per second over the span."""
@@ -85,19 +92,32 @@ def add_up(parts: Iterable[Losses]) -> dict[str, int]:
     return total
 
 
-def losses_across(cut: tuple[Sample, Sample], since: Losses | None, now: Sample) -> Losses | None:
+def losses_across(cuts: Sequence[tuple[Sample, Sample]], since: Losses | None, now: Sample) -> Losses | None:
     """Losses since the counters began anew, and those of the look-back before that: an alert outlives a reboot.
 
-    cut: the first and last sample before; since: the losses from the first sample after it, None without one.
+    cuts: the first and last sample of each time before, oldest first; since: the losses after the last of them, None
+    if they are not known.
     """
-    first, last = cut
-    before = losses(first, last)
-    if before is None or not before.lost:
+    before = [(first, found) for first, found in ((first, losses(first, last)) for first, last in cuts)
+              if found and found.lost]
+    if not before:
         return since
+    first = before[0][0]
     rebooted = first.boot_id != now.boot_id
     span = now.at.wall - first.at.wall if rebooted else now.at.uptime - first.at.uptime
-    return Losses(max(span, before.span), add_up([before, since] if since else [before]),
-                  'a reboot' if rebooted else 'a reset of the counters')
+    parts = [found for _first, found in before]
+    return Losses(max(span, *(part.span for part in parts)), add_up([*parts, since] if since else parts),
+                  REBOOT if rebooted else RESET)
+
+
+def counted_between(old: Sample, new: Sample) -> Losses | None:
+    """Losses between two samples of one boot; where the counters began anew, what they have counted since."""
+    found = losses(old, new)
+    if found or new.at.uptime <= old.at.uptime:
+        return found
+    zero = new.zero_since(old)
+    since = losses(zero, new) if zero else None
+    return since and since._replace(across=RESET)
 
 
 def comparable(base: Sample, now: Sample) -> bool:
@@ -151,13 +171,18 @@ class LogEvidence(NamedTuple):
 def seconds_without_drops(counters: Counters | None, found: Losses | None) -> float:
     """For how many seconds up to now this namespace has certainly dropped nothing, so that no log line is its own.
 
-    Each packet that a full table refuses counts in `drop`, logged or not. This tells containers apart where the kernel
-    does not name them, and a namespace from a dead one whose inode it got.
+    Each packet that a full table refuses counts in `drop`, logged or not; so do unresolved clashes, which prove no full
+    table. This tells containers apart where the kernel does not name them, and a namespace from a dead one whose inode
+    it got.
     """
-    if counters is not None and not counters.total('drop'):
-        return float('inf')
+    if found and found.across == RESET and found.dropped:
+        return 0.0  # the lines may be those of the table that was there before
+    if counters is not None:
+        since_made = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
+        if not since_made.dropped:
+            return float('inf')
     # what was dropped while the counters began anew is not known
-    return found.span if found and not found.packets['drop'] and not found.across else 0.0
+    return found.span if found and not found.dropped and not found.across else 0.0
 
 
 def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, initial: bool,
@@ -182,3 +207,13 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
     return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun,
                        now - log.complete_since, without_drops)
+
+
+def quiet_since(before: Losses | None, new: Losses | None) -> Losses | None:
+    """Two readings' losses in a row as one time without a drop, for a program that stays; None: `new` is not known.
+
+    before: the time without a drop up to the reading before.
+    """
+    if before and new and not (before.dropped or new.dropped or before.across or new.across):
+        return Losses(before.span + new.span, new.packets)
+    return new

@@ -10,7 +10,7 @@ from ..formatting import count, duration, size_text
 from ..model import Missing
 from . import rate_limit, sizing
 from .commands import conntrack
-from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_of, was_full
+from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_at, was_full
 from .profile import Key, Profile
 from .timeouts import leaks
 
@@ -138,7 +138,7 @@ def _timeouts(p: IncidentFacts) -> Iterator[Action]:
 
 def _buckets(p: IncidentFacts) -> Iterator[Action]:
     now = 0 if isinstance(p.table.buckets, Missing) else p.table.buckets
-    wanted = -(-max(p.table.entries, p.table.maximum, 1024) // 512) * 512
+    wanted = -(-max(p.table.entries, p.all_entries, p.table.maximum, 1024) // 512) * 512
     if wanted <= now:
         return
     yield Action(f'nf_conntrack_buckets {now or "?"} -> {wanted} ends the refusals by long chains '
@@ -166,7 +166,7 @@ def _raise(p: IncidentFacts) -> Iterator[Action]:
             yield Action(f'not possible: {what} would take {cost}', (), '', 'add memory, or shorten timeouts')
             return
     commands = [f'{SYSCTL}max={size.maximum}']
-    load, limit = load_of(p.table._replace(entries=size.maximum)), p.limit.entries_per_bucket or 8.0
+    load, limit = load_at(p.table, size.maximum), p.limit.entries_per_bucket or 8.0
     undo = f'{SYSCTL}max={p.table.maximum}'
     if load is not None and load > limit:
         commands.insert(0, _set_buckets(p, size.buckets))

@@ -17,6 +17,9 @@ Z = 3.02
 #: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
 BATCH = 512
 NAT = SRC_NAT | DST_NAT
+ANY_OFFLOAD = OFFLOAD | HW_OFFLOAD
+#: in the place of a state, as conntrack(8) says it
+OFFLOADED = 'OFFLOAD'
 #: keys of each sort that a profile names
 TOP = 20
 #: and those of each sort that the history keeps
@@ -93,9 +96,9 @@ class Profile(NamedTuple):
     entries: int
     #: entries looked at
     seen: int
-    #: by protocol number and state
+    #: by protocol number and state; OFFLOADED is one, too
     states: Mapping[tuple[int, str], int]
-    #: cannot be evicted to make room
+    #: cannot be evicted to make room: assured, or offloaded on a kernel that spares those
     assured: int
     #: no answer yet; most of them can be evicted
     unreplied: int
@@ -147,8 +150,17 @@ def share(count: int, seen: int, entries: int) -> Proportion:
     return Proportion(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)))
 
 
-def summarize(flows: Iterable[Flow], entries: int) -> Profile:
-    """The profile of these flows, of a table with so many entries. Memory does not grow with the flows."""
+def spares_offloaded(release: str) -> bool:
+    """Does this kernel (`uname -r`) never evict an offloaded entry (early_drop_list, before 6.3), assured or not?"""
+    numbers = release.split('.')[:2]
+    return len(numbers) == 2 and all(map(str.isdecimal, numbers)) and (int(numbers[0]), int(numbers[1])) < (6, 3)
+
+
+def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False) -> Profile:
+    """The profile of these flows, of a table with so many entries. Memory does not grow with the flows.
+
+    offloaded_stay: this kernel evicts no offloaded entry (see `spares_offloaded`).
+    """
     place = Flow._fields.index
     source, destination = itemgetter(place('src')), itemgetter(place('dst'))
     service = itemgetter(place('protocol'), place('dport'))
@@ -184,8 +196,9 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
                     times[kind] = Histogram()
                 times[kind].add(timeout, count)
     states: Counter[tuple[int, str]] = Counter()
-    for (protocol, state, _status), count in statuses.items():
-        states[protocol, state] += count
+    for (protocol, state, bits), count in statuses.items():
+        # whatever state it had: a flowtable forwards it, past conntrack
+        states[protocol, OFFLOADED if bits & ANY_OFFLOAD else state] += count
 
     def having(bits: int) -> int:
         return sum(count for (_protocol, _state, status), count in statuses.items() if status & bits)
@@ -193,9 +206,9 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
     seen = sum(states.values())
     return Profile(
         entries, seen, dict(states.most_common()),
-        assured=having(ASSURED), unreplied=seen - having(SEEN_REPLY),
+        assured=having(ASSURED | ANY_OFFLOAD if offloaded_stay else ASSURED), unreplied=seen - having(SEEN_REPLY),
         snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(NAT),
-        offloaded=having(OFFLOAD | HW_OFFLOAD),
+        offloaded=having(ANY_OFFLOAD),
         sources=tuple((Key(source=address_text(src)), count) for src, count in sources.top(TOP)),
         destinations=tuple((Key(destination=address_text(dst)), count) for dst, count in destinations.top(TOP)),
         services=tuple((_key(b'', *service), count) for service, count in services.top(TOP)),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from ..defaults import CRITICAL, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
-from .profile import Profile
+from .profile import OFFLOADED, Profile
 from .state_notes import meaning_of
 
 #: the recorded peak shall fill so much of the table
@@ -43,15 +42,6 @@ class Peak(NamedTuple):
         return self.maximum > 0 and self.entries >= CUT_OFF * self.maximum
 
 
-class ChainLimit(NamedTuple):
-    """From which load on this kernel refuses entries because a hash chain is too long (nf_conntrack_core.c)."""
-
-    #: entries a bucket; None: it never does
-    entries_per_bucket: float | None
-    #: can the buckets be set by sysctl? Before 4.8 only as a parameter of the module
-    by_sysctl: bool = True
-
-
 class Size(NamedTuple):
     """A proposal for nf_conntrack_max and nf_conntrack_buckets, and what it costs."""
 
@@ -65,21 +55,6 @@ class Size(NamedTuple):
     memory: float
     #: bytes that a full table of this size takes more than the entries of now
     more: float
-
-
-def chain_limit(release: str) -> ChainLimit:
-    """By `uname -r`. Chains of at most 8 to 31 entries since 5.15 and RHEL 9.0, 50 to 79 since 6.1 and RHEL 9.4."""
-    match = re.match(r'(\d+)\.(\d+)(?:\.(\d+)-(\d+))?', release)
-    if not match:
-        return ChainLimit(None)
-    version, build = (int(match[1]), int(match[2])), int(match[4] or 0)
-    if '.el9' in release and version == (5, 14):
-        return ChainLimit(16.0 if build >= 427 else 2.0)
-    if version >= (6, 1):
-        return ChainLimit(16.0)
-    if version >= (5, 15):
-        return ChainLimit(2.0)
-    return ChainLimit(None, by_sysctl=version >= (4, 8))
 
 
 def propose(peak: int, table: Table, entry: float | Missing) -> Size:
@@ -107,7 +82,7 @@ def concentration(profile: Profile) -> Iterator[str]:
     """What alone makes the table large: to be looked at before any size."""
     for (protocol, state), count in profile.states.items():
         share = profile.share(count)
-        if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', '') and share.low >= ONE_STATE:
+        if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', OFFLOADED, '') and share.low >= ONE_STATE:
             meaning = meaning_of(profile, protocol, state) or 'unusual in such number'
             yield f'{share.value:.0%} of the table is in state {state}: {meaning}'
     share = profile.share(profile.unreplied)

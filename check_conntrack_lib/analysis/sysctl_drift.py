@@ -1,4 +1,4 @@
-"""Settings that outlive their purpose, and settings that never took effect."""
+"""Settings in sysctl.d that are past their expiry note, or differ from the running values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ..namedtuples import NamedTuple
 from ..readers.module_files import ModuleSetup
 from ..readers.sysctl_files import READ_ONLY, SysctlSetting, number
 
+APPLY = 'sudo sysctl --system'
 NETFILTER = 'net/netfilter/'
-#: timeouts as the module starts, in seconds (net/netfilter/nf_conntrack_proto_*.c); several where kernels differ
+#: settings as the module starts, timeouts in seconds (net/netfilter/nf_conntrack_*.c); several where kernels differ
 DEFAULTS: Mapping[str, tuple[int, ...]] = {
     'tcp_timeout_syn_sent': (120,), 'tcp_timeout_syn_recv': (60,), 'tcp_timeout_established': (432000,),
     'tcp_timeout_fin_wait': (120,), 'tcp_timeout_close_wait': (60,), 'tcp_timeout_last_ack': (30,),
@@ -19,6 +20,9 @@ DEFAULTS: Mapping[str, tuple[int, ...]] = {
     'tcp_timeout_unacknowledged': (300,), 'udp_timeout': (30,), 'udp_timeout_stream': (120, 180),
     'generic_timeout': (600,), 'icmp_timeout': (30,), 'icmpv6_timeout': (30,), 'gre_timeout': (30,),
     'gre_timeout_stream': (180,), 'sctp_timeout_established': (210, 432000),
+    # flags
+    'acct': (0,), 'checksum': (1,), 'helper': (0, 1), 'log_invalid': (0,), 'timestamp': (0,), 'events': (1, 2),
+    'tcp_be_liberal': (0,), 'tcp_loose': (1,), 'tcp_max_retrans': (3,), 'tcp_ignore_invalid_rst': (0,),
 }
 GIB = 1 << 30
 #: buckets as the module starts by the memory, before 5.15 and since (nf_conntrack_core.c, nf_conntrack_init_start)
@@ -48,7 +52,7 @@ class Evidence(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """One configured value that needs somebody's attention."""
+    """One configured value that should be changed."""
 
     #: the sysctl's name without its path: 'nf_conntrack_max'
     name: str
@@ -59,15 +63,27 @@ class Drift(NamedTuple):
     #: seconds since the note's date; None: not expired, but not running
     expired: float | None = None
     #: why it does not run, as far as there is evidence
-    reason: str = ''
+    why: str = ''
     #: what to do about it, in a few words
     remedy: str = ''
 
     def __str__(self) -> str:
         file = clean(self.setting.file, 60)
         if self.expired is not None:
-            return f'{self.name}={self.value} in {file} was to expire {duration(self.expired)} ago'
-        return f'{file} says {self.name}={self.value}, running is {self.running}: {self.reason}'
+            return f'{self.name} = {self.value} in {file} expired {duration(self.expired)} ago'
+        return f'{self.name} is {self.running}, but {file} sets {self.value}'
+
+    @property
+    def reason(self) -> str:
+        """What happened, as a sentence without its full stop."""
+        setting = f'{clean(self.setting.file, 60)}: {self.name} = {self.value}'
+        return f'{setting}{self.why}' if self.expired is None else f'{setting} expired {duration(self.expired)} ago'
+
+    @property
+    def command(self) -> str:
+        """The command to begin with."""
+        return APPLY if APPLY in self.remedy else \
+            f'grep -rn {self.name} /etc/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf'
 
 
 class UnusableSetting(NamedTuple):
@@ -76,13 +92,23 @@ class UnusableSetting(NamedTuple):
     setting: SysctlSetting
     #: what runs in its place; None: unknown
     running: int | None
-    remedy: str = 'it sets nothing: write net.netfilter.nf_conntrack_NAME = NUMBER'
+    remedy: str = 'It sets nothing: write net.netfilter.nf_conntrack_NAME = NUMBER'
 
     def __str__(self) -> str:
         one, name = self.setting, self.setting.key.rpartition('/')[2]
         said = f"has '{one.value}', which {one.fault}" if one.fault.startswith('is no setting') else one.fault
         runs = '' if self.running is None or one.key in READ_ONLY else f': {name} is {self.running}'
         return clean(f'{one.file} {said}{runs}', 240)
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, as a sentence without its full stop."""
+        return str(self)
+
+    @property
+    def command(self) -> str:
+        """The command to begin with."""
+        return 'grep -rn conntrack /etc/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf'
 
 
 def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[str, int], table: Table, now: float,
@@ -103,7 +129,7 @@ def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[
         late = None if setting.expires is None else now - setting.expires
         if value is not None and late is not None and late > 0:
             found.append(Drift(name, setting, value, running[key], late,
-                               remedy='remove the line and set the old value, or move the date of its note'))
+                               remedy='Remove the line and restore the old value, or extend "# expires:"'))
         elif value is not None and not applied:
             reason, remedy = _explained(name, value, running[key], table, evidence or Evidence())
             found.append(Drift(name, setting, value, running[key], None, reason, remedy))
@@ -127,9 +153,9 @@ def lines(found: Sequence[Drift | UnusableSetting]) -> Iterator[str]:
     for one in found:
         groups.setdefault(one.remedy, []).append(one)
     for remedy, group in groups.items():
-        yield from map(str, group[:-1])
-        several = f' (these {count(len(group), "setting")})' if len(group) > 1 else ''
-        yield f'{group[-1]}; {remedy}{several}'
+        yield from (one.reason for one in group[:-1])
+        several = f'For these {count(len(group), "setting")}: ' if len(group) > 1 else ''
+        yield f'{group[-1].reason}. {several}{remedy}'
 
 
 def _explained(name: str, value: int, running: int, table: Table, evidence: Evidence) -> tuple[str, str]:
@@ -137,22 +163,24 @@ def _explained(name: str, value: int, running: int, table: Table, evidence: Evid
     setters = ' and '.join(evidence.setters) if name in KUBE_PROXY_SETS else ''
     modules = evidence.modules or ModuleSetup()
     if setters:
-        reason = f'changed since it was applied: {setters} sets it'
-        remedy = 'set what is wanted there (--conntrack-*), or remove the line'
+        reason = f', but the running value {running} was set later: {setters} sets it'
+        remedy = 'Set what is wanted there (--conntrack-max-per-core, --conntrack-min), or remove the line'
     elif not _is_default(name, running, table, evidence):
         known = modules.loaded_by or name in SIZES or name.removeprefix('nf_conntrack_') in DEFAULTS
-        reason = 'changed since it was applied' + ('' if known else ', or applied before the module was loaded')
-        remedy = 'save the value that is wanted; kube-proxy sets its own (--conntrack-*)'
+        reason = f', but the running value {running} was set later' \
+            + ('' if known else ', or this one was applied before the module was loaded')
+        remedy = 'Store the intended value; kube-proxy overrides it (--conntrack-max-per-core, --conntrack-min)'
     elif not modules.loaded_by:
-        reason = 'applied before the module was loaded'
-        remedy = 'sysctl --system applies it now; nf_conntrack in modules-load.d loads the module first at boot'
+        reason = ' was applied before the module was loaded'
+        remedy = (f'Now: {APPLY}; at boot: echo nf_conntrack to a file in /etc/modules-load.d (it is loaded before '
+                  'sysctl.d is applied)')
     else:
-        reason = f'the kernel started with its own: the module was loaded anew since ({modules.loaded_by} loads it)'
-        remedy = 'firewalld unloads it when it stops: CleanupModulesOnExit=no; sysctl --system applies the value now' \
-            if modules.unloaded_by_firewalld else 'sysctl --system applies it now'
+        reason = f' is lost: the module was loaded anew since ({modules.loaded_by} loads it at boot)'
+        remedy = f'Now: {APPLY}' + ('; firewalld unloads the module when it stops: CleanupModulesOnExit=no'
+                                    if modules.unloaded_by_firewalld else '')
     if name in SIZES and 0 < value < running:
-        return reason, (f'applying it would make the table smaller ({running} -> {value}): decide first which is '
-                        'wanted; kube-proxy sets its own (--conntrack-*)')
+        return reason, (f'Applying it would make the table smaller ({running} -> {value}): decide first which is '
+                        'wanted; kube-proxy overrides it (--conntrack-max-per-core, --conntrack-min)')
     return reason, remedy
 
 

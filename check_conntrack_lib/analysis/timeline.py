@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..defaults import WARNING
 from ..model import Sample
 from ..namedtuples import NamedTuple
-from .losses import Losses, add_up, losses
+from .losses import Losses, add_up, counted_between
 
 #: an episode is over when all was well for so many seconds
 QUIET = 1800.0
+#: the kernel log's clock and the wall clock differ by so many seconds at most
+CLOCKS_DIFFER = 5.0
 
 
 class Interval(NamedTuple):
@@ -19,7 +21,7 @@ class Interval(NamedTuple):
     sample: Sample
     #: seconds since then; None: nothing was recorded before it
     span: float | None
-    #: None: a gap (nothing before it, a reboot, counters that began anew or are missing)
+    #: None: a gap (nothing before it, a reboot, no counters)
     losses: Losses | None
     #: entries per second
     growth: float | None
@@ -110,7 +112,7 @@ def intervals(samples: Iterable[Sample]) -> list[Interval]:
         if last is None or span <= 0:
             found.append(Interval(sample, None, None, None))
         else:
-            found.append(Interval(sample, span, losses(last, sample), (sample.entries - last.entries) / span))
+            found.append(Interval(sample, span, counted_between(last, sample), (sample.entries - last.entries) / span))
     return found
 
 
@@ -144,6 +146,16 @@ def changes(chronicle: Sequence[Interval]) -> tuple[Change, ...]:
     return tuple(Change(new.sample.at.wall, old.sample.maximum, new.sample.maximum,
                         old.sample.boot_id != new.sample.boot_id)
                  for old, new in zip(chronicle, chronicle[1:]) if new.sample.maximum != old.sample.maximum)
+
+
+def may_have_dropped(chronicle: Sequence[Interval], wall: float) -> bool:
+    """May a full table of these steps have dropped a packet at this time (seconds since 1970)?
+
+    Where the counters say that none was dropped, a log line that names no namespace speaks of another one.
+    """
+    around = [step for step in chronicle if -CLOCKS_DIFFER <= step.sample.at.wall - wall <=
+              (step.span or 0.0) + CLOCKS_DIFFER]
+    return not around or any(step.losses is None or step.losses.dropped or step.losses.across for step in around)
 
 
 def in_trouble(interval: Interval) -> bool:

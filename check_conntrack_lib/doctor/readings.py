@@ -6,14 +6,17 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 
+from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
 from ..argument_types import path_or
+from ..assessment import log_of
 from ..deadline import Deadline
 from ..formatting import clean
 from ..host import Host
-from ..model import Missing, Reading, Table, missing
+from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
-from ..snapshot import Snapshot, take_snapshot, with_log
+from ..readers.kept_log import KeptLog
+from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
 from . import DoctorError
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ class LiveReadings(NamedTuple):
     #: None: not asked for
     peers: PerHost | Missing | None = None
     profile: Profile | Missing | None = None
+    #: the log lines of `log_span`, by whose table they speak of
+    log: LogEvidence | Missing = NOT_READ
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -82,29 +87,63 @@ def history_file(path: str | None) -> str | None:
     return path
 
 
+class Rounds:
+    """Rounds of readings of a host. Between them it keeps the kernel log open, and knows since when nothing dropped."""
+
+    def __init__(self, source: Host, kernel_log: str, log_span: float) -> None:
+        self._source, self._kernel_log, self._log_span = source, kernel_log, log_span
+        self._kept = KeptLog()
+        self._last: Sample | None = None
+        self._quiet: Losses | None = None
+
+    def take(self, top: int = 0, flows: int = 0) -> LiveReadings:
+        """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+
+        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
+        """
+        source = self._source
+        deadline = Deadline(LONGEST_ROUND)
+        deadline.start()
+        try:
+            snapshot = with_log(take_snapshot(source, deadline.budget), source, self._kernel_log, self._log_span,
+                                deadline.budget, self._kept.read)
+            extra = _extra(source, snapshot)
+            peers: PerHost | Missing | None = None
+            if top and isinstance(snapshot.table, Table):
+                from .export.per_host import read
+
+                peers = read(source, snapshot.table, top, deadline.budget)
+            profile: Profile | Missing | None = None
+            if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
+                from ..diagnosis import take_profile
+
+                profile = take_profile(source, snapshot.table, flows, deadline.budget)
+        finally:
+            deadline.stop()
+        log = log_of(snapshot, self._since(snapshot), self._log_span)
+        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log)
+
+    def close(self) -> None:
+        self._kept.close()
+
+    def _since(self, snapshot: Snapshot) -> Losses | None:
+        """The losses of the longest time up to now in which nothing was dropped, else those since the last round."""
+        last, now = self._last, snapshot.sample()
+        self._last = None if isinstance(now, Missing) else now
+        new = None
+        if last and self._last and (last.boot_id, last.netns) == (self._last.boot_id, self._last.netns):
+            new = counted_between(last, self._last)
+        self._quiet = quiet_since(self._quiet, new)
+        return self._quiet
+
+
 def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
-    """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
-
-    top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
-    """
-    deadline = Deadline(LONGEST_ROUND)
-    deadline.start()
+    """One round for itself (see `Rounds.take`)."""
+    rounds = Rounds(source, kernel_log, log_span)
     try:
-        snapshot = with_log(take_snapshot(source, deadline.budget), source, kernel_log, log_span, deadline.budget)
-        extra = _extra(source, snapshot)
-        peers: PerHost | Missing | None = None
-        if top and isinstance(snapshot.table, Table):
-            from .export.per_host import read
-
-            peers = read(source, snapshot.table, top, deadline.budget)
-        profile: Profile | Missing | None = None
-        if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
-            from ..diagnosis import take_profile
-
-            profile = take_profile(source, snapshot.table, flows, deadline.budget)
+        return rounds.take(top, flows)
     finally:
-        deadline.stop()
-    return LiveReadings(snapshot, extra, log_span, peers, profile)
+        rounds.close()
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..analysis.profile import Key, Profile
+from ..analysis.profile import OFFLOADED, Key, Profile
 from ..flow import TCP
 
 
@@ -12,7 +12,9 @@ def by_state(profile: Profile) -> dict[str, int]:
     """Entries of the table, most first: 'ESTABLISHED', 'udp', ...; estimated unless all were seen."""
     found: dict[str, int] = {}
     for (protocol, state), seen in profile.states.items():
-        name = str(Key(protocol)) if protocol != TCP else state or 'tcp offloaded'
+        # what was recorded before has no state for offloaded TCP
+        offloaded = state == OFFLOADED or (protocol == TCP and not state)
+        name = f'{Key(protocol)} offloaded' if offloaded else state if protocol == TCP else str(Key(protocol))
         found[name] = found.get(name, 0) + seen
     return {name: profile.estimate(found[name]) for name in sorted(found, key=lambda name: -found[name])}
 

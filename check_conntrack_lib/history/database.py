@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from ..formatting import clean
-from ..model import History, Instant, LogMemory, Missing, Sample
+from ..model import NOTHING_READ, History, Instant, LogMemory, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import log_memory, retention
 from .codec import counters_to_text
@@ -104,10 +104,10 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
 def recall_log(path: str, boot_id: str, source: str, patience: float = 1.5) -> LogMemory | None:
     """What is remembered of a kernel log; None also where the file cannot be read, which `query_and_record` tells."""
     if not os.path.exists(path):
-        return None
+        return NOTHING_READ
     try:
         with open_database(path, patience) as database:
-            return log_memory.recall(database, boot_id, source)
+            return log_memory.recall(database, boot_id, source) or NOTHING_READ
     except (BrokenFile, RefusedFile, OSError, sqlite3.Error):
         return None
 
@@ -116,7 +116,8 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
              book: LogBook | None) -> list[History]:
     with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]
-        memory = book.read(histories[0], log_memory.recall(database, now[0].boot_id, book.source)) if book else None
+        memory = book.read(histories[0], log_memory.recall(database, now[0].boot_id, book.source)
+                           or NOTHING_READ) if book else None
         try:
             _record(database, now, days, (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:

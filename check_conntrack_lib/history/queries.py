@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..model import History, Point, Sample
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .codec import sample_of, whole
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+    #: COLUMNS of one sample
+    Row = tuple[float, float, int, int, Optional[int], Optional[str]]
 
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
 #: the rows of one namespace of one boot
@@ -43,33 +49,25 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
     row = database.execute(f'{query} ORDER BY uptime DESC LIMIT 1',
                            {**place, 'until': now.at.uptime - look.window}).fetchone()
-    cut: tuple[Sample, Sample] | None = None
+    cuts: tuple[tuple[Sample, Sample], ...] = ()
     if row is None:
-        cut = _before_reboot(database, now, look)
+        cuts = _before_reboot(database, now, look)
         row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
     if row is None:
-        return History(cut=cut)
+        return History(cuts=cuts)
     profiled, = database.execute(f'SELECT max(uptime) FROM profile WHERE {HERE}', place).fetchone()
     oldest = _better_base(database, _sample(row, now), now, look)
-    base: Sample | None = oldest
-    if not look.comparable(oldest, now):
-        # the counters began anew since then: count from the first sample after that
-        later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
-                                 {**place, 'until': youngest, 'since': oldest.at.uptime})
-        base, last = None, oldest
-        for sample in (_sample(r, now) for r in later):
-            if look.comparable(sample, now):
-                base = sample
-                break
-            last = sample if look.comparable(oldest, sample) else last
-        cut = (oldest, last) if last is not oldest else cut
+    later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
+                             {**place, 'until': youngest, 'since': oldest.at.uptime})
+    base, resets = _count_from(oldest, later, now, look.comparable)
+    cuts += resets
     points = database.execute(
         f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         'GROUP BY uptime >= :recent, CAST(uptime / CASE WHEN uptime >= :recent THEN :close ELSE :wide END AS INTEGER) '
         'ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    return History(base, cut, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
+    return History(base, cuts, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
                    first_run=False, profiled=None if profiled is None else float(profiled))
 
 
@@ -94,7 +92,7 @@ def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, look: H
     return old if seen_before and not look.moved(inside, now) else inside
 
 
-def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Sample, Sample] | None:
+def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[tuple[Sample, Sample], ...]:
     """The first and the last sample of the look-back in the boot before, if that ended within it by the wall clock."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     query = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '
@@ -103,14 +101,42 @@ def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     row = database.execute(f'{query} ORDER BY uptime DESC LIMIT 1', place).fetchone()
     last = sample_of(*row) if row else None
     if last is None or not now.at.wall - look.window < last.at.wall < now.at.wall:
-        return None
+        return ()
     until = last.at.uptime - look.window + now.at.wall - last.at.wall
     row = database.execute(f'{query} AND uptime <= :until ORDER BY uptime DESC LIMIT 1',
                            {**place, 'until': until}).fetchone() \
         or database.execute(f'{query} AND uptime < :until ORDER BY uptime LIMIT 1',
                             {**place, 'until': last.at.uptime}).fetchone()
-    return (sample_of(*row), last) if row else None
+    return ((sample_of(*row), last),) if row else ()
 
 
-def _sample(row: tuple[float, float, int, int, int | None, str | None], now: Sample) -> Sample:
+def _count_from(oldest: Sample, later: Iterable[Row], now: Sample, comparable: Callable[[Sample, Sample], bool],
+                ) -> tuple[Sample | None, tuple[tuple[Sample, Sample], ...]]:
+    """The sample that losses up to now are counted from, and the first and last sample of each time before it.
+
+    Counters only grow: one below its own earlier value began anew at 0, when the module was loaded again. The base may
+    be lower than all later samples, so each is compared with the one before it.
+    """
+    cuts = []
+    first = last = oldest
+    text: str | None = None
+    for row in later:
+        # on a quiet host the counters stand still: those need not be parsed
+        if row[-1] is None or row[-1] == text:
+            last = last._replace(at=sample_of(now.boot_id, now.netns, *row[:-1], None).at) if row[-1] else last
+            continue
+        text, sample = row[-1], _sample(row, now)
+        if not comparable(last, sample):
+            if last is not first:
+                cuts.append((first, last))
+            first = sample.zero_since(last) or sample
+        last = sample
+    if not comparable(last, now):
+        if last is not first:
+            cuts.append((first, last))
+        return now.zero_since(last), tuple(cuts)
+    return first, tuple(cuts)
+
+
+def _sample(row: Row, now: Sample) -> Sample:
     return sample_of(now.boot_id, now.netns, *row)

@@ -7,6 +7,7 @@ they did not, losses of its first minutes are counted from the dead one's. Log l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
@@ -87,8 +88,10 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
         file = history_file(question.history)
         memory = database.recall_log(file, own.boot_id, source, patience) \
             if source and isinstance(file, str) and isinstance(own.boot_id, str) else None
-    own = with_log(own, host, question.kernel_log, longest, budget, memory)
+    own = with_log(own, host, question.kernel_log, longest, budget, partial(kernel_log.read, memory=memory))
     seen = read_snapshots(host, own, wanted, budget)
+    if isinstance(own.all_entries, Missing):
+        seen = _with_all_entries(seen)
     memory = log_clock.memory_of(own.kernel_log, own.at.monotonic, longest)
     book = database.LogBook(source, lambda _history, _memory: memory) if source else None
     with budget():
@@ -100,6 +103,13 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
         for one, history in zip(seen.seen, histories))
     other_owners = _other_owners(seen, own.at.monotonic, question.window)
     return _with_guess(NamespaceAssessments(members, own, seen, other_owners), question)
+
+
+def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
+    """Gives each the sum of all entries that were seen: they share one hash table."""
+    total = sum(one.snapshot.table.entries for one in seen.seen if isinstance(one.snapshot.table, Table))
+    return seen._replace(seen=tuple(one._replace(snapshot=one.snapshot._replace(all_entries=total))
+                                    for one in seen.seen))
 
 
 def _histories(file: str | Missing, snapshots: list[Snapshot], question: Question, patience: float,

@@ -94,7 +94,9 @@ def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_othe
     return Snapshot(at=own.at, boot_id=own.boot_id, netns=namespace.inode, initial=False,
                     table=Table(look.entries, table.maximum, table.buckets), counters=look.counters,
                     # its own lines are given to it when all are known
-                    kernel_log=own.kernel_log)
+                    kernel_log=own.kernel_log,
+                    # of the one hash table and the one kernel
+                    all_entries=own.all_entries, release=own.release, stable=own.stable)
 
 
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:

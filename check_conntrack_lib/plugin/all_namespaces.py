@@ -1,4 +1,4 @@
-"""Every namespace in one verdict: which one leads, and what is said of the others."""
+"""All namespaces in one state: the worst one determines it, the others are listed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .resource import metrics
 MOST_NAMED = 5
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
+TABLE_FULL = '"table full" message'
 
 
 MOUNTED_ELSEWHERE = ('whoever made it mounted it in a mount namespace of its own (mount propagation), or it is a '
@@ -61,9 +62,9 @@ class Ranking(NamedTuple):
 
 def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],
                     options: Options) -> Ranking:
-    """Puts the fleet in order: by state, then packets lost, log lines and usage. At least one member."""
+    """Puts the fleet in order: by state, then packets lost, usage and log lines. At least one member."""
     judges = {context.name: context for context in contexts}
-    ranks: dict[int, tuple[int, int, int, float]] = {}
+    ranks: dict[int, tuple[int, int, float, int]] = {}
     over = 0
     for place, member in enumerate(assessments.members):
         stand, worst = _ResourceStub(member.assessment), len(SEVERITY)
@@ -74,10 +75,10 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
             state = judges[name].evaluate(metric, stand).state
             worst = min(worst, SEVERITY.index(state))
             over += name == 'usage' and state != Ok
-        ranks[place] = (worst, -member.lost, -member.logged, -member.usage)
+        ranks[place] = (worst, -member.lost, -member.usage, -member.logged)
     order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
     limit = upper_line(options.limits['usage'].warning)
-    line = 'outside the warning range' if limit is None else f'over {limit:g}%'
+    line = 'outside the warning range' if limit is None else f'above {limit:g}%'
     titles = tuple(assessments.title(host, member) for member in order[:MOST_NAMED])
     fine = min(ranks.values())[0] == SEVERITY.index(Ok)
     return Ranking(assessments, order, titles, over, line, fine, options.netns == (ALL,))
@@ -96,14 +97,14 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
 def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
-    parts = [f'no network namespace {clean(word, 60)}' for word in snapshots.unknown]
+    parts = [f'network namespace {clean(word, 60)} not found' for word in snapshots.unknown]
     if snapshots.dead:
         names = ', '.join(f'/run/netns/{clean(name, 60)}' for name in snapshots.dead[:MOST_NAMED])
         more = f' and {len(snapshots.dead) - MOST_NAMED} more' if len(snapshots.dead) > MOST_NAMED else ''
         parts.append(f'{names}{more} {"leads" if len(snapshots.dead) == 1 else "lead"} to no namespace here')
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
-        parts.append(f'those of {count(snapshots.hidden, "process")} not told apart: needs root')
+        parts.append(f'namespaces of {count(snapshots.hidden, "process")} not identified: needs root')
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
     remedy = next((why.remedy for why in snapshots.unseen if why.remedy), MOUNTED_ELSEWHERE if snapshots.dead else '')
@@ -111,50 +112,54 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
 
 
 def phrase(ranking: Ranking) -> str:
-    """How the leader stands among the others."""
+    """How the worst namespace stands among the others."""
     number = len(ranking.order)
+    if number == 1:
+        return ''
     if ranking.over_warning:
-        return f'{ranking.over_warning} of {count(number, "namespace")} {ranking.line}'
-    return f'the {"fullest" if ranking.fine else "worst"} of {number} namespaces' if number > 1 else ''
+        return f'{ranking.over_warning} of {number} namespaces {ranking.line}'
+    return f'the {"fullest" if ranking.fine else "worst"} of {number} namespaces'
 
 
-def lines(ranking: Ranking) -> list[str]:
+def lines(ranking: Ranking, options: Options) -> list[str]:
     """What the long output says of all namespaces."""
     assessments = ranking.assessments
-    said = []
+    found = []
     if len(ranking.order) > 1:
-        said.append(('fullest' if ranking.fine else 'worst') + ' namespaces: ' + ', '.join(
+        found.append(('fullest' if ranking.fine else 'worst') + ' namespaces: ' + ', '.join(
             f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(ranking.titles, ranking.order))
             if place == 0 or member.entries or member.lost))
-        megabytes = assessments.entries * BYTES_AN_ENTRY / 1e6
-        said.append(f'memory: {len(ranking.order)} namespaces hold {count(assessments.entries, "entry")} together, '
-                    f'about {megabytes:.{0 if megabytes >= 10 else 1}f} MB; nf_conntrack_max limits each one alone')
+        if options.verbose:
+            megabytes = assessments.entries * BYTES_AN_ENTRY / 1e6
+            found.append(f'memory: {count(assessments.entries, "entry")} in total, about '
+                         f'{megabytes:.{0 if megabytes >= 10 else 1}f} MB; nf_conntrack_max applies per namespace')
     if assessments.guessed:
-        said.append('kernel log: this kernel does not say which namespace: '
-                    'taken for the one that lost most, else the fullest')
+        found.append('kernel log: this kernel does not name the namespace: '
+                     'attributed to the namespace with most drops, else the fullest')
     if assessments.other_owners and ranking.everything:
-        owners = ', '.join(f'network namespace {inode}' if inode else 'the initial network namespace'
-                           for inode in list(assessments.other_owners)[:MOST_NAMED])
-        said.append(f'kernel log: {count(sum(assessments.other_owners.values()), "table-full line")} for {owners}: '
-                    'gone, or not among those looked at')
+        for inode, number in list(assessments.other_owners.items())[:MOST_NAMED]:
+            owner = f'network namespace {inode}, which no longer exists or was not checked' if inode \
+                else 'the host (initial network namespace), which was not checked'
+            found.append(f'kernel log: {count(number, TABLE_FULL)} for {owner}')
     unseen = missing(assessments)
     if unseen:
-        said.append(f'not checked: namespaces: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
-    return said
+        found.append(f'namespaces not checked: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
+    return found
 
 
-def commands(ranking: Ranking, told: list[str]) -> list[str]:
-    """The lines, the command to look further among them made to look into the leader's namespace."""
-    prefix = 'look further: sudo '
+def commands(ranking: Ranking, given: list[str]) -> list[str]:
+    """The lines, their next command made to look into the worst namespace."""
+    prefix = 'next: sudo conntrack-doctor'
     one = ranking.worst.namespace
     if not ranking.is_other_netns or not (one.name or one.pids):
-        return told
+        return given
     enter = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
-    return [f'{prefix}{enter} {line[len(prefix):]}' if line.startswith(prefix) else line for line in told]
+    return [f'next: sudo {enter} conntrack-doctor{line[len(prefix):]}' if line.startswith(prefix) else line
+            for line in given]
 
 
 def netns_file(host: Host, ranking: Ranking) -> str:
-    """The file to enter the leader's namespace by; '' when this process is in it."""
+    """The file to enter the worst namespace by; '' when this process is in it."""
     one = ranking.worst.namespace
     return (one.path or host.path(f'{one.pids[0] if one.pids else 0}/ns/net')) if ranking.is_other_netns else ''
 
@@ -165,7 +170,7 @@ def _how_full(member: NamespaceAssessment) -> str:
         return '(unreadable)'
     parts = [count(table.entries, 'entry')]
     if member.lost:
-        parts.append(f'{count(member.lost, "packet")} lost')
+        parts.append(f'{count(member.lost, "packet")} dropped')
     if member.logged:
-        parts.append(count(member.logged, 'table-full line'))
+        parts.append(count(member.logged, TABLE_FULL))
     return ', '.join(parts) if table.unlimited else f'{percent(table.usage)} ({", ".join(parts)})'

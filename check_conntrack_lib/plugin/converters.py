@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from nagiosplugin import Range
 
-from ..argument_types import UNITS, seconds
+from ..argument_types import LONGEST, UNITS, seconds
 
 _NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
 _RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
@@ -37,16 +37,20 @@ def percent_or_off(text: str) -> float:
     """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
     if text == 'off':
         return float('inf')
-    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII) or float(text.rstrip('%')) > 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
-    return float(text.rstrip('%'))
+    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage from 0 to 100, e.g. 70, or off")
+    number = float(text.rstrip('%'))
+    if number > 100:
+        raise argparse.ArgumentTypeError(f'{text} is above 100 percent')
+    return number
 
 
 def days(text: str) -> float:
     """A number of days, the 'd' optional. Raises ArgumentTypeError."""
-    if text.isdecimal() or re.fullmatch(r'\d+\.\d+', text):
-        text += 'd'
-    return seconds(text) / UNITS['d']
+    bare = text.removesuffix('d')
+    if re.fullmatch(r'\d{1,4}(?:\.\d{1,6})?', bare, re.ASCII) and 0 < float(bare) * UNITS['d'] <= LONGEST:
+        return float(bare)
+    raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, e.g. 14")
 
 
 def entries(text: str) -> int:
@@ -60,7 +64,7 @@ def one_of(*names: str) -> Callable[[str], str]:
     """A converter that takes these words only."""
     def convert(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
+            raise argparse.ArgumentTypeError(f"invalid value '{text}', choose from {', '.join(names)}")
         return text
     return convert
 
@@ -71,5 +75,5 @@ def namespaces(text: str) -> tuple[str, ...]:
     if not all(words) or any('/' in word or not word.isprintable() for word in words):
         raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
     if 'all' in words and len(words) > 1:
-        raise argparse.ArgumentTypeError(f"'{text}': all has every namespace already, give it alone")
+        raise argparse.ArgumentTypeError("'all' cannot be combined with names")
     return words

@@ -1,4 +1,4 @@
-"""The long output: the lines of every signal, then notes, and the one command to look further."""
+"""The long output: cause, the next command and the kind of alert, then the lines of every signal, then notes."""
 
 from __future__ import annotations
 
@@ -10,40 +10,31 @@ from ..model import History, Missing, NotLoaded, missing
 from .options import Options
 from .signals import SIGNALS
 
-# no pipe in it: Icinga and Nagios take what follows one for performance data, on every line
-LOOK_AT_TABLE = 'sudo conntrack-doctor triage'
+#: of the whole long output
+MOST_LINES = 12
 
 
 def lines(a: Assessment, options: Options, trouble: bool) -> list[str]:
-    """Every line there is to say, in reading order; trouble: the state is not OK, else -v asks for it."""
+    """Every line there is to say of the signals, in reading order; trouble: the state is not OK, else because of -v."""
     if isinstance(a.snapshot.table, NotLoaded):
-        return ['a firewall rule with connection state loads it, so does modprobe nf_conntrack; '
-                'where none is expected, --not-loaded ok says so']
+        return []
     hidden = a.snapshot.table if isinstance(a.snapshot.table, Missing) else None
     if hidden and a.snapshot.counted is None:
-        return [f'usage: {clean(hidden.why)}' + (f'; {clean(hidden.remedy)}' if hidden.remedy else '')]
+        return [f'usage: {clean(hidden.remedy)}'] if hidden.remedy else []
     return [line for signal in SIGNALS for line in signal.lines(a, options, trouble)] + [*notes(a), *_unreadable(a)]
 
 
-def command(a: Assessment) -> str:
-    """The one command that shows more."""
-    if a.losses and a.losses.packets.get('chaintoolong', 0) > a.losses.dropped:
-        return 'look further: sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count'
-    return f'look further: {LOOK_AT_TABLE}'
-
-
 def notes(a: Assessment) -> Iterator[str]:
-    """What was done to the history file, said once."""
+    """What was done to the history file, reported once."""
     if isinstance(a.history, History) and a.history.note:
         yield f'history: {a.history.note}'
 
 
 def _unreadable(a: Assessment) -> Iterator[str]:
     for reading, why in missing(a.readings()):
-        yield f'not checked: {reading.title}: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else '')
+        yield f'{reading.title} not checked: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else '')
     if isinstance(a.history, History) and a.history.unwritten:
-        told = 'losses and trend are counted from older samples'
+        told = 'drop rates and growth use older samples'
         if a.stale_base is not None:
-            told = (f'losses are not counted: the newest sample is {duration(a.stale_base)} old, and when a packet was '
-                    'lost since is not known')
+            told = f'drops are not counted: the newest sample is {duration(a.stale_base)} old'
         yield f'not recorded: {a.history.unwritten}: {told}'

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from ..host import Host
 from ..model import BOOT, Instant, KernelLog, Missing
-from .kernel_log import RECORD_SIZE, KernelLine, is_news, summarize
+from .kernel_lines import KernelLine, is_news, summarize
+from .kernel_log import RECORD_SIZE
 
 JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
 ENVIRONMENT = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}

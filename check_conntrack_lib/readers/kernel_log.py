@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..host import Host
-from ..model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
+from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
+from .kernel_lines import NEWS, KernelLine, head_of, is_news, parse_record, summarize
 from .log_clock import completed, learn_offset
+from .syslog_call import has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
@@ -30,57 +31,8 @@ MOST_RECORDS = 1 << 18
 #: the end of a log file that is read
 FILE_TAIL = 4 << 20
 
-# every form since 2.4; 'expectation table full' is another table and loses no packet
-TABLE_FULL = (
-    r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'
-)
-SUPPRESSED = (
-    r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
-)
-
-# facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
-RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
-#: of any facility: its sequence number and its stamp in microseconds
-HEAD = rb'\d{1,10},(\d{1,19}),(\d{1,20})[,;]'
-
-
-class KernelLine(NamedTuple):
-    """One kernel message: seconds on CLOCK_MONOTONIC, text."""
-
-    stamp: float
-    text: str
-
-
-def parse_record(record: bytes) -> KernelLine | None:
-    """A record 'priority,sequence,microseconds,flags[,...];text'; None when it is not the kernel's own."""
-    match = re.match(RECORD, record)
-    return KernelLine(int(match[2]) / 1e6, match[3].decode('ascii', 'replace')) if match else None
-
-
-def summarize(lines: Iterable[KernelLine], source: str, overrun: bool = False) -> KernelLog:
-    """The lines that speak of full tables."""
-    full, suppressed = [], []
-    meanings: dict[str, LogLine | Suppressed | None] = {}
-    for stamp, text in lines:
-        # a storm is one text over and over
-        if text not in meanings:
-            meanings[text] = _meaning(text)
-        meaning = meanings[text]
-        if isinstance(meaning, LogLine):
-            full.append(LogLine(stamp, meaning.netns))
-        elif meaning:
-            suppressed.append(Suppressed(stamp, meaning.messages))
-    names = any(line.netns is not None for line in full)
-    return KernelLog(source, tuple(full), tuple(suppressed), overrun, names)
-
-
-def _meaning(text: str) -> LogLine | Suppressed | None:
-    """What a text says, at no time."""
-    match = re.fullmatch(TABLE_FULL, text)
-    if match:
-        return LogLine(0.0, int(match[1]) if match[1] else None)
-    match = re.fullmatch(SUPPRESSED, text)
-    return Suppressed(0.0, int(match[1] or match[2])) if match else None
+#: after so many records the rest of the log is first looked at in one piece
+LONG_LOG = 512
 
 
 def read(host: Host, choice: str, span: float, memory: LogMemory | None = None) -> KernelLog | Missing:
@@ -130,7 +82,10 @@ def read_records(path: str, since: float, now: Instant | None = None,
     except OSError as error:
         return Missing.because(error, path)
     try:
-        records = (_file_records if stat.S_ISREG(os.fstat(handle).st_mode) else _device_records)(handle)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            records = _file_records(handle)
+        else:
+            records = _device_records(handle, _tail_since(since, memory) if path == DEVICE else None)
     except OSError as error:
         return Missing.because(error, path)
     finally:
@@ -168,22 +123,18 @@ class Records(NamedTuple):
     overrun: bool = False
     #: the lines of a file that is not made of records
     other: Sequence[bytes] = ()
-
-
-def head_of(record: bytes) -> tuple[int, float]:
-    """Sequence number and stamp in seconds of a record of any facility; (-1, 0) for what is none."""
-    match = re.match(HEAD, record)
-    return (int(match[1]), int(match[2]) / 1e6) if match else (-1, 0.0)
+    #: the rest has nothing new, and was not read
+    cut: bool = False
 
 
 def _log(records: Records, path: str, since: float, now: Instant | None, memory: LogMemory | None) -> KernelLog:
     """The records as a log, with what is remembered of those that the ring no longer has."""
     (first, began), (last, ended) = map(head_of, (records.oldest, records.newest))
     # a smaller number than the remembered one: another log under the same name
-    memory = memory if memory and memory.sequence <= last else None
+    memory = memory if memory and (memory.sequence <= last or records.cut) else None
     fresh = [record for record in records.kept if memory is None or head_of(record)[0] > memory.sequence]
     offset = memory.offset if memory else 0.0
-    if now:
+    if now and not records.cut:
         offset = learn_offset(offset, memory, now.monotonic, last, ended, [head_of(record)[1] for record in fresh])
     earliest = memory.read if memory else BOOT
     until = now.monotonic if now else float('inf')
@@ -199,12 +150,14 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
     if memory:
         log = log._replace(table_full=(*(line for line in memory.table_full if line.stamp >= since), *log.table_full),
                            suppressed=(*(line for line in memory.suppressed if line.stamp >= since), *log.suppressed))
-    return log._replace(names_namespaces=names, complete_since=complete, sequence=last, offset=offset)
+    return log._replace(names_namespaces=names, complete_since=complete, offset=offset,
+                        sequence=None if records.cut else last)
 
 
-def is_news(text: bytes) -> bool:
-    """Worth parsing? Tens of thousands of lines may not be: the cheapest test there is."""
-    return b'table full' in text or b'suppressed' in text
+def read_new(handle: int, path: str) -> tuple[KernelLog, bool]:
+    """What a descriptor that stays open gives, and whether records were missed. Raises OSError."""
+    records = _device_records(handle, None)
+    return summarize(_lines(records.kept, BOOT), path, records.overrun), records.overrun
 
 
 def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
@@ -219,11 +172,22 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     return lines[::-1]
 
 
-def _device_records(handle: int) -> Records:
-    """Records worth parsing, and whether others were missed. One read is one record."""
-    kept, overrun = [], False
+def _tail_since(since: float, memory: LogMemory | None) -> float:
+    """From when on nothing must be new, on the log's own clock: what was not read since the last run is not skipped."""
+    return since if memory is None else min(since, memory.read) - memory.offset
+
+
+def _device_records(handle: int, since: float | None) -> Records:
+    """Records worth parsing, and whether others were missed. One read is one record.
+
+    since: the running kernel's log need not be read to its end where nothing in it is newer (CLOCK_MONOTONIC).
+    """
+    kept: list[bytes] = []
+    overrun = False
     oldest = newest = b''
-    for _ in range(MOST_RECORDS):
+    for number in range(MOST_RECORDS):
+        if number == LONG_LOG and since is not None and has_none_since(read_tail(), since, NEWS):
+            return Records(kept, oldest, newest, overrun, cut=True)
         try:
             record = os.read(handle, RECORD_SIZE)
         except BlockingIOError:

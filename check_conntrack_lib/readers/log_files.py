@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 from ..model import BOOT, Instant, KernelLog, Missing
-from .kernel_log import KernelLine, is_news, summarize
+from .kernel_lines import KernelLine, is_news, summarize
 
 DAY = 86400.0
 MONTHS = {name: number for number, name in enumerate(

@@ -22,6 +22,7 @@ from ..model import Missing
 FILE = 'net/nf_conntrack'
 #: no line is longer; what is, is not this file
 LONGEST_LINE = 4096
+TCP = 6
 _T = TypeVar('_T')
 
 
@@ -61,8 +62,10 @@ def parse_line(line: str) -> Flow:
     if '[UNREPLIED]' not in flags:
         status |= SEEN_REPLY
     if '[OFFLOAD]' in flags or '[HW_OFFLOAD]' in flags:
-        # they are never evicted either, and the kernel prints one of the three words only
-        status |= ASSURED | (HW_OFFLOAD | OFFLOAD if '[HW_OFFLOAD]' in flags else OFFLOAD)
+        status |= HW_OFFLOAD | OFFLOAD if '[HW_OFFLOAD]' in flags else OFFLOAD
+        if protocol == TCP:
+            # the kernel prints one of the three words only; one that is not assured is spared for being offloaded (5.x)
+            status |= ASSURED
     if '[ASSURED]' in flags:
         status |= ASSURED
     # the file does not tell NAT, but the answers come from and go to other ends then

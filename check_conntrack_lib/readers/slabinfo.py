@@ -24,6 +24,24 @@ def parse(text: str, page: int) -> float:
     raise ValueError(f'no line {CACHE}: the kernel has merged it with another cache')
 
 
+def parse_entries(text: str) -> int:
+    """Objects of struct nf_conn in use, of all network namespaces: entries, and a few free ones that the kernel counts
+    among them for each CPU. Raises ValueError."""
+    found = [int(line.split()[1]) for line in text.splitlines()
+             if re.match(f'{CACHE}(_[0-9a-f]+)? +[0-9]{{1,12}} ', line)]
+    if not found:
+        raise ValueError(f'no line {CACHE}')
+    return sum(found)
+
+
+def read_entries(host: Host) -> int | Missing:
+    """Entries of all network namespaces together, about."""
+    try:
+        return parse_entries(host.read(FILE))
+    except (OSError, ValueError) as error:
+        return Missing.because(error, host.path(FILE), 'only root reads it')
+
+
 def read(host: Host) -> float | Missing:
     """Bytes an entry, without its extensions."""
     try:

@@ -16,6 +16,8 @@ MAXIMUM = DIRECTORY + 'nf_conntrack_max'
 BUCKETS = DIRECTORY + 'nf_conntrack_buckets'
 #: the same value again, but shown in the initial namespace only
 INITIAL_ONLY = 'sys/net/nf_conntrack_max'
+#: also in the initial namespace only (net/core/sysctl_net_core.c), and there without the module, too
+INITIAL_CORE = 'sys/net/core/netdev_budget'
 
 
 def parse(text: str) -> int:
@@ -78,7 +80,7 @@ def _is_loaded(host: Host) -> bool:
 
 def is_initial_namespace(host: Host) -> bool:
     """Does host show the initial network namespace?"""
-    return host.exists(INITIAL_ONLY)
+    return host.exists(INITIAL_ONLY) or (host.exists(INITIAL_CORE) and not host.exists(COUNT))
 
 
 def read_values(host: Host, keys: Iterable[str]) -> dict[str, int]:
@@ -111,3 +113,10 @@ def read_timeouts(host: Host) -> dict[str, int] | Missing:
         return Missing.because(error, host.path(DIRECTORY))
     values = read_values(host, (f'{KEYS}{name}' for name in names))
     return {key[len(KEYS + PREFIX):]: value for key, value in values.items()}
+
+
+def read_flowtable_timeouts(host: Host) -> dict[str, int]:
+    """Seconds of silence after which a flowtable gives a flow back, by 'nf_flowtable_tcp_timeout' and so on (5.15)."""
+    names = ('nf_flowtable_tcp_timeout', 'nf_flowtable_udp_timeout')
+    found = read_values(host, (KEYS + name for name in names))
+    return {name: found[KEYS + name] for name in names if KEYS + name in found}

@@ -20,8 +20,10 @@ from check_conntrack_lib.analysis.losses import (
 )
 from check_conntrack_lib.assessment import Assessment, Question, evaluate
 from check_conntrack_lib.model import Counters, History, Instant, KernelLog, LogLine, Missing, Sample, Suppressed, Table
-from check_conntrack_lib.plugin.contexts import contexts
+from check_conntrack_lib.plugin.contexts import Results, contexts
+from check_conntrack_lib.plugin.first_line import first_line
 from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.resource import metrics
 from check_conntrack_lib.snapshot import Snapshot
 
 WRAP = 2**32
@@ -144,14 +146,40 @@ def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int 
                    for uptime, drop in ((5000, 2), (5240, 42)))
     snapshot = Snapshot(Instant(6260, 20, 20), 'new', 7, initial, Table(5, 100, 64), Counters({'drop': (0,)}, ''),
                         Missing('off', chosen=True))
-    found = evaluate(snapshot, History(cut=(first, last)), '', Question(300, 3600, 95, 'off', '', 14)).losses
+    found = evaluate(snapshot, History(cuts=((first, last),)), '', Question(300, 3600, 95, 'off', '', 14)).losses
     assert (found.lost if found else None) == lost
 
 
-def test_a_reboot_proves_no_innocence() -> None:
+def test_a_reboot_is_no_proof_that_nothing_was_dropped() -> None:
     counters = Counters({'drop': (3,)}, '')
     assert seconds_without_drops(counters, Losses(300.0, {'drop': 0})) == 300
     assert seconds_without_drops(counters, Losses(300.0, {'drop': 0, 'chaintoolong': 4}, 'a reboot')) == 0
+
+
+def test_a_reload_after_losses_is_no_proof_that_nothing_was_dropped() -> None:
+    """The module's counters are 0 again; the lines may be those of the table that was there before."""
+    anew = Counters({'drop': (0,)}, '')
+    assert seconds_without_drops(anew, Losses(300.0, {'drop': 30}, 'a reset of the counters')) == 0
+    # the log is of this boot
+    assert seconds_without_drops(anew, Losses(300.0, {'drop': 30}, 'a reboot')) == float('inf')
+
+
+@pytest.mark.parametrize(('since_made', 'packets', 'expected'), [
+    ({'drop': (1, 0), 'insert_failed': (1, 0), 'clash_resolve': (0, 0)}, None, float('inf')),
+    ({'drop': (9, 0), 'insert_failed': (1, 0), 'clash_resolve': (0, 0)},
+     {'drop': 1, 'insert_failed': 1, 'clash_resolve': 0}, 300),
+    ({'drop': (9, 0), 'insert_failed': (1, 0), 'clash_resolve': (0, 0)},
+     {'drop': 2, 'insert_failed': 1, 'clash_resolve': 0}, 0),
+    # before 5.10 insert_failed tells nothing of drop
+    ({'drop': (1, 0), 'insert_failed': (1, 0)}, {'drop': 1, 'insert_failed': 1}, 0),
+    # chains too long are in insert_failed and not in drop
+    ({'drop': (1, 0), 'insert_failed': (5, 0), 'chaintoolong': (5, 0), 'clash_resolve': (0, 0)}, None, 0),
+])
+def test_a_clash_is_no_full_table(since_made: dict[str, tuple[int, int]], packets: dict[str, int] | None,
+                                  expected: float) -> None:
+    """One DNS clash must not make a container charged with the log lines of all the others."""
+    found = None if packets is None else Losses(300.0, packets)
+    assert seconds_without_drops(Counters(since_made, ''), found) == expected
 
 
 @pytest.mark.parametrize(('packets', 'state'), [
@@ -167,3 +195,24 @@ def test_insert_failed_judges_clashes(packets: dict[str, int], state: int) -> No
     metric = Metric('insert_failed_per_s', packets['insert_failed'] / 300)
     result = context.evaluate(metric, SimpleNamespace(assessment=found))
     assert (result.state.code, result.metric.value) == (state, metric.value)
+
+
+@pytest.mark.parametrize(('dropped', 'refused', 'words'), [
+    (0, 3000, '3000 packets dropped since 00:11 UTC (10.0/s): hash chains too long'),
+    (5, 3000, '3005 packets dropped since 00:11 UTC (10.0/s): hash chains too long'),
+    (3000, 5, 'table was full, 3005 packets dropped since 00:11 UTC (10.0/s)'),
+], ids=['chains', 'mostly chains', 'full'])
+@pytest.mark.parametrize('sign', ['an old line', 'an eviction'])
+def test_the_larger_cause_leads(dropped: int, refused: int, words: str, sign: str) -> None:
+    """One old line or eviction must not send the reader to nf_conntrack_max, which is 96 % free."""
+    packets = {'drop': dropped, 'insert_failed': refused, 'chaintoolong': refused, 'clash_resolve': 0,
+               'early_drop': int(sign == 'an eviction')}
+    counters = Counters({name: (number,) for name, number in packets.items()}, '')
+    log = KernelLog('kmsg', (LogLine(800.0),) if sign == 'an old line' else ())
+    snapshot = Snapshot(Instant(1000, 1000, 1000), 'b', 1, True, Table(16966, 400000, 512), counters, log)
+    before = Sample(Instant(700, 700, 700), 'b', 1, 16966, 400000, 512,
+                    Counters(dict.fromkeys(packets, (0,)), ''))
+    found = evaluate(snapshot, History(before), '', Question(300, 3600, 95, 'off', '', 14))
+    judged = [context.evaluate(metric, SimpleNamespace(assessment=found)) for metric in metrics(found)
+              for context in contexts(parse([])) if context.name == (metric.context or metric.name)]
+    assert first_line(found, list(Results(*judged))).startswith(words)

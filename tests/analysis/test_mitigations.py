@@ -8,12 +8,12 @@ import laboratory
 import pytest
 
 from check_conntrack_lib.analysis import mitigations, rate_limit
+from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.host_role import RoleCounter
 from check_conntrack_lib.analysis.incident import IncidentFacts, culprit
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass, summarize
 from check_conntrack_lib.analysis.profile_diff import Growth
-from check_conntrack_lib.analysis.sizing import ChainLimit
 from check_conntrack_lib.analysis.timeouts import proposals
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
@@ -96,6 +96,21 @@ def test_the_order_is_from_safe_to_costly():
                                  'sudo conntrack -D -p tcp --state TIME_WAIT')
     assert found[3].undo == 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120'
     assert found[4].risk == 'it only buys time: one source makes the peak; kube-proxy sets it again when it starts'
+
+
+@pytest.mark.parametrize(('packets', 'raised'), [
+    ({'drop': 0, 'chaintoolong': 3000, 'early_drop': 1}, False),
+    ({'drop': 5, 'chaintoolong': 3000, 'early_drop': 1}, False),
+    ({'drop': 1000, 'chaintoolong': 3000, 'early_drop': 1}, True),
+    ({'drop': 1000, 'early_drop': 0}, True),
+])
+def test_long_chains_are_no_reason_for_a_larger_maximum(packets, raised):
+    """An old line or one eviction beside thousands of refusals: the table is 96 % free."""
+    p = picture(entries=16966, maximum=400000, logged=True, losses=Losses(300.0, packets))
+    p = p._replace(table=p.table._replace(buckets=512))
+    found = titles(p)
+    assert any(title.startswith('nf_conntrack_buckets 512') for title in found)
+    assert any(title.startswith('raise nf_conntrack_max') for title in found) is raised
 
 
 def test_the_pool_of_a_local_process():

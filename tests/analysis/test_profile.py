@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.profile import Key, Profile, Proportion, TimeLeft, TimeoutClass, share, summarize
+from check_conntrack_lib.analysis.profile import (
+    Key,
+    Profile,
+    Proportion,
+    TimeLeft,
+    TimeoutClass,
+    share,
+    spares_offloaded,
+    summarize,
+)
+from check_conntrack_lib.analysis.state_notes import meaning_of
 from check_conntrack_lib.flow import ASSURED, DST_NAT, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history.profile_json import from_json, to_json
 
@@ -41,11 +51,32 @@ PROFILE = summarize(FLOWS, 1400)
 def test_counts():
     assert (PROFILE.entries, PROFILE.seen) == (1400, 14)
     assert PROFILE.states == {(6, 'ESTABLISHED'): 8, (17, ''): 2, (6, 'TIME_WAIT'): 1, (6, 'SYN_SENT'): 1,
-                              (1, ''): 1, (6, ''): 1}
+                              (1, ''): 1, (6, 'OFFLOAD'): 1}
     assert (PROFILE.assured, PROFILE.unreplied, PROFILE.offloaded) == (10, 1, 1)
     assert (PROFILE.snat, PROFILE.dnat, PROFILE.nat) == (2, 1, 2)
     assert PROFILE.protocol(6) == 11
     assert PROFILE.uncertain == 0
+
+
+@pytest.mark.parametrize(('release', 'stays'), [
+    ('5.10.0-46-amd64', True), ('6.1.0-50-amd64', True), ('6.2.16', True), ('6.3.0', False), ('7.2.13', False),
+    ('odd', False), ('', False)])
+def test_kernels_that_evict_no_offloaded_entry(release, stays):
+    assert spares_offloaded(release) is stays
+
+
+def test_what_is_never_evicted():
+    """Offloaded: tcp is assured from 6.1 on, udp nowhere; up to 6.2 neither is evicted."""
+    flows = [flow(state='', status=SEEN_REPLY | OFFLOAD, timeout=None)] * 4 + [
+        udp(status=SEEN_REPLY | OFFLOAD, timeout=None)] * 3 + [flow(status=SEEN_REPLY)] * 2 + [flow()]
+    assert summarize(flows, 10, offloaded_stay=True).assured == 8
+    later = summarize(flows, 10)
+    assert (later.assured, later.offloaded) == (1, 7)
+    # ESTABLISHED alone does not protect
+    assert later.states == {(6, 'OFFLOAD'): 4, (17, 'OFFLOAD'): 3, (6, 'ESTABLISHED'): 3}
+    assert 'never evicted' not in meaning_of(later, 6, 'ESTABLISHED')
+    assert 'flowtable' in meaning_of(later, 6, 'OFFLOAD')
+    assert 'flowtable' in meaning_of(later, 17, 'OFFLOAD')
 
 
 def test_tops():

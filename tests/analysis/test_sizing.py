@@ -8,11 +8,12 @@ import socket
 import pytest
 
 from check_conntrack_lib.analysis.profile import summarize
-from check_conntrack_lib.analysis.sizing import Peak, alert_lines, chain_limit, concentration, propose, round_up
+from check_conntrack_lib.analysis.sizing import Peak, alert_lines, concentration, propose, round_up
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
 from check_conntrack_lib.readers import keepers, meminfo, slabinfo, sysctl_values
+from check_conntrack_lib.readers.kernel_version import stable
 
 # /proc/slabinfo of 6.18 with a million entries, of Ubuntu 5.15, and of 3.10
 SLAB_618 = """slabinfo - version: 2.1
@@ -81,23 +82,21 @@ class TestReaders:
         assert keepers.read_container(host) == 'docker'
 
 
-@pytest.mark.parametrize(('release', 'limit', 'by_sysctl'), [
-    ('3.10.0-1160.el7.x86_64', None, False),
-    ('4.18.0-553.el8_10.x86_64', None, True),
-    ('5.4.0-26-generic', None, True),
-    ('5.10.257-1-amd64', None, True),
-    ('5.14.21-150500.55-default', None, True),
-    ('5.14.0-70.13.1.el9_0.x86_64', 2.0, True),
-    ('5.14.0-284.11.1.el9_2.x86_64', 2.0, True),
-    ('5.14.0-427.13.1.el9_4.x86_64', 16.0, True),
-    ('5.15.0-25-generic', 2.0, True),
-    ('6.1.0-42-amd64', 16.0, True),
-    ('6.12.0-55.9.1.el10_0.x86_64', 16.0, True),
-    ('6.18.44', 16.0, True),
-    ('odd', None, True),
+@pytest.mark.parametrize(('release', 'version', 'signature', 'expected'), [
+    ('5.15.0-25-generic', '#25-Ubuntu SMP', 'Ubuntu 5.15.0-25.25-generic 5.15.30\n', '5.15.30'),
+    ('5.15.0-204-generic', '#214-Ubuntu SMP', 'Ubuntu 5.15.0-204.214-generic 5.15.199\n', '5.15.199'),
+    ('5.15.0-204-generic', '#214-Ubuntu SMP', '', ''),
+    ('6.1.0-50-amd64', '#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-09-01)', '', '6.1.176'),
+    ('6.12.117+deb13-amd64', '#1 SMP Debian 6.12.117-1', '', '6.12.117'),
+    ('6.1.20', '#1 SMP', '', '6.1.20'),
+    ('5.15.102-talos', '#1 SMP', '', '5.15.102'),
+    ('5.14.0-427.13.1.el9_4.x86_64', '#1 SMP', '', ''),
+    ('5.14.21-150500.55-default', '#1 SMP', '', ''),
+    ('5.15.0', '#1 SMP', '', '5.15.0'),
+    ('odd', '', 'Ubuntu', ''),
 ])
-def test_chain_limit(release, limit, by_sysctl):
-    assert chain_limit(release) == (limit, by_sysctl)
+def test_the_stable_release_of_a_kernel(release, version, signature, expected):
+    assert stable(release, version, signature) == expected
 
 
 class TestSize:
@@ -161,7 +160,7 @@ class TestConcentration:
     def test_one_service_and_one_state(self):
         flows = [flow(n, 'SYN_SENT' if n % 4 else 'ESTABLISHED', 0 if n % 4 else SEEN_REPLY) for n in range(1000)]
         assert self.said(flows) == [
-            '75% of the table is in state SYN_SENT: half-open, nobody answers: a scan, a flood or a dead peer',
+            '75% of the table is in state SYN_SENT: half-open, no answer: scan, flood or peer down',
             '75% of the table has no reply: a flood, a scan, or a dead server',
             '100% of the table is tcp to 10.0.0.2:443']
 

@@ -17,9 +17,9 @@ def test_losses_from_sample_to_sample():
     assert lost([sample(0, 1), sample(60, 1, drop=5), sample(120, 1, drop=5, chaintoolong=2)]) == [None, 5, 2]
 
 
-def test_a_reset_and_a_reboot_are_gaps():
+def test_after_a_reset_it_counts_from_zero_and_a_reboot_is_a_gap():
     reset = [sample(0, 1, drop=3_000_000_000), sample(60, 1, drop=7), sample(120, 1, drop=9)]
-    assert lost(reset) == [None, None, 2]
+    assert lost(reset) == [None, 7, 2]
     reboot = [sample(0, 1, drop=5), sample(60, 1, drop=900, boot=30), sample(120, 1, drop=901, boot=30)]
     assert lost(reboot) == [None, None, 1]
     assert [interval.growth for interval in timeline.intervals(reboot)] == [None, None, 0.0]
@@ -88,3 +88,16 @@ def test_an_episode_that_goes_on_has_no_end():
     (episode,) = timeline.episodes(timeline.intervals([sample(0, 10), sample(60, 262144)]))
     assert episode.ended is None
     assert episode.first_loss is None
+
+
+@pytest.mark.parametrize(('second', 'may'), [(30, False), (57, True), (90, True), (130, False), (184, False),
+                                             (250, True), (-100, True), (400, True)])
+def test_when_a_table_may_have_dropped_packets(second, may):
+    """A log line of another time is another namespace's: the counters of this one stood still."""
+    story = [sample(0, 1, drop=7), sample(60, 1, drop=7), sample(120, 1, drop=8), sample(180, 1, drop=8),
+             # one clash, which is no full table
+             sample(200, 1, drop=9, insert_failed=1), sample(240, 1)._replace(counters=None), sample(300, 1, drop=9)]
+    for one in story:
+        if one.counters:
+            one.counters.per_cpu['clash_resolve'] = (0, 0)
+    assert timeline.may_have_dropped(timeline.intervals(story)[1:], pasts.BEGIN + second) is may

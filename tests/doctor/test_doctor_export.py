@@ -18,7 +18,8 @@ import pytest
 from programs import need
 
 from check_conntrack_lib.doctor import atomic_write, cli, export, readings
-from check_conntrack_lib.doctor.export import metrics
+from check_conntrack_lib.doctor.export import json_metrics, metrics
+from check_conntrack_lib.doctor.watch import view
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant
 
@@ -50,6 +51,42 @@ def lines(text):
     return {line for line in text.decode().splitlines() if not line.startswith('#')}
 
 
+def container(tree, **counters):
+    """Another namespace than the initial one, with these counters."""
+    values = ' '.join(f'{counters.get(name, 0):08x}' for name in proctree.HEADER.split()[1:])
+    proctree.make(tree, 5, 2000, f'{proctree.HEADER}\n{5:08x} {values}\n')
+    (tree / 'sys/net/nf_conntrack_max').unlink()
+    return tree
+
+
+@pytest.mark.parametrize(('counters', 'own'), [
+    ({}, 0), ({'drop': 1, 'insert_failed': 1}, 0), ({'drop': 2, 'insert_failed': 1}, 1)])
+def test_lines_of_a_neighbour_are_not_this_namespace_s(tree, counters, own):
+    """Below 6.18 the log names no namespace; the alert on these lines fired in every container of the node."""
+    container(tree, **counters)
+    assert f'conntrack_log_table_full_lines {own}.0' in lines(page(tree))
+    got = readings.take(Host(str(tree), lambda: NOW), str(tree.parent / 'records'), 300)
+    assert json_metrics.as_dict(got)['kernel_log']['table_full_lines'] == own
+    assert [line.text.split(' in ')[0] for line in view.screen(view.following(None, got), 0)
+            if line.name == 'kernel log'] == [f'{own} table-full line' if own else 'no table-full line']
+
+
+def test_an_exporter_knows_since_when_nothing_dropped(tree):
+    """The counter is not 0 for ever: a drop of last week makes no line of today this namespace's own."""
+    container(tree, drop=7)
+    (tree.parent / 'records').write_text(RECORDS + '4,4,3150000000,-;nf_conntrack: table full, dropping packet\n')
+    later = NOW._replace(uptime=NOW.uptime + 200, monotonic=NOW.monotonic + 200)
+    clock = [NOW]
+    rounds = readings.Rounds(Host(str(tree), lambda: clock[0]), str(tree.parent / 'records'), 1000.0)
+    rounds.take()
+    clock[0] = later
+    log = rounds.take().log
+    assert ([round(age) for age in log.ages], log.elsewhere) == ([700, 400], {-1: 1})
+    container(tree, drop=8)
+    clock[0] = later._replace(uptime=later.uptime + 1, monotonic=later.monotonic + 1)
+    assert len(rounds.take().log.ages) == 3
+
+
 def test_a_failing_reading_drops_its_own_metrics_only(tree):
     whole = lines(page(tree))
     (tree / 'net/stat/nf_conntrack').unlink()
@@ -72,6 +109,17 @@ def test_no_log_where_none_is_wanted_and_an_error_where_it_is_missing(tree):
     assert not [line for line in lines(page(tree, log='off')) if 'log' in line]
     got = lines(page(tree, log=str(tree / 'nothing')))
     assert 'conntrack_scrape_error{signal="kernel-log"} 1.0' in got
+
+
+@pytest.mark.parametrize(('core', 'initial'), [(True, 'true'), (False, 'false')])
+def test_the_initial_namespace_is_known_without_the_module(tree, core, initial):
+    """The module makes the file that tells; the core of the network has some that are in the initial one only."""
+    for file in ('sys/net/nf_conntrack_max', 'sys/net/netfilter/nf_conntrack_count'):
+        (tree / file).unlink()
+    if core:
+        (tree / 'sys/net/core').mkdir()
+        (tree / 'sys/net/core/netdev_budget').write_text('300\n')
+    assert f'initial="{initial}"' in page(tree).decode()
 
 
 def test_not_loaded_is_no_error(tree):

@@ -130,7 +130,8 @@ def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path):
 def past(boot_id):
     from check_conntrack_lib.analysis.timeline import intervals
 
-    return intervals([pasts.sample(20.0 + k, 1, netns=proctree.NETNS)._replace(boot_id=boot_id) for k in range(50)])
+    return intervals([pasts.sample(20.0 + k, 1, drop=k, netns=proctree.NETNS)._replace(boot_id=boot_id)
+                      for k in range(50)])
 
 
 def host_at(root):

@@ -18,7 +18,7 @@ from check_conntrack_lib.doctor import DoctorError, cli
 from check_conntrack_lib.doctor.tune import plan, sysctl_file
 from check_conntrack_lib.doctor.tune import report as report_module
 from check_conntrack_lib.doctor.tune.plan import Readings, Recorded
-from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, SRC_NAT, Flow
+from check_conntrack_lib.flow import ASSURED, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history import database, profiles, queries
 from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
 from check_conntrack_lib.readers import sysctl_files
@@ -127,9 +127,23 @@ def test_the_cause_stands_before_any_number():
     assert 'a larger table would only hide that: find the cause first' in first
 
 
+def test_offloaded_flows_have_another_timeout():
+    flows = [flow(n, state='', status=SEEN_REPLY | ASSURED | OFFLOAD)._replace(timeout=None) for n in range(90)]
+    flows += [flow(n) for n in range(10)]
+    text = ' '.join(report(profile=summarize(flows, 100), flowtable_timeouts={'nf_flowtable_tcp_timeout': 30}).split())
+    assert 'offloaded: 90.0% +-0.0 of the table; the flowtable keeps their time (nf_flowtable_tcp_timeout 30 s)' in text
+
+
+def test_the_buckets_are_those_of_all_namespaces():
+    text = report(release='6.12.0', table=Table(100, 20000, 8192), all_entries=400000)
+    assert 'now 48.8, with those of other network namespaces' in ' '.join(text.split())
+    assert 'nf_conntrack_buckets = 400384' in text
+
+
 @pytest.mark.parametrize(('release', 'table', 'said'), [
     ('5.15.0-25-generic', Table(180000, 262144, 65536),
-     'above about 2 entries a bucket; with 4.0 when full, packets are lost from 131072 entries on, before the table'),
+     'above about 2 (16 from 5.15.103 on) entries a bucket; with 4.0 when full, packets are lost from 131072 '
+     'entries on, before the table'),
     ('5.4.0-26-generic', Table(180000, 262144, 65536), 'this kernel has no limit for hash chains'),
     ('6.12.0', Table(180000, 262144, Missing('x')), 'above about 16 entries a bucket'),
 ])

@@ -54,8 +54,8 @@ def test_a_table_fills_and_loses_packets(tmp_path, request):
 
 @pytest.mark.parametrize(('step', 'said'), [
     ((4, 0, 0, 5, 0), '0 entries, no limit, lost 2.5/s (5), evicted 0/s (0), insert_failed 0/s (0)'),
-    # counters that began anew are a gap, not a loss
-    ((4, 10, 100, 1, 0), '10.0% used (10 of 100)'),
+    # counters that began anew count from zero
+    ((4, 10, 100, 1, 0), '10.0% used (10 of 100), lost 0.5/s (1), evicted 0/s (0), insert_failed 0/s (0)'),
     ((4, 150, 100, 7, 1), '150.0% used (150 of 100), lost 4.0/s (8), evicted 0/s (0), insert_failed 0/s (0)'),
 ])
 def test_one_step(tmp_path, step, said):
@@ -82,6 +82,14 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
     stamp = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 12.4% used \(32512 of 262144\)'
     assert re.fullmatch(rf'{stamp}\n({stamp}, lost 0/s \(0\), evicted 0/s \(0\), insert_failed 0/s \(0\)\n){{2}}',
                         done.stdout)
+
+
+def test_without_a_table_at_the_end_the_status_is_that_of_the_other_verbs(tmp_path):
+    proctree.make(tmp_path)
+    (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    done = proctree.doctor('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.05', '--count', '2')
+    assert done.returncode == 2
+    assert done.stdout.count('connection tracking is not loaded') == 2
 
 
 class Screen:

@@ -10,7 +10,7 @@ import pytest
 from programs import need
 
 from check_conntrack_lib.doctor.export import per_host
-from check_conntrack_lib.flow import STATES, Flow
+from check_conntrack_lib.flow import HW_OFFLOAD, OFFLOAD, STATES, Flow
 
 
 def flow(src, dst, state='ESTABLISHED', protocol=6):
@@ -30,6 +30,13 @@ def test_every_state_has_its_group():
     flows = [flow('10.0.0.1', '192.0.2.1', state) for state in STATES[6]]
     flows += [flow('10.0.0.1', '192.0.2.1', '', 17), flow('10.0.0.1', '192.0.2.1', 'ESTABLISHED', 132)]
     assert ranked(flows) == per_host.PerHost([('192.0.2.1', groups(3, 1, 4, 1))], 1.0)
+
+
+def test_an_offloaded_connection_is_open():
+    """It has no state in the table; a gateway with a flowtable showed almost no open connections."""
+    flows = [flow('10.0.0.1', '192.0.2.1', '')._replace(status=bits, timeout=None) for bits in (OFFLOAD, HW_OFFLOAD)]
+    flows += [flow('10.0.0.1', '192.0.2.1', '', 17)._replace(status=OFFLOAD, timeout=None)]
+    assert ranked(flows) == per_host.PerHost([('192.0.2.1', groups(0, 2, 0, 0))], 1.0)
 
 
 def test_the_remote_one_is_the_client_where_the_server_is_this_host():

@@ -34,7 +34,9 @@ def ask(path: Path, now: Sample, days: float = 14, look: HistoryQuery = LOOK) ->
 
 
 @pytest.fixture
-def path(in_memory: Path) -> Path:
+def path(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # on a slow machine, too, no upkeep is put off
+    monkeypatch.setattr(retention, 'MOST_SECONDS', 3600)
     return in_memory / 'history.sqlite'
 
 
@@ -68,13 +70,51 @@ def test_boots_and_namespaces_are_apart(path: Path) -> None:
     assert not ask(path, sample(1200)).first_run
 
 
-def test_after_a_reset_the_base_is_the_first_sample_since(path: Path) -> None:
+def test_after_a_reset_losses_are_counted_from_zero(path: Path) -> None:
     for uptime, drop in ((1000, 500), (1060, 500), (1120, 1), (1180, 2)):
         ask(path, sample(uptime, drop=drop))
-    base = ask(path, sample(1240, drop=3)).base
+    now = sample(1240, drop=3)
+    base = ask(path, now).base
     assert base
-    assert base.at.uptime == 1120
-    assert ask(path, sample(1300, drop=0)).base is None
+    # the reset was after 1060: what the counters show was counted since
+    assert base.at.uptime == 1060
+    assert losses(base, now) == Losses(180, {'drop': 3, 'invalid': 0})
+    just_now = sample(1300, drop=2)
+    base = ask(path, just_now).base
+    assert base
+    assert losses(base, just_now) == Losses(60, {'drop': 2, 'invalid': 0})
+
+
+@pytest.mark.parametrize(('drops', 'now', 'cuts', 'lost'), [
+    ((0, 30), 0, [(1000, 1060)], 30),
+    # the newest sample is comparable with now, and the base with the newest
+    ((0, 30, 0), 10, [(1000, 1060)], 40),
+    # the new counter has passed the one of the base, and even the highest
+    ((5, 25, 10), 60, [(1000, 1060)], 80),
+    # twice
+    ((0, 30, 7, 3), 4, [(1000, 1060), (1060, 1120)], 41),
+    ((0, 0, 0), 0, [], 0),
+], ids=['base below', 'hidden in between', 'passed', 'twice', 'none'])
+def test_any_later_counter_below_an_earlier_one_is_a_reset(
+        path: Path, drops: tuple[int, ...], now: int, cuts: list[tuple[int, int]], lost: int) -> None:
+    """A firewall's restart unloads the module: what was lost before is not forgotten."""
+    for k, drop in enumerate(drops):
+        ask(path, sample(1000 + 60 * k, drop=drop))
+    at = sample(1000 + 60 * len(drops), drop=now)
+    history = ask(path, at)
+    assert history.base
+    assert [(first.at.uptime, last.at.uptime) for first, last in history.cuts] == cuts
+    found = losses_across(history.cuts, losses(history.base, at), at)
+    assert found
+    assert (found.lost, found.across) == (lost, 'a reset of the counters' if cuts else '')
+
+
+def test_another_shape_of_counters_is_no_reset(path: Path) -> None:
+    """Nothing is counted from zero where a counter was added, or a CPU."""
+    before = sample(1000, drop=7)
+    ask(path, before)
+    wider = sample(1060)._replace(counters=Counters({'drop': (9, 0, 0), 'invalid': (0, 0, 0)}, ''))
+    assert ask(path, wider).base is None
 
 
 def test_points_of_the_trend(path: Path) -> None:
@@ -91,16 +131,16 @@ def test_losses_before_a_reboot_are_in_the_look_back(path: Path) -> None:
     after = sample(60, boot='new', wall=1e9 + 5500)
     history = ask(path, after)
     assert (history.base, history.first_run) == (None, True)
-    assert history.cut
+    assert len(history.cuts) == 1
     # one window before now, by the wall clock: 5200
-    assert [one.at.uptime for one in history.cut] == [5060, 5435]
-    assert losses_across(history.cut, None, after) == Losses(440, {'drop': 40, 'invalid': 0}, 'a reboot')
+    assert [one.at.uptime for one in history.cuts[0]] == [5060, 5435]
+    assert losses_across(history.cuts, None, after) == Losses(440, {'drop': 40, 'invalid': 0}, 'a reboot')
     later = ask(path, sample(120, boot='new', wall=1e9 + 5560))
     assert later.base
-    assert later.cut == history.cut
+    assert later.cuts == history.cuts
     # the boot before is out of sight
-    assert ask(path, sample(300, boot='new', wall=1e9 + 5740)).cut is None
-    assert ask(path, sample(60, boot='new', netns=2, wall=1e9 + 5500)).cut is None
+    assert ask(path, sample(300, boot='new', wall=1e9 + 5740)).cuts == ()
+    assert ask(path, sample(60, boot='new', netns=2, wall=1e9 + 5500)).cuts == ()
 
 
 @pytest.mark.parametrize('netns', [7, 100_000], ids=['recorded', 'new'])
@@ -113,7 +153,7 @@ def test_what_one_is_asked_costs_the_same_beside_thousands(path: Path, netns: in
                                  LOOK, 14)
         now = sample(180, boot='new', netns=netns, wall=1e9 + 5240)
         with counted_steps() as counted, history_database.open_database(str(file), 1) as database:
-            assert bool(history_before(database, now, LOOK).cut) == (netns == 7)
+            assert bool(history_before(database, now, LOOK).cuts) == (netns == 7)
         return counted.count
     assert steps(2000) < 1.2 * steps(20)
 
@@ -124,11 +164,12 @@ def test_losses_before_a_reset_are_in_the_look_back(path: Path) -> None:
     now = sample(1300, drop=5)
     history = ask(path, now)
     assert history.base
-    assert history.cut
-    assert [one.at.uptime for one in history.cut] == [1000, 1120]
+    (first, last), = history.cuts
+    assert (first.at.uptime, last.at.uptime) == (1000, 1120)
     since = losses(history.base, now)
-    assert losses_across(history.cut, since, now) == Losses(300, {'drop': 27, 'invalid': 0}, 'a reset of the counters')
-    assert losses_across((history.cut[0], history.cut[0]._replace(at=Instant(1, 1059, 1))), since, now) == since
+    # 25 before, 5 since the reset
+    assert losses_across(history.cuts, since, now) == Losses(300, {'drop': 30, 'invalid': 0}, 'a reset of the counters')
+    assert losses_across([(first, first._replace(at=Instant(1, 1059, 1)))], since, now) == since
 
 
 def test_many_runs_a_minute_give_few_points(path: Path) -> None:
@@ -172,7 +213,7 @@ def test_a_clock_that_jumps_forgets_nothing_of_this_boot(path: Path) -> None:
     assert rows(path) == 23
 
 
-def test_two_weeks_at_a_run_a_minute_stay_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_weeks_at_a_run_a_minute_stay_small(path: Path) -> None:
     """The rows that 14 days leave, written at once: one a minute for a day, one in ten minutes before."""
     ask(path, sample(0))
     counters = counters_to_text(Counters({'drop': tuple(range(10**6, 10**6 + 8)), 'invalid': (0,) * 8}))
@@ -180,11 +221,9 @@ def test_two_weeks_at_a_run_a_minute_stay_small(path: Path, monkeypatch: pytest.
         database.executemany(
             'INSERT INTO sample VALUES (?, 1, 1, ?, 5, 100, 64, ?)',
             ((1e9 + t, t, counters) for t in [*range(0, 13 * 86400, 600), *range(13 * 86400, 14 * 86400, 60)]))
-    # all upkeep is due at once, and on a slow machine, too, all of it is done
-    monkeypatch.setattr(retention, 'MOST_SECONDS', 3600)
     with counted_steps() as steps:
         ask(path, sample(14 * DAY))
-    # some hundred a row; comparing each row with each other would be 3000
+    # all upkeep is due at once: some hundred a row; comparing each row with each other would be 3000
     assert steps.count < 300 * rows(path)
     assert path.stat().st_size < 2_000_000
 

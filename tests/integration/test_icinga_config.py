@@ -6,6 +6,8 @@ import argparse
 import json
 import re
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,12 @@ def command_lines(file: str, pattern: str) -> list[list[str]]:
 
 
 # what needs no daemon
+
+
+def test_generated_files_are_up_to_date() -> None:
+    done = subprocess.run([sys.executable, stage.CHECKOUT / 'packaging/icinga_options.py', '--check'],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ('', '', 0), done.stdout
 
 
 def test_check_command_has_every_option() -> None:
@@ -128,6 +136,73 @@ def test_verdict_and_performance_data_fit_old_nrpe(golden: Path) -> None:
     """Protocols 2 and 3 cut at 1024 bytes: with room for numbers that are longer than these."""
     first = next(line for line in golden.read_text().splitlines() if line.startswith('CONNTRACK '))
     assert len(first.encode()) + 2 * len(re.findall(r'\d+', first)) < 1024
+
+
+# the sudo rule, as a regular expression: sudo itself is run below
+
+REFUSED = [
+    ['-w', '85', '-c', '95', '--history', '/etc/passwd'],
+    ['-w', '85', '-c', '95', '-v'],
+    ['-w', '85'],
+    ['-w', '85', '-c', '95', '--netns', 'all', '-v'],
+    ['-w', '85 --history /x', '-c', '95'],
+    ['--critical', '95', '--warning', '80', '--procfs', '/tmp'],
+    ['--critical', '95', '--lines', '5'],
+    ['--critical=95'],
+    ['--warning', ''],
+    ['--kernel-log', 'kmsg/../x'],
+    ['--netns', '/etc/shadow'],
+    ['--netns', '-x'],
+    ['--version'],
+    ['anything'],
+]
+
+
+def rule() -> list[str]:
+    """The patterns of the plugin's arguments."""
+    text = (ICINGA / 'sudoers.d/check_conntrack').read_text().replace('\\\n', '')
+    patterns = re.findall(r'check_conntrack\.py (""|\^.*?\$)(?=,|$)', text, re.M)
+    return [pattern.strip('"').replace('\\,', ',') for pattern in patterns]
+
+
+def matched(*argv: str) -> bool:
+    """sudo compares all arguments as one text."""
+    return any(re.fullmatch(pattern, ' '.join(argv)) for pattern in rule())
+
+
+def example(option: str) -> list[str]:
+    """The option with a value that somebody would set."""
+    if plugin_options()[option].nargs == 0:
+        return [option]
+    special = {'--not-loaded': 'critical', '--kernel-log': 'journal', '--history': 'off', '--require': 'kernel-log',
+               '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
+               '--netns': 'web-1_a,4f2',
+               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7'}
+    return [option, special.get(option, '@0:20.5')]
+
+
+@pytest.mark.parametrize('option', sorted(plugin_options()))
+def test_the_sudo_rule_has_each_option(option: str) -> None:
+    assert len(rule()) == 3
+    if option == '--procfs':
+        assert not matched(option, '/proc')
+        return
+    assert matched(*example(option)), f'written by hand: add {option} to icinga/sudoers.d/check_conntrack'
+    assert not matched(option, '/etc/shadow')
+
+
+def test_the_sudo_rule_has_what_is_shipped() -> None:
+    lines = command_lines('nrpe.d/check_conntrack.cfg', r'^command\[\w+\]=/usr/bin/sudo .*')
+    everything = [part for option in sorted(plugin_options()) if option != '--procfs' for part in example(option)]
+    required = [['--require', signal] for signal in options.REQUIRABLE]
+    assert lines
+    for argv in ([], *lines, *required, everything):
+        assert matched(*argv), f'written by hand: icinga/sudoers.d/check_conntrack refuses {argv}'
+
+
+@pytest.mark.parametrize('argv', REFUSED)
+def test_the_sudo_rule_has_nothing_else(argv: list[str]) -> None:
+    assert not matched(*argv)
 
 
 # Icinga's daemon reads it
@@ -251,17 +326,6 @@ def allowed(stage_: stage.Stage, *argv: str) -> bool:
     return done.returncode == 0
 
 
-def example(option: str) -> list[str]:
-    """The option with a value that somebody would set."""
-    if plugin_options()[option].nargs == 0:
-        return [option]
-    special = {'--not-loaded': 'critical', '--kernel-log': 'journal', '--history': 'off', '--require': 'kernel-log',
-               '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
-               '--netns': 'web-1_a,4f2',
-               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7'}
-    return [option, special.get(option, '@0:20.5')]
-
-
 @pytest.mark.daemons
 def test_sudo_allows_what_is_shipped(plain_stage: stage.Stage) -> None:
     lines = command_lines('nrpe.d/check_conntrack.cfg', r'^command\[\w+\]=/usr/bin/sudo .*')
@@ -288,22 +352,7 @@ def test_sudo_and_each_option(plain_stage: stage.Stage, option: str) -> None:
 
 
 @pytest.mark.daemons
-@pytest.mark.parametrize('argv', [
-    ['-w', '85', '-c', '95', '--history', '/etc/passwd'],
-    ['-w', '85', '-c', '95', '-v'],
-    ['-w', '85'],
-    ['-w', '85', '-c', '95', '--netns', 'all', '-v'],
-    ['-w', '85 --history /x', '-c', '95'],
-    ['--critical', '95', '--warning', '80', '--procfs', '/tmp'],
-    ['--critical', '95', '--lines', '5'],
-    ['--critical=95'],
-    ['--warning', ''],
-    ['--kernel-log', 'kmsg/../x'],
-    ['--netns', '/etc/shadow'],
-    ['--netns', '-x'],
-    ['--version'],
-    ['anything'],
-])
+@pytest.mark.parametrize('argv', REFUSED)
 def test_sudo_refuses_another_command_line(plain_stage: stage.Stage, argv: list[str]) -> None:
     assert not allowed(plain_stage, *argv)
     done = plain_stage.run('sudo', '-n', stage.PLUGIN, *argv, user=stage.USER)

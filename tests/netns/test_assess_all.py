@@ -12,13 +12,19 @@ from sqlite_steps import counted_steps
 
 from check_conntrack_lib.assessment import Question
 from check_conntrack_lib.history import codec as recorded
+from check_conntrack_lib.history import retention
 from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
 from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
+from check_conntrack_lib.plugin.all_namespaces import rank_namespaces
+from check_conntrack_lib.plugin.contexts import contexts
+from check_conntrack_lib.plugin.options import parse
 
 
 @pytest.fixture
-def path(in_memory: Path) -> Path:
+def path(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # on a slow machine, too, no upkeep is put off
+    monkeypatch.setattr(retention, 'MOST_SECONDS', 3600)
     return in_memory / 'history.sqlite'
 
 
@@ -57,6 +63,35 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
         assessments = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
     assert [member.lost for member in assessments.members] == [0, 30, 0]
     assert rows(history) == 6
+
+
+def test_a_full_table_leads_before_log_lines(tmp_path: Path) -> None:
+    """Lines are not packets: 30 of them and a table at 0 % now, beside one that is full."""
+    proc = Proc(tmp_path / 'proc')
+    proc.process(20, 5, entries=1000, drop=40)
+    proc.process(30, 6, entries=10, drop=40)
+    log = tmp_path / 'kmsg'
+    text = 'nf_conntrack: nf_conntrack: table full in netns'
+    log.write_text(''.join(f'4,1,4900{n:06},-;{text} {netns}, dropping packet\n'
+                           for n, netns in enumerate([5] * 3 + [6] * 9)))
+    options = parse([])
+    ranking = rank_namespaces(proc.host, assessed(proc, str(log)), contexts(options), options)
+    assert [(one.namespace.inode, one.logged) for one in ranking.order] == [(5, 3), (6, 9), (1, 0)]
+
+
+def test_the_hash_table_is_one_for_all(tmp_path: Path) -> None:
+    proc = Proc(tmp_path / 'proc')
+    proc.write('sys/kernel/osrelease', '6.12.0\n')
+    proc.process(20, 5, entries=990)
+    proc.process(30, 6, entries=424)
+    hashes = [member.assessment.hash for member in assessed(proc, 'off').members]
+    # 1424 entries in 64 buckets, whichever namespace is looked at
+    assert [one and (one.entries, one.per_bucket) for one in hashes] == [(1424, 22.25)] * 3
+    proc.write('slabinfo', 'nf_conntrack 1500 1600 256 16 1 : tunables 0 0 0 : slabdata 100 100 0\n')
+    hashes = [member.assessment.hash for member in assessed(proc, 'off').members]
+    assert [one and one.entries for one in hashes] == [1500] * 3
+    proc.write('sys/kernel/osrelease', '5.10.0-46-amd64\n')
+    assert [member.assessment.hash for member in assessed(proc, 'off').members] == [None] * 3
 
 
 # --- the recorder

@@ -87,7 +87,7 @@ def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
         refused = (one.fill_to(SIZE), one.flood(40).refused)[1]
         full = check(tmp_path / 'h.sqlite', '--netns', 'all')
     assert seen.status == 2
-    assert re.match(rf'CONNTRACK CRITICAL - {two.name}: 97.5% used \(1950 of 2000\), 2 of \d+ namespaces over 85%',
+    assert re.match(rf'CONNTRACK CRITICAL - {two.name}: 97.5% used \(1950 of 2000\), 2 of \d+ namespaces above 85%',
                     seen.text)
     assert seen.values['usage'] == 97.5
     assert seen.values['namespaces'] >= 203
@@ -98,7 +98,7 @@ def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
     assert by_name.text.startswith(f'CONNTRACK WARNING - {one.name}: 87.5% used')
     assert by_name.values['namespaces'] == 2
     assert refused == 40
-    assert re.match(rf'CONNTRACK CRITICAL - {one.name}: table full: 40 packets lost in the last \d+ s, 100.0% used',
+    assert re.match(rf'CONNTRACK CRITICAL - {one.name}: table full, 40 packets dropped since .*, 100% used',
                     full.text)
 
 
@@ -153,8 +153,8 @@ def test_nobody_sees_a_full_table_of_a_process(tmp_path: Path) -> None:
             sleeper.wait()
     assert seen.status == 2
     title = rf'sleep \(pid {sleeper.pid}\)'
-    assert re.match(rf'CONNTRACK CRITICAL - {title}: 97.5% used \(1950 of 2000\), 1 of \d+ namespaces? over 85%, '
-                    r'not checked: .*namespaces \(\d+ not entered: needs root\)', seen.text)
+    assert re.match(rf'CONNTRACK CRITICAL - {title}: 97.5% used \(1950 of 2000\), 1 of \d+ namespaces? above 85%, '
+                    r'not checked: .*namespaces', seen.text)
 
 
 def test_one_that_vanishes_is_no_error() -> None:
@@ -172,7 +172,7 @@ def test_one_that_vanishes_is_no_error() -> None:
             for stat_file in (True, False):
                 assert read_other.read(Host(), one, stat_file, enter=True) == read_other.VANISHED
     assert check('off', '--netns', gone.name).text == \
-        f'CONNTRACK UNKNOWN - cannot read usage: no network namespace {gone.name}'
+        f'CONNTRACK UNKNOWN - network namespace {gone.name} not found'
 
 
 def test_the_same_answer_by_all_ways() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import goldens
 import pytest
 import scenarios
+from goldens import GOLDEN
 
 from check_conntrack_lib.plugin.cli import main
-
-GOLDEN = Path(__file__).parents[1] / 'golden'
 
 
 @pytest.mark.parametrize('name', scenarios.names())
@@ -24,14 +25,20 @@ def test_golden(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
     out, err = capfd.readouterr()
     assert err == ''
     seen = f'# {scenario.says}\n{out}# exit status {status}\n'
-    golden = GOLDEN / f'{name}.txt'
-    if request.config.getoption('--update-golden'):
-        golden.write_text(seen)
-    assert seen == golden.read_text()
+    goldens.compare(request, f'{name}.txt', seen)
 
 
 def test_no_golden_without_a_host() -> None:
-    assert sorted(path.stem for path in GOLDEN.glob('*.txt')) == scenarios.names()
+    stale = {path.stem for path in GOLDEN.glob('*.txt')} - set(scenarios.names())
+    assert not stale, f'git rm tests/golden/{{{",".join(sorted(stale))}}}.txt: there is no such host in tests/hosts'
+
+
+def test_no_golden_of_the_doctor_without_a_test() -> None:
+    written = [re.sub(r'\\{\w+\\}', '.+', re.escape(name)) for path in GOLDEN.parent.rglob('test_*.py')
+               for name in re.findall(r"check_golden\(\s*request, f?'([^']+)'", path.read_text())]
+    stale = [path.name for path in (GOLDEN / 'doctor').iterdir()
+             if not any(re.fullmatch(name, path.name) for name in written)]
+    assert not stale, f'git rm tests/golden/doctor/{{{",".join(stale)}}}: no test compares with it'
 
 
 @pytest.mark.parametrize('name', scenarios.names())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nagiosplugin import Ok
 
+from check_conntrack_lib.analysis.hash_chains import ChainLimit, HashLoad
 from check_conntrack_lib.analysis.losses import LogEvidence, Losses
 from check_conntrack_lib.analysis.sysctl_drift import Drift
 from check_conntrack_lib.analysis.trend import Forecast
@@ -31,7 +32,8 @@ TROUBLED = Assessment(
              Counters(dict.fromkeys(COUNTERS, (9000,))), KernelLog('test')),
     History(first_run=False), '', Losses(300.0, {**PACKETS, 'drop': 2400, 'insert_failed': 1200}),
     Forecast(1.0, 20.0, 25.0, True), LogEvidence(300.0, (12.0, 3.0), {}, 0),
-    (Drift('nf_conntrack_max', SysctlSetting('net/netfilter/nf_conntrack_max', '524288', '90-ct.conf'), 524288, 100),))
+    (Drift('nf_conntrack_max', SysctlSetting('net/netfilter/nf_conntrack_max', '524288', '90-ct.conf'), 524288, 100),),
+    HashLoad(2000000, 65536, True, ChainLimit(16.0), 0.05))
 
 
 class Resource:
@@ -76,7 +78,7 @@ def can_alert(signal: Signal) -> bool:
 @pytest.mark.parametrize('signal', [one for one in SIGNALS if can_alert(one)], ids=lambda signal: signal.name)
 def test_every_signal_is_said(signal: Signal) -> None:
     assert signal.phrase(TROUBLED)
-    assert list(signal.lines(TROUBLED, parse([]), True))
+    assert list(signal.lines(TROUBLED, parse(['-v']), True))
     assert all('|' not in line for line in signal.lines(TROUBLED, parse([]), True))
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import KernelLog, LogLine, Missing
+from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing
 from check_conntrack_lib.readers import journal, kernel_log
 from check_conntrack_lib.readers.journal import parse_journal_line
-from check_conntrack_lib.readers.kernel_log import KernelLine, parse_record, summarize
+from check_conntrack_lib.readers.kept_log import KeptLog
+from check_conntrack_lib.readers.kernel_lines import KernelLine, parse_record, summarize
+from check_conntrack_lib.readers.log_clock import memory_of
+from check_conntrack_lib.readers.syslog_call import has_none_since, read_tail
 
 SAMPLES = Path(__file__).parents[1] / 'samples'
 
@@ -240,3 +243,130 @@ def test_journal_lines() -> None:
         pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')
     assert parse_journal_line('1795179478.289000 vm sshd[1]: kernel: nf_conntrack: x', 0) is None
     assert parse_journal_line('nonsense', 0) is None
+
+
+TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack: other\n'
+
+
+@pytest.mark.parametrize(('text', 'since', 'expected'), [
+    (TAIL, 2700.001, True),
+    # it does not reach back so far, by clocks that differ
+    (TAIL, 2700.0, False),
+    (TAIL + b'<4>[ 2999.500000] nf_conntrack: nf_conntrack: table full, dropping packet\n', 2900.0, False),
+    (TAIL + b'<4>[ 2999.500000] net_ratelimit: 3 callbacks suppressed\n', 2900.0, False),
+    # printk.time=0, and where the call cannot be made
+    (b'<6>eth0: link up\n', 2900.0, False),
+    (b'', 2900.0, False),
+])
+def test_the_tail_of_the_log_shows_that_there_is_nothing(text: bytes, since: float, expected: bool) -> None:
+    assert has_none_since(text, since, kernel_log.NEWS) is expected
+
+
+def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000) -> list[int]:
+    """A device with so many records, 1 s apart, the last of them of a full table; counts the reads."""
+    as_device(tmp_path / 'device', monkeypatch)
+    monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
+    monkeypatch.setattr(kernel_log, 'read_tail', lambda: tail)
+    reads: list[int] = []
+
+    def read(_handle: int, _size: int) -> bytes:
+        reads.append(len(reads))
+        if len(reads) > number:
+            raise BlockingIOError
+        text = 'nf_conntrack: table full, dropping packet' if len(reads) == number else 'noise'
+        return b'4,%d,%d,-;%s\n' % (len(reads), len(reads) * 1_000_000, text.encode())
+    monkeypatch.setattr(kernel_log.os, 'read', read)
+    return reads
+
+
+def test_a_long_log_without_news_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """10,000 records to find nothing took more than all the rest of a check."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n')
+    log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
+    assert log == KernelLog(kernel_log.DEVICE, complete_since=1.0)
+    assert len(reads) == kernel_log.LONG_LOG
+    # which record is the newest is not known then: what is remembered stays as it is
+    assert memory_of(log, 4000.0, 3600.0) is None
+
+
+def test_what_was_not_read_since_the_last_run_is_not_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The log's clock may be behind: the tail must go back to the last run, on its own clock."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n')
+    now = Instant(1.8e9, 5000.0, 5000.0)
+    log = kernel_log.read_records(kernel_log.DEVICE, 4700.0, now, LogMemory(3900, 4650.0, 1740.0, BOOT))
+    assert isinstance(log, KernelLog)
+    assert len(reads) == 4001
+    assert [line.stamp for line in log.table_full] == [5000.0]
+
+
+@pytest.mark.parametrize('tail', [
+    b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] nf_conntrack: table full, dropping packet\n',
+    b'<6>[ 3690.000000] noise\n',
+    b'',
+], ids=['news', 'too short', 'no call'])
+def test_a_long_log_is_read_whenever_there_may_be_news(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes) -> None:
+    reads = long_log(monkeypatch, tmp_path, tail)
+    log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
+    assert isinstance(log, KernelLog)
+    assert [line.stamp for line in log.table_full] == [4000.0]
+    assert len(reads) == 4001
+
+
+def test_the_tail_of_another_log_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n')
+    monkeypatch.setattr(kernel_log, 'DEVICE', '/dev/kmsg')
+    log = kernel_log.read_records(str(tmp_path / 'device'), 3700.0)
+    assert isinstance(log, KernelLog)
+    assert len(log.table_full) == 1
+
+
+def test_the_call_is_made_for_real() -> None:
+    """As root at least: the text begins with a whole line."""
+    text = read_tail()
+    if os.geteuid() and not text:
+        pytest.skip('kernel.dmesg_restrict')
+    assert text[:1] == b'<'
+    assert len(text) <= 1 << 16
+    assert text.endswith(b'\n')
+
+
+def test_a_program_that_stays_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And forgets what is older than the look-back; a missed record is said for as long as it matters."""
+    as_device(tmp_path / 'device', monkeypatch)
+    monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
+    # a pipe has no end to go to
+    monkeypatch.setattr(kernel_log.os, 'lseek', lambda *_: 0)
+    full = b'4,1,%d000000,-;nf_conntrack: table full, dropping packet\n'
+    left: list[bytes | None] = [full % 900, full % 990]
+    reads: list[int] = []
+
+    def read(_handle: int, _size: int) -> bytes:
+        reads.append(1)
+        if not left:
+            raise BlockingIOError
+        record = left.pop(0)
+        if record is None:
+            raise BrokenPipeError
+        return record
+    monkeypatch.setattr(kernel_log.os, 'read', read)
+    now = [1000.0]
+    host = Host('/proc', lambda: Instant(1e9, now[0], now[0]))
+    kept = KeptLog()
+
+    def stamps() -> tuple[list[float], bool, int]:
+        reads.clear()
+        log = kept.read(host, 'kmsg', 300.0)
+        assert isinstance(log, KernelLog)
+        return [line.stamp for line in log.table_full], log.overrun, len(reads)
+    assert stamps() == ([900, 990], False, 3)
+    now[0] = 1100.0
+    # what came between opening and reading comes twice
+    left[:] = [full % 990, full % 1050]
+    assert stamps() == ([900, 990, 1050], False, 3)
+    now[0] = 1210.0
+    left[:] = [None, full % 1200]
+    assert stamps() == ([990, 1050, 1200], True, 3)
+    now[0] = 1511.0
+    assert stamps() == ([], False, 1)
+    kept.close()

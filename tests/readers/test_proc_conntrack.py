@@ -63,6 +63,9 @@ V4 = 'src=127.0.0.1 dst=127.0.0.1'
      (6, '', None, 60606, 80, 0, 'replied assured offloaded')),
     (f'ipv4     2 tcp      6 {V4} sport=60606 dport=80 {V4} sport=80 dport=60606 [HW_OFFLOAD] mark=0 zone=0 use=3',
      (6, '', None, 60606, 80, 0, 'replied assured offloaded')),
+    # evicted from 6.3 on
+    (f'ipv4     2 udp      17 {V4} sport=606 dport=80 {V4} sport=80 dport=606 [OFFLOAD] mark=0 zone=0 use=3',
+     (17, '', None, 606, 80, 0, 'replied offloaded')),
     # an offloaded entry whose time and state are shown all the same
     (f'ipv4     2 tcp      6 86396 ESTABLISHED {V4} sport=60606 dport=80 {V4} sport=80 dport=60606 [OFFLOAD] mark=0 '
      'use=3', (6, 'ESTABLISHED', 86396, 60606, 80, 0, 'replied assured offloaded')),

@@ -60,11 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f"--textfile: node_exporter reads no file but those in .prom: '{clean(arguments.textfile)}'")
     if not 1 <= arguments.top <= MOST_HOSTS:
         raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
-    source = readings.host(arguments)
+    rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, arguments.window)
 
     def take() -> LiveReadings:
-        return readings.take(source, arguments.kernel_log, arguments.window,
-                            arguments.top if arguments.per_host else 0)
+        return rounds.take(arguments.top if arguments.per_host else 0)
 
     if arguments.json:
         from .json_metrics import as_json

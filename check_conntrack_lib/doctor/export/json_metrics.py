@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from ... import __version__
-from ...analysis.losses import log_evidence
-from ...model import KernelLog, Missing, NotLoaded, Table
+from ...model import Missing, NotLoaded, Table
 from ..readings import LiveReadings
 from .metrics import collect
 from .per_host import PerHost
@@ -49,11 +48,9 @@ def _table(table: Table | NotLoaded | Missing) -> Any:
 
 
 def _log(reading: LiveReadings) -> Any:
-    s = reading.snapshot
-    if not isinstance(s.kernel_log, KernelLog):
+    s, evidence = reading.snapshot, reading.log
+    if isinstance(evidence, Missing) or isinstance(s.kernel_log, Missing):
         return _or_missing(s.kernel_log)
-    evidence = log_evidence(s.kernel_log, s.at.monotonic, reading.log_span,
-                            None if isinstance(s.netns, Missing) else s.netns, s.initial)
     return {'source': s.kernel_log.source, 'span_seconds': evidence.span, 'table_full_lines': len(evidence.ages),
             'table_full_ages_seconds': evidence.ages, 'suppressed_messages': evidence.suppressed,
             'flooded': evidence.flooded,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...analysis.losses import log_evidence
+from ...analysis.losses import LogEvidence
 from ...counters import COUNTERS
-from ...model import KernelLog, Missing, NotLoaded, Table
+from ...model import Missing, NotLoaded, Table
 from ...namedtuples import NamedTuple
 from ..readings import LiveReadings
 from .per_host import GROUPS, PerHost
@@ -77,8 +77,8 @@ def _own(reading: LiveReadings) -> Iterator[Metric]:
     for name, text in COUNTED.items():
         if name in totals:
             yield Metric(f'conntrack_stat_{name}', 'counter', text, (({}, totals[name]),))
-    if isinstance(s.kernel_log, KernelLog):
-        yield from _log(reading, s.kernel_log)
+    if not isinstance(reading.log, Missing):
+        yield from _log(reading.log)
 
 
 def _table(table: Table) -> Iterator[Metric]:
@@ -89,16 +89,13 @@ def _table(table: Table) -> Iterator[Metric]:
         yield _gauge('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
 
 
-def _log(reading: LiveReadings, log: KernelLog) -> Iterator[Metric]:
-    s = reading.snapshot
-    netns = None if isinstance(s.netns, Missing) else s.netns
-    evidence = log_evidence(log, s.at.monotonic, reading.log_span, netns, s.initial)
-    span = f'in the last {reading.log_span:.0f} seconds'
+def _log(evidence: LogEvidence) -> Iterator[Metric]:
+    span = f'in the last {evidence.span:.0f} seconds'
     yield _gauge('conntrack_log_table_full_lines',
                             f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
                             len(evidence.ages))
     yield _gauge('conntrack_log_covered_seconds', 'How far back the kernel log was complete, at most so far as it was '
-                 'looked at.', min(evidence.covered, reading.log_span))
+                 'looked at.', min(evidence.covered, evidence.span))
     yield _gauge('conntrack_log_suppressed_messages',
                             f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
 

@@ -49,8 +49,9 @@ def count(flows: Iterable[Flow]) -> tuple[Counter[tuple[bytes, bytes, str]], int
     seen = 0
     for flow in flows:
         seen += 1
-        if flow.protocol == TCP and flow.state in GROUPS:
-            pairs[flow.src, flow.dst, GROUPS[flow.state]] += 1
+        if flow.protocol == TCP and (flow.offloaded or flow.state in GROUPS):
+            # an offloaded connection is open, and has no state here
+            pairs[flow.src, flow.dst, 'open' if flow.offloaded else GROUPS[flow.state]] += 1
     return pairs, seen
 
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...analysis.losses import add_up, log_evidence
+from ...analysis.losses import add_up, log_evidence, seconds_without_drops
 from ...analysis.profile_diff import growth as growth_by
-from ...analysis.timeline import Change, Episode, Interval, RecordedNamespace, changes, episodes, peak, worst
+from ...analysis.timeline import (
+    Change,
+    Episode,
+    Interval,
+    RecordedNamespace,
+    changes,
+    episodes,
+    may_have_dropped,
+    peak,
+    worst,
+)
 from ...deadline import Deadline
 from ...defaults import TREND
 from ...formatting import clean, count, duration, growth, percent
@@ -70,8 +80,10 @@ def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, 
     if not isinstance(log, KernelLog):
         return log
     initial = netns == host.netns() and sysctl_values.is_initial_namespace(host)
-    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial).ages
-    return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall)
+    quiet = seconds_without_drops(own[-1].sample.counters, None)
+    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial, quiet).ages
+    return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall
+                 and may_have_dropped(own, now.wall - age))
 
 
 def when(wall: float, seconds: bool = False) -> str:

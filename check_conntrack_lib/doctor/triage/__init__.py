@@ -19,6 +19,8 @@ WIDTH, NARROWEST, WIDEST = 80, 40, 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = ('As root it looks at the flows by netlink: where nf_conntrack_netlink is a module, the kernel '
+                     'loads it then, as for conntrack -L.')
     parser.add_argument('--json', action='store_true', help='everything as JSON')
     parser.add_argument('--history', metavar='FILE', help="the recorder's file (default: where the check keeps it)")
     parser.add_argument('--sample', metavar='N', type=entries, default=SAMPLE,

@@ -22,7 +22,7 @@ def as_json(scene: TriageReadings) -> str:
         'netns': a.snapshot.netns, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
                   'usage_percent': table.usage, 'buckets': table.buckets,
-                  'entries_per_bucket': incident.load_of(table),
+                  'entries_per_bucket': incident.load_of(p),
                   'entries_per_bucket_limit': p.limit.entries_per_bucket},
         'crowded': incident.crowded(p), 'chains_too_long': incident.chains_too_long(p),
         'role': scene.roles if isinstance(scene.roles, Missing) else {'name': scene.roles.name,

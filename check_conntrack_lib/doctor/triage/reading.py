@@ -7,12 +7,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ...analysis import sizing, timeouts
+from ...analysis import hash_chains, timeouts
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
-from ...analysis.profile import Profile, summarize
+from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
@@ -23,7 +23,17 @@ from ...history.profiles import Baseline
 from ...host import Host
 from ...model import History, Missing, NotLoaded, Reading, Sample, Table, missing
 from ...namedtuples import NamedTuple
-from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
+from ...readers import (
+    addresses,
+    cpu_times,
+    ctnetlink,
+    keepers,
+    kernel_version,
+    meminfo,
+    programs,
+    slabinfo,
+    sysctl_values,
+)
 from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
 
@@ -31,6 +41,8 @@ from .. import DoctorError
 FULL = 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
+#: the kernel's number of all entries is a little too high: from so many times this table's on, others have some
+OTHERS_COUNT = 1.1
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
 
@@ -100,7 +112,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
     later, after = take_snapshot(host, share), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
-    node, release = _name(host, 'hostname'), _name(host, 'osrelease')
+    node, release = _name(host, 'hostname'), kernel_version.read_release(host)
     now = _now(snapshot, later)
     picture = _picture(host, node, release, table, a, found, own, tally)
     if a.losses is None and now:
@@ -146,8 +158,10 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         empty = Missing('the table is empty', chosen=True)
         return empty, empty
 
+    stay = spares_offloaded(kernel_version.read_release(host))
+
     def use(flows: Iterable[Flow]) -> Profile:
-        return summarize(tally.watch(flows), table.entries)
+        return summarize(tally.watch(flows), table.entries, stay)
 
     profile: Profile | Missing
     began = time.monotonic()
@@ -186,5 +200,7 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        sizing.chain_limit(release), programs.read(host, DRAINS), {one.name for one in keepers.read(host)},
-        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
+        hash_chains.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
+        {one.name for one in keepers.read(host)},
+        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH),
+        a.hash.entries if a.hash and a.hash.entries > OTHERS_COUNT * table.entries + 1000 else 0)

@@ -112,8 +112,11 @@ def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
         if isinstance(a.snapshot.counters, Missing):
             return
         counters = a.snapshot.counters
-        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu}).lost
-        yield StyledLine('losses', f'{count(total, "packet")} since this namespace was made{now}', 1 if total else 0)
+        total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
+        since = 'the module was loaded' if a.snapshot.initial else 'this namespace was made'
+        clashed = f', {total.clashes} more to clashes' if total.packets['drop'] > total.dropped else ''
+        yield StyledLine('losses', f'{count(total.lost, "packet")} since {since}{clashed}{now}',
+                         1 if total.lost or clashed else 0)
         return
     since = _clock(a.snapshot.at.wall - a.losses.span, a.snapshot.at.wall)
     span = f'since {since} ({duration(a.losses.span)})'
@@ -178,21 +181,25 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('state', said)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else f'all {profile.seen} entries seen'
-    yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} is assured and never gives way, '
+    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    assured = share_text(profile.share(profile.assured).value)
+    yield StyledLine('', f'{assured} is assured{or_offloaded} and never gives way, '
                    f'{share_text(profile.share(profile.unreplied).value)} never answered ({how})')
 
 
 def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
-    load, limit = incident.load_of(scene.table), scene.picture.limit.entries_per_bucket
+    load, limit = incident.load_of(scene.picture), scene.picture.limit.entries_per_bucket
     if load is None:
         return
     said = f'{load:.1f} entries a bucket'
-    if not scene.table.unlimited:
-        full = incident.load_of(scene.table._replace(entries=scene.table.maximum))
+    if scene.picture.all_entries > scene.table.entries:
+        said += f' with those of other namespaces ({scene.picture.all_entries} entries in all)'
+    elif not scene.table.unlimited:
+        full = incident.load_at(scene.table, scene.table.maximum)
         said += f', {full:.1f} when full'
     if scene.release:
         said += '; this kernel has no limit for hash chains' if limit is None else \
-            f'; this kernel refuses new ones above about {limit:g}'
+            f'; this kernel refuses new ones above about {scene.picture.limit}'
     yield StyledLine('hash', said, 2 * incident.chains_too_long(scene.picture))
 
 

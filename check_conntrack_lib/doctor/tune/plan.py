@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
-from ...analysis import notrack, sizing, timeouts
+from ...analysis import hash_chains, notrack, sizing, timeouts
+from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
-from ...analysis.profile import Profile, summarize
-from ...analysis.sizing import ChainLimit, Peak, Size
+from ...analysis.profile import Profile, spares_offloaded, summarize
+from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
 from ...diagnosis import IN_NO_LIST, take_profile
@@ -16,7 +18,7 @@ from ...history import readonly
 from ...host import Host
 from ...model import Missing, NotLoaded, Sample, Table
 from ...namedtuples import NamedTuple
-from ...readers import ctnetlink, keepers, meminfo, slabinfo, sysctl_values
+from ...readers import ctnetlink, keepers, kernel_version, meminfo, slabinfo, sysctl_values
 from ...readers.keepers import SysctlSetter
 from .. import DoctorError
 
@@ -59,6 +61,12 @@ class Readings(NamedTuple):
     available: int | Missing
     keepers: tuple[SysctlSetter, ...]
     container: str
+    #: the upstream release that this kernel is built from; '' if it is not known
+    stable: str = ''
+    #: entries of all network namespaces, which share the hash table
+    all_entries: int | Missing = Missing('not read', chosen=True)
+    #: seconds, by name; none where the kernel has no such sysctls
+    flowtable_timeouts: Mapping[str, int] = {}
 
 
 class Plan(NamedTuple):
@@ -95,7 +103,9 @@ def gather(host: Host, history: str | None, most: int | None,
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
-                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host))
+                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
+                    kernel_version.read_stable(host),
+                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host))
 
 
 def make(r: Readings) -> Plan:
@@ -105,6 +115,8 @@ def make(r: Readings) -> Plan:
     if peak.entries < now.entries:
         peak = now._replace(days=peak.days, samples=peak.samples)
     size = sizing.propose(peak.entries, r.table, r.entry)
+    if not isinstance(r.all_entries, Missing):
+        size = size._replace(buckets=max(size.buckets, -(-r.all_entries // 512) * 512))
     first: tuple[str, ...] = ()
     if isinstance(r.profile, Missing) and IN_NO_LIST in r.profile.why:
         first = (r.profile.why,)
@@ -123,16 +135,20 @@ def make(r: Readings) -> Plan:
             proposals = timeouts.proposals(r.profile, r.timeouts)
             first += tuple(timeouts.leaks(proposals))
     warning, critical = sizing.alert_lines(peak, size.maximum)
-    return Plan(r, peak, sizing.chain_limit(r.release), size, first, proposals, candidates, refused, warning, critical)
+    limit = hash_chains.chain_limit(r.release, r.stable)
+    return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
 def _profile(host: Host, table: Table, most: int | None,
              share: TimeBudget) -> Profile | Missing:
+    if not table.entries:
+        return Missing('the table is empty', chosen=True)
     if most is not None:
         return take_profile(host, table, most, share)
     if not host.is_this_kernel():
         return Missing('all flows are read of the running kernel only')
-    return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries))
+    stay = spares_offloaded(kernel_version.read_release(host))
+    return ctnetlink.read_flows(lambda flows: summarize(flows, table.entries, stay))
 
 
 def _recorded(path: str | None) -> tuple[Recorded | Missing, Profile | None]:

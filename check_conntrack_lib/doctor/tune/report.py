@@ -87,10 +87,13 @@ def _hash(plan: Plan) -> str:
     limit, table = plan.limit.entries_per_bucket, plan.readings.table
     if limit is None:
         return 'this kernel has no limit for hash chains: more than 8 entries a bucket only cost time'
-    said = f'this kernel silently refuses new connections above about {limit:g} entries a bucket'
+    said = f'this kernel silently refuses new connections above about {plan.limit} entries a bucket'
     if isinstance(table.buckets, Missing) or not table.buckets:
         return said
     ratio = table.maximum / table.buckets
+    everywhere = plan.readings.all_entries
+    if not isinstance(everywhere, Missing) and everywhere > 1.1 * table.entries + 1000:
+        said += f' (now {everywhere / table.buckets:.1f}, with those of other network namespaces)'
     return said + (f'; with {ratio:.1f} when full, packets are lost from {round(limit * table.buckets)} entries on, '
                    'before the table is full' if ratio > limit else f', this table holds {ratio:.1f} when full')
 
@@ -117,6 +120,11 @@ def _timeouts(plan: Plan) -> Iterator[str]:
     if isinstance(r.timeouts, Missing):
         yield f'not counted: {clean(r.timeouts.why)}'
         return
+    if r.profile.offloaded:
+        share = r.profile.share(r.profile.offloaded)
+        names = ', '.join(f'{name} {value} s' for name, value in r.flowtable_timeouts.items()) or '30 s of silence'
+        yield (f'offloaded: {_share(share)} of the table; the flowtable keeps their time ({names}), not the '
+               'timeouts below')
     if not plan.timeouts:
         yield f'none that would free {timeouts.LEAST:.0%} of the table'
         return

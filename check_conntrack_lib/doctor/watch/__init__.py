@@ -11,6 +11,7 @@ import time
 from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
+from ...model import Table
 from .. import DoctorError, error_line, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
@@ -20,6 +21,8 @@ FLOWS = 2000
 BESIDE_BAR = 68
 COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
 RESET = '\x1b[0m'
+#: exit status when there was no table at the end, as of the other verbs
+NOTHING_TO_SEE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
-    source = readings.host(arguments)
+    rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, WINDOW)
     terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
     moment: WatchState | None = None
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                moment = following(moment, readings.take(source, arguments.kernel_log, WINDOW, flows=FLOWS))
+                moment = following(moment, rounds.take(flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = error_line(error)
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
-                return 0
+                return 0 if moment and isinstance(moment.snapshot.table, Table) else NOTHING_TO_SEE
             # after a suspend or a slow reading the rhythm begins anew
             now = time.monotonic()
             due = max(due + arguments.every, now)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...analysis.losses import Losses, log_evidence, losses
+from ...analysis.losses import Losses, counted_between
 from ...analysis.profile import Profile
 from ...analysis.trend import FEWEST_POINTS, Forecast, project
 from ...defaults import CRITICAL, WARNING
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
-from ...model import KernelLog, Missing, NotLoaded, Point, Table
+from ...model import Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
 from ...snapshot import Snapshot
 from ..readings import LiveReadings
@@ -58,7 +58,7 @@ def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
                  if now.at.uptime - point.uptime <= GROWTH_SPAN or k >= len(points) - 4)
     points = points[max(first, len(points) - MOST_POINTS):]
     old, new = before.snapshot.sample() if before else None, now.sample()
-    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else losses(old, new)
+    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else counted_between(old, new)
     total = dict(before.since_start) if before else {}
     for name, packets in _packets(counted).items() if counted else ():
         total[name] = total.get(name, 0) + packets
@@ -135,17 +135,17 @@ def _states(moment: WatchState) -> Iterator[ScreenLine]:
 
 
 def _log(moment: WatchState) -> Iterator[ScreenLine]:
-    s = moment.snapshot
-    if not isinstance(s.kernel_log, KernelLog):
+    evidence = moment.reading.log
+    if isinstance(evidence, Missing):
         return
-    netns = None if isinstance(s.netns, Missing) else s.netns
-    evidence = log_evidence(s.kernel_log, s.at.monotonic, moment.reading.log_span, netns, s.initial)
+    others = sum(evidence.elsewhere.values())
+    more = f'; {others} of other network namespaces' if others else ''
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
         text = f'{count(len(evidence.ages), "table-full line")} {span}, the newest {duration(evidence.ages[-1])} ago'
-        yield ScreenLine('kernel log', text + flooded, 1)
+        yield ScreenLine('kernel log', text + more + flooded, 1)
     else:
-        yield ScreenLine('kernel log', f'no table-full line {span}{flooded}')
+        yield ScreenLine('kernel log', f'no table-full line {span}{more}{flooded}')
 
 
 def _unreadable(moment: WatchState) -> Iterator[ScreenLine]:

@@ -1,0 +1,1 @@
+"""Other distributions' kernels in qemu, by emulation: no /dev/kvm, no image, nothing installed."""
