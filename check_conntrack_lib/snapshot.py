@@ -67,7 +67,7 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
     with budget():
         if not own_network and host.shows_own_network_only():
             return Snapshot(at, host.boot_id(), host.netns(), False, Missing(
-                f"{host.procfs} shows this container's own network, not the host's",
+                f'{host.procfs} shows the network of this container only',
                 'run the check in the network of the host: docker run --network host, hostNetwork: true, or '
                 'nsenter -t 1 -n'), counters, NOT_READ)
         table = sysctl_values.read(host)
