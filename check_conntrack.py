@@ -22,14 +22,29 @@ def load():
     except ImportError as error:
         if error.name == 'nagiosplugin':
             # another python3 may stand before the distribution's in the PATH
-            print('CONNTRACK UNKNOWN - the Python library nagiosplugin is not installed for %s (%d.%d): '
+            leave('the Python library nagiosplugin is not installed for %s (%d.%d): '
                   'apt install python3-nagiosplugin is for /usr/bin/python3; else %s -m pip install nagiosplugin'
                   % (sys.executable or 'this Python', *sys.version_info[:2], sys.executable or 'python3'))
-        else:
-            print('CONNTRACK UNKNOWN - incomplete installation: %s' % error)
-        sys.exit(3)
+        leave('incomplete installation: %s' % error)
+    except KeyboardInterrupt:
+        leave('stopped by SIGINT')
+    except Exception as error:
+        # too little memory, or a library that cannot be loaded
+        leave('cannot be loaded: %s %s' % (type(error).__name__, error))
     return program
 
 
-if __name__ == '__main__':
+def leave(reason):
+    """One UNKNOWN line, and out: also where there is no memory for more."""
+    text = ''.join(c if c.isprintable() and c != '|' else '?' for c in reason[:400])
+    os.write(1, ('CONNTRACK UNKNOWN - %s\n' % text).encode('ascii', 'replace'))
+    os._exit(3)
+
+
+def main():
+    """The console script."""
     load()()
+
+
+if __name__ == '__main__':
+    main()

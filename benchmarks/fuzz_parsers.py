@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+
+from netlink_wire import Wire
 
 from benchmarks.mutation import BYTES, WORDS, mutated
 from benchmarks.output import harmless
@@ -25,11 +27,11 @@ from check_conntrack_lib.readers import (
     cpu_counters,
     cpu_times,
     ctnetlink,
-    keepers,
     kernel_lines,
     meminfo,
     netlink,
     proc_conntrack,
+    processes,
     slabinfo,
     sysctl_files,
     sysctl_values,
@@ -135,6 +137,38 @@ def ctnetlink_datagram(datagram: bytes) -> None:
     _told(summarize(ctnetlink.parse_flows(payloads), 5))
 
 
+def _forged(random: Random) -> list[tuple[bytes, int, int]]:
+    """Datagrams, who sent each, and what is added to the sequence number that was asked with."""
+    return [(_datagram(random), random.choice((0, 0, 1, 4242)), random.choice((0, 0, 1, 1 << 31)))
+            for _ in range(int(random.random() * 6))]
+
+
+def netlink_senders(made: list[tuple[bytes, int, int]]) -> None:
+    """Only what the kernel sent with our number is read, and the end that it says is the end."""
+    wanted: list[bytes] = []
+    cut = False
+
+    def script(sequence: int) -> Iterator[tuple[bytes, int]]:
+        nonlocal cut
+        for datagram, port, difference in made:
+            number = (sequence + difference) % (1 << 32)
+            datagram = bytes(datagram[:8]) + struct.pack('=I', number) + bytes(datagram[12:])
+            try:
+                found = list(netlink.messages(datagram, sequence))
+            except ValueError:
+                cut |= port == 0
+                found = []
+            wanted.extend(payload for kind, payload in found if kind == 0x100 and port == 0)
+            yield datagram, port
+        yield struct.pack('=IHHIIi', 20, netlink.NLMSG_DONE, 2, sequence, 0, 0), 0
+
+    try:
+        read = list(netlink.dump(0x101, 0x100, opened=Wire(script)))  # type: ignore[arg-type]
+    except (OSError, ValueError):
+        return
+    assert cut or read == wanted[:len(read)]
+
+
 def _told(profile: Profile) -> None:
     """The profile in words, and recorded, and back."""
     for keys in (profile.sources, profile.destinations, profile.services, profile.targets):
@@ -175,7 +209,7 @@ def recorder_profile(text: str) -> None:
 
 def cgroup(text: str) -> None:
     harmless(names.shown(names.parse(text)))
-    for word in keepers.parse_cmdline(text):
+    for word in processes.parse_cmdline(text):
         harmless(word)
 
 
@@ -220,6 +254,7 @@ TARGETS = {
     'journal': Target(of(JOURNAL), journal),
     'ctnetlink': Target(of_bytes(PAYLOADS), ctnetlink_message),
     'datagram': Target(_datagram, ctnetlink_datagram),
+    'senders': Target(_forged, netlink_senders),
     'proc-lines': Target(of([*lines('*/*-proc.txt'), *texts('hosts/why-one-client/baseline')[0].splitlines()[:50]]),
                          flow_line),
     'counters': Target(of(COUNTERS), recorder_counters,

@@ -20,10 +20,10 @@ import scenarios
 
 from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target
 from benchmarks.mutation import BYTES, WORDS, mutated
-from benchmarks.output import proper
+from benchmarks.output import harmless, proper
 from check_conntrack_lib.analysis.losses import comparable
 from check_conntrack_lib.history import database as history_database
-from check_conntrack_lib.history import profiles, readonly
+from check_conntrack_lib.history import foreign, profiles, readonly
 from check_conntrack_lib.history.profile_json import to_json
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History, Instant, Missing
@@ -36,6 +36,8 @@ VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '
           'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
           '/dev/null', './none', '/', '/etc/passwd/x', '20000', '0', '-5', '--', '-', *(word for word in WORDS if word)]
 FLAGS = [flag for group in OPTIONS.values() for option in group for flag in option.flags]
+#: who owns the file of `foreign`
+NOBODY = 65534
 #: entries in the table of a captured host
 MOST_LINES = 100
 scenario = lru_cache(None)(scenarios.load)
@@ -172,6 +174,29 @@ def recorder_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
             left.unlink()
 
 
+def foreign_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
+    """The same file as another user's: through the child, which gives a sound copy or a reason, and leaves nothing."""
+    content, changes = made
+    owner = NOBODY if os.geteuid() == 0 else os.geteuid()
+    path = place() / 'history.sqlite'
+    try:
+        path.write_bytes(content)
+        if changes:
+            _change(path, changes)
+        place().chmod(0o755)
+        os.chown(path, owner, owner if owner == NOBODY else -1)
+        answer = foreign.load(str(path), owner)
+        if isinstance(answer, Missing):
+            harmless(answer.why)
+        else:
+            with contextlib.closing(answer):
+                assert answer.execute('PRAGMA integrity_check').fetchone() == ('ok',)
+        assert [left.name for left in place().glob('history*')] == ['history.sqlite']
+    finally:
+        for left in place().glob('history.sqlite*'):
+            left.unlink()
+
+
 @lru_cache(None)
 def _host(name: str) -> tuple[Path, dict[str, bytes], dict[str, str]]:
     """A copy of a captured host, its files and its links."""
@@ -248,5 +273,6 @@ def whole_run(made: tuple[str, list[str], dict[str, bytes | None], dict[str, str
 TARGETS = {
     'options': Target(a_command_line, options, (), slow=True),
     'recorder': Target(a_file, recorder_file, (), slow=True),
+    'foreign': Target(a_file, foreign_file, (), slow=True),
     'hosts': Target(a_host, whole_run, (), slow=True),
 }

@@ -206,9 +206,9 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     running = sysctl_values.read_values(host, {*effective, *(one.key for one in faulty)})
     found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall)
     if any(drift.expired is None for drift in found):
-        from .readers import keepers, meminfo, module_files
+        from .readers import meminfo, module_files, processes
 
-        evidence = sysctl_drift.Evidence(tuple(f'{one.name} (pid {one.pid})' for one in keepers.read(host)),
+        evidence = sysctl_drift.Evidence(tuple(f'{one.name} (pid {one.pid})' for one in processes.read_setters(host)),
                                          module_files.read(host), meminfo.read_total(host))
         found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall, evidence)
     return (*found, *sysctl_drift.unusable(faulty, running))

@@ -34,18 +34,23 @@ class Deadline:
         self._armed = seconds
         self._running = False
         self._before: object = None
+        self._blocked = False
         #: what the alarm interrupted, such as 'reading /proc/net/stat/nf_conntrack'; '' where that has no name
         self.doing = ''
 
     def start(self) -> None:
         self._before = signal.signal(signal.SIGALRM, self._ring)
         self._running = True
+        # a caller's mask is inherited, and would hold back the alarm for ever
+        self._blocked = signal.SIGALRM in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._arm(self.left())
 
     def stop(self) -> None:
         self._running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]
+        if self._blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
     def extend_to(self, seconds: float) -> None:
         """Sets another limit, counted from the same start."""

@@ -101,7 +101,11 @@ def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, bud
             return Missing('flows are read of the running kernel only')
         from .netns import enter  # only where another namespace is the worst
 
-        return enter.run_in_netns(host, netns_file, lambda: _read_flows(host, use, most))
+        until = time.monotonic() + SAMPLE_SECONDS
+        opened = enter.open_netlink(host, netns_file)
+        made = opened if isinstance(opened, Missing) else ctnetlink.read_flows(use, most, until, opened)
+        return enter.run_in_netns(host, netns_file, lambda: proc_conntrack.read_flows(host, use, most, until)) \
+            if isinstance(made, Missing) and not isinstance(opened, Missing) else made
 
 
 def _read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int) -> _T | Missing:

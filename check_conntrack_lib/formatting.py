@@ -17,6 +17,16 @@ def clean(text: str, limit: int = 200) -> str:
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
 
 
+#: what names of containers, processes and namespaces keep: consoles and mail programs take nothing of it for code
+_NAME_CHARACTERS = frozenset('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@/+-')
+
+
+def clean_name(text: str, limit: int = 60) -> str:
+    """A foreign name (container, pod, process, namespace), others of its characters as '?'."""
+    safe = ''.join(c if c in _NAME_CHARACTERS else '?' for c in text)
+    return safe if len(safe) <= limit else safe[:limit - 3] + '...'
+
+
 def duration(seconds: float) -> str:
     """A span of time in the one unit that a reader needs: '45 s', '21 min', '3 h', '2 days'."""
     if 0 < seconds < 0.0095:

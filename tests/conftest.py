@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = next((name for name, marks in GROUPS.items() if any(map(item.get_closest_marker, marks))), None)
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
-    # in files of their own order, as fixtures of modules are made once
-    items.sort(key=lambda item: item.get_closest_marker('xdist_group') is None)
+    items.sort(key=lambda item: (item.get_closest_marker('xdist_group') is None,
+                                 item.get_closest_marker('slow') is None))
 
 
 @pytest.fixture(autouse=True)

@@ -34,5 +34,5 @@ def test_performance_data_are_told() -> None:
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
-    command = next(line.strip() for line in README.splitlines() if line.strip().endswith('.venv/bin/pytest'))
+    command = next(line.strip() for line in README.splitlines() if line.strip().endswith('.venv/bin/pytest -n auto'))
     assert f'\n{command}\n' in (ROOT / '.ci/run').read_text()

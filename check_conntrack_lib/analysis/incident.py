@@ -1,4 +1,4 @@
-"""The picture of an incident: what is known of it, and what it says by itself."""
+"""What is known of an incident, and what follows from that alone."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .profile_diff import Growth
 from .timeouts import Proposal
 from .trend import Forecast
 
-#: percent of the maximum: from there on a move is due; a rising table that is full within the time, from here on
+#: percent of the maximum: usage from which action is due, and where it rises and is full within SOON seconds
 CROWDED, RISING, SOON = WARNING, TREND, HORIZON
-#: a source with this share of the table, twice the next one's, is to blame
+#: a source with this share of the table, twice the next one's, is the cause
 ONE_SOURCE = 0.25
-#: of the packets that were lost, so many must have met a full table before its size is a remedy
+#: share of the dropped packets that a full table must have dropped before its size is a remedy
 LEAST_FULL = 0.1
 
 
 class IncidentFacts(NamedTuple):
-    """What the moves are chosen by; what is not known is None or empty."""
+    """What the actions are chosen by; what is not known is None or empty."""
 
     node: str
     table: Table
@@ -32,7 +32,7 @@ class IncidentFacts(NamedTuple):
     initial: bool
     losses: Losses | None
     forecast: Forecast | None
-    #: the kernel log has table-full lines of this namespace
+    #: the kernel log has "table full" messages of this namespace
     logged: bool
     profile: Profile | None
     growth: tuple[Growth, ...]
@@ -88,24 +88,24 @@ def crowded(p: IncidentFacts) -> bool:
 
 
 def was_full(p: IncidentFacts) -> bool:
-    """Was the table full within the look-back? Where long chains lose the packets, an old line or one eviction does
+    """Was the table full within the window? Where long chains drop the packets, an old message or one eviction does
     not make more room a remedy."""
     full = p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
     return full and not (p.losses and p.losses.dropped < LEAST_FULL * p.losses.lost)
 
 
 def load_of(p: IncidentFacts) -> float | None:
-    """Entries a bucket of the hash table that all namespaces share, as far as they are seen; None: unknown."""
+    """Entries per bucket of the hash table that all namespaces share, as far as they are seen; None: unknown."""
     return load_at(p.table, max(p.table.entries, p.all_entries))
 
 
 def load_at(table: Table, entries: int) -> float | None:
-    """Entries a bucket with so many of them; None: unknown."""
+    """Entries per bucket with this many entries; None: unknown."""
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else entries / table.buckets
 
 
 def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:
-    """The one source to blame, the flows it opens, and how many entries of the profile they are at most."""
+    """The one source that is the cause, the flows it opens, and how many entries of the profile they are at most."""
     if p.profile is None:
         return None
     counts = {key.source: seen for key, seen in p.profile.sources}

@@ -1,4 +1,4 @@
-"""What contains an incident now: the moves that fit one picture, the safest first. They are printed, never made."""
+"""Actions that limit an incident now, the least disruptive first. They are printed, never run."""
 
 from __future__ import annotations
 
@@ -18,40 +18,44 @@ SYSCTL = 'sudo sysctl -w net.netfilter.nf_conntrack_'
 HASHSIZE = '/sys/module/nf_conntrack/parameters/hashsize'
 #: local processes, connections that wait for their end, half-closed ones: shares that speak for a missing pool
 LOCAL, WAITING, HALF_CLOSED = 0.3, 0.3, 0.2
-#: a timeout is a move when it frees so much of the table, and so many of them are told
+#: a timeout is proposed when it frees this share of the table, and at most this many of them
 WORTH, MOST_TIMEOUTS = 0.05, 2
 #: a table that grows is not sized for more than so many times the entries of now
 FURTHEST = 4
-#: no more of the available memory is given to the table
-MEMORY = 0.5
-#: programs that move traffic to other hosts when they are told to: what, how, how back, and what it costs
+#: no more of the available memory is given to the table; below the smaller share a larger table costs nothing
+MEMORY, CHEAP = 0.5, 0.05
+#: programs that can move traffic to other hosts: what, how, how back, and what it costs
 DRAINS: Mapping[str, tuple[str, tuple[str, ...], str, str]] = {
     'keepalived': ('let the VRRP peer take over', ('sudo systemctl stop keepalived',),
                    'sudo systemctl start keepalived',
-                   'the peer needs room in its own table; connections without state sync there begin anew'),
+                   'all NAT sessions break unless conntrackd replicates them; the peer receives the same load'),
     'kubelet': ('move the pods to other nodes',
                 ('kubectl cordon {node}', 'kubectl drain {node} --ignore-daemonsets --delete-emptydir-data'),
-                'kubectl uncordon {node}', 'pods start anew elsewhere, what they keep in an emptyDir is lost'),
+                'kubectl uncordon {node}',
+                'pods restart on other nodes, which receive the same load; emptyDir data is lost'),
 }
 
 
 def actions(p: IncidentFacts) -> tuple[Action, ...]:
-    """Those that fit, the safest first."""
+    """Those that fit: what costs nothing and can be undone before what moves traffic."""
     full, chains = crowded(p), chains_too_long(p)
     found: list[Action] = []
     if p.unlisted:
         # no entry that a rule, a timeout or a larger table would act on
-        return (*_drain(p), _find_unlisted(p)) if full else (_find_unlisted(p),)
-    if full or chains:
-        found += _drain(p)
-        found += _rate_limit_source(p)
-    if full:
-        found += _pool(p)
-        found += _timeouts(p)
+        return (_find_unlisted(p),)
     if chains:
         found += _buckets(p)
-    if full:
+    if full and _is_cheap(p):
         found += _raise(p)
+    if full or chains:
+        found += _rate_limit_source(p)
+    if full:
+        found += _timeouts(p)
+        found += _pool(p)
+        if not _is_cheap(p):
+            found += _raise(p)
+    if not p.table.unlimited and p.table.entries >= p.table.maximum:
+        found += _drain(p)
     return tuple(found)
 
 
@@ -79,12 +83,12 @@ def _rate_limit_source(p: IncidentFacts) -> Iterator[Action]:
     rate = rate_limit.rate(room, p.profile, key, p.timeouts)
     made, undo = rate_limit.nft(key, rate) if p.nft else rate_limit.iptables(key, rate)
     commands = [made]
-    # what was never answered is no connection that could be cut; what else the source does is left alone
+    # UNREPLIED entries are no connections that could be cut; the source's other flows are not touched
     if key.protocol is not None and seen and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     share = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    yield Action(f'rate-limit {source}, which {share}, to {rate} new connections a second', tuple(commands), undo,
-               'where a proxy or NAT speaks for many clients from this address, all of them are limited')
+    yield Action(f'rate-limit {source}, which {share}, to {rate} new connections per second', tuple(commands), undo,
+               'if this address is a proxy or NAT gateway, all clients behind it are limited')
 
 
 def _pool(p: IncidentFacts) -> Iterator[Action]:
@@ -96,41 +100,44 @@ def _pool(p: IncidentFacts) -> Iterator[Action]:
     target = p.targets.get(state) if state else next((one.key for one in p.growth if one.key.destination), None) \
         or next((key for key, _seen in p.profile.targets if key.protocol in (TCP, UDP)), None)
     if target is None:
-        yield Action(f'fix the pool of the clients: {fault}', (f'sudo conntrack -L -p tcp --state {state}',), '',
-                   'it lists who they are: no target has many of them')
+        yield Action(f'client connection reuse: {fault}', (f'sudo conntrack -L -p tcp --state {state}',), '',
+                   'none; it lists the clients (no target has many of them)')
         return
     listing = f'sudo ss -{"u" if target.protocol == UDP else "t"}np dst {_end(target)}'
     if p.owners and p.local >= LOCAL:
         one = p.owners[0]
-        yield Action(f'fix the pool of {one.name} (pid {one.pid}): {fault}',
+        yield Action(f'connection reuse in {one.name} (pid {one.pid}): {fault}',
                      (f'systemctl status {one.pid}', listing), '',
-                   'reuse connections (keep-alive, a pool with a limit); a restart closes its sockets, not its entries')
+                   'none; then use keep-alive or a connection pool with a limit; a restart closes sockets, not entries')
     else:
         found = culprit(p)
-        where = found[0] if found and found[0] not in p.own else 'the clients'
-        yield Action(f'fix the pool of the clients of {target}: {fault}', (listing,), '',
-                   f'none; run it on {where} to see which program it is, then let that reuse its connections')
+        # a source is named only if its flows go to this target
+        goes_there = found is not None and target.destination != '' \
+            and (found[1].destination, found[1].port) == (target.destination, target.port)
+        where = found[0] if found and goes_there and found[0] not in p.own else f'a client of {_end(target)}'
+        yield Action(f'client connection reuse: {target}: {fault}', (listing,), '',
+                   f'none; run it on {where} to find the program, then use keep-alive or a connection pool there')
 
 
 def _fault(p: IncidentFacts, profile: Profile) -> tuple[str, str]:
-    """What speaks for a missing pool, with the TCP state it is about, if it is about one; '' for nothing."""
+    """The sign of connections that are not reused, with the TCP state it is about, if any; '' without a sign."""
     for state, least in (('TIME_WAIT', WAITING), ('CLOSE_WAIT', HALF_CLOSED), ('FIN_WAIT', HALF_CLOSED)):
         share = profile.share(profile.states.get((TCP, state), 0))
         if share.low >= least:
             return state, f'{share.value:.0%} of the table is in {state}'
     for leak in leaks(p.proposals):
         return 'ESTABLISHED', leak
-    return '', f'its host opened {p.local:.0%} of the table' if p.owners and p.local >= LOCAL else ''
+    return '', f'this host opened {p.local:.0%} of the table' if p.owners and p.local >= LOCAL else ''
 
 
 def _timeouts(p: IncidentFacts) -> Iterator[Action]:
-    # entries keep the time they were given: what takes longer contains nothing
+    # existing entries keep their timeout: a longer one changes nothing within the incident
     worth = sorted((one for one in p.proposals if one.share.value >= WORTH and one.now <= SOON),
                    key=lambda one: (one.risky, -one.freed))
     for one in worth[:MOST_TIMEOUTS]:
         commands = [f'{SYSCTL}{one.name}={one.proposed}']
         if one.name == 'tcp_timeout_time_wait':
-            # those that are there keep their time: their connections are over
+            # existing entries keep their timeout; their connections are closed
             commands.append('sudo conntrack -D -p tcp --state TIME_WAIT')
         yield Action(f'{one.name} {one.now} -> {one.proposed} s frees {one.share.value:.0%} of the table '
                    f'{one.until_then}', tuple(commands), f'{SYSCTL}{one.name}={one.now}', one.risk)
@@ -141,19 +148,29 @@ def _buckets(p: IncidentFacts) -> Iterator[Action]:
     wanted = -(-max(p.table.entries, p.all_entries, p.table.maximum, 1024) // 512) * 512
     if wanted <= now:
         return
-    yield Action(f'nf_conntrack_buckets {now or "?"} -> {wanted} ends the refusals by long chains '
+    yield Action(f'nf_conntrack_buckets {now or "?"} -> {wanted} stops drops due to long hash chains '
                f'({size_text(wanted * sizing.BUCKET)} of RAM)',
                (_set_buckets(p, wanted),), _set_buckets(p, now) if now else '',
-               'lookups wait for some milliseconds while all entries move' + _elsewhere(p))
+               'brief lookup stall (milliseconds) during the resize' + _elsewhere(p))
 
 
-def _raise(p: IncidentFacts) -> Iterator[Action]:
+def _larger(p: IncidentFacts) -> sizing.Size:
+    """The size for the entries that are to be expected within the next hour."""
     growth = p.forecast.growth * SOON if p.forecast and p.forecast.growth > 0 else 0
     peak = round(min(p.table.entries + growth, FURTHEST * p.table.entries))
     if was_full(p):
         # what it would have held then is unknown: this much is certain
         peak = max(peak, p.table.maximum)
-    size = sizing.propose(max(peak, p.table.entries), p.table, p.entry)
+    return sizing.propose(max(peak, p.table.entries), p.table, p.entry)
+
+
+def _is_cheap(p: IncidentFacts) -> bool:
+    """Is a larger table next to nothing of the available memory?"""
+    return not isinstance(p.available, Missing) and _larger(p).more < CHEAP * p.available
+
+
+def _raise(p: IncidentFacts) -> Iterator[Action]:
+    size = _larger(p)
     if size.maximum <= p.table.maximum:
         return
     what = f'raise nf_conntrack_max {p.table.maximum} -> {size.maximum}'
@@ -170,9 +187,9 @@ def _raise(p: IncidentFacts) -> Iterator[Action]:
     undo = f'{SYSCTL}max={p.table.maximum}'
     if load is not None and load > limit:
         commands.insert(0, _set_buckets(p, size.buckets))
-    risk = 'it only buys time' + (': one source makes the peak' if culprit(p) else '')
+    risk = 'does not remove the cause' + (' (one source)' if culprit(p) else '')
     if p.keepers:
-        risk += f'; {", ".join(sorted(p.keepers))} sets it again when it starts'
+        risk += f'; {", ".join(sorted(p.keepers))} resets it on start'
     yield Action(f'{what} ({cost})', tuple(commands), undo, risk + _elsewhere(p))
 
 
@@ -181,7 +198,7 @@ def _set_buckets(p: IncidentFacts, number: int) -> str:
 
 
 def _elsewhere(p: IncidentFacts) -> str:
-    return '' if p.initial else '; one value for all namespaces: run it in the initial one of this host'
+    return '' if p.initial else '; applies to all namespaces; run it on the host'
 
 
 def _end(key: Key) -> str:
@@ -190,13 +207,13 @@ def _end(key: Key) -> str:
 
 
 def why_none(p: IncidentFacts) -> str:
-    """What is said in the place of moves."""
+    """Why there is no action."""
     if p.losses and p.losses.packets['drop'] > p.losses.dropped:
-        return (f'{count(p.losses.clashes, "packet")} lost in {duration(p.losses.span)} without a full table: '
-                'connections clashed (two queries from one port, or NAT out of ports); no size or timeout helps')
+        return (f'{count(p.losses.clashes, "packet")} dropped in {duration(p.losses.span)} without a full table: '
+                'clashes (two queries from one port, or NAT out of ports); no size or timeout helps')
     if p.logged or (p.losses and p.losses.lost):
-        return ('packets were lost, but the table has room now: it was full for a moment, memory was short, or '
-                'another cause; watch it: conntrack-doctor watch')
+        return ('packets were dropped, but the table has room now: it was briefly full, or out of memory; '
+                'watch it: conntrack-doctor watch')
     if p.losses is None:
-        return 'nothing to contain: the table has room; whether packets are lost is not known yet'
-    return 'nothing to contain: the table has room, and nothing is lost'
+        return 'no action needed: the table has room; drops are not known yet'
+    return 'no action needed: the table has room and nothing is being dropped'

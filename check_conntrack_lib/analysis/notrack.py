@@ -161,8 +161,8 @@ def warnings(chosen: tuple[Candidate, ...]) -> Iterator[str]:
         return
     yield ('untracked packets are never NATed, and match no rule on ct state established, ct mark, connection limits '
            'or helpers; ICMP errors about them count as invalid (path MTU)')
-    yield ('entries that exist stay until their timeout; the accept rules are stateless: what they name passes in '
-           'both directions without a question before it')
+    yield ('entries that exist stay until their timeout; the accept rules are stateless: matching packets pass in '
+           'both directions, also unsolicited replies')
     for candidate in chosen:
         if not candidate.addresses and candidate.key.port is not None:
             yield (f'{candidate.name} has no server with 1 % of the table: its rules name no address, so anybody who '

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..formatting import clean, count, duration
+from ..formatting import clean, clean_name, count, duration
 from ..model import Table
 from ..namedtuples import NamedTuple
 from ..readers.module_files import ModuleSetup
@@ -68,7 +68,7 @@ class Drift(NamedTuple):
     remedy: str = ''
 
     def __str__(self) -> str:
-        file = clean(self.setting.file, 60)
+        file = clean_name(self.setting.file)
         if self.expired is not None:
             return f'{self.name} = {self.value} in {file} expired {duration(self.expired)} ago'
         return f'{self.name} is {self.running}, but {file} sets {self.value}'
@@ -76,7 +76,7 @@ class Drift(NamedTuple):
     @property
     def reason(self) -> str:
         """What happened, as a sentence without its full stop."""
-        setting = f'{clean(self.setting.file, 60)}: {self.name} = {self.value}'
+        setting = f'{clean_name(self.setting.file)}: {self.name} = {self.value}'
         return f'{setting}{self.why}' if self.expired is None else f'{setting} expired {duration(self.expired)} ago'
 
     @property

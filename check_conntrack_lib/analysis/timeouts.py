@@ -43,24 +43,24 @@ class TimeoutRule(NamedTuple):
 #: To propose another timeout, add a line. RFC 5382: TCP at least 2 h 4 min behind NAT; RFC 4787: UDP at least 2 min.
 RULES = (
     TimeoutRule('tcp_timeout_time_wait', 6, 'TIME_WAIT', (
-        Shorter(30, 'a segment that comes more than 30 s late meets no entry and counts as invalid'),)),
+        Shorter(30, 'a TCP segment arriving more than 30 s late is treated as invalid'),)),
     TimeoutRule('tcp_timeout_syn_sent', 6, 'SYN_SENT', (
-        Shorter(60, 'a server that takes more than a minute to answer is not let back in'),
-        Shorter(30, 'a server that takes more than 30 s to answer is not let back in until the client tries again'))),
+        Shorter(60, 'a reply after more than a minute is not accepted'),
+        Shorter(30, 'a reply after more than 30 s is not accepted until the client retries'))),
     TimeoutRule('tcp_timeout_syn_recv', 6, 'SYN_RECV', (
-        Shorter(30, 'a client that takes more than 30 s to finish the handshake must begin again'),)),
+        Shorter(30, 'a client that takes more than 30 s to finish the handshake has to reconnect'),)),
     TimeoutRule('tcp_timeout_fin_wait', 6, 'FIN_WAIT', (
         Shorter(60, 'a connection that one side has closed is cut when the other is silent for more than a minute'),)),
     TimeoutRule('tcp_timeout_close_wait', 6, 'CLOSE_WAIT', (
         Shorter(600, 'an answer that pauses for more than 10 minutes after the request was closed is cut; kube-proxy '
                   'sets 1 h for such clients'),), risky=True),
     TimeoutRule('tcp_timeout_established', 6, 'ESTABLISHED', (
-        Shorter(86400, 'connections that are silent for more than a day die: database pools, SSH and MQTT sessions '
-                    'without keepalive'),
-        Shorter(7440, 'connections that are silent for more than 2 h 4 min die, all without keepalive: database pools, '
-                   'SSH, message queues, long polls (Linux keepalive, 2 h, just keeps them)')), risky=True),
+        Shorter(86400, 'connections idle for more than a day break: database pools, SSH and MQTT sessions without '
+                    'keepalive'),
+        Shorter(7440, 'connections idle for more than 2 h 4 min break, all without keepalive: database pools, '
+                   'SSH, message queues, long polls (Linux keepalive, 2 h, is just enough)')), risky=True),
     TimeoutRule('udp_timeout', 17, '', (
-        Shorter(30, "an answer that takes more than 30 s, the kernel's own default, is not let back in"),),
+        Shorter(30, "a reply after more than 30 s (the kernel's default) is not accepted"),),
         assured=False),
     TimeoutRule('udp_timeout_stream', 17, '', (
         Shorter(120, "calls, tunnels and QUIC that are silent for more than 2 minutes, the kernel's own default, lose "
@@ -117,7 +117,7 @@ def leaks(chosen: tuple[Proposal, ...]) -> Iterator[str]:
     for proposal in chosen:
         if proposal.name == 'tcp_timeout_established' and proposal.share.low >= LEAK:
             yield (f'{proposal.share.value:.0%} of the table are connections without a packet for '
-                   f'{duration(proposal.proposed)}: somebody opens them and does not close them')
+                   f'{duration(proposal.proposed)}: opened and not closed')
 
 
 def _first(rule: TimeoutRule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:

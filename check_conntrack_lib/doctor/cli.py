@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -18,11 +19,24 @@ EXIT_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 #: Each verb is the module of its name, imported only when it is asked for. To add a verb, add a line and the module.
 VERBS = {
-    'triage': 'the first five minutes: who fills the table, what changed, what contains it',
-    'history': 'what the check recorded, as a picture: usage, growth, losses',
-    'tune': 'what size, timeouts and rules would help, with their measured effect',
-    'watch': 'live: usage, growth, time to full and losses, refreshed in place',
-    'export': 'the same readings as Prometheus metrics: printed, in a file, or served',
+    'triage': 'incident overview: what fills the table, what changed, what to do',
+    'history': 'chart and summary of the recorded history',
+    'tune': 'recommended table size, timeouts and bypass rules',
+    'watch': 'live view: usage, growth, time to full and drops',
+    'export': 'Prometheus metrics: print, textfile or HTTP',
+}
+EXAMPLES = {
+    'triage': ('sudo conntrack-doctor triage', 'sudo conntrack-doctor triage --netns router',
+               'sudo conntrack-doctor triage --json >incident.json'),
+    'history': ('conntrack-doctor history --from 6h',
+                "conntrack-doctor history --from '2026-11-20 02:00' --html incident.html",
+                'conntrack-doctor history --json'),
+    'tune': ('sudo conntrack-doctor tune', 'sudo conntrack-doctor tune --drop-in --expires 48h',
+             'sudo conntrack-doctor tune --rules nft >bypass.nft'),
+    'watch': ('sudo conntrack-doctor watch', 'conntrack-doctor watch -n 10 --count 6', 'conntrack-doctor watch --json'),
+    'export': ('conntrack-doctor export',
+               'conntrack-doctor export --textfile /var/lib/node_exporter/conntrack.prom --every 15s',
+               'conntrack-doctor export --listen :9318'),
 }
 
 
@@ -30,31 +44,39 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise DoctorError(f'{message} (see {self.prog} --help)')
+        from ..did_you_mean import corrected
+
+        raise DoctorError(f'{corrected(message, self)} (see {self.prog} --help)')
 
 
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of a command line; only the verbs that it names bring their options."""
     p = _Parser(prog=NAME, allow_abbrev=False, formatter_class=_format,
-                description='Looks into the Linux connection tracking table. It only reads, and prints what to run.',
-                epilog=f'{NAME} VERB --help shows the options of a verb. Exit status: 0, or 2 with one line that says '
-                       'what went wrong.')
-    p.add_argument('--version', action='version', version=f'{NAME} {__version__}')
+                description='Inspect the Linux connection tracking table. Read-only: commands are printed, never run.',
+                epilog=f'{NAME} help VERB shows the options of a verb and examples. Exit status: 0, or 2 with one line '
+                       'that says what went wrong.')
+    p.add_argument('-V', '--version', action='version', version=f'{NAME} {__version__}')
     verbs = p.add_subparsers(title='verbs', metavar='VERB', dest='verb', required=True)
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + '.', allow_abbrev=False,
-                                formatter_class=_format)
+                                formatter_class=_format_examples)
         if name in argv:
             module = import_module(f'.{name}', __package__)
             module.add_arguments(verb)
+            verb.epilog = _examples(name, verb.epilog)
             verb.set_defaults(run=module.run)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit status; every way out is quiet and clean."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ['help']:
+        argv = [*argv[1:2], '--help']
     try:
+        if not argv:
+            print(SHORT_HELP, file=sys.stderr)
+            return EXIT_ERROR
         arguments = parser(argv).parse_args(argv)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -69,6 +91,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{NAME}: {error_line(error)}', file=sys.stderr)
         return EXIT_ERROR
     return status
+
+
+SHORT_HELP = '\n'.join([f'{NAME} VERB [options]', *(f'  {name:9}{text}' for name, text in VERBS.items()),
+                        f'Example: sudo {NAME} triage        Help: {NAME} help [VERB]'])
+
+
+def _examples(name: str, epilog: str | None) -> str:
+    text = '\n'.join([*textwrap.wrap(epilog or '', 110), *([''] if epilog else []), 'examples:',
+                      *(f'  {line}' for line in EXAMPLES[name])])
+    return text.replace('%', '%%')
+
+
+def _format_examples(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
 
 
 def _format(prog: str) -> argparse.HelpFormatter:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
-from ..argument_types import path_or
 from ..assessment import log_of
 from ..deadline import Deadline
 from ..formatting import clean
@@ -17,7 +16,7 @@ from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
 from ..readers.kept_log import KeptLog
 from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
-from . import DoctorError
+from . import DoctorError, common_options, error_line
 
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
@@ -65,26 +64,40 @@ class LiveReadings(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--procfs', metavar='DIR', default='/proc',
-                        help="another proc file system, such as the host's in a container (default: /proc)")
-    parser.add_argument('--kernel-log', metavar='SOURCE', default='auto',
-                        type=path_or('auto', 'kmsg', 'journal', 'off'),
-                        help='auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives '
-                             'them (default: auto)')
+    common_options.add_netns(parser)
+    common_options.add_procfs(parser)
+    common_options.add_kernel_log(parser)
 
 
 def host(arguments: argparse.Namespace) -> Host:
-    """The machine that the options name. Raises Trouble."""
+    """The machine that the options name; with --netns this process enters the namespace. Raises DoctorError."""
+    source = proc(arguments)
+    if arguments.netns not in (None, 'current'):
+        _enter(source, arguments.netns)
+    return source
+
+
+def proc(arguments: argparse.Namespace) -> Host:
+    """The machine that --procfs names. Raises DoctorError."""
     if not os.path.isdir(arguments.procfs):
         raise DoctorError(f"--procfs: '{arguments.procfs}' is not a directory")
     return Host(arguments.procfs)
 
 
-def history_file(path: str | None) -> str | None:
-    """A history file that somebody named, which must be there; None: nobody did. Raises DoctorError."""
-    if path is not None and not os.path.exists(path):
-        raise DoctorError(f'{clean(path)}: no such history file')
-    return path
+def _enter(source: Host, name: str) -> None:
+    from ..netns import discover, enter
+
+    try:
+        found = discover.select(source, discover.find(source).namespaces, (name,))[name]
+    except (OSError, ValueError) as error:
+        raise DoctorError(f'--netns: {error_line(error)}') from error
+    if len(found) != 1:
+        raise DoctorError(f"network namespace '{clean(name)}' not found" if not found else
+                          f"--netns: '{clean(name)}' names {len(found)} network namespaces")
+    one = found[0]
+    why = enter.switch(one.path or source.path(f'{one.pids[0] if one.pids else 0}/ns/net'))
+    if why:
+        raise DoctorError(f'--netns {clean(name)}: {why.why} (run conntrack-doctor with sudo)')
 
 
 class Rounds:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..namedtuples import NamedTuple
 
-LABEL = 11
+LABEL = 12
 BOLD, RESET, COLOURS = '\x1b[1m', '\x1b[0m', ('', '\x1b[33m', '\x1b[1;31m')
 
 

@@ -7,21 +7,52 @@ KeyError, AttributeError or OverflowError.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 from ..counters import COUNTERS
 from ..model import Counters, Instant, Sample
 
 #: more CPUs has no kernel (CONFIG_NR_CPUS); a larger number would only take memory
-MOST_CPUS = 1 << 16
-#: what SQLite's integers hold, and a time that is still a date
-LARGEST, LATEST = 1 << 63, 1e12
+MOST_CPUS = 1 << 13
+#: letters of the counters of so many
+LONGEST_TEXT = 1 << 20
+#: what SQLite's integers hold; what the kernel's do (atomic_t, unsigned int); the last day of the year 9999
+LARGEST, LARGEST_COUNT, LARGEST_SETTING, LATEST = 1 << 63, 1 << 31, 1 << 32, 253402214400.0
+#: a table holds more than its maximum only after that was lowered, which nobody does to less than so small a part
+MOST_OVERFULL, FEW = 16, 1 << 20
 
 
 def sample_of(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
               counters: str | None) -> Sample:
-    """A row of the table `sample`."""
-    return Sample(Instant(checked_time(wall), checked_time(uptime), 0.0), boot_id, netns, whole(entries),
-                  whole(maximum), None if buckets is None else whole(buckets), counters_from_text(counters))
+    """A row of the table `sample`. Values that no kernel has are refused: the file may be another user's."""
+    sample = Sample(Instant(checked_time(wall), checked_time(uptime), 0.0), checked_boot_id(boot_id), whole(netns),
+                    checked_entries(entries), whole(maximum), None if buckets is None else whole(buckets),
+                    counters_from_text(counters))
+    if not can_be(sample):
+        raise ValueError('numbers that no table has')
+    return sample
+
+
+def can_be(sample: Sample) -> bool:
+    """Are these numbers that a kernel may show?"""
+    return (0 <= sample.entries < LARGEST_COUNT and -LARGEST_COUNT <= sample.maximum < LARGEST_SETTING
+            and 0 <= (sample.buckets or 0) < LARGEST_SETTING
+            and (sample.maximum <= 0 or sample.entries <= max(MOST_OVERFULL * sample.maximum, FEW)))
+
+
+def checked_entries(value: int) -> int:
+    """A count of entries."""
+    number = whole(value)
+    if not 0 <= number < LARGEST_COUNT:
+        raise ValueError('not a number of entries')
+    return number
+
+
+def checked_boot_id(text: str) -> str:
+    """An id of a boot: it will be printed."""
+    if not isinstance(text, str) or not 0 < len(text) <= 64 or text.strip('0123456789abcdef-'):
+        raise ValueError('not a boot id')
+    return text
 
 
 def whole(value: int) -> int:
@@ -56,6 +87,8 @@ def counters_from_text(text: str | None) -> Counters | None:
     """Counters from the column of that name."""
     if text is None:
         return None
+    if len(text) > LONGEST_TEXT:
+        raise ValueError('too long')
     try:
         columns = json.loads(text)
     except RecursionError as error:
@@ -63,10 +96,24 @@ def counters_from_text(text: str | None) -> Counters | None:
     cpus = int(columns.pop('cpus'))
     if not 0 < cpus <= MOST_CPUS:
         raise ValueError('not a number of CPUs')
-    zeros = (0,) * cpus
+    zeros = _zeros(cpus)
     letters = columns.pop('zero', '')
+    if not isinstance(letters, str) or len(letters) > len(_LETTERS):
+        raise ValueError('not a text of letters')
     per_cpu = {name: zeros for name, counter in COUNTERS.items() if counter.letter in letters}
     per_cpu.update((name, tuple(map(int, values)) if values else zeros) for name, values in columns.items())
     if any(min(values) < 0 or max(values) >= 1 << 32 for values in per_cpu.values()):
         raise ValueError('not a 32-bit counter')
+    if 'drop' not in per_cpu or any(name.strip(_LETTERS) for name in per_cpu):
+        raise ValueError('not counters')
     return Counters(per_cpu)
+
+
+#: of a counter's name
+_LETTERS = 'abcdefghijklmnopqrstuvwxyz_'
+
+
+@lru_cache(16)
+def _zeros(cpus: int) -> tuple[int, ...]:
+    """One for all: thousands of rows have the same."""
+    return (0,) * cpus

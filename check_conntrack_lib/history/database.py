@@ -18,7 +18,7 @@ from ..formatting import clean
 from ..model import NOTHING_READ, History, Instant, LogMemory, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import log_memory, retention
-from .codec import counters_to_text
+from .codec import can_be, counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the recorder knows its own files
@@ -51,6 +51,9 @@ CREATE TABLE profile (
 CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);
 {log_memory.SCHEMA};{retention.SCHEMA}
 """
+
+#: bytes that the file may take, whatever anybody on the host does
+LARGEST_FILE = 64 << 20
 
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
@@ -119,11 +122,11 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
         memory = book.read(histories[0], log_memory.recall(database, now[0].boot_id, book.source)
                            or NOTHING_READ) if book else None
         try:
-            _record(database, now, days, (book.source, memory) if book and memory else None)
+            note = _record(database, now, days, (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
             return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
-        return histories
+        return [history._replace(note=note) for history in histories] if note else histories
 
 
 @contextmanager
@@ -193,20 +196,24 @@ def _check_schema(database: sqlite3.Connection) -> None:
 
 
 def _record(database: sqlite3.Connection, now: list[Sample], days: float,
-            log: tuple[str, LogMemory] | None = None) -> None:
+            log: tuple[str, LogMemory] | None = None) -> str:
+    """Keeps the samples, as far as there is room; says where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
+    database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
     database.execute('BEGIN IMMEDIATE')
     try:
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
         boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
+        kept, note = retention.make_room(database, boot, now, LARGEST_FILE)
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              counters_to_text(one.counters)) for one in now])
+              counters_to_text(one.counters)) for one in kept if can_be(one)])
         if log:
             log_memory.keep(database, boot, *log)
         retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
+        return note
     except BaseException:
         if database.in_transaction:
             database.execute('ROLLBACK')

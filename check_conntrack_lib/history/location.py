@@ -1,11 +1,18 @@
-"""Where the flight recorder's file lies: never a place where another user could put something in its way."""
+"""Where the history's file lies: never a place where another user could put something in its way.
+
+A path is followed directory by directory, each opened below the one before (openat, O_PATH, O_NOFOLLOW) and judged
+before anything is made or followed in it: in directories that only this user and root can write, nobody else can
+exchange anything between this look and the use of the path.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 
 from ..formatting import clean
 from ..model import Missing
@@ -13,6 +20,13 @@ from ..model import Missing
 SYSTEM_DIRECTORY = '/var/lib/check_conntrack'
 NAME = 'history.sqlite'
 _REMEDY = f'make {SYSTEM_DIRECTORY} owned by the user who runs the check, mode 0750, or give --history FILE'
+#: links in one path, as the kernel follows (include/linux/namei.h, MAXSYMLINKS)
+MOST_LINKS = 40
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class UnsafePlace(Exception):
+    """Somebody else could change what a path leads to, or it leads nowhere."""
 
 
 def history_file(environment: Mapping[str, str]) -> str | Missing:
@@ -36,46 +50,104 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
     return _checked(os.path.join(home, '.local', 'state', 'check_conntrack'))
 
 
-def check_file(path: str) -> str | Missing:
-    """`path` without links in its directory, if nobody but this user or root can put anything in its way."""
-    directory = os.path.realpath(os.path.dirname(os.path.abspath(path)))
-    path = os.path.join(directory, os.path.basename(path))
-    fault = _directory_fault(directory)
-    if fault:
-        return Missing(fault, 'keep the history in a directory that only this user can write')
+def check_file(path: str, private: bool = True, make: bool = False) -> str | Missing:
+    """`path` without links in its directory, if nobody but this user or root can put anything in its way.
+
+    private: the directory must be this user's own, too: files will be made in it. make: missing directories are made.
+    """
     try:
-        status = os.lstat(path)
+        # not abspath: it would take '..' after a link for something else than the kernel does
+        directory, name = os.path.split(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
+        handle, directory = _open_directory(directory, private, make)
+    except UnsafePlace as unsafe:
+        return Missing(str(unsafe), 'keep the history in a directory that only this user can write')
+    except OSError as error:
+        return Missing.because(error, clean(os.path.dirname(path)), _REMEDY if make else '')
+    path = os.path.join(directory, name)
+    try:
+        status = os.stat(name, dir_fd=handle, follow_symlinks=False)
     except FileNotFoundError:
         return path
     except OSError as error:
         return Missing.because(error, clean(path))
+    finally:
+        os.close(handle)
     fault = _file_fault(status)
     return Missing(f'{clean(path)} {fault}', 'move it away') if fault else path
 
 
-def _directory_fault(place: str) -> str:
-    """What makes a directory unfit for private files; '' when nothing does."""
+def _open_directory(path: str, private: bool, make: bool) -> tuple[int, str]:
+    """A handle of a directory, and its path without links. Raises UnsafePlace, OSError."""
+    todo = [part for part in reversed(path.split('/')) if part not in ('', '.')]
+    handles, names, links = [os.open('/', _LOOK | os.O_DIRECTORY)], [''], 0
+    try:
+        fault = _directory_fault(os.fstat(handles[0]), private and not todo)
+        while todo:
+            if fault:
+                raise UnsafePlace(fault.format(clean('/'.join(names) or '/')))
+            part = todo.pop()
+            shown = '/'.join([*names, part])
+            if part == '..':
+                if len(names) > 1:
+                    os.close(handles.pop())
+                    names.pop()
+                fault = _directory_fault(os.fstat(handles[-1]), private and not todo)
+                continue
+            handle = _look_at(part, handles[-1], make, shown)
+            status = os.fstat(handle)
+            if not stat.S_ISLNK(status.st_mode):
+                handles.append(handle)
+                names.append(part)
+                if not stat.S_ISDIR(status.st_mode):
+                    raise UnsafePlace(f'{clean(shown)} is not a directory')
+                fault = _directory_fault(status, private and not todo)
+                continue
+            target = os.readlink('', dir_fd=handle)
+            os.close(handle)
+            links += 1
+            if links > MOST_LINKS:
+                raise UnsafePlace(f'{clean(shown)}: {os.strerror(errno.ELOOP)}')
+            # in a directory like /tmp, anybody can leave a link
+            if status.st_uid not in (0, os.geteuid()):
+                raise UnsafePlace(f'{clean(shown)} is a link of another user')
+            todo += [step for step in reversed(target.split('/')) if step not in ('', '.')]
+            if target.startswith('/'):
+                while len(handles) > 1:
+                    os.close(handles.pop())
+                del names[1:]
+                fault = _directory_fault(os.fstat(handles[0]), private and not todo)
+            elif not todo:
+                fault = _directory_fault(os.fstat(handles[-1]), private)
+        if fault:
+            raise UnsafePlace(fault.format(clean('/'.join(names) or '/')))
+        return handles.pop(), '/'.join(names) or '/'
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _look_at(name: str, directory: int, make: bool, shown: str) -> int:
+    try:
+        return os.open(name, _LOOK, dir_fd=directory)
+    except FileNotFoundError as error:
+        if not make:
+            raise UnsafePlace(f'{clean(shown)}: {error.strerror}') from error
+        with suppress(FileExistsError):  # another first run was faster
+            os.mkdir(name, 0o700, dir_fd=directory)
+        return os.open(name, _LOOK, dir_fd=directory)
+    except OSError as error:
+        raise UnsafePlace(f'{clean(shown)}: {error.strerror}') from error
+
+
+def _directory_fault(status: os.stat_result, last: bool) -> str:
+    """What makes a directory unfit for private files, with a place for its name; '' when nothing does."""
     uid = os.geteuid()
-    last = True
-    while True:
-        try:
-            status = os.lstat(place)
-        except OSError as error:
-            return f'{clean(place)}: {error.strerror}'
-        shown = clean(place)
-        if not stat.S_ISDIR(status.st_mode):
-            return f'{shown} is not a directory'
-        if last and status.st_uid != uid:
-            return f'{shown} belongs to another user'
-        if status.st_uid not in (0, uid):
-            return f'{shown} belongs to another user'
-        # in a sticky directory others cannot rename what is ours, but they can put names in its way
-        if status.st_mode & 0o022 and (last or not status.st_mode & stat.S_ISVTX):
-            return f'others may write to {shown}'
-        if place == os.path.dirname(place):
-            return ''
-        place = os.path.dirname(place)
-        last = False
+    if status.st_uid not in ((uid,) if last else (0, uid)):
+        return '{} belongs to another user'
+    # in a sticky directory others cannot rename what is not theirs
+    if status.st_mode & 0o022 and (last or not status.st_mode & stat.S_ISVTX):
+        return 'others may write to {}'
+    return ''
 
 
 def _file_fault(status: os.stat_result) -> str:
@@ -91,8 +163,4 @@ def _file_fault(status: os.stat_result) -> str:
 
 
 def _checked(directory: str) -> str | Missing:
-    try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-    except OSError as error:
-        return Missing.because(error, clean(directory), _REMEDY)
-    return check_file(os.path.join(directory, NAME))
+    return check_file(os.path.join(directory, NAME), make=True)

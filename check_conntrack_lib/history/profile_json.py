@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..analysis.profile import RECORDED_TOP, Key, Profile
+from .codec import LARGEST_COUNT
 
 #: share of the flows seen that a recorded key must have
 RECORDED_SHARE = 0.01
+#: rows of one kind in a profile, letters of a state or an address: more was never recorded
+MOST_ROWS, LONGEST_WORD = 1000, 64
 _NUMBERS = ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat', 'nat', 'offloaded', 'uncertain')
 _KEYS = {
     'sources': ('source',),
@@ -34,6 +37,8 @@ def from_json(text: str) -> Profile:
     """What `to_json` kept; the rest is empty. Raises ValueError for another text."""
     try:
         record = json.loads(text)
+        if any(len(record[name]) > MOST_ROWS for name in ('states', *_KEYS)):
+            raise ValueError('more than any profile has')
         fields: dict[str, Any] = {name: _count(record[name]) for name in _NUMBERS}
         fields['states'] = {(_count(protocol), _word(state, _NAME)): _count(count)
                             for protocol, state, count in record['states']}
@@ -47,15 +52,15 @@ def from_json(text: str) -> Profile:
 
 def _count(value: Any) -> int:
     number = int(value)
-    if not 0 <= number < 1 << 63:
+    if not 0 <= number < LARGEST_COUNT:
         raise ValueError(f'not a count: {number}')
     return number
 
 
 def _word(value: Any, letters: str) -> str:
     """A text of these letters only: it will be printed."""
-    if not isinstance(value, str) or value.strip(letters):
-        raise ValueError(f'not a word: {value!a}')
+    if not isinstance(value, str) or len(value) > LONGEST_WORD or value.strip(letters):
+        raise ValueError('not a word')
     return value
 
 

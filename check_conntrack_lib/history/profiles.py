@@ -8,7 +8,7 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
-from .codec import checked_time, whole
+from .codec import checked_entries, checked_time
 from .database import BrokenFile, RefusedFile, open_database
 from .profile_json import from_json, to_json
 from .queries import HERE
@@ -47,7 +47,7 @@ def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
              'now': sample.at.uptime}
     fewest, = database.execute(f'SELECT min(entries) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
                                place).fetchone()
-    return None if fewest is None else whole(fewest)
+    return None if fewest is None else checked_entries(fewest)
 
 
 def read_baseline(path: str, sample: Sample, patience: float) -> Baseline | Missing:
@@ -62,7 +62,7 @@ def read_baseline(path: str, sample: Sample, patience: float) -> Baseline | Miss
 def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
     """The same of an open file. Raises sqlite3.Error, or ValueError for a row that is none of ours."""
     place = {'boot_id': sample.boot_id, 'netns': sample.netns}
-    rows = [(float(uptime), from_json(text)) for uptime, text in database.execute(
+    rows = [(checked_time(uptime), from_json(text)) for uptime, text in database.execute(
         f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
         {**place, 'since': sample.at.uptime - 2 * USUAL})]
     if not rows:
@@ -78,6 +78,6 @@ def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | 
         f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
         {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
-    began = float(rise[0]) if rise else sample.at.uptime
+    began = checked_time(rise[0]) if rise else sample.at.uptime
     before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
     return Baseline(tuple(before or [rows[-1][1]]), checked_time(rise[1]) if rise else None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from ..model import History, Point, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .codec import sample_of, whole
+from .codec import checked_entries, checked_time, sample_of
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -67,8 +67,8 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         'ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    return History(base, cuts, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
-                   first_run=False, profiled=None if profiled is None else float(profiled))
+    earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
+    return History(base, cuts, earlier, first_run=False, profiled=None if profiled is None else checked_time(profiled))
 
 
 def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, look: HistoryQuery) -> Sample:

@@ -1,4 +1,4 @@
-"""Reads what the flight recorder wrote, without writing: also another user's file, also while the check runs."""
+"""Reads what the check recorded, also while it runs. Another user's file is read with that user's rights only."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import stat
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
-from . import profiles
-from .codec import checked_time, sample_of, whole
-from .database import APPLICATION_ID, SCHEMA_VERSION
+from . import foreign, foreign_child, location, profiles
+from .codec import checked_boot_id, checked_time, sample_of, whole
 from .location import NAME, SYSTEM_DIRECTORY
 from .profile_json import from_json
 from .profiles import Baseline
 from .queries import HistoryQuery, history_before
+from .schema_check import is_ours
 
 #: who usually runs the check: root may look into their files
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
 #: how long to wait for a run that is writing, in seconds
 PATIENCE = 5.0
+#: different numbers of CPUs in one file: each takes memory of its own
+MOST_SIZES = 16
 
 SAMPLES = """SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters
     FROM sample JOIN boot ON boot.id = sample.boot WHERE time >= ? AND time <= ? ORDER BY time, sample.rowid"""
@@ -68,19 +70,33 @@ def candidate_files(environment: Mapping[str, str]) -> list[str]:
 
 
 def newest(paths: list[str]) -> str | None:
-    """The file that was written last; None when there is none of them."""
+    """Of this user's own files, else of the others, the one that was written last; None when there is none of them.
+
+    The time of another user's file is what that user set it to.
+    """
     written = {}
     for path in paths:
         try:
-            written[path] = os.stat(path).st_mtime
+            status = os.lstat(path)
         except OSError:
             continue  # not there, or not for this user to see
+        written[path] = status.st_uid == os.geteuid(), status.st_mtime
     return max(written, key=lambda path: written[path]) if written else None
 
 
 def read_samples(path: str, since: float, until: float) -> list[Sample] | Missing:
     """The samples of all boots and namespaces between two moments (seconds since 1970), by time."""
-    return _rows(path, SAMPLES, since, until, _sample)
+    processors: set[int] = set()
+
+    def sample(*row: Any) -> Sample:
+        made = sample_of(*row)
+        if made.counters:
+            processors.add(len(made.counters.per_cpu['drop']))
+            if len(processors) > MOST_SIZES:
+                raise ValueError('more numbers of CPUs than any host has had')
+        return made
+
+    return _rows(path, SAMPLES, since, until, sample)
 
 
 def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:
@@ -90,40 +106,56 @@ def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | 
 
 def read_history(path: str, now: Sample, look: HistoryQuery) -> History | Missing:
     """What the recorder would answer to a run of the check, without recording it."""
-    return _asked(path, lambda database: history_before(database, now, look))
+    return _answer(path, lambda database: history_before(database, now, look))
 
 
 def read_baseline(path: str, now: Sample) -> Baseline | Missing:
     """The profiles of quieter times (see `baselines.recall`)."""
-    return _asked(path, lambda database: profiles.baseline_before(database, now))
+    return _answer(path, lambda database: profiles.baseline_before(database, now))
 
 
 def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T]) -> list[_T] | Missing:
-    return _asked(path, lambda database: [make(*row) for row in database.execute(query, (since, until))])
+    return _answer(path, lambda database: [make(*row) for row in database.execute(query, (since, until))])
 
 
-def _asked(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
-    """The answer of a file of the recorder, which is not touched."""
+def _answer(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
+    """What a history answers; the file is not touched."""
     try:
-        # root reads what another user made: a link could lead anywhere
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            return Missing(f'{clean(path)} is not a regular file')
-        source = Path(path).absolute().as_uri() + '?mode=ro'
-        with closing(sqlite3.connect(source, uri=True, timeout=PATIENCE)) as database:
-            if database.execute('PRAGMA application_id').fetchone() != (APPLICATION_ID,):
-                return Missing(f'{clean(path)} was not written by check_conntrack')
-            if database.execute('PRAGMA user_version').fetchone() != (SCHEMA_VERSION,):
-                return Missing(f'{clean(path)} was written by another version of check_conntrack')
+        opened = _open(path)
+        if isinstance(opened, Missing):
+            return opened
+        with closing(opened) as database:
             return ask(database)
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # the last five: a row that is none of ours
         return Missing.because(error, clean(path))
 
 
+def _open(path: str) -> sqlite3.Connection | Missing:
+    """The file itself where nobody else can change it or what leads to it; else a copy. Raises OSError, ValueError."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        return Missing(f'{clean(path)} is not a regular file')
+    safe = location.check_file(path)
+    if isinstance(safe, Missing):
+        if status.st_uid == os.geteuid() == 0:
+            # no other user to become: then nobody else may be able to put a device in its place
+            usable = location.check_file(path, private=False)
+            if isinstance(usable, Missing):
+                return Missing(usable.why, 'copy it to a directory that only root can write')
+        return foreign.load(path, status.st_uid)
+    handle = os.open(safe, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        foreign_child.check_header(handle, os.geteuid())
+    finally:
+        # before SQLite has the file open: closing it would end SQLite's locks
+        os.close(handle)
+    database = sqlite3.connect(Path(safe).as_uri() + '?mode=ro', uri=True, timeout=PATIENCE)
+    if not is_ours(database):
+        database.close()
+        raise ValueError('its tables are not those of check_conntrack')
+    return database
+
+
 def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:
-    return PastProfile(checked_time(wall), str(boot_id), whole(netns), bool(quiet), from_json(text))
-
-
-def _sample(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
-            counters: str | None) -> Sample:
-    return sample_of(str(boot_id), whole(netns), wall, uptime, entries, maximum, buckets, counters)
+    return PastProfile(checked_time(wall), checked_boot_id(boot_id), whole(netns), bool(quiet), from_json(text))

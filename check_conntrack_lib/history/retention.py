@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from ..model import Instant
+from ..model import Instant, Sample
 
 #: rows older than a day are thinned, those of namespaces gone for so long are dropped
 DAY = 86400.0
@@ -27,8 +27,35 @@ CREATE TABLE upkeep (part INTEGER PRIMARY KEY, done REAL NOT NULL);
 INSERT INTO upkeep VALUES {', '.join(f'({part}, 0)' for part in range(PARTS))};
 CREATE TABLE gone (boot INTEGER NOT NULL, netns INTEGER NOT NULL, PRIMARY KEY (boot, netns)) WITHOUT ROWID"""
 
+#: samples of one run that are recorded at most, and so many of the first in a file that is nearly full
+MOST_SAMPLES, FIRST_SAMPLES = 2000, 8
+#: a file is nearly full from this part of its largest size on: others' rows make room, so many in one run
+NEARLY_FULL, EVICTED_ROWS = 7 / 8, 5000
+
 _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
 _MINE = f'netns % {PARTS} = :part'
+
+
+def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], largest: int) -> tuple[list[Sample], str]:
+    """Which samples of a run are recorded, and what is said if not all: anybody may make thousands of namespaces.
+
+    The run's own namespace is the first. Its rows, and those of the others that stay, are never what makes room.
+    """
+    kept = now[:MOST_SAMPLES]
+    pages, free, size = (database.execute(f'PRAGMA {name}').fetchone()[0]
+                         for name in ('page_count', 'freelist_count', 'page_size'))
+    if (pages - free) * size <= NEARLY_FULL * largest:
+        return kept, _left_out(now, kept, '')
+    kept = kept[:FIRST_SAMPLES]
+    inodes = [one.netns for one in kept]
+    database.execute(
+        'DELETE FROM sample WHERE rowid IN (SELECT rowid FROM sample INDEXED BY sample_by_time WHERE NOT (boot = ? '
+        f'AND netns IN ({", ".join("?" * len(inodes))})) ORDER BY time LIMIT {EVICTED_ROWS})', (boot, *inodes))
+    return kept, _left_out(now, kept, f'full ({largest >> 20} MiB), the oldest samples of other namespaces make room; ')
+
+
+def _left_out(now: list[Sample], kept: list[Sample], why: str) -> str:
+    return f'{why}{len(kept)} of {len(now)} namespaces are recorded' if why or len(kept) < len(now) else ''
 
 
 def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days: float) -> None:

@@ -11,7 +11,8 @@ import os
 import re
 from contextlib import suppress
 
-from ..formatting import clean
+from ..deadline import OutOfTime
+from ..formatting import clean_name
 from ..host import GONE, Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
@@ -108,10 +109,10 @@ def parse_link(text: str) -> int:
 def title(host: Host, namespace: Namespace) -> str:
     """What people call it: a name, a container with a process, a process."""
     if namespace.name and not (namespace.pids and _MACHINE_MADE.fullmatch(namespace.name)):
-        return clean(namespace.name, 60)
+        return clean_name(namespace.name)
     processes = [(pid, command) for pid in namespace.pids for command in [_command(host, pid)] if command]
     if not processes:
-        return clean(namespace.name, 60) or (f'network namespace {namespace.inode}' if namespace.own_inode
+        return clean_name(namespace.name) or (f'network namespace {namespace.inode}' if namespace.own_inode
                                              else 'a network namespace')
     pid, command = next((one for one in processes if one[1] != HOLDER), processes[0])
     container = container_names.read(host, pid)
@@ -152,8 +153,12 @@ def _add_named(host: Host, place: str, ways: dict[tuple[bool, int], Namespace]) 
         path = os.path.join(place, name)
         try:
             status = os.stat(path)
-        except GONE:
-            continue  # removed meanwhile
+        except OutOfTime:
+            raise
+        except (OSError, ValueError):
+            if os.path.lexists(path):  # else removed meanwhile
+                dead.append(name)
+            continue
         if status.st_dev != device:
             dead.append(name)
             continue
@@ -169,7 +174,7 @@ def _pids(host: Host) -> list[int]:
 
 def _command(host: Host, pid: int) -> str:
     try:
-        return clean(host.read(f'{pid}/comm').rstrip('\n'), 40)
+        return clean_name(host.read(f'{pid}/comm').rstrip('\n'), 40)
     except GONE:
         return ''
 

@@ -12,14 +12,19 @@ from ..model import Missing
 from ..namedtuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from socket import socket
     from typing import TypeVar
 
     _T = TypeVar('_T')
 
 CLONE_NEWNET = 0x40000000
-NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run the check by sudo')
+NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run it with sudo')
 #: whose handlers raise
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
+
+
+class NotReturned(RuntimeError):
+    """This thread is left in another namespace: whatever it reads from now on would be of the wrong one."""
 
 
 @contextmanager
@@ -27,11 +32,12 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
     """What runs inside is in the namespace of that file; it must be short, or know itself when to end.
 
     There /proc/sys/net, sockets and /proc/thread-self/net are the namespace's. Signals wait until the thread is back:
-    an exception between two steps of the way could leave it abroad. Raises OSError when it cannot enter.
+    an exception between two steps of the way could leave it there. Raises OSError when it cannot enter, NotReturned,
+    which no reader catches, when it cannot leave.
     """
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        # a signal that came before raises here, at home
+        # a signal that came before raises here, in the own namespace
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         home = os.open(_own(host), os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -43,11 +49,33 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
             try:
                 yield
             finally:
-                _setns(home)
+                _return(host, home)
         finally:
             os.close(home)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def switch(path: str) -> Missing | None:
+    """Moves this process to the namespace of that file for the rest of its life; None when it is there."""
+    try:
+        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _setns(there)
+        finally:
+            os.close(there)
+    except PermissionError:
+        return NEEDS_ROOT
+    except OSError as error:
+        return Missing.because(error, 'network namespace')
+    return None
+
+
+def open_netlink(host: Host, path: str) -> socket | Missing:
+    """A socket of the namespace of that file: what takes longer is asked through it, with no signal held back."""
+    from ..readers.netlink import open_socket  # only where flows or counters of another namespace are read
+
+    return run_in_netns(host, path, open_socket)
 
 
 def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
@@ -65,6 +93,16 @@ def _own(host: Host) -> str:
     # without thread-self (before 3.17) only the main thread can come
     own = host.path('thread-self/ns/net')
     return own if os.path.exists(own) else host.path('self/ns/net')
+
+
+def _return(host: Host, home: int) -> None:
+    try:
+        _setns(home)
+        here = os.stat(_own(host))
+    except OSError as error:
+        raise NotReturned(f'cannot return to the own network namespace: {error.strerror}') from error
+    if here.st_ino != os.fstat(home).st_ino:
+        raise NotReturned('not in the own network namespace again')
 
 
 def _setns(handle: int) -> None:

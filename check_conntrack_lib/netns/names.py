@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ..formatting import clean
+from ..formatting import clean_name
 from ..host import GONE, Host
 
 #: docker, containerd, CRI-O, podman, kubepods, ECS: the last 64 hexadecimal digits; a monitor is not in the container
@@ -50,4 +50,4 @@ def read(host: Host, pid: int) -> str:
 
 def shown(container: str) -> str:
     """An id shortened, a name made harmless."""
-    return container[:SHOWN] if _ID.fullmatch(container) else clean(container, 60)
+    return container[:SHOWN] if _ID.fullmatch(container) else clean_name(container)

@@ -72,8 +72,7 @@ def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: 
         try:
             if os.stat(path).st_ino != namespace.inode:
                 continue
-            with in_netns(host, path):
-                return _inside(host, stat_file)
+            return _inside(host, path, stat_file)
         except (FileNotFoundError, ProcessLookupError):
             continue
         except PermissionError:
@@ -85,11 +84,16 @@ def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: 
     return VANISHED
 
 
-def _inside(host: Host, stat_file: bool) -> OtherTable:
+def _inside(host: Host, path: str, stat_file: bool) -> OtherTable:
     if stat_file:
-        name = f'thread-self/{cpu_counters.FILE}'
-        return parse(host.read(name if host.exists(name) else cpu_counters.FILE))
-    entries = sysctl_values.parse(host.read(sysctl_values.COUNT))
-    from ..readers import ctnetlink  # only where the kernel has no stat file
+        with in_netns(host, path):
+            name = f'thread-self/{cpu_counters.FILE}'
+            text = host.read(name if host.exists(name) else cpu_counters.FILE)
+        return parse(text)
+    from ..readers import ctnetlink, netlink  # only where the kernel has no stat file
 
-    return OtherTable(entries, ctnetlink.read_cpu_stats())
+    with in_netns(host, path):
+        text = host.read(sysctl_values.COUNT)
+        opened = netlink.open_socket()
+    with opened:
+        return OtherTable(sysctl_values.parse(text), ctnetlink.read_cpu_stats(opened))

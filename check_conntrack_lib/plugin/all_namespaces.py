@@ -8,18 +8,19 @@ from collections.abc import Iterator, Sequence
 from nagiosplugin import Context, Metric, Ok
 
 from ..assessment import Assessment
-from ..formatting import clean, count, percent
+from ..formatting import clean, clean_name, count, percent
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
+from ..netns.owner import is_of_another_user
 from ..netns.snapshots import ALL
 from .contexts import SEVERITY
 from .options import Options, upper_line
 from .resource import metrics
 
-#: namespaces that the long output names
-MOST_NAMED = 5
+#: namespaces that the long output names; with the host and the named ones in trouble, which are named always
+MOST_NAMED, MOST_SHOWN = 5, 25
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
 TABLE_FULL = '"table full" message'
@@ -35,13 +36,28 @@ class _ResourceStub(NamedTuple):
     assessment: Assessment
 
 
+class WorseNamespace(NamedTuple):
+    """One of another user that is in a worse state than what is named first."""
+
+    #: a key of contexts.STATES
+    state: str
+    title: str
+
+    def __str__(self) -> str:
+        return f'{self.state.upper()} in {self.title} of another user'
+
+
 class Ranking(NamedTuple):
     """The fleet in order, the worst first, and what it is called."""
 
     assessments: NamespaceAssessments
     order: tuple[NamespaceAssessment, ...]
-    #: of the first few in that order
-    titles: tuple[str, ...]
+    #: those that are named, each with its title
+    shown: tuple[tuple[str, NamespaceAssessment], ...]
+    #: so many in trouble are not named
+    unnamed: int
+    #: the worst state of all, and the title of the first that has it, if that is another than the first in order
+    worse: WorseNamespace | None
     over_warning: int
     #: the usage line that those are over, in words
     line: str
@@ -62,26 +78,46 @@ class Ranking(NamedTuple):
 
 def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],
                     options: Options) -> Ranking:
-    """Puts the fleet in order: by state, then packets lost, usage and log lines. At least one member."""
+    """Puts the namespaces in order: by state, then packets lost, usage and log lines. At least one member.
+
+    Everybody can make namespaces and fill them: those come behind all others that are in trouble.
+    """
     judges = {context.name: context for context in contexts}
-    ranks: dict[int, tuple[int, int, float, int]] = {}
+    ranks: dict[int, tuple[bool, bool, int, int, float, int]] = {}
+    fine_rank = SEVERITY.index(Ok)
     over = 0
     for place, member in enumerate(assessments.members):
-        stand, worst = _ResourceStub(member.assessment), len(SEVERITY)
+        stand, state = _ResourceStub(member.assessment), fine_rank
         for metric in metrics(member.assessment):
             name = metric.context or metric.name
             if name in ('value', 'entries'):
                 continue  # never judged
-            state = judges[name].evaluate(metric, stand).state
-            worst = min(worst, SEVERITY.index(state))
-            over += name == 'usage' and state != Ok
-        ranks[place] = (worst, -member.lost, -member.usage, -member.logged)
-    order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
+            found = judges[name].evaluate(metric, stand).state
+            state = min(state, SEVERITY.index(found))
+            over += name == 'usage' and found != Ok
+        trouble = state != fine_rank
+        theirs = trouble and not _is_kept(assessments, member) and is_of_another_user(host, member.namespace)
+        ranks[place] = (not trouble, theirs, state, -member.lost, -member.usage, -member.logged)
+    places = sorted(ranks, key=lambda place: ranks[place])
+    order = tuple(assessments.members[place] for place in places)
+    in_trouble = sum(not rank[0] for rank in ranks.values())
+    shown = [number for number, member in enumerate(order)
+             if number < MOST_NAMED or (number < in_trouble and _is_kept(assessments, member))][:MOST_SHOWN]
+    unnamed = in_trouble - sum(number < in_trouble for number in shown)
+    worst = min(places, key=lambda place: ranks[place][2])
+    worse = None
+    if ranks[worst][2] < ranks[places[0]][2]:
+        worse = WorseNamespace(str(SEVERITY[ranks[worst][2]]), assessments.title(host, assessments.members[worst]))
     limit = upper_line(options.limits['usage'].warning)
     line = 'outside the warning range' if limit is None else f'above {limit:g}%'
-    titles = tuple(assessments.title(host, member) for member in order[:MOST_NAMED])
-    fine = min(ranks.values())[0] == SEVERITY.index(Ok)
-    return Ranking(assessments, order, titles, over, line, fine, options.netns == (ALL,))
+    titles = tuple((assessments.title(host, order[number]), order[number]) for number in shown)
+    return Ranking(assessments, order, titles, unnamed, worse, over, line, not in_trouble, options.netns == (ALL,))
+
+
+def _is_kept(assessments: NamespaceAssessments, member: NamespaceAssessment) -> bool:
+    """The host's own namespace, and those to which root gave a name."""
+    return bool(member.namespace.name) or (
+        assessments.own.initial and member.namespace.inode == assessments.own.netns)
 
 
 def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
@@ -89,6 +125,8 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
     yield Metric('namespaces', len(ranking.order), min=0, context='value')
     yield Metric('namespaces_over_warning', ranking.over_warning, min=0, context='value')
     yield Metric('entries_all_namespaces', ranking.assessments.entries, min=0, context='value')
+    if ranking.worse:
+        yield Metric('other_namespaces', ranking.worse)
     unseen = missing(ranking.assessments)
     if unseen:
         yield Metric('namespaces' if ranking.everything else 'usage', unseen, context='missing')
@@ -97,9 +135,9 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
 def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
-    parts = [f'network namespace {clean(word, 60)} not found' for word in snapshots.unknown]
+    parts = [f'network namespace {clean_name(word)} not found' for word in snapshots.unknown]
     if snapshots.dead:
-        names = ', '.join(f'/run/netns/{clean(name, 60)}' for name in snapshots.dead[:MOST_NAMED])
+        names = ', '.join(f'/run/netns/{clean_name(name)}' for name in snapshots.dead[:MOST_NAMED])
         more = f' and {len(snapshots.dead) - MOST_NAMED} more' if len(snapshots.dead) > MOST_NAMED else ''
         parts.append(f'{names}{more} {"leads" if len(snapshots.dead) == 1 else "lead"} to no namespace here')
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
@@ -127,8 +165,9 @@ def lines(ranking: Ranking, options: Options) -> list[str]:
     found = []
     if len(ranking.order) > 1:
         found.append(('fullest' if ranking.fine else 'worst') + ' namespaces: ' + ', '.join(
-            f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(ranking.titles, ranking.order))
-            if place == 0 or member.entries or member.lost))
+            f'{title} {_how_full(member)}' for place, (title, member) in enumerate(ranking.shown)
+            if place == 0 or member.entries or member.lost)
+            + (f', and {ranking.unnamed} more in trouble' if ranking.unnamed else ''))
         if options.verbose:
             megabytes = assessments.entries * BYTES_AN_ENTRY / 1e6
             found.append(f'memory: {count(assessments.entries, "entry")} in total, about '

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..diagnosis import Diagnosis
 
 UNKNOWN = 3
+#: seconds that printing has at least
+LONGEST_PRINT = 0.5
 #: with fewer than one entry in so many buckets there is nothing worth recording
 SPARSE = 64
 
@@ -46,20 +48,23 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
     deadline.start()
     sigterm = signal.signal(signal.SIGTERM, _terminated)
 
-    def settle() -> None:
-        deadline.stop()
-        signal.signal(signal.SIGTERM, sigterm)
-
     try:
         try:
             output, status = _attempt(sys.argv[1:] if argv is None else argv, deadline, clock)
         finally:
-            settle()
+            signal.signal(signal.SIGTERM, sigterm)
     except ENDINGS as error:
         # it came while another was answered: a monitoring system may wait exactly as long as we do
-        settle()
         output, status = _ended(error, deadline), UNKNOWN
-    return status if _print(output) else UNKNOWN
+    try:
+        # who does not read what is printed must not hold the run
+        deadline.extend_to(max(deadline.limit, deadline.limit - deadline.left() + LONGEST_PRINT))
+        return status if _print(output) else UNKNOWN
+    except ENDINGS:
+        return UNKNOWN
+    finally:
+        deadline.stop()
+        signal.signal(signal.SIGTERM, sigterm)
 
 
 def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instant]) -> tuple[str, int]:
@@ -143,7 +148,7 @@ def _print(output: str) -> bool:
         sys.stdout.flush()
         sys.stdout.buffer.write(output.encode('utf-8', 'replace'))
         sys.stdout.buffer.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # OutOfTime is one
         # what is still buffered would fail again when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return False

@@ -92,6 +92,16 @@ class MissingReading(Context):
         return Result(Unknown if metric.name in self.require else Ok, metric=metric)
 
 
+class OtherNamespacesContext(Context):
+    """Namespaces of other users: the state of the worst of them."""
+
+    def __init__(self) -> None:
+        super().__init__('other_namespaces')
+
+    def evaluate(self, metric: Metric, resource: Any) -> Result:
+        return Result(STATES[metric.value.state], metric=metric)
+
+
 class NotLoadedContext(Context):
     """Connection tracking is not loaded: the administrator says what that means."""
 
@@ -110,6 +120,7 @@ def contexts(options: Options) -> tuple[Context, ...]:
         EntriesContext(options.limits['usage']),
         ValueContext('value'),
         MissingReading(options.require),
+        OtherNamespacesContext(),
         NotLoadedContext(options.not_loaded),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 
 from nagiosplugin import Range
 
@@ -51,29 +50,3 @@ def days(text: str) -> float:
     if re.fullmatch(r'\d{1,4}(?:\.\d{1,6})?', bare, re.ASCII) and 0 < float(bare) * UNITS['d'] <= LONGEST:
         return float(bare)
     raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, e.g. 14")
-
-
-def entries(text: str) -> int:
-    """A number of entries, from 1 to 10 million. Raises ArgumentTypeError."""
-    if not re.fullmatch(r'\d{1,8}', text, re.ASCII) or not 1 <= int(text) <= 10_000_000:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of entries, such as 20000")
-    return int(text)
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    """A converter that takes these words only."""
-    def convert(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"invalid value '{text}', choose from {', '.join(names)}")
-        return text
-    return convert
-
-
-def namespaces(text: str) -> tuple[str, ...]:
-    """'current', 'all', or names of network namespaces. Raises ArgumentTypeError."""
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
-    if not all(words) or any('/' in word or not word.isprintable() for word in words):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
-    if 'all' in words and len(words) > 1:
-        raise argparse.ArgumentTypeError("'all' cannot be combined with names")
-    return words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nagiosplugin import Critical, Result
+from nagiosplugin import Critical, Ok, Result
 
 from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration, growth, percent
@@ -14,9 +14,8 @@ from .alerts import troubles
 from .phrases import are_chains_too_long, full_when, is_drained, usage
 from .signals import SIGNALS
 
-#: 'CONNTRACK CRITICAL - ' and the first line's text are at most so long together
+#: of the whole first line up to its performance data, names of containers excepted
 LONGEST = 120
-LONGEST_STATE = len('CONNTRACK CRITICAL - ')
 #: metrics that say that packets are dropped, beside which the usage is no more than a remark
 LOSING = {'dropped_per_s', 'table_full_lines', 'insert_failed_per_s'}
 HALF = 50.0
@@ -54,12 +53,12 @@ def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause:
         parts.append(Part((f', {among}', ''), 4))
     parts += _not_checked(results, kept=not bad)
     parts += _not_yet(a)
-    return _fitted(parts)
+    return _fitted(parts, LONGEST - len(f'CONNTRACK {str(bad[0].state if bad else Ok).upper()} - '))
 
 
-def _fitted(parts: list[Part]) -> str:
+def _fitted(parts: list[Part], room: int) -> str:
     """The parts in their order, the heaviest of them shortened until all fit, or nothing is left to shorten."""
-    while sum(len(part.texts[0]) for part in parts) > LONGEST - LONGEST_STATE:
+    while sum(len(part.texts[0]) for part in parts) > room:
         heaviest = max((part for part in parts if len(part.texts) > 1), key=lambda part: part.weight, default=None)
         if heaviest is None:
             break
@@ -76,6 +75,8 @@ def _phrase(a: Assessment, result: Result) -> str:
         if name == 'kernel-log' and not isinstance(a.log, Missing):
             return f'{_title(name)} {why} (--require {name})'
         return f'{_title(name)} not readable (--require {name}): {why}'
+    if name == 'other_namespaces':
+        return str(value)
     if name in ('usage', 'growth_per_s'):
         return ''  # see _usage
     return next(signal.phrase(a) for signal in SIGNALS if signal.label == name)

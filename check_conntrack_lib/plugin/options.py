@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from nagiosplugin import Range
 
 from .. import __version__
-from ..argument_types import path_or, seconds
+from ..argument_types import entries, namespaces, one_of, path_or, seconds
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .converters import days, entries, namespaces, one_of, seconds_or_off
+from .converters import days, seconds_or_off
 from .signals import DROPS, FULL, SIGNALS, Option, Signal, options_of
 
 if TYPE_CHECKING:
@@ -106,11 +106,25 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
 }
 
 
+EPILOG = """\
+RANGE is a Nagios range: 85 alerts above 85; off sets no limit. Rates are packets per second over the window.
+DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default.
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for wrong use, --help and --version).
+
+examples:
+  check_conntrack                              usage, growth and drops, as any user
+  sudo check_conntrack --diagnose always       also the kernel log, and what fills the table
+  check_conntrack -w 80 -c 90 --require counters
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse that leaves as a plugin must: wrong use is a UsageError, help and version exit 3."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        from ..did_you_mean import corrected  # only then
+
+        raise UsageError(corrected(message, self))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise SystemExit(3)
@@ -120,12 +134,10 @@ def parser() -> argparse.ArgumentParser:
     """The parser."""
     p = _Parser(
         prog='check_conntrack', add_help=False, allow_abbrev=False, usage='%(prog)s [options]',
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=110),
-        description='Warns before a Linux connection tracking table is full: usage and its growth, dropped '
-                    'packets, evicted entries and the kernel log, as one state.',
-        epilog='RANGE is a Nagios range: 85 alerts above 85; off sets no limit. Rates are packets per second over the '
-               'window. DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default. '
-               'Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.')
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=36, width=110),
+        description='Check the Linux connection tracking table: usage, growth, dropped packets, evicted entries, and '
+                    '"table full"\nkernel messages.',
+        epilog=EPILOG)
     for title, options in OPTIONS.items():
         group = p.add_argument_group(title)
         for option in options:

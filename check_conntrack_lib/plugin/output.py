@@ -42,7 +42,7 @@ class Text(Summary):
         from . import all_namespaces
 
         text = first_line(ranking.worst.assessment, list(results), all_namespaces.phrase(ranking), cause)
-        return f'{ranking.titles[0]}: {text}'
+        return f'{ranking.shown[0][0]}: {text}'
 
     problem = ok
 

@@ -17,7 +17,7 @@ from ..counters import COUNTERS
 from ..flow import PORTED, STATES, Flow
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
-from .netlink import ATTRIBUTE, NFGENMSG, attributes, dump
+from .netlink import ATTRIBUTE, NETLINK_NETFILTER, NFGENMSG, attributes, dump
 
 # include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
 NFNL_SUBSYS_CTNETLINK = 1
@@ -54,8 +54,14 @@ FIELDS = {
 }
 #: fields of few values: they belong to the layout
 KINDS = ('protocol', 'state', 'status')
+#: seconds for all entries of a table
+LONGEST = 300.0
 #: layouts that are remembered; a table has a few dozen
 MOST_LAYOUTS = 4096
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from socket import socket
 
 _BE32 = struct.Struct('!I')
 _T = TypeVar('_T')
@@ -155,14 +161,16 @@ def _state(protocol: int, number: int) -> str:
 
 
 def read_flows(use: Callable[[Iterator[Flow]], _T], most: int | None = None,
-               until: float | None = None) -> _T | Missing:
-    """What `use` makes of the first `most` entries of this thread's namespace, read until then on CLOCK_MONOTONIC.
+               until: float | None = None, opened: socket | None = None) -> _T | Missing:
+    """What `use` makes of the first `most` entries, read until then on CLOCK_MONOTONIC, or of all.
+
+    opened: a socket of the namespace, if it is another than this thread's.
 
     The kernel goes through its table in the order of a hash with a random key: the first entries are a random sample.
     Reading also removes the expired entries that it meets.
     """
     try:
-        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until)) as payloads:
+        with closing(dump(IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW, until, NETLINK_NETFILTER, opened, LONGEST)) as payloads:
             return use(islice(parse_flows(payloads), most))
     except PermissionError:
         return NEEDS_ROOT
@@ -191,11 +199,11 @@ def combine_cpu_stats(rows: dict[int, dict[str, int]]) -> Counters:
     return Counters({name: tuple(rows[cpu][name] for cpu in cpus) for name in names}, 'ctnetlink')
 
 
-def read_cpu_stats() -> Counters | Missing:
-    """The counters of this process's own namespace (`conntrack -S`)."""
+def read_cpu_stats(opened: socket | None = None) -> Counters | Missing:
+    """The counters of this thread's namespace, or of the one that the socket is of (`conntrack -S`)."""
     try:
         kind = IPCTNL_MSG_CT_GET_STATS_CPU
-        return combine_cpu_stats(dict(parse_cpu_stats(payload) for payload in dump(kind, kind)))
+        return combine_cpu_stats(dict(parse_cpu_stats(payload) for payload in dump(kind, kind, opened=opened)))
     except PermissionError:
         return NEEDS_ROOT
     except (OSError, ValueError) as error:

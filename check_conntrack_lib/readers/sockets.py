@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections import Counter
 
-from ..formatting import clean
+from ..formatting import clean_name
+from ..host import Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
 
@@ -48,7 +49,8 @@ def owners(destination: str = '', port: int | None = None) -> tuple[Owner, ...] 
     found = []
     for pid, count in sockets.most_common(MOST_OWNERS):
         try:
-            found.append(Owner(clean(psutil.Process(pid).name(), 32), pid, count))
-        except (OSError, psutil.Error):
+            # not psutil's name, which reads the command line, too: that may lie in memory that never answers
+            found.append(Owner(clean_name(Host().read(f'{pid}/comm').rstrip('\n'), 32), pid, count))
+        except (OSError, ValueError):
             continue  # it ended meanwhile
     return tuple(found)

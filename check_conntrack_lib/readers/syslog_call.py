@@ -1,14 +1,14 @@
 """syslog(2): the newest part of the kernel log in one call (kernel/printk/printk.c, syslog_print_all).
 
 /dev/kmsg gives one record a read, always from the oldest on: in a ring of 1 MiB that is 10,000 reads to find nothing.
-Here the kernel formats the newest records only. The text is not parsed, because in it a message with a line break looks
-like two: it only shows that there is nothing to find.
+Here the kernel formats the newest records only. The text is not taken for records, because in it a message with a
+line break looks like two: it only shows that there is nothing to find.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 #: action of syslog(2): the end of the log, as much as the buffer takes
 READ_ALL = 3
@@ -17,13 +17,28 @@ TAIL = 1 << 16
 #: the log's clock may differ from CLOCK_MONOTONIC by some seconds
 CLOCKS_DIFFER = 60.0
 # the time is missing with printk.time=0
-FIRST_LINE = rb'<\d{1,3}>\[ {0,5}(\d{1,12}\.\d{6})\]'
+TIME = rb'<\d{1,3}>\[ {0,5}(\d{1,12}\.\d{6})\]'
+LONGEST_TIME = 32
 
 
 def has_none_since(text: bytes, since: float, words: Iterable[bytes]) -> bool:
-    """Does the text reach back to `since` (CLOCK_MONOTONIC), and contain none of the words?"""
-    first = re.match(FIRST_LINE, text)
-    return first is not None and float(first[1]) <= since - CLOCKS_DIFFER and not any(word in text for word in words)
+    """Does the text reach back to `since` (CLOCK_MONOTONIC), and is every line with one of the words older?"""
+    before = since - CLOCKS_DIFFER
+    return _is_older(text, 0, before) and all(
+        _is_older(text, text.rfind(b'\n', 0, place) + 1, before) for word in words for place in _places(text, word))
+
+
+def _is_older(text: bytes, line: int, moment: float) -> bool:
+    """Was the line that begins there logged at that moment or before? Of a line without a time nobody knows."""
+    found = re.match(TIME, text[line:line + LONGEST_TIME])
+    return found is not None and float(found[1]) <= moment
+
+
+def _places(text: bytes, word: bytes) -> Iterator[int]:
+    place = text.find(word)
+    while place >= 0:
+        yield place
+        place = text.find(word, place + 1)
 
 
 def read_tail() -> bytes:
@@ -32,6 +47,7 @@ def read_tail() -> bytes:
         import _ctypes  # 1 ms, ctypes itself 3: only where the log is long
 
         call = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'klogctl')  # type: ignore[arg-type]  # None: this program itself
+        # new and known to nobody else yet, so that the kernel may write into it
         buffer = bytes(TAIL)
         size: int = _ctypes.call_cdeclfunction(call, (READ_ALL, buffer, TAIL))
     except (ImportError, AttributeError, OSError):

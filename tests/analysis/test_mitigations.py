@@ -17,9 +17,8 @@ from check_conntrack_lib.analysis.profile_diff import Growth
 from check_conntrack_lib.analysis.timeouts import proposals
 from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
-from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
-from check_conntrack_lib.readers import addresses, cpu_times, programs
+from check_conntrack_lib.readers import addresses, cpu_times
 from check_conntrack_lib.readers.sockets import Owner
 
 HERE, THERE, CLIENT, HIDDEN = (bytes([192, 0, 2, n]) for n in (1, 2, 3, 4))
@@ -41,6 +40,10 @@ def picture(flows=(), entries=1000, maximum=1000, **more):
                    proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
                    ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)
+
+
+def action(p, beginning):
+    return next(one for one in mitigations.actions(p) if one.title.startswith(beginning))
 
 
 def titles(p):
@@ -73,29 +76,29 @@ def test_a_role_is_a_sample_the_flows_are_not():
 def test_nothing_to_do():
     assert mitigations.actions(picture(entries=100)) == ()
     assert mitigations.why_none(picture(entries=100)) == \
-        'nothing to contain: the table has room; whether packets are lost is not known yet'
+        'no action needed: the table has room; drops are not known yet'
     calm = picture(entries=100, losses=Losses(300.0, {'drop': 0}))
-    assert mitigations.why_none(calm) == 'nothing to contain: the table has room, and nothing is lost'
+    assert mitigations.why_none(calm) == 'no action needed: the table has room and nothing is being dropped'
     clash = calm._replace(losses=Losses(300.0, {'drop': 9, 'insert_failed': 9, 'clash_resolve': 0}))
-    assert 'connections clashed' in mitigations.why_none(clash)
-    assert 'it was full for a moment' in mitigations.why_none(calm._replace(losses=Losses(300.0, {'drop': 9})))
+    assert 'clashes (two queries' in mitigations.why_none(clash)
+    assert 'it was briefly full' in mitigations.why_none(calm._replace(losses=Losses(300.0, {'drop': 9})))
     assert mitigations.actions(picture(entries=900, maximum=0)) == ()
 
 
-def test_the_order_is_from_safe_to_costly():
+def test_the_least_disruptive_first():
     flows = [flow(CLIENT, THERE, 'TIME_WAIT', timeout=100 - k // 9, sport=k) for k in range(900)] + \
         [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(100)]
     found = mitigations.actions(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
                                 losses=Losses(300.0, {'drop': 5, 'chaintoolong': 2})))
     assert [move.title.split()[0] for move in found] == [
-        'drain:', 'rate-limit', 'fix', 'tcp_timeout_time_wait', 'raise']
-    assert found[0].commands[0] == 'kubectl cordon gw1'
-    assert found[2].title == 'fix the pool of the clients of tcp to 192.0.2.2:443: 90% of the table is in TIME_WAIT'
-    assert found[2].commands == ('sudo ss -tnp dst 192.0.2.2:443',)
-    assert found[3].commands == ('sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30',
+        'raise', 'rate-limit', 'tcp_timeout_time_wait', 'client', 'drain:']
+    assert found[4].commands[0] == 'kubectl cordon gw1'
+    assert found[3].title == 'client connection reuse: tcp to 192.0.2.2:443: 90% of the table is in TIME_WAIT'
+    assert found[3].commands == ('sudo ss -tnp dst 192.0.2.2:443',)
+    assert found[2].commands == ('sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30',
                                  'sudo conntrack -D -p tcp --state TIME_WAIT')
-    assert found[3].undo == 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120'
-    assert found[4].risk == 'it only buys time: one source makes the peak; kube-proxy sets it again when it starts'
+    assert found[2].undo == 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120'
+    assert found[0].risk == 'does not remove the cause (one source); kube-proxy resets it on start'
 
 
 @pytest.mark.parametrize(('packets', 'raised'), [
@@ -118,8 +121,8 @@ def test_the_pool_of_a_local_process():
     p = picture(flows, own={'192.0.2.1'}, local=1.0, owners=(Owner('java', 77, 900),))
     found = mitigations.actions(p)
     assert not [move for move in found if move.title.startswith('rate-limit')], 'this host itself is no attacker'
-    assert found[0].title == 'fix the pool of java (pid 77): its host opened 100% of the table'
-    assert found[0].commands == ('systemctl status 77', 'sudo ss -tnp dst 192.0.2.2:5432')
+    assert found[1].title == 'connection reuse in java (pid 77): this host opened 100% of the table'
+    assert found[1].commands == ('systemctl status 77', 'sudo ss -tnp dst 192.0.2.2:5432')
 
 
 def test_a_risky_timeout_comes_after_the_others():
@@ -129,23 +132,23 @@ def test_a_risky_timeout_comes_after_the_others():
     profile = summarize(flows, 900)._replace(time_left=left)
     seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_close_wait': 3600}
     p = picture()._replace(profile=profile, proposals=proposals(profile, seconds))
-    assert [title.split()[0] for title in titles(p)][-3:] == [
-        'tcp_timeout_time_wait', 'tcp_timeout_close_wait', 'raise']
+    assert [title.split()[0] for title in titles(p)] == [
+        'raise', 'rate-limit', 'tcp_timeout_time_wait', 'tcp_timeout_close_wait', 'client']
 
 
 def test_a_timeout_that_frees_nothing_today_is_no_move():
     p = picture([flow(CLIENT, THERE, timeout=9000)] * 900)
     assert [one.name for one in p.proposals] == ['tcp_timeout_established']
-    assert [title.split()[0] for title in titles(p)] == ['rate-limit', 'fix', 'raise']
-    assert mitigations.actions(p)[1].title.endswith('somebody opens them and does not close them')
+    assert [title.split()[0] for title in titles(p)] == ['raise', 'rate-limit', 'client']
+    assert mitigations.actions(p)[2].title.endswith('opened and not closed')
 
 
 def test_the_pool_is_the_one_whose_connections_wait():
     others = [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(600)]
     waiting = [flow(bytes([10, 1, k // 256, k % 256]), HIDDEN, 'TIME_WAIT', dport=80) for k in range(400)]
-    assert mitigations.actions(picture(others + waiting))[0].commands == ('sudo ss -tnp dst 192.0.2.4:80',)
+    assert action(picture(others + waiting), 'client').commands == ('sudo ss -tnp dst 192.0.2.4:80',)
     spread = [one._replace(dst=one.src) for one in waiting]
-    assert mitigations.actions(picture(others + spread))[0].commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
+    assert action(picture(others + spread), 'client').commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
 
 
 def test_more_room_only_where_there_is_memory():
@@ -153,9 +156,9 @@ def test_more_room_only_where_there_is_memory():
     assert mitigations.actions(poor)[-1].title.startswith(
         'not possible: raise nf_conntrack_max 2000000 -> 3145728 would take')
     assert mitigations.actions(poor)[-1].commands == ()
-    inside = mitigations.actions(picture(initial=False))[-1]
-    assert inside.risk.endswith('run it in the initial one of this host')
-    small = mitigations.actions(picture(entries=100_000, maximum=100_000, limit=ChainLimit(2.0)))[-1]
+    inside = action(picture(initial=False), 'raise')
+    assert inside.risk.endswith('applies to all namespaces; run it on the host')
+    small = action(picture(entries=100_000, maximum=100_000, limit=ChainLimit(2.0)), 'raise')
     assert small.commands == ('sudo sysctl -w net.netfilter.nf_conntrack_buckets=163840',
                               'sudo sysctl -w net.netfilter.nf_conntrack_max=163840')
 
@@ -186,10 +189,10 @@ def test_only_the_flood_is_braked_not_what_else_its_source_does():
     flood = [flow(CLIENT, THERE, '', 17, 0, 53, sport=k) for k in range(700)]
     more = [flow(CLIENT, HIDDEN, sport=k) for k in range(200)]
     others = [flow(bytes([10, 0, 0, k]), THERE) for k in range(100)]
-    brake_on_dns = mitigations.actions(picture(flood + more + others))[0]
+    brake_on_dns = action(picture(flood + more + others), 'rate-limit')
     assert 'ip saddr 192.0.2.3 ip daddr 192.0.2.2 udp dport 53' in brake_on_dns.commands[0]
     assert brake_on_dns.commands[1] == 'sudo conntrack -D -p udp -s 192.0.2.3 -d 192.0.2.2 --dport 53'
-    mixed = mitigations.actions(picture(flood[:300] + more + others))[0]
+    mixed = action(picture(flood[:300] + more + others), 'rate-limit')
     assert mixed.commands[0].count('daddr') == 0
     assert len(mixed.commands) == 1, 'its connections are not cut'
 
@@ -264,17 +267,23 @@ def test_own_addresses():
     assert bytes([127, 0, 0, 1]) in addresses.read()
 
 
-def test_programs(tmp_path):
-    for pid, name in ((1, 'systemd'), (22, 'keepalived')):
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / 'comm').write_text(name + '\n')
-    (tmp_path / '5').mkdir()
-    assert programs.read(Host(str(tmp_path)), {'keepalived', 'kubelet'}) == {'keepalived'}
-    assert programs.read(Host(str(tmp_path / 'none')), {'kubelet'}) == frozenset()
-
-
 def test_no_shell():
     """A name of the host that a shell would take for more is quoted."""
     p = picture(programs={'kubelet'}, node='a;reboot')
-    assert mitigations.actions(p)[0].commands[0] == "kubectl cordon 'a;reboot'"
-    assert subprocess.run(['sh', '-nc', '\n'.join(mitigations.actions(p)[0].commands)], check=True).returncode == 0
+    assert action(p, 'drain').commands[0] == "kubectl cordon 'a;reboot'"
+    assert subprocess.run(['sh', '-nc', '\n'.join(action(p, 'drain').commands)], check=True).returncode == 0
+
+
+def test_a_host_is_named_only_if_its_flows_go_there():
+    """One client floods a DNS server; the idle connections to a web server are not its own."""
+    flood = [flow(CLIENT, THERE, '', 17, 0, 53, sport=k) for k in range(500)]
+    waiting = [flow(bytes([10, 1, k // 256, k % 256]), HIDDEN, 'TIME_WAIT', dport=80) for k in range(400)]
+    assert 'run it on a client of 192.0.2.4:80 ' in action(picture(flood + waiting), 'client').risk
+    own = [flow(CLIENT, HIDDEN, 'TIME_WAIT', dport=80, sport=k) for k in range(900)]
+    assert 'run it on 192.0.2.3 ' in action(picture(own), 'client').risk
+
+
+def test_traffic_is_moved_only_while_the_table_is_full():
+    assert [title for title in titles(picture(entries=1000, programs={'keepalived'})) if title.startswith('drain')]
+    drained = picture(entries=100, logged=True, programs={'keepalived'})
+    assert not [title for title in titles(drained) if title.startswith('drain')]

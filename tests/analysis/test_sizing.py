@@ -12,7 +12,7 @@ from check_conntrack_lib.analysis.sizing import Peak, alert_lines, concentration
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
-from check_conntrack_lib.readers import keepers, meminfo, slabinfo, sysctl_values
+from check_conntrack_lib.readers import meminfo, processes, slabinfo, sysctl_values
 from check_conntrack_lib.readers.kernel_version import stable
 
 # /proc/slabinfo of 6.18 with a million entries, of Ubuntu 5.15, and of 3.10
@@ -60,26 +60,14 @@ class TestReaders:
         timeouts = sysctl_values.read_timeouts(Host(str(tmp_path)))
         assert timeouts == {'tcp_timeout_established': 432000, 'udp_timeout': 30}
 
-    def test_keepers(self, tmp_path):
-        given = ('kube-proxy', '--v=2', '--conntrack-min=131072', '--conntrack-max-per-core', '32768',
-                 '--conntrack-tcp-timeout-established', '--x', '')
-        for pid, name, words in ((1, 'systemd', 'init'), (77, 'kube-proxy', '\0'.join(given))):
-            (tmp_path / str(pid)).mkdir()
-            (tmp_path / str(pid) / 'comm').write_text(name + '\n')
-            (tmp_path / str(pid) / 'cmdline').write_text(words)
-        (tmp_path / '99').mkdir()
-        keeper, = keepers.read(Host(str(tmp_path)))
-        assert keeper == ('kube-proxy', 77, ('--conntrack-min=131072', '--conntrack-max-per-core=32768',
-                                             '--conntrack-tcp-timeout-established'))
-
     def test_containers(self, tmp_path):
         host = Host(str(tmp_path))
         (tmp_path / '1/root').mkdir(parents=True)
-        assert keepers.read_container(host) == ''
+        assert processes.read_container(host) == ''
         (tmp_path / '1/cgroup').write_text('12:devices:/kubepods/besteffort/pod1\n')
-        assert keepers.read_container(host) == 'kubepods'
+        assert processes.read_container(host) == 'kubepods'
         (tmp_path / '1/root/.dockerenv').touch()
-        assert keepers.read_container(host) == 'docker'
+        assert processes.read_container(host) == 'docker'
 
 
 @pytest.mark.parametrize(('release', 'version', 'signature', 'expected'), [

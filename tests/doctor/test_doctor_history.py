@@ -46,9 +46,9 @@ def test_other_namespaces_times_and_terminals(recorded, request):
 
 
 @pytest.mark.parametrize(('kept', 'said'), [
-    (lambda quiet: False, 'who grew       not recorded: no profile of the flows in quiet times before'),
-    (lambda quiet: quiet, 'who grew       not recorded: no profile of the flows then'),
-    (lambda quiet: True, 'who grew       udp to 10.0.0.53:53: 5% -> 65% of the table (+167843 entries)'),
+    (lambda quiet: False, 'cause          not recorded: no baseline of the day before'),
+    (lambda quiet: quiet, 'cause          not recorded: no profile of the flows then'),
+    (lambda quiet: True, 'cause          udp to 10.0.0.53:53 grew from 5% to 65% of the table (+167843 entries)'),
 ])
 def test_who_grew(tmp_path, kept, said):
     profiles = [past for past in pasts.profiles() if kept(past[2])]
@@ -58,7 +58,7 @@ def test_who_grew(tmp_path, kept, said):
 
 @pytest.mark.parametrize(('samples', 'said'), [
     ([pasts.sample(0, 131072)], ['1 sample from', '50.0% used (131072 of 262144)', 'not recorded (no']),
-    ([pasts.sample(0, 9, maximum=0), pasts.sample(60, 99, maximum=0)], ['99 entries, no limit', '+90/min']),
+    ([pasts.sample(0, 9, maximum=0), pasts.sample(60, 99, maximum=0)], ['99 entries, no limit', '+90 entries/min']),
     ([pasts.sample(0, 300), pasts.sample(60, 600, maximum=300)], ['200.0% used (600 of 300)']),
     ([pasts.sample(0, 0), pasts.sample(7 * 86400.0, 0)], ['0.0% used (0 of 262144)', '7 days']),
 ])
@@ -92,7 +92,7 @@ def test_csv_has_every_sample(recorded):
     (['--from', '2026-13-01'], "'2026-13-01' is not a time"),
     (['--from', '1h', '--to', '2h'], '--from is after --to'),
     (['--netns', '5'], f'no namespace 5 is recorded, but {pasts.INITIAL}, {pasts.CONTAINER}'),
-    (['--from', '2030-01-01'], 'nothing is recorded between these times'),
+    (['--from', '2030-01-01'], 'nothing recorded between these times'),
     (['--svg', '/nonexistent/h.svg'], '/nonexistent: no such directory'),
 ])
 def test_what_cannot_be_had_is_one_line(recorded, argv, said, capsys):
@@ -109,8 +109,8 @@ def test_no_history_yet_says_where_it_looked_and_from_when_on(monkeypatch, tmp_p
                         lambda _: [str(tmp_path / 'a'), str(tmp_path / 'b')])
     assert cli.main(['history']) == 2
     assert capsys.readouterr().err == (
-        f'conntrack-doctor: no history yet: none of {tmp_path}/a, {tmp_path}/b; it is kept from the first run of '
-        'check_conntrack on, and a second run makes a picture\n')
+        f'conntrack-doctor: no history yet (looked for {tmp_path}/a, {tmp_path}/b); '
+        'check_conntrack records it from its first run\n')
 
 
 def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path):

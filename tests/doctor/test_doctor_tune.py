@@ -22,7 +22,7 @@ from check_conntrack_lib.flow import ASSURED, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history import database, profiles, queries
 from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
 from check_conntrack_lib.readers import sysctl_files
-from check_conntrack_lib.readers.keepers import SysctlSetter
+from check_conntrack_lib.readers.processes import SysctlSetter
 
 AT = 1795188600.0  # 2026-11-20 15:30 UTC
 
@@ -98,24 +98,24 @@ def test_temporary_values_carry_a_note_that_the_check_reads():
 def test_what_may_cut_connections_is_a_comment():
     text = drop_in()
     assert '\n#net.netfilter.nf_conntrack_tcp_timeout_established = 86400\n' in text
-    assert 'connections that are silent for more than a day die' in text
+    assert 'connections idle for more than a day break' in text
     assert 'nf_conntrack_tcp_timeout_established' not in settings(text)
 
 
 def test_nothing_to_change():
     quiet = {'table': Table(1000, 262144, 262144), 'profile': Missing('needs root', 'run it by sudo'),
              'recorded': Missing('no history yet', 'it is kept from the first run of check_conntrack on')}
-    assert drop_in(**quiet).endswith('\n# Nothing needs to change.\n')
+    assert drop_in(**quiet).endswith('\n# No change needed.\n')
     text = report(**quiet)
-    assert 'peak       1000 entries, those of now: no history yet; it is kept from the first run' in text
+    assert 'peak       1000 entries (now): no history yet; it is kept from the first run' in text
     assert 'nf_conntrack_max = 262144 (as it is), nf_conntrack_buckets = 262144 (as it is)' in text
     assert '\nTimeouts\n  not counted: needs root; run it by sudo\n' in text
 
 
 def test_a_peak_that_was_cut_off_and_few_days():
     text = report(recorded=Recorded('x', Peak(262144, AT, 2.0, 90, 262144), 4026531833))
-    assert 'the most in 2.0 days (90 samples): not a whole week yet' in text
-    assert 'the table was full then: the real demand is unknown, so this size is only the least' in text
+    assert 'maximum of 2 days of history (90 samples); at least one week is recommended' in ' '.join(text.split())
+    assert 'the table was full at that time: actual demand may be higher' in text
 
 
 def test_the_cause_stands_before_any_number():
@@ -124,7 +124,7 @@ def test_the_cause_stands_before_any_number():
     first = text[:text.index('\nSize\n')]
     assert 'at the recorded peak 100% of the table is in state SYN_SENT: half-open' in first
     assert '\n  100% of the table is in state SYN_SENT: half-open' in first
-    assert 'a larger table would only hide that: find the cause first' in first
+    assert 'a larger table would only hide this' in first
 
 
 def test_offloaded_flows_have_another_timeout():
@@ -142,10 +142,10 @@ def test_the_buckets_are_those_of_all_namespaces():
 
 @pytest.mark.parametrize(('release', 'table', 'said'), [
     ('5.15.0-25-generic', Table(180000, 262144, 65536),
-     'above about 2 (16 from 5.15.103 on) entries a bucket; with 4.0 when full, packets are lost from 131072 '
+     'above about 2 (16 from 5.15.103 on) entries per bucket; with 4.0 when full, packets are dropped from 131072 '
      'entries on, before the table'),
     ('5.4.0-26-generic', Table(180000, 262144, 65536), 'this kernel has no limit for hash chains'),
-    ('6.12.0', Table(180000, 262144, Missing('x')), 'above about 16 entries a bucket'),
+    ('6.12.0', Table(180000, 262144, Missing('x')), 'above about 16 entries per bucket'),
 ])
 def test_hash(release, table, said):
     assert said in ' '.join(report(release=release, table=table).split())
@@ -158,14 +158,14 @@ def test_an_old_kernel_takes_buckets_from_its_module():
 
 
 @pytest.mark.parametrize(('available', 'said'), [
-    (12 << 30, '12 GiB are available'), (200 << 20, '200 MiB are available, a large part of it'),
-    (10 << 20, 'only 10 MiB are available: shorten timeouts'), (Missing('no MemAvailable'), 'unknown (no MemAvail')])
+    (12 << 30, '12 GiB available'), (200 << 20, '200 MiB available, a large part of it'),
+    (10 << 20, 'only 10 MiB available: shorten timeouts'), (Missing('no MemAvailable'), 'unknown (no MemAvail')])
 def test_memory(available, said):
     assert said in report(available=available)
 
 
 def test_memory_not_measured():
-    assert '(448 bytes an entry, its object an estimate: only root reads' in report(entry=Missing('Permission denied'))
+    assert '(448 bytes per entry, estimated: only root reads' in report(entry=Missing('Permission denied'))
 
 
 def test_kube_proxy_and_containers_are_named():

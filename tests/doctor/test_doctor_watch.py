@@ -52,11 +52,14 @@ def test_a_table_fills_and_loses_packets(tmp_path, request):
                           ''.join(picture(seen[k]) for k in (0, 1, 7, 29, 48, 49)))
 
 
+NO_MORE = 'evicted 0/s (total 0), insert_failed 0/s (total 0)'
+
+
 @pytest.mark.parametrize(('step', 'said'), [
-    ((4, 0, 0, 5, 0), '0 entries, no limit, lost 2.5/s (5), evicted 0/s (0), insert_failed 0/s (0)'),
-    # counters that began anew count from zero
-    ((4, 10, 100, 1, 0), '10.0% used (10 of 100), lost 0.5/s (1), evicted 0/s (0), insert_failed 0/s (0)'),
-    ((4, 150, 100, 7, 1), '150.0% used (150 of 100), lost 4.0/s (8), evicted 0/s (0), insert_failed 0/s (0)'),
+    ((4, 0, 0, 5, 0), f'0 entries, no limit, dropped 2.5/s (total 5), {NO_MORE}'),
+    # counters that were reset count from zero
+    ((4, 10, 100, 1, 0), f'10.0% used (10 of 100), dropped 0.5/s (total 1), {NO_MORE}'),
+    ((4, 150, 100, 7, 1), f'150.0% used (150 of 100), dropped 4.0/s (total 8), {NO_MORE}'),
 ])
 def test_one_step(tmp_path, step, said):
     start = 0x90000000 if step[3] == 1 else 0
@@ -69,7 +72,7 @@ def test_not_loaded_and_back(tmp_path):
     proctree.unload(tmp_path)
     gone = view.following(first, readings.take(Host(str(tmp_path)), 'off', 300.0))
     path = tmp_path / 'sys/net/netfilter/nf_conntrack_count'
-    assert view.one_line(gone) == f'connection tracking is not loaded: no {path}'
+    assert view.one_line(gone) == f'nf_conntrack is not loaded (no {path})'
     proctree.make(tmp_path)
     back = view.following(gone, readings.take(Host(str(tmp_path)), 'off', 300.0))
     assert view.one_line(back) == '12.4% used (32512 of 262144)'
@@ -79,8 +82,8 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
     proctree.make(tmp_path)
     done = proctree.doctor('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.05', '--count', '3')
     assert (done.returncode, done.stderr) == (0, '')
-    stamp = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 12.4% used \(32512 of 262144\)'
-    assert re.fullmatch(rf'{stamp}\n({stamp}, lost 0/s \(0\), evicted 0/s \(0\), insert_failed 0/s \(0\)\n){{2}}',
+    stamp = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC 12.4% used \(32512 of 262144\)'
+    assert re.fullmatch(rf'{stamp}\n({stamp}, dropped 0/s \(total 0\), {re.escape(NO_MORE)}\n){{2}}',
                         done.stdout)
 
 
@@ -200,9 +203,9 @@ def test_a_terminal_is_refreshed_in_place_and_left_as_it_was(on_terminal, tmp_pa
     watch.read_until(lambda: '50.0% used' in watch.screen.lines()[1])
     assert watch.screen.lines()[0].startswith(f'conntrack-doctor watch: {os.uname().nodename}, every 0.1 s, ')
     assert watch.screen.lines()[1:6] == [
-        'usage         [######------] 50.0% used (131072 of 262144), 2.0 a bucket',
-        'growth        not yet known', 'lost          0/s now, 0 since the start',
-        'evicted       0/s now, 0 since the start', 'insert_failed 0/s now, 0 since the start']
+        'usage         [######------] 50.0% used (131072 of 262144), 2.0 per bucket',
+        'growth        measuring (10 s)', 'dropped       0/s now, 0 since start',
+        'evicted       0/s now, 0 since start', 'insert_failed 0/s now, 0 since start']
     assert watch.screen.lines()[6].startswith('not shown     states: no ')
     assert not any(watch.screen.lines()[7:])
     assert '\x1b[1;31musage' in watch.raw, 'a full table is red'
@@ -216,7 +219,7 @@ def test_a_terminal_is_refreshed_in_place_and_left_as_it_was(on_terminal, tmp_pa
 def test_a_small_terminal_gets_what_fits(on_terminal):
     watch = on_terminal(rows=4, columns=20)
     watch.read_until(watch.drawn(3))
-    assert watch.screen.lines() == ['conntrack-doctor wa', 'usage         95.4%', 'growth        not y', '']
+    assert watch.screen.lines() == ['conntrack-doctor wa', 'usage         95.4%', 'growth        measu', '']
     watch.end(b'\x03')
 
 
@@ -261,5 +264,5 @@ def test_a_real_table_that_fills():
         process.join()
     lines = outputs[0].stdout.splitlines()
     assert '50.0% used (1000 of 2000)' in lines[0]
-    assert f'100.0% used (2000 of 2000), lost 0/s ({lost}), evicted 0/s (0)' in lines[-1]
+    assert f'100% used (2000 of 2000), dropped 0/s (total {lost}), evicted 0/s (total 0)' in lines[-1]
     assert lines[-1].endswith(', 100% ESTABLISHED; 0% unreplied')

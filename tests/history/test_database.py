@@ -127,31 +127,31 @@ def test_points_of_the_trend(path: Path) -> None:
 
 def test_losses_before_a_reboot_are_in_the_look_back(path: Path) -> None:
     for uptime, drop in ((5000, 0), (5060, 0), (5360, 0), (5420, 40), (5435, 40)):
-        ask(path, sample(uptime, drop=drop, boot='old'))
-    after = sample(60, boot='new', wall=1e9 + 5500)
+        ask(path, sample(uptime, drop=drop, boot='0d'))
+    after = sample(60, boot='ee', wall=1e9 + 5500)
     history = ask(path, after)
     assert (history.base, history.first_run) == (None, True)
     assert len(history.cuts) == 1
     # one window before now, by the wall clock: 5200
     assert [one.at.uptime for one in history.cuts[0]] == [5060, 5435]
     assert losses_across(history.cuts, None, after) == Losses(440, {'drop': 40, 'invalid': 0}, 'a reboot')
-    later = ask(path, sample(120, boot='new', wall=1e9 + 5560))
+    later = ask(path, sample(120, boot='ee', wall=1e9 + 5560))
     assert later.base
     assert later.cuts == history.cuts
     # the boot before is out of sight
-    assert ask(path, sample(300, boot='new', wall=1e9 + 5740)).cuts == ()
-    assert ask(path, sample(60, boot='new', netns=2, wall=1e9 + 5500)).cuts == ()
+    assert ask(path, sample(300, boot='ee', wall=1e9 + 5740)).cuts == ()
+    assert ask(path, sample(60, boot='ee', netns=2, wall=1e9 + 5500)).cuts == ()
 
 
 @pytest.mark.parametrize('netns', [7, 100_000], ids=['recorded', 'new'])
 def test_what_one_is_asked_costs_the_same_beside_thousands(path: Path, netns: int) -> None:
     def steps(others: int) -> int:
         file = path.with_name(f'{others}.sqlite')
-        for boot, uptime in (('old', 5000.0), ('old', 5060.0), ('new', 60.0), ('new', 120.0)):
-            wall = 1e9 + (5060 if boot == 'new' else 0) + uptime
+        for boot, uptime in (('0d', 5000.0), ('0d', 5060.0), ('ee', 60.0), ('ee', 120.0)):
+            wall = 1e9 + (5060 if boot == 'ee' else 0) + uptime
             query_and_record_all(str(file), [sample(uptime, boot=boot, netns=k, wall=wall) for k in range(others)],
                                  LOOK, 14)
-        now = sample(180, boot='new', netns=netns, wall=1e9 + 5240)
+        now = sample(180, boot='ee', netns=netns, wall=1e9 + 5240)
         with counted_steps() as counted, history_database.open_database(str(file), 1) as database:
             assert bool(history_before(database, now, LOOK).cuts) == (netns == 7)
         return counted.count

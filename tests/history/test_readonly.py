@@ -47,7 +47,7 @@ def test_names_that_a_url_would_not_take(tmp_path):
     (lambda path: path.write_bytes(path.read_bytes()[:5000]), 'malformed'),
     (lambda path: execute(path, 'PRAGMA user_version = 99'), 'another version'),
     (lambda path: execute(path, 'PRAGMA application_id = 1'), 'was not written by check_conntrack'),
-    (lambda path: execute(path, 'DROP TABLE sample'), 'no such table'),
+    (lambda path: execute(path, 'DROP TABLE sample'), 'its tables are not those of check_conntrack'),
     (lambda path: execute(path, "UPDATE sample SET counters = '[]'"), 'history.sqlite: '),
     (lambda path: execute(path, "UPDATE sample SET entries = 'many'"), 'history.sqlite: '),
     (lambda path: (path.rename(str(path) + '2'), path.symlink_to(str(path) + '2')), 'is not a regular file'),

@@ -70,7 +70,7 @@ def test_each_namespace_once_the_own_one_first(proc: Proc) -> None:
     (f'0::/system.slice/docker-{ID}.scope', 'nginx', 'container 3f2a9c (nginx, pid 20)'),
     ('0::/lxc.payload.web|01', 'init', 'container web?01 (init, pid 20)'),
     ('0::/', 'nginx', 'nginx (pid 20)'),
-    ('0::/', 'a|b\x1b[31m', 'a?b?[31m (pid 20)'),
+    ('0::/', 'a|b\x1b[31m', 'a?b??31m (pid 20)'),
 ])
 def test_titles(proc: Proc, cgroup: str, comm: str, expected: str) -> None:
     proc.process(20, 5, comm, cgroup)

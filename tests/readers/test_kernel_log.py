@@ -254,6 +254,13 @@ TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack
     (TAIL, 2700.0, False),
     (TAIL + b'<4>[ 2999.500000] nf_conntrack: nf_conntrack: table full, dropping packet\n', 2900.0, False),
     (TAIL + b'<4>[ 2999.500000] net_ratelimit: 3 callbacks suppressed\n', 2900.0, False),
+    # the storm of an hour ago
+    (b'<4>[ 2640.000001] nf_conntrack: nf_conntrack: table full, dropping packet\n' * 9 + TAIL, 2800.0, True),
+    (b'<4>[ 2640.000001] nf_conntrack: nf_conntrack: table full, dropping packet\n' * 9 + TAIL, 2700.0, False),
+    # nobody can hide a line of now behind one with another time
+    (b'<4>[ 2640.000001] eth0\n<4>[ 2990.000000] nf_conntrack: table full, dropping packet\n'
+     b'<4>[ 2641.000000] nf_conntrack: table full, dropping packet\n', 2800.0, False),
+    (b'<4>[ 2640.000001] eth0\ntable full\n', 2800.0, False),
     # printk.time=0, and where the call cannot be made
     (b'<6>eth0: link up\n', 2900.0, False),
     (b'', 2900.0, False),

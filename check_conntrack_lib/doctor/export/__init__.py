@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -16,7 +17,7 @@ from ...deadline import OutOfTime
 from ...defaults import WINDOW
 from ...formatting import clean
 from ...model import Missing
-from .. import DoctorError, error_line, readings
+from .. import DoctorError, common_options, error_line, readings
 from ..atomic_write import write_file
 from ..readings import LiveReadings
 
@@ -33,31 +34,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      'read is absent, and conntrack_scrape_error{signal=...} is 1.')
     target = parser.add_argument_group('where to (default: standard output)').add_mutually_exclusive_group()
     target.add_argument('--textfile', metavar='PATH',
-                        help="replace this file, in one step, for node_exporter's textfile collector (a name in .prom)")
+                        help="replace this file, in one step, for node_exporter's textfile collector; "
+                             'its name must end in .prom')
     target.add_argument('--listen', metavar='[ADDR]:PORT', nargs='?', type=address, const=(LOOPBACK, PORT),
                         help=f'serve /metrics (default: {LOOPBACK}:{PORT}; without ADDR on the loopback device only)')
-    target.add_argument('--json', action='store_true', help='print everything that was read as JSON')
+    common_options.add_json(target, 'everything')
     parser.add_argument('--every', metavar='DURATION', type=seconds,
-                        help='write the textfile again and again, such as every 15s, until stopped')
+                        help='write the textfile at this interval until stopped, e.g. 15s')
     parser.add_argument('--names', choices=('conntrack', 'node-exporter'), default='conntrack',
                         help='node-exporter: names and types as node_exporter has them (node_nf_conntrack_entries), '
-                             "for hosts where its own conntrack collector is off; two sources of one name don't mix")
+                             'for hosts where its own conntrack collector is off; do not scrape both')
     parser.add_argument('--window', metavar='DURATION', type=seconds, default=WINDOW,
-                        help='how far back lines of the kernel log are counted (default: 5m)')
+                        help='minimum time over which kernel messages are counted (default: 5m)')
     parser.add_argument('--per-host', action='store_true',
                         help='also TCP connections by remote host: opening, open, closing, closed (needs root; above '
                              '20,000 entries estimated from a sample)')
     parser.add_argument('--top', metavar='N', type=int, default=50,
-                        help='so many hosts by name, those with most connections; the rest is host="other" '
-                             '(default: 50)')
+                        help='number of hosts to export individually, those with most connections; the rest is '
+                             'host="other" (default: 50)')
     readings.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.every and not arguments.textfile:
-        raise DoctorError('--every needs --textfile (--listen reads anew at every scrape)')
+        raise DoctorError('--every needs --textfile (--listen reads again at every scrape)')
     if arguments.textfile and not arguments.textfile.endswith('.prom'):
-        raise DoctorError(f"--textfile: node_exporter reads no file but those in .prom: '{clean(arguments.textfile)}'")
+        raise DoctorError(f'--textfile: {clean(arguments.textfile)} must end in .prom')
     if not 1 <= arguments.top <= MOST_HOSTS:
         raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
     rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, arguments.window)
@@ -156,7 +158,12 @@ def _serve(host: str, port: int, page: Callable[[], bytes], content_type: str) -
         for place in places:
             _say(f'serving http://{place}/metrics')
 
-    asyncio.run(serve(host, port, fresh, content_type, ready))
+    try:
+        asyncio.run(serve(host, port, fresh, content_type, ready))
+    except OSError as error:
+        # asyncio's own text names the system call
+        reason = os.strerror(error.errno).lower() if error.errno else error_line(error)
+        raise DoctorError(f'cannot listen on {host}:{port}: {reason}') from error
     return 0
 
 

@@ -7,13 +7,13 @@ import re
 import signal
 from collections.abc import Callable
 
-#: seconds that a client has for its whole request and for taking the answer
-PATIENCE = 10.0
-#: more connections at once are closed unheard
-MOST_CONNECTIONS = 400
+#: seconds that a client has for its whole request, and with taking the answer
+HEAD_PATIENCE, PATIENCE = 3.0, 10.0
+#: connections at once, in all and from one address: for one more, the one that has been silent longest is closed
+MOST_CONNECTIONS, MOST_FROM_ONE = 400, 100
 LONGEST_HEAD = 16384
 
-_REQUEST = re.compile(rb'([A-Z]{1,20}) ([!-~]{1,2000}) HTTP/1\.[01]\r?\n')
+_REQUEST = re.compile(rb'([A-Z]{1,20}) (?:https?://[!-.0-~]{1,255})?([!-~]{1,2000}) HTTP/1\.[01]\r?\n')
 _PHRASES = {200: 'OK', 400: 'Bad Request', 404: 'Not Found', 405: 'Method Not Allowed', 503: 'Service Unavailable'}
 _TEXT = 'text/plain; charset=utf-8'
 
@@ -30,19 +30,39 @@ async def serve(host: str, port: int, page: Callable[[], bytes], content_type: s
     """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    open_connections: set[asyncio.StreamWriter] = set()
+    # by their age, each with its address; silent: of those, the ones that have not asked for anything yet
+    open_connections: dict[asyncio.StreamWriter, str] = {}
+    silent: dict[asyncio.StreamWriter, str] = {}
+
+    def make_room(address: str) -> bool:
+        if list(open_connections.values()).count(address) >= MOST_FROM_ONE:
+            oldest = next((writer for writer, other in silent.items() if other == address), None)
+        elif len(open_connections) >= MOST_CONNECTIONS:
+            oldest = next(iter(silent), None)
+        else:
+            return True
+        if oldest is None:
+            return False
+        oldest.transport.abort()
+        del silent[oldest], open_connections[oldest]
+        return True
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(open_connections) >= MOST_CONNECTIONS:
+        peer = writer.get_extra_info('peername')
+        address = str(peer[0]) if peer else ''
+        if not make_room(address):
             writer.transport.abort()
             return
-        open_connections.add(writer)
+        open_connections[writer] = silent[writer] = address
         try:
-            await asyncio.wait_for(_converse(reader, writer, page, content_type), PATIENCE)
+            head = await asyncio.wait_for(_head(reader), HEAD_PATIENCE)
+            silent.pop(writer, None)
+            await asyncio.wait_for(_answer_to(head, writer, page, content_type), PATIENCE)
         except (OSError, asyncio.TimeoutError):
             pass  # a client that went away, or took too long
         finally:
-            open_connections.discard(writer)
+            silent.pop(writer, None)
+            open_connections.pop(writer, None)
             # after a full answer everything is flushed by now
             writer.transport.abort()
 
@@ -52,12 +72,16 @@ async def serve(host: str, port: int, page: Callable[[], bytes], content_type: s
     server.close()
 
 
-async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, page: Callable[[], bytes],
-                    content_type: str) -> None:
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    """The head of a request; empty when it ends early or is too long."""
     try:
-        head = await reader.readuntil(b'\r\n\r\n')
+        return await reader.readuntil(b'\r\n\r\n')
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        head = b''
+        return b''
+
+
+async def _answer_to(head: bytes, writer: asyncio.StreamWriter, page: Callable[[], bytes],
+                     content_type: str) -> None:
     status, kind, body = _answer(head, page, content_type)
     text = f'HTTP/1.1 {status} {_PHRASES[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n' \
            'Connection: close\r\n\r\n'

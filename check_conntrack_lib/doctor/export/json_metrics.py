@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import __version__
 from ...model import Missing, NotLoaded, Table
+from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from .metrics import collect
 from .per_host import PerHost
@@ -21,6 +22,7 @@ def as_dict(reading: LiveReadings) -> dict[str, Any]:
     """The same as plain values."""
     s = reading.snapshot
     return {
+        'schema_version': SCHEMA_VERSION,
         'version': __version__,
         'time': s.at.wall,
         'uptime_seconds': s.at.uptime,

@@ -1,22 +1,25 @@
-"""What the check recorded, as a picture for the post-mortem: in the terminal, as SVG, as one HTML file, or as CSV."""
+"""What the check recorded, for the review of an incident: in the terminal, as SVG, HTML, CSV or JSON."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import datetime
+import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ...analysis.timeline import Interval, intervals, namespaces
-from ...argument_types import seconds
+from ...argument_types import path_or, seconds
 from ...counters import COUNTERS
 from ...formatting import clean
 from ...history import readonly
+from ...host import Host
 from ...model import Missing
-from .. import DoctorError, readings
+from .. import DoctorError, common_options, readings
 from ..atomic_write import write_file
 from . import chart
 from .facts import HistoryFacts, log_marks
@@ -25,43 +28,49 @@ from .netns_names import choose, names
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from', metavar='TIME', dest='since', type=parse_time, default=float('-inf'),
-                        help="the beginning: '2026-11-20 02:10', 02:10 (today or yesterday), or 6h (ago); "
-                             'default: all that is recorded')
-    parser.add_argument('--to', metavar='TIME', dest='until', type=parse_time, default=float('inf'), help='the end')
-    parser.add_argument('--file', metavar='FILE', help="a recorder's file; default: the newest of this user's, of "
-                                                       "/var/lib/check_conntrack and, for root, of monitoring users")
+                        help="start: '2026-11-20 02:10', 02:10 (today or yesterday), or 6h (ago); "
+                             'default: the whole history')
+    parser.add_argument('--to', metavar='TIME', dest='until', type=parse_time, default=float('inf'), help='end')
+    common_options.add_history(parser)
+    parser.add_argument('--file', dest='history', type=path_or(), help=argparse.SUPPRESS)
+    parser.add_argument('--host', metavar='NAME',
+                        help="the host's name in titles (default: this host's, if the history is of this boot)")
     parser.add_argument('--netns', metavar='WHICH',
                         help='a network namespace by its inode or, while it is there, by the name that check_conntrack '
                              '--netns takes; default: the one with the highest peak')
-    parser.add_argument('--svg', metavar='FILE', help='write the picture to a file')
+    parser.add_argument('--svg', metavar='FILE', help='write the chart to a file')
     parser.add_argument('--html', metavar='FILE',
-                        help='write picture, facts of the worst episode and numbers to one self-contained file')
+                        help='write chart, facts of the worst incident and samples to one self-contained file')
+    common_options.add_json(parser, 'every recorded sample as a line')
     parser.add_argument('--csv', action='store_true', help='print every recorded sample as comma-separated values')
-    readings.add_arguments(parser)
+    common_options.add_procfs(parser)
+    common_options.add_kernel_log(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.since > arguments.until:
         raise DoctorError('--from is after --to')
-    path = readings.history_file(arguments.file) or _find()
+    common_options.check_history(arguments.history)
+    path = arguments.history or _find()
     samples = readonly.read_samples(path, arguments.since, arguments.until)
     if isinstance(samples, Missing):
         raise DoctorError(f'{samples.why}{"; " if samples.remedy else ""}{samples.remedy}')
     if not samples:
-        raise DoctorError(f'{clean(path)}: nothing is recorded between these times')
+        raise DoctorError(f'{clean(path)}: nothing recorded between these times')
     everything = intervals(samples)
-    all_namespaces, host = namespaces(everything), readings.host(arguments)
+    all_namespaces, host = namespaces(everything), readings.proc(arguments)
     called = names(host, everything)
     recorded = choose(host, all_namespaces, arguments.netns, called)
-    if arguments.csv:
-        return _write_csv(everything if arguments.netns is None
-                          else [interval for interval in everything if interval.sample.netns == recorded.netns])
+    if arguments.csv or arguments.json:
+        wanted = everything if arguments.netns is None else [
+            interval for interval in everything if interval.sample.netns == recorded.netns]
+        return _write_json(wanted) if arguments.json else _write_csv(wanted)
     own = [interval for interval in everything if interval.sample.netns == recorded.netns]
     others = [interval for interval in everything if interval.sample.netns != recorded.netns]
     profiles = readonly.read_profiles(path, arguments.since, arguments.until)
     history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(host, own, arguments.kernel_log),
                   [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == recorded.netns],
-                  called)
+                  called, arguments.host or _host_name(host, everything))
     if arguments.svg:
         from .svg import svg
 
@@ -92,28 +101,51 @@ def parse_time(text: str) -> float:
             f"'{text}' is not a time, such as '2026-11-20 02:10', 2026-11-20, 02:10 or 6h (ago)") from None
 
 
+def _host_name(host: Host, everything: Sequence[Interval]) -> str:
+    """This host's name if the history ends in its present boot; '' if it may be another's."""
+    if everything[-1].sample.boot_id != host.boot_id():
+        return ''
+    try:
+        return clean(host.read('sys/kernel/hostname').strip())
+    except (OSError, ValueError):
+        return ''
+
+
 def _find() -> str:
     candidates = readonly.candidate_files(os.environ)
     path = readonly.newest(candidates)
     if path is None:
-        raise DoctorError(f'no history yet: none of {", ".join(map(clean, candidates))}; it is kept from the '
-                      'first run of check_conntrack on, and a second run makes a picture')
+        raise DoctorError(f'no history yet (looked for {", ".join(map(clean, candidates))}); '
+                          'check_conntrack records it from its first run')
     return path
+
+
+COLUMNS = ('time', 'unix_time', 'boot_id', 'netns', 'entries', 'maximum', 'usage_percent', 'buckets', 'seconds',
+           'growth_per_s', 'dropped', *COUNTERS)
+
+
+def _rows(intervals: Sequence[Interval]) -> Iterator[tuple[Any, ...]]:
+    """A row for each sample, with the columns of COLUMNS."""
+    for interval in intervals:
+        s = interval.sample
+        counted = interval.losses.packets if interval.losses else {}
+        yield (datetime.datetime.fromtimestamp(s.at.wall).astimezone().isoformat(timespec='seconds'),
+               round(s.at.wall, 3), s.boot_id, s.netns, s.entries, s.maximum, round(interval.usage, 3), s.buckets,
+               None if interval.span is None else round(interval.span, 3),
+               None if interval.growth is None else round(interval.growth, 4),
+               interval.losses.lost if interval.losses else None, *(counted.get(name) for name in COUNTERS))
+
+
+def _write_json(intervals: Sequence[Interval]) -> int:
+    for row in _rows(intervals):
+        print(json.dumps({'schema_version': common_options.SCHEMA_VERSION, **dict(zip(COLUMNS, row))}))
+    return 0
 
 
 def _write_csv(intervals: Sequence[Interval]) -> int:
     writer = csv.writer(sys.stdout, lineterminator='\n')
-    writer.writerow(['time', 'unix_time', 'boot_id', 'netns', 'entries', 'maximum', 'usage_percent', 'buckets',
-                     'seconds', 'growth_per_s', 'lost', *COUNTERS])
-    for interval in intervals:
-        s = interval.sample
-        counted = interval.losses.packets if interval.losses else {}
-        writer.writerow([
-            datetime.datetime.fromtimestamp(s.at.wall).astimezone().isoformat(timespec='seconds'),
-            f'{s.at.wall:.3f}', s.boot_id, s.netns, s.entries, s.maximum, f'{interval.usage:.3f}', s.buckets,
-            None if interval.span is None else f'{interval.span:.3f}',
-            None if interval.growth is None else f'{interval.growth:.4f}',
-            interval.losses.lost if interval.losses else None, *(counted.get(name) for name in COUNTERS)])
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(intervals))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A recorded past as characters: usage as a chart, losses below it, facts below that."""
+"""The history as characters: usage as a chart, drops below it, facts below that."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from math import ceil, log10
 
 from ...analysis.timeline import TimeBucket, condense
-from .facts import HistoryFacts, checklist, facts, retrospective, title
+from .facts import HistoryFacts, checklist, extent, facts, retrospective, title
 
 BLOCKS = ' \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588'
 ASCII = ' .:-=+*%#'
 #: lines of the chart
 HEIGHT = 8
 MARGIN = 14
+#: below this many minutes times have seconds
+SHORT = 10
 #: a pause in the record longer than this stays empty in the chart, in seconds
 PAUSE = 3600.0
 
@@ -24,11 +26,12 @@ def text(history: HistoryFacts, columns: int, blocks: bool) -> str:
     slot = max((history.end - history.begin) / (width - 1), 1.0)
     slots = condense(history.intervals, history.begin, slot)
     shades = BLOCKS if blocks else ASCII
-    lines = [history.path, title(history), '', *_chart(history, slots, slot, width, shades)]
-    for name in ('lost', 'early_drop', 'insert_failed'):
+    lines = [title(history), f'{extent(history)}, from {history.path}', '',
+             *_chart(history, slots, slot, width, shades)]
+    for name in ('dropped', 'early_drop', 'insert_failed'):
         counted = {number: _counted(bucket, name) for number, bucket in slots.items()}
         if any(counted.values()):
-            # by magnitude: one lost packet must be seen beside a million
+            # by magnitude: one dropped packet must be seen beside a million
             row = ''.join(shades[min(8, ceil(log10(counted.get(k, 0)) + 1)) if counted.get(k) else 0]
                           for k in range(width))
             lines.append(f'{name:>{MARGIN - 1}}|{row}'.rstrip())
@@ -36,9 +39,9 @@ def text(history: HistoryFacts, columns: int, blocks: bool) -> str:
     lines += [f'{name:17}{words}' for name, words in facts(history)]
     episode = history.worst
     if episode:
-        lines += ['', 'the worst episode']
+        lines += ['', 'worst incident']
         lines += [f'  {name:15}{words}' for name, words in retrospective(episode, history)]
-        lines += ['', 'for good']
+        lines += ['', 'follow-up']
         lines += [f'  {who:15}{words}' for who, words in checklist(episode, history)]
     return '\n'.join(lines)
 
@@ -73,7 +76,7 @@ def _filled(values: Mapping[int, float], width: int, longest: float) -> list[flo
 def _axis(history: HistoryFacts, width: int) -> str:
     """Times below the chart, as many as there is room for."""
     days = (history.end - history.begin) / 86400
-    pattern = '%H:%M' if days < 1 else '%m-%d %H:%M' if days < 8 else '%m-%d'
+    pattern = '%H:%M:%S' if days * 1440 < SHORT else '%H:%M' if days < 1 else '%m-%d %H:%M' if days < 8 else '%m-%d'
     row = [' '] * (MARGIN + width)
     for k in range(0, width - 10, max(14, width // 6)):
         stamp = time.strftime(pattern, time.localtime(history.begin + (history.end - history.begin) * k / (width - 1)))
@@ -84,4 +87,4 @@ def _axis(history: HistoryFacts, width: int) -> str:
 def _counted(bucket: TimeBucket, name: str) -> int:
     if not bucket.losses:
         return 0
-    return bucket.losses.lost if name == 'lost' else bucket.losses.packets.get(name, 0)
+    return bucket.losses.lost if name == 'dropped' else bucket.losses.packets.get(name, 0)

@@ -1,4 +1,4 @@
-"""What a recorded past says, in words: the facts for any picture of it, and the retrospective of its worst episode."""
+"""The history in words: facts of the whole time, and the worst incident."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...analysis.timeline import (
     worst,
 )
 from ...deadline import Deadline
-from ...defaults import TREND
+from ...defaults import TREND, WARNING
 from ...formatting import clean, count, duration, growth, percent
 from ...history.readonly import PastProfile
 from ...host import Host
@@ -29,11 +29,12 @@ from ...readers import kernel_log, sysctl_values
 from ..state_shares import states_line
 from .netns_names import Names
 
-#: from this usage on the check warns of a table that fills, in percent
-#: profiles from so many seconds before an episode are what is usual
+#: profiles from this many seconds before an incident are the baseline
 USUAL = 86400.0
 #: seconds for reading the kernel log
 LONGEST_READING = 10.0
+#: below so many seconds times are given with seconds
+SHORT = 600.0
 
 
 class HistoryFacts(NamedTuple):
@@ -50,6 +51,8 @@ class HistoryFacts(NamedTuple):
     #: of the shown namespace, by time
     profiles: list[PastProfile]
     called: Names = Names()
+    #: the host's name; '' when the history may be another host's
+    host: str = ''
 
     @property
     def begin(self) -> float:
@@ -68,7 +71,7 @@ def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, 
     """When this host's kernel logged that the table of these steps was full, as far as the log goes back."""
     boot_id, netns = host.boot_id(), own[-1].sample.netns
     if boot_id not in {interval.sample.boot_id for interval in own}:
-        return Missing('not recorded since this host was booted', chosen=True)
+        return Missing('the history is of another boot or host', chosen=True)
     now = host.clock()
     deadline = Deadline(3 * LONGEST_READING)
     deadline.start()
@@ -92,8 +95,16 @@ def when(wall: float, seconds: bool = False) -> str:
 
 
 def title(history: HistoryFacts) -> str:
-    return (f'{count(len(history.intervals), "sample")} from {when(history.begin)} to {when(history.end)} '
-            f'({duration(history.end - history.begin)}), times in {time.strftime("%Z", time.localtime(history.end))}')
+    """'gw1: connection tracking, 2026-11-18 11:06 to 2026-11-21 11:01 CET'; with seconds where the time is short."""
+    short = history.end - history.begin < SHORT
+    host = f'{history.host}: ' if history.host else ''
+    zone = time.strftime('%Z', time.localtime(history.end))
+    return f'{host}connection tracking, {when(history.begin, short)} to {when(history.end, short)} {zone}'
+
+
+def extent(history: HistoryFacts) -> str:
+    """'864 samples in 3 days'."""
+    return f'{count(len(history.intervals), "sample")} in {duration(history.end - history.begin)}'
 
 
 def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
@@ -105,13 +116,13 @@ def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
         yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
     counted = add_up(interval.losses for interval in history.intervals if interval.losses)
     if any(interval.losses for interval in history.intervals):
-        yield 'lost', losses_in_words(sum(interval.lost for interval in history.intervals), counted)
+        yield 'dropped', losses_in_words(sum(interval.lost for interval in history.intervals), counted)
         if counted.get('early_drop'):
-            yield 'evicted', f'{count(counted["early_drop"], "entry")} gave way to new ones'
+            yield 'evicted', count(counted['early_drop'], 'entry')
         if counted.get('insert_failed'):
             yield 'insert_failed', f'{counted["insert_failed"]}'
     else:
-        yield 'lost', 'not recorded (no counters, or only one sample)'
+        yield 'dropped', 'not recorded (no counters, or only one sample)'
     fastest = max((one for one in history.intervals if one.growth is not None), key=lambda one: one.growth or 0.0,
                   default=None)
     if fastest and fastest.growth and fastest.growth > 0:
@@ -120,13 +131,13 @@ def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
         yield 'nf_conntrack_max', change_in_words(change)
     boots = len({interval.sample.boot_id for interval in history.intervals})
     if boots > 1:
-        yield 'reboots', f'{boots - 1}; nothing is counted across one'
+        yield 'reboots', f'{boots - 1}; counters restart'
     yield 'kernel log', _log(history)
     shown = history.intervals[-1].sample.netns
-    others = [f'{history.called.of(recorded.netns)}: peak {percent(recorded.peak.usage)}, {recorded.lost} lost'
+    others = [f'{history.called.of(recorded.netns)}: peak {percent(recorded.peak.usage)}, {recorded.lost} dropped'
               for recorded in history.namespaces if recorded.netns != shown]
     if others:
-        yield 'namespaces', f'{history.called.of(shown)} is shown; also recorded: {"; ".join(others[:9])}' + (
+        yield 'namespaces', f'showing {history.called.of(shown)}; also in this file: {"; ".join(others[:9])}' + (
             f'; and {len(others) - 9} more' if len(others) > 9 else '')
 
 
@@ -137,24 +148,24 @@ def retrospective(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str
     if first.counted('early_drop'):
         signs.append(f'{count(first.counted("early_drop"), "entry")} evicted')
     if first.lost:
-        signs.append(f'{count(first.lost, "packet")} lost')
-    yield 'first sign', ', '.join(signs)
+        signs.append(f'{count(first.lost, "packet")} dropped')
+    yield f'above {WARNING:.0f}% since' if first.usage >= WARNING else 'first sign', ', '.join(signs)
     if episode.first_loss:
         interval = episode.first_loss
-        yield 'first loss', f'between {when(interval.sample.at.wall - (interval.span or 0.0), True)} and ' \
+        yield 'first drop', f'between {when(interval.sample.at.wall - (interval.span or 0.0), True)} and ' \
                             f'{when(interval.sample.at.wall, True)}: {count(interval.lost, "packet")}'
         lead = _lead(history, interval)
         if lead:
-            yield 'time to act', f'the table was above {TREND:.0f}% for {duration(lead)} before that'
-    yield 'packets lost', losses_in_words(episode.lost, episode.counted)
+            yield 'warning time', f'{duration(lead)} between {TREND:.0f}% and the first drop'
+    yield 'dropped', losses_in_words(episode.lost, episode.counted)
     yield 'peak', how_full(episode.peak, True)
     yield from _who(episode, history)
     for change in episode.changes:
-        yield 'setting', change_in_words(change)
+        yield 'nf_conntrack_max', change_in_words(change)
     if episode.ended is None:
-        yield 'end', 'not within the record: it may be going on'
+        yield 'ended', 'still ongoing at the last sample'
     else:
-        yield 'end', f'{when(episode.ended, True)}, after {duration(episode.ended - first.sample.at.wall)}'
+        yield 'ended', f'{when(episode.ended, True)}, after {duration(episode.ended - first.sample.at.wall)}'
 
 
 def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
@@ -164,38 +175,38 @@ def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
     during = [past for past in history.profiles if began <= past.at <= end]
     usual = [past.profile for past in history.profiles if past.quiet and began - USUAL <= past.at < began]
     if not during or not usual:
-        yield 'who grew', f'not recorded: no profile of the flows {"then" if usual else "in quiet times before"}'
+        yield 'cause', f'not recorded: no {"profile of the flows then" if usual else "baseline of the day before"}'
         return
     fullest = max(during, key=lambda past: past.profile.entries)
     for one in growth_by(fullest.profile, usual):
-        source = f', most from {one.source}' if one.source else ''
-        yield 'who grew', (f'{one.key}: {one.before * 100:.0f}% -> {one.now * 100:.0f}% of the table '
+        source = f', mostly from {one.source}' if one.source else ''
+        yield 'cause', (f'{one.key} grew from {one.before * 100:.0f}% to {one.now * 100:.0f}% of the table '
                            f'({one.entries:+d} entries){source}')
     yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
 
 
 def checklist(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
-    """(who, what to do for good), with the numbers where there are any."""
-    yield 'application', 'bounded connection pools with keep-alive: each new connection is an entry for minutes'
-    yield 'application', 'a retry budget with growing pauses: retries against a full table keep it full'
+    """(whose, follow-up), with the numbers where there are any."""
+    yield 'application', 'limit connection pools and use keep-alive: each new connection is an entry for minutes'
+    yield 'application', 'limit retries, with exponential backoff: retries against a full table keep it full'
     evicted = episode.counted.get('early_drop', 0)
     if evicted:
-        yield 'edge', (f'{count(evicted, "entry")} not yet assured (half-open, one-way) were evicted; '
-                       'limit new connections by source, and think of SYN proxying')
+        yield 'edge', (f'{count(evicted, "entry")} evicted (not yet ASSURED: half-open TCP, one-way UDP): '
+                       'rate-limit new connections per source, consider SYNPROXY')
     else:
-        yield 'edge', 'resilience to floods: a limit of new connections by source before they are tracked'
+        yield 'edge', 'rate-limit new connections per source in front of conntrack'
     lead = _lead(history, episode.first_loss) if episode.first_loss else None
-    told = f' (here {duration(lead)} before the first loss)' if lead else ''
-    yield 'platform', f'an alert for each node before it is full: check_conntrack warns from {TREND:.0f}%{told}'
-    yield 'platform', 'a way to drain a node, tried before it is needed'
+    before = f' (here {duration(lead)} before the first drop)' if lead else ''
+    yield 'platform', f'check every node with check_conntrack, which warns from {TREND:.0f}% while it fills{before}'
+    yield 'platform', 'test the drain procedure'
     if episode.counted.get('chaintoolong'):
-        yield 'platform', (f'{count(episode.counted["chaintoolong"], "packet")} were lost to long hash chains: more '
-                           'nf_conntrack_buckets, at least half as many as entries at the peak')
-    yield 'platform', (f'a size for the peak of {episode.peak.sample.entries} entries: conntrack-doctor tune')
+        yield 'platform', (f'{count(episode.counted["chaintoolong"], "packet")} dropped due to long hash chains: raise '
+                           'nf_conntrack_buckets to at least half the entries at the peak')
+    yield 'platform', (f'size the table for {episode.peak.sample.entries} entries: conntrack-doctor tune')
     for change in episode.changes:
         if change.after > change.before and not change.rebooted:
-            yield 'platform', (f'nf_conntrack_max was raised to {change.after}: keep it in sysctl.d with a reason, '
-                               'or write down when it ends')
+            yield 'platform', (f'nf_conntrack_max was raised to {change.after}: store it in sysctl.d with its reason '
+                               'and, if temporary, with "# expires:"')
 
 
 def how_full(interval: Interval, seconds: bool = False) -> str:
@@ -220,15 +231,15 @@ def change_in_words(change: Change) -> str:
 
 def _log(history: HistoryFacts) -> str:
     if isinstance(history.marks, Missing):
-        return f'not looked at: {clean(history.marks.why)}'
+        return f'not read: {clean(history.marks.why)}'
     if not history.marks:
-        return 'no table-full line as far as it goes back'
-    return f'{count(len(history.marks), "table-full line")} as far as it goes back, from {when(history.marks[0])} to ' \
-           f'{when(history.marks[-1])}'
+        return 'no "table full" message (as far as the log goes back)'
+    messages = count(len(history.marks), '"table full" message')
+    return f'{messages} from {when(history.marks[0])} to {when(history.marks[-1])} (as far as the log goes back)'
 
 
 def _lead(history: HistoryFacts, loss: Interval) -> float | None:
-    """For how many seconds the table was above the trend line when the first packet was lost."""
+    """For how many seconds the table was above the trend line when the first packet was dropped."""
     known = loss.sample.at.wall - (loss.span or 0.0)
     above = None
     for interval in reversed(history.intervals[:history.intervals.index(loss)]):

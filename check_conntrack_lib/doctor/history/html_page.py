@@ -1,16 +1,20 @@
-"""A recorded past as one HTML file without scripts: readable on a telephone, light or dark as the reader wants it."""
+"""The history as one HTML file: readable on a telephone, on paper, and in light or dark. Its one small script sorts
+the tables and adds the reader's own time; without it everything is still there.
+"""
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator
 from html import escape
 
 from ... import __version__
 from ...analysis.timeline import TimeBucket, condense
+from ...defaults import CRITICAL, WARNING
 from ...formatting import percent, rate
 from ..state_shares import by_state, largest
-from .facts import HistoryFacts, checklist, facts, retrospective, title, when
+from .facts import HistoryFacts, checklist, extent, facts, retrospective, title, when
 from .svg import svg
 
 #: the table has at most so many rows, each for one of these spans of time (seconds)
@@ -33,21 +37,47 @@ ul{list-style:none;padding:0;margin:0}li{margin:.4rem 0}label{display:flex;gap:.
 th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 .bad{color:var(--bad);font-weight:600}.warn{color:var(--warn);font-weight:600}
+th{cursor:pointer;position:sticky;top:0;background:var(--paper)}th[aria-sort=ascending]::after{content:" \\2191"}
+th[aria-sort=descending]::after{content:" \\2193"}
+@media (max-width:30rem){dl{display:block}dd{margin:0 0 .5rem}body{padding:.6rem}}
+@media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--bad:#a00;--warn:#740}
+body{max-width:none;font-size:10pt}
+.wide{overflow:visible}th{position:static}tr,li,svg{break-inside:avoid}thead{display:table-header-group}}
+""".strip()
+
+
+#: sorts a table by the column that is clicked, and adds the reader's own time where that is another
+SCRIPT = """
+document.querySelectorAll('th').forEach(function (th) { th.onclick = function () {
+  var table = th.closest('table'), body = table.tBodies[0], k = th.cellIndex, up = th.ariaSort !== 'ascending';
+  table.querySelectorAll('th').forEach(function (one) { one.removeAttribute('aria-sort'); });
+  th.ariaSort = up ? 'ascending' : 'descending';
+  function value(row) { var text = row.cells[k].textContent, n = parseFloat(text);
+    return k && !isNaN(n) ? n : k ? -Infinity : text; }
+  Array.from(body.rows).sort(function (a, b) { var x = value(a), y = value(b);
+    return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1); }).forEach(function (row) { body.appendChild(row); });
+}; });
+document.querySelectorAll('time').forEach(function (one) {
+  var at = new Date(one.dateTime), sign = one.dateTime.slice(-6);
+  var offset = (sign[0] === '-' ? 1 : -1) * (60 * parseInt(sign.slice(1, 3)) + parseInt(sign.slice(4)));
+  if (at.getTimezoneOffset() !== offset) one.title = 'your time: ' + at.toLocaleString();
+});
 """.strip()
 
 
 def html(history: HistoryFacts) -> str:
-    """The whole document. Raises Trouble without matplotlib."""
+    """The whole document. Raises DoctorError without matplotlib."""
     return '\n'.join([
         '<!doctype html>', '<html lang="en">', '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         '<meta name="robots" content="noindex">',
-        f'<title>Connection tracking, {when(history.begin)} to {when(history.end)}</title>', f'<style>{STYLE}</style>',
-        '<h1>Connection tracking table</h1>', f'<p>{_dated(title(history))}</p>', _picture(history),
+        f'<title>{escape(title(history))}</title>', f'<style>{STYLE}</style>',
+        f'<h1>{_dated(title(history))}</h1>',
+        f'<p>{escape(extent(history))}. Dashed lines: {WARNING:g}% and {CRITICAL:g}%.</p>', _picture(history),
         '<h2>Facts</h2>', *_definitions(facts(history)), *_episode(history), *_numbers(history), *_states(history),
         f'<p>From {escape(history.path)}, network namespace '
         f'{escape(history.called.of(history.intervals[-1].sample.netns))}; '
-        f'check_conntrack {__version__}.</p>', '</html>', ''])
+        f'check_conntrack {__version__}.</p>', f'<script>{SCRIPT}</script>', '</html>', ''])
 
 
 def _picture(history: HistoryFacts) -> str:
@@ -64,16 +94,22 @@ def _definitions(pairs: Iterator[tuple[str, str]]) -> Iterator[str]:
 
 def _dated(words: str) -> str:
     """Escaped, its times marked up: they are not broken at the end of a line."""
-    return re.sub(r'\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?', r'<time>\g<0></time>', escape(words))
+    return re.sub(r'\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?', lambda found: _time(found[0]), escape(words))
+
+
+def _time(stamp: str) -> str:
+    """A local time of this host, marked up with its offset, so that the reader's browser can show its own."""
+    at = datetime.datetime.fromisoformat(stamp).astimezone()
+    return f'<time datetime="{at.isoformat()}">{stamp}</time>'
 
 
 def _episode(history: HistoryFacts) -> Iterator[str]:
     episode = history.worst
     if episode is None:
         return
-    yield '<h2>The worst episode</h2>'
+    yield '<h2>Worst incident</h2>'
     yield from _definitions(retrospective(episode, history))
-    yield '<h2>For good</h2>'
+    yield '<h2>Follow-up</h2>'
     yield '<ul>'
     for who, words in checklist(episode, history):
         yield f'<li><label><input type="checkbox"> <span><b>{escape(who)}</b>: {escape(words)}</span></label></li>'
@@ -84,13 +120,14 @@ def _numbers(history: HistoryFacts) -> Iterator[str]:
     span = next((span for span in SPANS if (history.end - history.begin) / span <= MOST_ROWS),
                 (history.end - history.begin) / MOST_ROWS)
     begin = history.begin - history.begin % span
-    yield '<h2>Numbers</h2>'
-    yield '<p>Each row shows the fullest moment of its time, and what was counted in it.</p>'
+    yield '<h2>Samples</h2>'
+    yield '<p>Each row shows the peak of its interval and the counters of that interval. Click a heading to sort.</p>'
     yield '<div class="wide"><table>'
-    yield '<tr><th>from<th>used<th>entries<th>maximum<th>a minute<th>lost<th>lost/s<th>evicted<th>insert_failed</tr>'
+    yield ('<thead><tr><th>from<th>used<th>entries<th>maximum<th>growth/min<th>dropped<th>dropped/s<th>evicted'
+           '<th>insert_failed</tr></thead><tbody>')
     for number, bucket in condense(history.intervals, begin, span).items():
         yield _row(when(begin + number * span, span < 60), bucket)
-    yield '</table></div>'
+    yield '</tbody></table></div>'
 
 
 def _states(history: HistoryFacts) -> Iterator[str]:
@@ -98,22 +135,22 @@ def _states(history: HistoryFacts) -> Iterator[str]:
     if not known:
         return
     names = largest([profile for _, profile in known], 8)
-    # as many as there is patience for, the fullest of each stretch
+    # at most MOST_ROWS, the fullest of each interval
     share = -(-len(known) // MOST_ROWS)
     yield '<h2>Entries by state</h2>'
     yield '<div class="wide"><table>'
-    yield f'<tr><th>at{"".join(f"<th>{escape(name)}" for name in names)}</tr>'
+    yield f'<thead><tr><th>at{"".join(f"<th>{escape(name)}" for name in names)}</tr></thead><tbody>'
     for k in range(0, len(known), share):
         at, profile = max(known[k:k + share], key=lambda one: sum(one[1].values()))
-        yield f'<tr><td>{when(at)}{"".join(f"<td>{profile.get(name, 0)}" for name in names)}</tr>'
-    yield '</table></div>'
+        yield f'<tr><td>{_time(when(at))}{"".join(f"<td>{profile.get(name, 0)}" for name in names)}</tr>'
+    yield '</tbody></table></div>'
 
 
 def _row(time: str, bucket: TimeBucket) -> str:
     s, usage = bucket.peak.sample, bucket.peak.usage
     tone = ' class="bad"' if usage > 95 else ' class="warn"' if usage > 85 else ''
     grown = '' if bucket.growth is None else f'{bucket.growth * 60:+.0f}'
-    cells = [f'<td>{time}', f'<td{tone}>{percent(usage) if s.maximum > 0 else ""}', f'<td>{s.entries}',
+    cells = [f'<td>{_time(time)}', f'<td{tone}>{percent(usage) if s.maximum > 0 else ""}', f'<td>{s.entries}',
              f'<td>{s.maximum}', f'<td>{grown}']
     if bucket.losses is None:
         cells.append('<td><td><td><td>')

@@ -1,10 +1,11 @@
-"""What people call the recorded namespaces, as far as they are there now."""
+"""Names of the recorded namespaces, as far as they exist now."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from ...analysis.timeline import Interval, RecordedNamespace
+from ...formatting import clean
 from ...host import Host
 from ...namedtuples import NamedTuple
 from ...netns import discover
@@ -54,4 +55,4 @@ def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, 
         if str(recorded.netns) in inodes:
             return recorded
     names = ', '.join(called.of(recorded.netns) for recorded in places[:9])
-    raise DoctorError(f'no namespace {wanted} is recorded, but {names}')
+    raise DoctorError(f"namespace '{clean(wanted)}' is not in the history; recorded: {names}")

@@ -1,4 +1,4 @@
-"""A recorded past as SVG, drawn by matplotlib; in a dark environment its style sheet turns the colours."""
+"""The history as SVG, drawn by matplotlib; where the reader wants dark pages its style sheet changes the colours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from ...analysis.timeline import RecordedNamespace, TimeBucket, condense
+from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes
+from ...defaults import CRITICAL, WARNING
 from ...model import Missing
 from .. import DoctorError
 from ..state_shares import by_state, largest
@@ -26,7 +27,7 @@ COLOURS: Mapping[str, str] = {
     '#0969da': '#58a6ff',  # usage, growth
     '#8c959f': '#6e7681',  # other namespaces
     '#9a6700': '#d29922',  # warning
-    '#cf222e': '#ff7b72',  # lost
+    '#cf222e': '#ff7b72',  # dropped
     '#8250df': '#bc8cff',  # insert_failed
     '#54aeff': '#388bfd', '#4ac26b': '#2ea043', '#d4a72c': '#bb8009', '#e16f24': '#db6d28', '#bf3989': '#db61a2',
     '#1b7c83': '#39c5cf', '#afb8c1': '#484f58',  # states
@@ -42,7 +43,7 @@ WIDTH, PANEL = 5.6, 1.75
 MOST_POINTS = 700
 #: growth from one sample to the next is mostly noise
 GROWTH_POINTS = 140
-#: a pause in the record longer than this is a gap in the line, in seconds
+#: a pause in the history longer than this is a gap in the line, in seconds
 PAUSE = 3600.0
 OTHERS = 5
 #: room above the highest value for a line of the legend
@@ -51,7 +52,7 @@ TICKS = (1, 10, 60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 1728
 
 
 def svg(history: HistoryFacts) -> str:
-    """A whole SVG document. Raises Trouble without matplotlib."""
+    """A whole SVG document. Raises DoctorError without matplotlib."""
     try:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -96,16 +97,29 @@ def _usage(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> 
     if unlimited:
         axes.set_title('entries (no limit)', loc='left', fontsize=9)
     else:
-        axes.axhline(85, color=AMBER, linewidth=0.8, linestyle='--')
-        axes.axhline(95, color=RED, linewidth=0.8, linestyle='--')
+        axes.axhline(WARNING, color=AMBER, linewidth=0.8, linestyle='--', label=f'{WARNING:g}% WARNING')
+        axes.axhline(CRITICAL, color=RED, linewidth=0.8, linestyle='--', label=f'{CRITICAL:g}% CRITICAL')
         axes.set_title('% of nf_conntrack_max used', loc='left', fontsize=9)
-        axes.set_ylim(top=max(100.0, max(bucket.peak.usage for bucket in buckets)) * 1.04)
+        axes.set_ylim(top=max(100.0, max(bucket.peak.usage for bucket in buckets)) * LEGEND * LEGEND)
     axes.set_ylim(bottom=0)
+    _events(axes, history)
     if not isinstance(history.marks, Missing) and history.marks:
-        axes.plot(list(history.marks), [0.985] * len(history.marks), color=RED, marker='v',
-                  markersize=4, linestyle='', label='table full in the kernel log',
+        axes.plot(list(history.marks), [0.78] * len(history.marks), color=RED, marker='v',
+                  markersize=4, linestyle='', label='"table full" in the kernel log',
                   transform=axes.get_xaxis_transform())
-        axes.legend(loc='upper left')
+    axes.legend(loc='upper left', ncols=3, fontsize=7)
+
+
+def _events(axes: Axes, history: HistoryFacts) -> None:
+    """Shades the incidents and marks each change of nf_conntrack_max."""
+    least = (history.end - history.begin) / MOST_POINTS
+    for number, episode in enumerate(episodes(history.intervals)):
+        begin = episode.began.sample.at.wall
+        end = max(episode.ended or history.end, begin + least)
+        axes.axvspan(begin, end, color=AMBER, alpha=0.3, linewidth=0, label='' if number else 'incident')
+    for number, change in enumerate(changes(history.intervals)):
+        axes.axvline(change.at, color=VIOLET, linewidth=0.8, linestyle=':',
+                     label='' if number else 'nf_conntrack_max changed')
 
 
 def _other(axes: Axes, history: HistoryFacts, recorded: RecordedNamespace) -> None:
@@ -113,7 +127,7 @@ def _other(axes: Axes, history: HistoryFacts, recorded: RecordedNamespace) -> No
     slot = max((history.end - history.begin) / MOST_POINTS, 1.0)
     points = [(bucket.peak.sample.at.wall, bucket.peak.usage, bucket.peak.sample.boot_id)
               for bucket in condense(own, history.begin, slot).values()]
-    axes.plot(*_line(points), color=GREY, linewidth=0.8)
+    axes.plot(*_line(points), color=GREY, linewidth=0.8, label=f'namespace {history.called.of(recorded.netns)}')
 
 
 def _growth(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:
@@ -126,12 +140,12 @@ def _growth(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket])
         # a table that is emptied at once must not press the growth flat
         axes.set_ylim(bottom=max(min(0.0, *known), -max(known)) * 1.1, top=max(known) * 1.1)
     axes.axhline(0, color=INK, linewidth=0.5)
-    axes.set_title('growth, entries a minute', loc='left', fontsize=9)
+    axes.set_title('growth, entries per minute', loc='left', fontsize=9)
 
 
 def _losses(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
     highest = 0.0
-    for name, words, colour in (('', 'lost', RED), ('early_drop', 'evicted', AMBER),
+    for name, words, colour in (('', 'packets dropped', RED), ('early_drop', 'entries evicted', AMBER),
                                 ('insert_failed', 'insert_failed', VIOLET)):
         rates = [(s.begin, s.end, None if s.losses is None else
                   s.losses.rate(s.losses.packets.get(name, 0) if name else s.losses.lost)) for s in buckets]
@@ -141,8 +155,8 @@ def _losses(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) ->
         if not name:
             axes.fill_between(x, y, color=colour, alpha=0.25, linewidth=0)
     axes.set_ylim(bottom=0, top=highest * LEGEND or 1)
-    axes.set_title('packets a second', loc='left', fontsize=9)
-    axes.legend(loc='upper left', ncols=3)
+    axes.set_title('per second', loc='left', fontsize=9)
+    axes.legend(loc='upper left', ncols=3, fontsize=7)
 
 
 def _states(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:
@@ -183,22 +197,24 @@ def _stairs(spans: Sequence[tuple[float, float, float | None]]) -> tuple[list[fl
 
 
 def _times(axes: Axes, history: HistoryFacts) -> None:
-    """Ticks at round local times; midnight is told as a date."""
+    """Ticks at round local times; midnight is labelled with its date, and a short time with seconds."""
     span = history.end - history.begin
     tick = next((tick for tick in TICKS if span / tick <= 6), span / 6 or 1)
     offset = time.localtime(history.end).tm_gmtoff
     first = ceil((history.begin + offset) / tick) * tick - offset
     ticks = [first + k * tick for k in range(int((history.end - first) / tick) + 1)]
     clocks = [time.localtime(tick) for tick in ticks]
-    labels = [time.strftime('%b %d' if clock[3:5] == (0, 0) else '%H:%M', clock) for clock in clocks]
+    pattern = '%H:%M:%S' if tick < 60 else '%H:%M'
+    labels = [time.strftime('%b %d' if clock[3:6] == (0, 0, 0) else pattern, clock) for clock in clocks]
     if labels and all(':' in label for label in labels):
         labels[0] += time.strftime('\n%b %d', clocks[0])
     axes.set_xticks(ticks, labels)
+    axes.set_xlabel(time.strftime('%Z', time.localtime(history.end)), loc='right', fontsize=8)
 
 
 def _adaptable(document: str) -> str:
     """The document with its style sheet, as wide as its place."""
     document = re.sub(r'(<svg [^>]*?) ?width="[^"]*"', r'\1', document, count=1)
     document = re.sub(r'(<svg [^>]*?) ?height="[^"]*"', r'\1', document, count=1)
-    document = document.replace('<svg ', '<svg role="img" aria-label="usage, growth, losses and states over time" ', 1)
+    document = document.replace('<svg ', '<svg role="img" aria-label="usage, growth, drops and states over time" ', 1)
     return re.sub(r'(<svg [^>]*>)', lambda m: f'{m[1]}<style>{DARK}</style>', document, count=1)

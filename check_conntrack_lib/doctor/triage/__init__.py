@@ -1,4 +1,4 @@
-"""The first five minutes on one screen: what it is, who does it, and what contains it. It prints, changes nothing."""
+"""An incident on one screen: what fills the table, what changed, what to do. It prints, changes nothing."""
 
 from __future__ import annotations
 
@@ -7,49 +7,51 @@ import contextlib
 import os
 import sys
 
+from ...argument_types import seconds
 from ...deadline import Deadline
-from .. import readings
+from ...defaults import WINDOW
+from .. import common_options, readings
 from ..terminal import TextLayout
-from ..tune import SAMPLE, entries
 from . import json_output, reading, report
 
-#: for all readings, in seconds; the whole table may take longer
-LONGEST = 20.0
 WIDTH, NARROWEST, WIDEST = 80, 40, 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ('As root it looks at the flows by netlink: where nf_conntrack_netlink is a module, the kernel '
                      'loads it then, as for conntrack -L.')
-    parser.add_argument('--json', action='store_true', help='everything as JSON')
-    parser.add_argument('--history', metavar='FILE', help="the recorder's file (default: where the check keeps it)")
-    parser.add_argument('--sample', metavar='N', type=entries, default=SAMPLE,
-                        help=f'entries of the table at most that are looked at (default: {SAMPLE})')
-    parser.add_argument('--exact', dest='sample', action='store_const', const=None,
-                        help='look at all of them: about as expensive as conntrack -L')
+    common_options.add_json(parser, 'everything')
+    common_options.add_history(parser)
+    common_options.add_sample(parser)
+    parser.add_argument('--window', metavar='DURATION', type=seconds, default=WINDOW,
+                        help='minimum time over which drops are counted (default: 5m)')
+    common_options.add_timeout(parser, '20s')
+    common_options.add_color(parser)
     readings.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    common_options.check_history(arguments.history)
     seen = _gather(arguments)
     if arguments.json:
         print(json_output.as_json(seen))
         return 0
-    terminal = sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb'
-    paper = TextLayout(_width(), True, 'NO_COLOR' not in os.environ) if terminal else TextLayout(WIDTH)
+    terminal = common_options.on_terminal()
+    paper = TextLayout(_width() if terminal else WIDTH, terminal, common_options.colours(arguments.color))
     sys.stdout.write(report.text(seen, paper))
     return 0
 
 
 def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
     host = readings.host(arguments)
-    readings.history_file(arguments.history)
     if arguments.sample is None:
-        return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext)
-    deadline = Deadline(LONGEST)
+        return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext,
+                              window=arguments.window)
+    deadline = Deadline(arguments.timeout)
     deadline.start()
     try:
-        return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget)
+        return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget,
+                              window=arguments.window)
     finally:
         deadline.stop()
 

@@ -9,6 +9,7 @@ from ... import __version__
 from ...analysis import incident, mitigations
 from ...analysis.profile import Key
 from ...model import Missing
+from ..common_options import SCHEMA_VERSION
 from ..json_values import plain
 from .reading import TriageReadings
 
@@ -18,7 +19,8 @@ def as_json(scene: TriageReadings) -> str:
     a, p, table = scene.assessment, scene.picture, scene.table
     profile = p.profile
     return json.dumps(plain({
-        'version': __version__, 'time': a.snapshot.at.wall, 'node': scene.node, 'kernel': scene.release,
+        'schema_version': SCHEMA_VERSION, 'version': __version__,
+        'time': a.snapshot.at.wall, 'node': scene.node, 'kernel': scene.release,
         'netns': a.snapshot.netns, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
                   'usage_percent': table.usage, 'buckets': table.buckets,

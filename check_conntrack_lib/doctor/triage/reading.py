@@ -27,10 +27,9 @@ from ...readers import (
     addresses,
     cpu_times,
     ctnetlink,
-    keepers,
     kernel_version,
     meminfo,
-    programs,
+    processes,
     slabinfo,
     sysctl_values,
 )
@@ -90,7 +89,7 @@ class TriageReadings(NamedTuple):
 
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
-           pause: Callable[[float], None] = time.sleep) -> TriageReadings:
+           pause: Callable[[float], None] = time.sleep, window: float = WINDOW) -> TriageReadings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
     most: entries of the table to look at; None: all.
@@ -102,7 +101,7 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
-    question = Question(WINDOW, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
+    question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     before, usual = _recorded(history, snapshot.sample(), question)
     a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
@@ -200,7 +199,7 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        hash_chains.chain_limit(release, kernel_version.read_stable(host)), programs.read(host, DRAINS),
-        {one.name for one in keepers.read(host)},
+        hash_chains.chain_limit(release, kernel_version.read_stable(host)), processes.read_running(host, DRAINS),
+        {one.name for one in processes.read_setters(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH),
         a.hash.entries if a.hash and a.hash.entries > OTHERS_COUNT * table.entries + 1000 else 0)

@@ -10,49 +10,43 @@ from ...analysis import notrack
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...host import Host
-from .. import DoctorError, lifeline, readings
+from .. import DoctorError, common_options, lifeline, readings
 from . import plan, report, sysctl_file
-
-#: for all readings, in seconds; the whole table may take longer
-LONGEST = 20.0
-SAMPLE = 20000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group('what to print (default: the report)').add_mutually_exclusive_group()
     output.add_argument('--drop-in', action='store_true', help='the sysctl.d file with the proposed values')
     output.add_argument('--rules', choices=('nft', 'iptables', 'ip6tables'),
-                        help='the rules that keep what needs no entry out of the table, as a file')
+                        help='rules that keep traffic that needs no entry out of the table, as a file')
     output.add_argument('--lifeline', nargs='?', const='auto', choices=lifeline.KINDS, metavar='nft|iptables|ip6tables',
                         help='rules that keep SSH, NRPE, the Icinga agent and the exporter out of the table, as a '
                              'file: they get through when it is full (default: what this host filters by)')
-    output.add_argument('--json', action='store_true', help='everything as JSON')
-    parser.add_argument('--expires', metavar='DURATION', type=seconds,
-                        help='mark the values of the drop-in as temporary, such as 48h: check_conntrack warns when '
-                             'they are still there after that')
+    common_options.add_json(output, 'everything')
     parser.add_argument('--monitoring', metavar='ADDRESS[,...]', type=lifeline.addresses, default=(),
                         help='for --lifeline: the monitoring servers and those who log in by SSH (default: what '
                              'nrpe.cfg allows and whom the Icinga agent is connected to)')
-    parser.add_argument('--history', metavar='FILE', help="the recorder's file (default: where the check keeps it)")
-    parser.add_argument('--sample', metavar='N', type=entries, default=SAMPLE,
-                        help=f'entries of the table at most that are looked at (default: {SAMPLE})')
-    parser.add_argument('--exact', dest='sample', action='store_const', const=None,
-                        help='look at all of them: about as expensive as conntrack -L')
-    parser.add_argument('--procfs', metavar='DIR', default='/proc',
-                        help="another proc file system, such as the host's in a container (default: /proc)")
+    parser.add_argument('--expires', metavar='DURATION', type=seconds,
+                        help='mark the values of the drop-in as temporary, e.g. 48h: check_conntrack warns if they '
+                             'are still there after that')
+    common_options.add_history(parser)
+    common_options.add_sample(parser)
+    common_options.add_timeout(parser, '20s')
+    common_options.add_netns(parser)
+    common_options.add_procfs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
-        raise DoctorError('--expires needs --drop-in')
+        raise DoctorError('--expires needs --drop-in or --json')
     if arguments.monitoring and not arguments.lifeline:
         raise DoctorError('--monitoring needs --lifeline')
     if arguments.lifeline:
         sys.stdout.write(lifeline.make(readings.host(arguments), arguments.monitoring, arguments.lifeline))
         return 0
-    host = readings.host(arguments)
-    readings.history_file(arguments.history)
-    advised = plan.make(_gather(host, arguments.history, arguments.sample))
+    common_options.check_history(arguments.history)
+    advised = plan.make(_gather(readings.host(arguments), arguments.history, arguments.sample,
+                                arguments.timeout))
     if arguments.drop_in:
         sys.stdout.write(sysctl_file.text(advised, arguments.expires))
     elif arguments.rules:
@@ -64,17 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def entries(text: str) -> int:
-    """A number of entries, at least 100. Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal() and 100 <= int(text) <= 10**9):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of entries from 100 on")
-    return int(text)
-
-
-def _gather(host: Host, history: str | None, sample: int | None) -> plan.Readings:
+def _gather(host: Host, history: str | None, sample: int | None, timeout: float) -> plan.Readings:
     if sample is None:
         return plan.gather(host, history, None, contextlib.nullcontext)
-    deadline = Deadline(LONGEST)
+    deadline = Deadline(timeout)
     deadline.start()
     try:
         return plan.gather(host, history, sample, deadline.budget)
@@ -86,5 +73,6 @@ def _rules(advised: plan.Plan, kind: str) -> str:
     chosen = advised.candidates
     rules = notrack.nft(chosen) if kind == 'nft' else notrack.iptables(chosen, 4 if kind == 'iptables' else 6)
     if not chosen or not rules:
-        raise DoctorError('nothing is worth it: ' + (report.why_no_bypass(advised) or f'no candidate for {kind}'))
+        # an empty file of rules is a valid answer: nothing to load
+        return f'# no bypass rules proposed: {report.why_no_bypass(advised) or f"no candidate for {kind}"}\n'
     return ''.join(f'# {line}\n' for line in notrack.warnings(chosen)) + rules

@@ -18,8 +18,8 @@ from ...history import readonly
 from ...host import Host
 from ...model import Missing, NotLoaded, Sample, Table
 from ...namedtuples import NamedTuple
-from ...readers import ctnetlink, keepers, kernel_version, meminfo, slabinfo, sysctl_values
-from ...readers.keepers import SysctlSetter
+from ...readers import ctnetlink, kernel_version, meminfo, processes, slabinfo, sysctl_values
+from ...readers.processes import SysctlSetter
 from .. import DoctorError
 
 DAY = 86400.0
@@ -103,7 +103,8 @@ def gather(host: Host, history: str | None, most: int | None,
     names = os.uname()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, _profile(host, table, most, share), peak_profile, sysctl_values.read_timeouts(host),
-                    slabinfo.read(host), meminfo.read(host), keepers.read(host), keepers.read_container(host),
+                    slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
+                    processes.read_container(host),
                     kernel_version.read_stable(host),
                     slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host))
 

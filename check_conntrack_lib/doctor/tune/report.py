@@ -11,8 +11,9 @@ from typing import Any
 
 from ...analysis import notrack, timeouts
 from ...analysis.sizing import FEW_DAYS
-from ...formatting import clean, percent, size_text
+from ...formatting import clean, duration, percent, size_text
 from ...model import Missing
+from ..common_options import SCHEMA_VERSION
 from ..json_values import plain
 from . import sysctl_file
 from .plan import Plan, Recorded
@@ -26,9 +27,9 @@ def text(plan: Plan) -> str:
     """The whole report."""
     r = plan.readings
     lines = [f'conntrack-doctor tune: {clean(r.node)}, kernel {clean(r.release)}, '
-             f'{time.strftime("%Y-%m-%d %H:%M", time.localtime(r.at))}']
-    for title, part in (('Before any number', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
-                        ('Bypass', _bypass(plan)), ('To keep it', _keep(plan)), ('Alerts', _alerts(plan))):
+             f'{time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(r.at))}']
+    for title, part in (('Find the cause first', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
+                        ('Bypass', _bypass(plan)), ('Make it permanent', _keep(plan)), ('Alerts', _alerts(plan))):
         found = list(part)
         if found:
             lines += ['', title, *(row for line in found for row in _rows(line))]
@@ -48,7 +49,7 @@ def _rows(line: str) -> list[str]:
 def _first(plan: Plan) -> Iterator[str]:
     yield from plan.first
     if plan.first:
-        yield 'a larger table would only hide that: find the cause first'
+        yield 'a larger table would only hide this'
 
 
 def _size(plan: Plan) -> Iterator[str]:
@@ -60,7 +61,7 @@ def _size(plan: Plan) -> Iterator[str]:
            f'nf_conntrack_buckets {"unknown" if isinstance(buckets, Missing) else buckets}')
     yield f'peak       {_peak(plan)}'
     if peak.cut_off:
-        yield '           the table was full then: the real demand is unknown, so this size is only the least'
+        yield '           the table was full at that time: actual demand may be higher'
     changed = size.maximum != r.table.maximum
     yield (f'proposed   nf_conntrack_max = {size.maximum}{"" if changed else " (as it is)"}, '
            f'nf_conntrack_buckets = {size.buckets}{"" if size.buckets != buckets else " (as it is)"}')
@@ -75,41 +76,42 @@ def _peak(plan: Plan) -> str:
     recorded, peak = plan.readings.recorded, plan.peak
     if not isinstance(recorded, Recorded):
         remedy = f'; {recorded.remedy}' if recorded.remedy else ''
-        return f'{peak.entries} entries, those of now: {clean(recorded.why)}{clean(remedy)}'
+        return f'{peak.entries} entries (now): {clean(recorded.why)}{clean(remedy)}'
     when = time.strftime('%Y-%m-%d %H:%M', time.localtime(peak.at))
-    said = f'{peak.entries} entries, {when}, the most in {peak.days:.1f} days ({peak.samples} samples)'
+    said = (f'{peak.entries} entries, {when}, maximum of {duration(peak.days * 86400)} of history '
+            f'({peak.samples} samples)')
     if recorded.peak == peak and recorded.netns != plan.readings.netns:
         said += f', in network namespace {recorded.netns}'
-    return said if peak.days >= FEW_DAYS else said + ': not a whole week yet'
+    return said if peak.days >= FEW_DAYS else said + '; at least one week is recommended'
 
 
 def _hash(plan: Plan) -> str:
     limit, table = plan.limit.entries_per_bucket, plan.readings.table
     if limit is None:
-        return 'this kernel has no limit for hash chains: more than 8 entries a bucket only cost time'
-    said = f'this kernel silently refuses new connections above about {plan.limit} entries a bucket'
+        return 'this kernel has no limit for hash chains: more than 8 entries per bucket only cost time'
+    said = f'this kernel silently drops new connections above about {plan.limit} entries per bucket'
     if isinstance(table.buckets, Missing) or not table.buckets:
         return said
     ratio = table.maximum / table.buckets
     everywhere = plan.readings.all_entries
     if not isinstance(everywhere, Missing) and everywhere > 1.1 * table.entries + 1000:
         said += f' (now {everywhere / table.buckets:.1f}, with those of other network namespaces)'
-    return said + (f'; with {ratio:.1f} when full, packets are lost from {round(limit * table.buckets)} entries on, '
-                   'before the table is full' if ratio > limit else f', this table holds {ratio:.1f} when full')
+    return said + (f'; with {ratio:.1f} when full, packets are dropped from {round(limit * table.buckets)} entries on, '
+                   'before the table is full' if ratio > limit else f', this table has {ratio:.1f} when full')
 
 
 def _memory(plan: Plan) -> Iterator[str]:
     size, available = plan.size, plan.readings.available
-    how = 'measured' if size.measured else 'an estimate: only root reads /proc/slabinfo'
-    yield (f'memory     {size_text(size.memory)} when full ({size.entry:.0f} bytes an entry, its object {how}), '
-           f'{size_text(size.more)} more than now; each network namespace may fill as much')
+    how = 'measured' if size.measured else 'estimated: only root reads /proc/slabinfo'
+    yield (f'memory     {size_text(size.memory)} when full ({size.entry:.0f} bytes per entry, {how}), '
+           f'{size_text(size.more)} more than now; each network namespace can use as much')
     if isinstance(available, Missing):
         yield f'           memory available: unknown ({clean(available.why)})'
     elif size.more > available:
-        yield f'           only {size_text(available)} are available: shorten timeouts, or add memory, before that'
+        yield f'           only {size_text(available)} available: shorten timeouts or add memory first'
     else:
         much = ', a large part of it' if size.more > MUCH * available else ''
-        yield f'           {size_text(available)} are available{much}'
+        yield f'           {size_text(available)} available{much}'
 
 
 def _timeouts(plan: Plan) -> Iterator[str]:
@@ -126,32 +128,32 @@ def _timeouts(plan: Plan) -> Iterator[str]:
         yield (f'offloaded: {_share(share)} of the table; the flowtable keeps their time ({names}), not the '
                'timeouts below')
     if not plan.timeouts:
-        yield f'none that would free {timeouts.LEAST:.0%} of the table'
+        yield f'no change would free {timeouts.LEAST:.0%} of the table'
         return
     yield f'{"nf_conntrack_...":28}{"now":>8}{"proposed":>10}{"frees":>10}{"of the table":>20}'
     for p in plan.timeouts:
         yield f'{p.name:28}{p.now:8}{p.proposed:10}{p.freed:10}{_share(p.share):>20}'
         yield f'    {p.risk}{" (in the drop-in only as a comment)" if p.risky else ""}'
         if p.foreign:
-            yield ('    many of these have more time than that: a timeout policy of a rule, or a value that was '
-                   'changed a short time ago; the number is a guess')
+            yield ('    many of these have a longer timeout: a timeout policy of a rule, or a value changed '
+                   'recently; the number is an estimate')
     if len(plan.timeouts) > 1:
         both = timeouts.total(r.profile, plan.timeouts)
         yield f'{"together":28}{"":18}{round(both.value * r.profile.entries):10}{_share(both):>20}'
     longest = max(plan.timeouts, key=lambda p: p.now)
-    yield (f'counted in {r.profile.seen} of {r.profile.entries} entries; entries keep the time they were given, so the '
-           f'whole effect comes {longest.until_then}')
+    yield (f'counted in {r.profile.seen} of {r.profile.entries} entries; existing entries keep their timeout; '
+           f'full effect {longest.until_then}')
 
 
 def _bypass(plan: Plan) -> Iterator[str]:
     if not plan.candidates:
-        yield why_no_bypass(plan) or 'no service without NAT that is large enough'
+        yield why_no_bypass(plan) or 'no service without NAT is large enough'
     for c in plan.candidates:
         servers = ', '.join(c.addresses) if c.addresses else 'any server'
         yield f'{c.name} ({c.key}): {_share(c.share)} of the table, {servers}'
     for refused in plan.refused:
         name = refused.name if refused.name == str(refused.key) else f'{refused.name} ({refused.key})'
-        yield f'stays: {name}, {_share(refused.share)} of the table: {refused.why}'
+        yield f'not bypassed: {name}, {_share(refused.share)} of the table: {refused.why}'
     if plan.candidates:
         yield from (f'careful: {line}' for line in notrack.warnings(plan.candidates))
         yield ''
@@ -166,8 +168,8 @@ def why_no_bypass(plan: Plan) -> str:
     """Why there are no candidates; '' if there are."""
     profile = plan.readings.profile
     if isinstance(profile, Missing):
-        return f'not counted: {clean(profile.why)}'
-    return '' if plan.candidates else 'no service without NAT that is large enough'
+        return clean(profile.why)
+    return '' if plan.candidates else 'no service without NAT is large enough'
 
 
 def _keep(plan: Plan) -> Iterator[str]:
@@ -184,7 +186,7 @@ def _alerts(plan: Plan) -> Iterator[str]:
 
 def as_json(plan: Plan, expires: float | None) -> str:
     """Everything."""
-    record = plain(plan)
+    record = {'schema_version': SCHEMA_VERSION, **plain(plan)}
     record['drop_in'] = sysctl_file.text(plan, expires)
     record['rules'] = {'nft': notrack.nft(plan.candidates), 'iptables': notrack.iptables(plan.candidates, 4),
                        'ip6tables': notrack.iptables(plan.candidates, 6),

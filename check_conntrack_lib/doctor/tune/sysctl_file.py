@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from ...formatting import clean
+from ...analysis.mitigations import MEMORY
+from ...formatting import clean, size_text
 from ...model import Missing
 from ...namedtuples import NamedTuple
-from ...readers.keepers import SysctlSetter
+from ...readers.processes import SysctlSetter
 from .plan import Plan
 
 FILE = '/etc/sysctl.d/99-conntrack.conf'
@@ -31,16 +32,26 @@ def values(plan: Plan) -> Iterator[Value]:
     """What would change."""
     table, size = plan.readings.table, plan.size
     buckets = None if isinstance(table.buckets, Missing) else table.buckets
+    short = _short_of_memory(plan)
     if size.buckets > (buckets or 0) and plan.limit.by_sysctl:
-        # first: a larger table in a small hash loses packets
-        yield Value('net.netfilter.nf_conntrack_buckets', buckets, size.buckets, 'one bucket for each entry')
+        # first: a larger table in a small hash drops packets
+        yield Value('net.netfilter.nf_conntrack_buckets', buckets, size.buckets, 'one bucket per entry', short)
     if size.maximum != table.maximum:
         yield Value('net.netfilter.nf_conntrack_max', table.maximum, size.maximum, why_size(plan),
-                    asked='without a limit nothing is refused' if table.unlimited else '')
+                    short or ('without a limit nothing is dropped' if table.unlimited else ''))
     for p in plan.timeouts:
         yield Value(f'net.netfilter.nf_conntrack_{p.name}', p.now, p.proposed,
                     f'frees about {p.share.value:.1%} of the table; risk: {p.risk}',
-                    asked='it cuts connections that may be in use' if p.risky else '')
+                    asked='it can cut connections in use' if p.risky else '')
+
+
+def _short_of_memory(plan: Plan) -> str:
+    """Why this host cannot hold a full table of the proposed size; '' if it can."""
+    more, available = plan.size.more, plan.readings.available
+    if isinstance(available, Missing):
+        return ''
+    return (f'a full table would take {size_text(more)} more, {size_text(available)} are available'
+            if more > MEMORY * available else '')
 
 
 def why_size(plan: Plan) -> str:
@@ -54,14 +65,15 @@ def why_size(plan: Plan) -> str:
 def text(plan: Plan, expires: float | None) -> str:
     """The file, for sysctl -p; expires: seconds until the values shall be taken back."""
     r = plan.readings
-    date = time.strftime('%Y-%m-%d', time.localtime(r.at))
+    date, zone = time.strftime('%Y-%m-%d', time.localtime(r.at)), time.strftime('%Z', time.localtime(r.at))
     note = '' if expires is None else time.strftime('# expires: %Y-%m-%d %H:%M', time.localtime(r.at + expires))
     lines = [f'# conntrack-doctor tune, {date}, {clean(r.node)}',
-             f'# Save as {FILE}, apply by: sysctl -p {FILE}',
-             '# At boot it is applied before the module is loaded, and in vain, unless that is loaded first:',
+             f'# Save as {FILE}, apply with: sysctl -p {FILE}',
+             '# sysctl.d has no effect if applied before the module is loaded; load it first:',
              f'#   echo nf_conntrack > {MODULES}']
     if note:
-        lines.append('# Temporary: check_conntrack warns when the date has passed. Then set the old values again.')
+        lines.append(f'# Temporary: check_conntrack warns when the date has passed (times in {zone}). '
+                     'Then restore the old values.')
     lines += [f'# {line}' for line in hindrances(plan)]
     if plan.size.buckets and not plan.limit.by_sysctl:
         lines += ['# This kernel takes the buckets as a parameter of the module only:',
@@ -73,11 +85,11 @@ def text(plan: Plan, expires: float | None) -> str:
         name = value.key.rpartition('.')[2]
         lines += ['', f'# {name}: {old} -> {value.new}, {date}: {value.why}']
         if value.asked:
-            lines.append(f'# Not set as long as it is a comment: {value.asked}.')
+            lines.append(f'# Commented out because {value.asked}. Uncomment to apply.')
         lines += [note] if note else []
         lines.append(f'{"#" if value.asked else ""}{value.key} = {value.new}')
     if not changes:
-        lines += ['', '# Nothing needs to change.']
+        lines += ['', '# No change needed.']
     return '\n'.join(lines) + '\n'
 
 

@@ -1,4 +1,4 @@
-"""Live: usage, growth, time to full and losses; refreshed in place on a terminal, a line a time elsewhere."""
+"""Live view: usage, growth, time to full and drops; refreshed in place on a terminal, elsewhere a line per update."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
 from ...model import Table
-from .. import DoctorError, error_line, readings
-from .view import ScreenLine, WatchState, following, one_line, screen
+from .. import DoctorError, common_options, error_line, readings
+from .view import ScreenLine, WatchState, as_json, following, one_line, screen
 
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
 FLOWS = 2000
@@ -26,8 +26,11 @@ NOTHING_TO_SEE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--every', metavar='DURATION', type=seconds, default=2.0, help='the rhythm (default: 2s)')
-    parser.add_argument('--count', metavar='N', type=int, help='end after so many times')
+    parser.add_argument('--every', '-n', '--interval', metavar='DURATION', type=seconds, default=2.0,
+                        help='refresh interval (default: 2s)')
+    parser.add_argument('--count', metavar='N', type=int, help='exit after N updates')
+    common_options.add_json(parser, 'one line per update')
+    common_options.add_color(parser)
     readings.add_arguments(parser)
 
 
@@ -35,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
     rounds = readings.Rounds(readings.host(arguments), arguments.kernel_log, WINDOW)
-    terminal = Terminal() if sys.stdout.isatty() and os.environ.get('TERM', 'dumb') != 'dumb' else None
+    colours = common_options.colours(arguments.color)
+    terminal = Terminal(colours) if common_options.on_terminal() and not arguments.json else None
     title = f'conntrack-doctor watch: {os.uname().nodename}, every {arguments.every:g} s'
     moment: WatchState | None = None
     shown = 0
@@ -48,14 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
             except OutOfTime as error:
                 line = error_line(error)
                 lines = [ScreenLine('reading', line, 1)]
-            if terminal:
-                terminal.draw(f'{title}, {time.strftime("%H:%M:%S")}', lines)
+            if arguments.json:
+                print(as_json(moment, line), flush=True)
+            elif terminal:
+                terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', lines)
             else:
-                print(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}', flush=True)
+                print(f'{time.strftime("%Y-%m-%d %H:%M:%S %Z")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
                 return 0 if moment and isinstance(moment.snapshot.table, Table) else NOTHING_TO_SEE
-            # after a suspend or a slow reading the rhythm begins anew
+            # after a suspend or a slow reading the interval starts again
             now = time.monotonic()
             due = max(due + arguments.every, now)
             time.sleep(due - now)
@@ -68,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
 class Terminal:
     """Draws a few lines over those drawn before. Hides no cursor, switches no screen: nothing to restore."""
 
-    def __init__(self) -> None:
+    def __init__(self, colours: bool) -> None:
+        self._colours = colours
         self._height = 0
         self._size = self._now()
         # after Ctrl-Z and fg others have written below our lines
@@ -77,12 +84,12 @@ class Terminal:
     def draw(self, title: str, lines: list[ScreenLine]) -> None:
         size = self._now()
         if size != self._size:
-            # lines may have been wrapped anew: nobody knows where ours are
+            # lines may have been wrapped again: nobody knows where ours are
             sys.stdout.write('\x1b[2J\x1b[H')
             self._size = size
             self._forget()
         width = size.columns - 1
-        plain = '' if 'NO_COLOR' in os.environ else RESET
+        plain = RESET if self._colours else ''
         rows = [title[:width]]
         for name, text, severity in lines:
             colour = COLOURS[severity] if plain else ''

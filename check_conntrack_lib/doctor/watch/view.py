@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 from ...analysis.losses import Losses, counted_between
@@ -12,14 +13,17 @@ from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ...model import Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
 from ...snapshot import Snapshot
+from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from ..state_shares import states_line
 
 #: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
-#: where a line of the screen becomes a warning or worse, in percent
 #: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
-SHOWN = {'lost': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
+SHOWN = {'dropped': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
+
+
+TABLE_FULL = '"table full" message'
 
 
 class ScreenLine(NamedTuple):
@@ -36,7 +40,7 @@ class WatchState(NamedTuple):
     reading: LiveReadings
     #: seconds and counts up to now
     points: tuple[Point, ...] = ()
-    #: None: there is nothing to count from yet, or the counters began anew
+    #: None: there is nothing to count from yet, or the counters were reset
     since_last: Losses | None = None
     #: counted since the watch began, `lost` among them
     since_start: Mapping[str, int] = {}
@@ -53,7 +57,7 @@ def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
     if not isinstance(table, Table):
         return WatchState(reading, since_start=before.since_start if before else {})
     points = (*(before.points if before else ()), Point(now.at.uptime, table.entries))
-    # with a slow rhythm at least the last four count
+    # with a long interval at least the last four count
     first = next(k for k, point in enumerate(points)
                  if now.at.uptime - point.uptime <= GROWTH_SPAN or k >= len(points) - 4)
     points = points[max(first, len(points) - MOST_POINTS):]
@@ -83,16 +87,33 @@ def one_line(moment: WatchState) -> str:
     if moment.since_last:
         now = _packets(moment.since_last)
         parts.extend(f'{name} {rate(moment.since_last.rate(now.get(counter, 0)))}'
-                     f' ({moment.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
+                     f' (total {moment.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
     if isinstance(moment.reading.profile, Profile):
         parts.append(states_line(moment.reading.profile, 2))
     return ', '.join(parts)
 
 
+def as_json(moment: WatchState | None, error: str) -> str:
+    """One line of JSON; error: what is wrong where there are no readings."""
+    if moment is None:
+        return json.dumps({'schema_version': SCHEMA_VERSION, 'error': error})
+    table, last = moment.snapshot.table, moment.since_last
+    now = None if last is None else {name: last.rate(_packets(last).get(counter, 0)) for name, counter in SHOWN.items()}
+    return json.dumps({
+        'schema_version': SCHEMA_VERSION, 'time': moment.snapshot.at.wall,
+        'entries': table.entries if isinstance(table, Table) else None,
+        'maximum': table.maximum if isinstance(table, Table) else None,
+        'usage_percent': table.usage if isinstance(table, Table) else None,
+        'growth_per_s': moment.forecast.growth if moment.forecast else None,
+        'seconds_to_full': moment.forecast.to_full if moment.forecast else None, 'per_s': now,
+        'since_start': {name: moment.since_start.get(counter, 0) for name, counter in SHOWN.items()},
+        'errors': {name: missing.why for name, missing in moment.reading.errors().items()}})
+
+
 def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
     table = moment.snapshot.table
     if isinstance(table, NotLoaded):
-        yield ScreenLine('usage', f'connection tracking is not loaded: no {clean(table.path)}', 1)
+        yield ScreenLine('usage', f'nf_conntrack is not loaded (no {clean(table.path)})', 1)
     elif isinstance(table, Missing):
         yield ScreenLine('usage', f'cannot be read: {clean(table.why)}', 1)
     else:
@@ -101,7 +122,7 @@ def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
             filled = min(bar, int(table.usage * bar / 100))
             text = f'[{"#" * filled}{"-" * (bar - filled)}] {text}'
         if not isinstance(table.buckets, Missing) and table.buckets > 0:
-            text += f', {table.entries / table.buckets:.1f} a bucket'
+            text += f', {table.entries / table.buckets:.1f} per bucket'
         yield ScreenLine('usage', text, (table.usage > WARNING) + (table.usage > CRITICAL))
 
 
@@ -110,7 +131,7 @@ def _growth(moment: WatchState) -> Iterator[ScreenLine]:
         span = duration(moment.points[-1].uptime - moment.points[0].uptime)
         yield ScreenLine('growth', f'{growth(moment.forecast.growth)} in the last {span}{_full_in(moment.forecast)}')
     elif isinstance(moment.snapshot.table, Table):
-        yield ScreenLine('growth', 'not yet known')
+        yield ScreenLine('growth', f'measuring ({duration(SHORTEST_SPAN)})')
 
 
 def _counters(moment: WatchState) -> Iterator[ScreenLine]:
@@ -120,11 +141,11 @@ def _counters(moment: WatchState) -> Iterator[ScreenLine]:
         total = moment.since_start.get(counter, 0)
         if moment.since_last:
             now = _packets(moment.since_last).get(counter, 0)
-            text = f'{rate(moment.since_last.rate(now))} now, {total} since the start'
-            if total and name == 'lost':
+            text = f'{rate(moment.since_last.rate(now))} now, {total} since start'
+            if total and name == 'dropped':
                 too_long = moment.since_start.get('chaintoolong', 0)
                 text += f' ({total - too_long} drop, {too_long} chaintoolong)'
-            yield ScreenLine(name, text, 2 if now and name == 'lost' else 1 if total else 0)
+            yield ScreenLine(name, text, 2 if now and name == 'dropped' else 1 if total else 0)
         else:
             yield ScreenLine(name, 'counted from now on')
 
@@ -142,10 +163,10 @@ def _log(moment: WatchState) -> Iterator[ScreenLine]:
     more = f'; {others} of other network namespaces' if others else ''
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
-        text = f'{count(len(evidence.ages), "table-full line")} {span}, the newest {duration(evidence.ages[-1])} ago'
+        text = f'{count(len(evidence.ages), TABLE_FULL)} {span}, last {duration(evidence.ages[-1])} ago'
         yield ScreenLine('kernel log', text + more + flooded, 1)
     else:
-        yield ScreenLine('kernel log', f'no table-full line {span}{more}{flooded}')
+        yield ScreenLine('kernel log', f'no "table full" message {span}{more}{flooded}')
 
 
 def _unreadable(moment: WatchState) -> Iterator[ScreenLine]:

@@ -1,0 +1,69 @@
+"""Is the schema of an open file the one that this version makes, and nothing else?
+
+A file of somebody else may have views that never end, or generated columns of any size, under the names of our tables.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from functools import lru_cache
+
+from .database import SCHEMA
+
+#: tables that are the recording's own; the others are read
+UNREAD = ('upkeep', 'gone')
+_Shape = frozenset[tuple[str, str, str, tuple[tuple[object, ...], ...]]]
+
+
+def is_ours(database: sqlite3.Connection) -> bool:
+    """Only our tables and indexes, with our columns, none of them generated. Raises sqlite3.Error.
+
+    Some may be missing: an earlier version wrote the file.
+    """
+    return {('table', 'boot'), ('table', 'sample')} <= {part[:2] for part in _shape(database)} \
+        and _shape(database) <= _expected()
+
+
+@lru_cache(1)
+def tables() -> tuple[str, ...]:
+    """Those that are read."""
+    return tuple(sorted(name for kind, name, _table, _columns in _expected()
+                        if kind == 'table' and name not in UNREAD))
+
+
+@lru_cache(1)
+def _expected() -> _Shape:
+    with closing(empty()) as database:
+        return _shape(database)
+
+
+def empty() -> sqlite3.Connection:
+    """A new history in memory, in autocommit mode."""
+    database = sqlite3.connect(':memory:', isolation_level=None)
+    database.executescript(SCHEMA)
+    return database
+
+
+def columns(table: str) -> tuple[str, ...]:
+    """The names of the columns of one of `tables`, in their order."""
+    return next(tuple(str(column[0]) for column in parts) for kind, name, _, parts in _expected()
+                if (kind, name) == ('table', table))
+
+
+def _shape(database: sqlite3.Connection) -> _Shape:
+    """(kind, name, table, columns) of each object."""
+    # a virtual table has no page of its own
+    objects = database.execute('SELECT type, name, tbl_name FROM sqlite_master WHERE rootpage > 0 OR '
+                               "type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 100").fetchall()
+    shape = set()
+    for kind, name, table in objects:
+        if kind == 'table':
+            # name, type and kind of each: 0 is a plain column (sqlite3.org/pragma.html, table_xinfo)
+            parts = database.execute('SELECT name, upper(type), hidden FROM pragma_table_xinfo(?) ORDER BY cid',
+                                     (name,)).fetchmany(100)
+        else:
+            parts = database.execute('SELECT name, cid < -1 FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno',
+                                     (name,)).fetchmany(100)
+        shape.add((str(kind), str(name), str(table), tuple(parts)))
+    return frozenset(shape)

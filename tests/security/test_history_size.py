@@ -1,0 +1,115 @@
+"""The history stays within its bounds, whatever anybody on the host does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pasts
+import pytest
+
+from check_conntrack_lib.analysis.losses import comparable
+from check_conntrack_lib.history import database, retention
+from check_conntrack_lib.history.queries import HistoryQuery
+from check_conntrack_lib.model import History
+
+LOOK = HistoryQuery(300, 2700, comparable, 900)
+
+
+def rows(path: Path, query: str) -> int:
+    with sqlite3.connect(path) as opened:
+        return int(opened.execute(query).fetchone()[0])
+
+
+def run(path: Path, minute: int, namespaces: int) -> list[History]:
+    samples = [pasts.sample(60.0 * minute, 1000 * k % 9999, drop=minute + k, netns=pasts.INITIAL + k)
+               for k in range(namespaces)]
+    answer = database.query_and_record_all(str(path), samples, LOOK, 14)
+    assert isinstance(answer, list)
+    return answer
+
+
+def test_thousands_of_namespaces_in_one_run(tmp_path: Path) -> None:
+    path = tmp_path / 'history.sqlite'
+    histories = run(path, 1, 5000)
+    assert rows(path, 'SELECT count(*) FROM sample') == retention.MOST_SAMPLES
+    assert histories[0].note == '2000 of 5000 namespaces are recorded'
+    assert run(path, 2, 3)[0].note == ''
+
+
+def test_a_full_file_keeps_the_own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred runs with 500 namespaces of somebody, in a file of 2 MiB."""
+    monkeypatch.setattr(database, 'LARGEST_FILE', 2 << 20)
+    path = tmp_path / 'history.sqlite'
+    notes = set()
+    for minute in range(1, 101):
+        histories = run(path, minute, 500)
+        assert not histories[0].unwritten
+        notes.add(histories[0].note)
+        assert path.stat().st_size <= 2 << 20
+    assert 'full (2 MiB), the oldest samples of other namespaces make room; 8 of 500 namespaces are recorded' in notes
+    assert rows(path, f'SELECT count(*) FROM sample WHERE netns = {pasts.INITIAL}') == 100
+    assert rows(path, 'SELECT count(*) FROM pragma_integrity_check') == 1
+
+
+LIMITED = """
+import resource, signal, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+import test_history_size as t
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL if {default} else signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+answer = t.database.query_and_record_all({path!r}, [t.pasts.sample(6000.0, 5, netns=k) for k in range(50)], t.LOOK, 14)
+print(answer[0].unwritten if isinstance(answer, list) else answer.why)
+"""
+
+
+@pytest.mark.parametrize('size', [0, 1, 4096, 5000, 12288, 20000])
+@pytest.mark.parametrize('default', [False, True])
+def test_a_limit_of_file_size_while_it_is_written(tmp_path: Path, size: int, default: bool) -> None:
+    """Also where the caller lets SIGXFSZ end the process: the file stays sound, and what was recorded stays."""
+    path = tmp_path / 'history.sqlite'
+    for minute in range(1, 6):
+        run(path, minute, 20)
+    code = LIMITED.format(root=str(Path(__file__).parents[2]), tests=f'{Path(__file__).parent}', size=size,
+                          default=default, path=str(path))
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])})
+    assert done.returncode in (0, -signal.SIGXFSZ), done.stderr
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    assert rows(path, 'SELECT count(*) FROM sample') in (100, 150)
+    with sqlite3.connect(path) as opened:
+        assert opened.execute('PRAGMA integrity_check').fetchone() == ('ok',)
+    assert not run(path, 7, 20)[0].unwritten
+
+
+@pytest.mark.kernel
+def test_a_full_file_system(tmp_path: Path) -> None:
+    """As a disk quota answers: no room."""
+    place = tmp_path / 'small'
+    place.mkdir(mode=0o700)
+    done = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=96k,mode=700', 'tmpfs', str(place)], check=False,
+                          capture_output=True)
+    if done.returncode:
+        pytest.skip('mounting needs root')
+    try:
+        path = place / 'history.sqlite'
+        full = ''
+        for minute in range(1, 60):
+            full = run(path, minute, 20)[0].unwritten
+            if full:
+                break
+        assert 'full' in full or os.strerror(errno.ENOSPC) in full
+        before = rows(path, 'SELECT count(*) FROM sample')
+        histories = run(path, 61, 20)
+        assert histories[0].unwritten
+        assert histories[0].base
+        assert rows(path, 'SELECT count(*) FROM sample') == before
+    finally:
+        subprocess.run(['umount', '-l', str(place)], check=True)
