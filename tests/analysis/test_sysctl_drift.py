@@ -305,7 +305,12 @@ class TestWhoChangedIt:
         assert 'was applied before the module was loaded' in text
 
     def test_a_running_kube_proxy_is_named(self, machine, capfd):
-        files = {'812/comm': 'kube-proxy\n', '812/cmdline': 'kube-proxy\0', **LOADED}
+        files = {'812/comm': 'kube-proxy\n', '812/cmdline': 'kube-proxy\0', **LOADED,
+                 '812/status': 'Uid:\t0\t0\t0\t0\nNSpid:\t812\n', '812/cgroup': '0::/system.slice/kube-proxy.service\n'}
+        for pid in (1, 812):
+            (machine / f'{pid}/ns').mkdir(parents=True)
+            for kind in ('pid', 'mnt', 'user'):
+                (machine / f'{pid}/ns/{kind}').symlink_to(f'{kind}:[1]')
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)
         assert 'was set later: kube-proxy (pid 812) sets it' in text
         assert 'sysctl --system' not in text
@@ -317,7 +322,7 @@ class TestWhoChangedIt:
 
     def test_a_module_that_is_loaded_at_boot_is_not_advised_again(self, machine, capfd):
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=LOADED)
-        assert 'the module was loaded anew since (/etc/modules-load.d/nf.conf loads it at boot). Now: sudo sysctl' in text
+        assert 'was loaded anew since (/etc/modules-load.d/nf.conf loads it at boot). Now: sudo sysctl' in text
         assert 'at boot: echo' not in text
         files = {'1/root/etc/firewalld/firewalld.conf': 'CleanupModulesOnExit=yes\n', **LOADED}
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)

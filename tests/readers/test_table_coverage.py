@@ -122,7 +122,7 @@ def test_another_hosts_proc_in_a_network_of_its_own(tmp_path: Path) -> None:
     (tmp_path / 'host').mkdir()
     done = unshared(f'mount --rbind /proc {tmp_path}/host', '--procfs', f'{tmp_path}/host', ways='-mn')
     assert done.returncode == 3, done.stdout
-    assert f'cannot read usage: {tmp_path}/host shows the network of this container only' in done.stdout
+    assert 'shows the network of this container only' in done.stdout
     # in the network of the host the same /proc is good
     done = unshared(f'mount --rbind /proc {tmp_path}/host', '--procfs', f'{tmp_path}/host', ways='-m')
     assert done.returncode == 0, done.stdout
