@@ -114,10 +114,8 @@ def test_no_log_where_none_is_wanted_and_an_error_where_it_is_missing(tree):
 @pytest.mark.parametrize(('core', 'initial'), [(True, 'true'), (False, 'false')])
 def test_the_initial_namespace_is_known_without_the_module(tree, core, initial):
     """The module makes the file that tells; the core of the network has some that are in the initial one only."""
-    for file in ('sys/net/nf_conntrack_max', 'sys/net/netfilter/nf_conntrack_count'):
-        (tree / file).unlink()
+    proctree.unload(tree)
     if core:
-        (tree / 'sys/net/core').mkdir()
         (tree / 'sys/net/core/netdev_budget').write_text('300\n')
     assert f'initial="{initial}"' in page(tree).decode()
 

@@ -89,7 +89,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
 
 def test_without_a_table_at_the_end_the_status_is_that_of_the_other_verbs(tmp_path):
     proctree.make(tmp_path)
-    (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(tmp_path)
     done = proctree.doctor('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.05', '--count', '2')
     assert done.returncode == 2
     assert done.stdout.count('connection tracking is not loaded') == 2
