@@ -184,9 +184,11 @@ def test_what_gets_through_a_full_table(site: Site, tmp_path: Path, kind: str, f
         assert not any(before.values()), before
         loaded = site.host.run([*load, str(rules)])
         assert loaded.returncode == 0, loaded.stderr
+        # entries of earlier connections that are not ASSURED make room above 95 %: it is taken again
+        site.host.fill_to(FULL)
         after = site.get_through(5)
         assert all(after.values()), after
-        assert site.host.count() >= FULL - 1
+        assert site.host.count() >= FULL - 20
         # what went on before goes on
         lines = [kept.stdout.readline() for _ in range(3)]
         assert lines == ['beat\n'] * 3
