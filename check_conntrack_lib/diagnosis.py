@@ -1,4 +1,4 @@
-"""Why: who fills the table and what changed, from a sample of its flows. It explains a verdict and never makes one."""
+"""What fills the table and what changed, from a sample of its flows. It explains a state and never changes it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,10 @@ def _count_ports(host: Host, use: PortUse, budget: TimeBudget, netns_file: str) 
 
 def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, budget: TimeBudget,
                  netns_file: str = '') -> _T | Missing:
-    """What `use` makes of the first `most` flows, from the first source that answers; abroad: see `take_profile`."""
+    """What `use` makes of the first `most` flows, from the first source that answers.
+
+    netns_file: see `take_profile`.
+    """
     with budget():
         if not netns_file:
             return _read_flows(host, use, most)
@@ -178,7 +181,7 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
              netns_file: str = '') -> Diagnosis | Missing:
     """The cause behind an assessment, each part within its own share of the time.
 
-    quiet: the check is OK, so the profile counts as a usual one; abroad: see `take_profile`.
+    quiet: the check is OK, so the profile counts as a usual one; netns_file: see `take_profile`.
     """
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not isinstance(table, Table):
@@ -205,7 +208,7 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
 
 def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, budget: TimeBudget,
             netns_file: str = '') -> Diagnosis:
-    """What a profile of this wall time says beside a baseline; abroad: see `take_profile`."""
+    """What a profile of this wall time says beside a baseline; netns_file: see `take_profile`."""
     grown = growth(profile, baseline.profiles) if isinstance(baseline, Baseline) else ()
     local, owned = (0.0, Missing('another namespace', chosen=True)) if netns_file \
         else _local(host, profile, grown, budget)

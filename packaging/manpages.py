@@ -17,24 +17,46 @@ NOTES = {
 .SH FILES
 .TP
 .I /var/lib/check_conntrack/history.sqlite
-What earlier runs saw, where that directory belongs to the user who runs the check.
+The history, where that directory belongs to the user who runs the check.
 .TP
 .I ~/.local/state/check_conntrack/history.sqlite
-The same for every other user, root by
-.BR sudo (8)
-among them.
+The same for every other user, also for root with
+.BR sudo (8).
+.SH ENVIRONMENT
+.TP
+.B NAGIOS_PLUGIN_STATE_DIRECTORY
+Directory of the history, unless run with sudo.
 .SH EXAMPLES
 .TP
 .B check_conntrack
 With the defaults, as any user.
 .TP
 .B sudo check_conntrack \-\-diagnose always
-Who fills the table, while all is well.
+What fills the table, also when the state is OK.
 .TP
 .B check_conntrack \-w 80 \-c 90 \-\-require counters
-Other lines, and UNKNOWN where packet losses cannot be seen.
+Other thresholds, and UNKNOWN where drops cannot be counted.
 """,
-    'conntrack-doctor': '',
+    'conntrack-doctor': r"""
+.SH EXIT STATUS
+0, or 2 with one line on standard error that says what went wrong.
+.SH ENVIRONMENT
+.TP
+.B NO_COLOR
+No colours, if it is not empty; see
+.BR \-\-color .
+.SH FILES
+.TP
+.I /var/lib/check_conntrack/history.sqlite, ~/.local/state/check_conntrack/history.sqlite
+The history that
+.BR check_conntrack (8)
+records.
+""",
+}
+#: noun phrases, as man-pages(7) has them
+PURPOSE = {
+    'check_conntrack': 'monitoring plugin for the Linux connection tracking table',
+    'conntrack-doctor': 'inspect and tune the Linux connection tracking table',
 }
 SEE_ALSO = {
     'check_conntrack': ['conntrack-doctor', 'conntrack', 'icinga2', 'nrpe'],
@@ -84,14 +106,15 @@ def page(name: str, parser: argparse.ArgumentParser) -> str:
     lines = [
         f'.TH {escaped(name.upper())} {SECTION} "" "check_conntrack {VERSION}" "System Administration"',
         '.SH NAME',
-        rf'{escaped(name)} \- {escaped(description.split(": ")[0].split(". ")[0].rstrip("."))}',
+        rf'{escaped(name)} \- {escaped(PURPOSE[name])}',
         '.SH SYNOPSIS',
     ]
     commands = verbs(parser)
     lines += [rf'.B {escaped(name)}' + '\n' + (r'.I verb' + '\n' if commands else '') + r'.RI [ options ]']
     lines += ['.SH DESCRIPTION', escaped(description)]
     if parser.epilog:
-        lines += ['.PP', escaped(parser.epilog % {'prog': parser.prog})]
+        # they have a section of their own
+        lines += ['.PP', escaped(parser.epilog.partition('\nexamples:')[0] % {'prog': parser.prog})]
     if commands:
         lines.append('.SH OPTIONS')
         lines += options(parser, 'SS')

@@ -131,7 +131,7 @@ def opener(p: IncidentFacts) -> tuple[str, Key, float] | None:
     return first.source, first.key, share * p.rate.attempts
 
 
-def culprit(p: IncidentFacts) -> tuple[str, Key, int] | None:
+def single_source(p: IncidentFacts) -> tuple[str, Key, int] | None:
     """The one source that is the cause, the flows it opens, and how many entries of the profile they are at most."""
     if p.profile is None:
         return None

@@ -10,7 +10,7 @@ from ..formatting import count, duration, size_text
 from ..model import Missing
 from . import nat_mitigations, resources, sizing, source_limit
 from .commands import within
-from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_at, was_full
+from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, load_at, single_source, was_full
 from .profile import Key, Profile
 from .timeouts import leaks
 
@@ -119,7 +119,7 @@ def _pool(p: IncidentFacts) -> Iterator[Action]:
                      (f'systemctl status {one.pid}', listing), '',
                    'none; then use keep-alive or a connection pool with a limit; a restart closes sockets, not entries')
     else:
-        found = culprit(p)
+        found = single_source(p)
         # a source is named only if its flows go to this target
         goes_there = found is not None and target.destination != '' \
             and (found[1].destination, found[1].port) == (target.destination, target.port)
@@ -196,7 +196,7 @@ def _raise(p: IncidentFacts) -> Iterator[Action]:
     undo = f'{SYSCTL}max={p.table.maximum}'
     if load is not None and load > limit:
         commands.insert(0, _set_buckets(p, size.buckets))
-    risk = 'does not remove the cause' + (' (one source)' if culprit(p) else '')
+    risk = 'does not remove the cause' + (' (one source)' if single_source(p) else '')
     if p.keepers:
         risk += f'; {", ".join(sorted(p.keepers))} resets it on start'
     yield Action(f'{what} ({cost})', tuple(commands), undo, risk + _elsewhere(p))

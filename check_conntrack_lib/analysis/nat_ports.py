@@ -113,7 +113,7 @@ class Pools:
                             for pool, (sport, port, state, src) in zip(pools[:room], map(_PORT, flows))]
 
     def fullest(self, seen: int, entries: int) -> tuple[PortUse, ...]:
-        """The pools with most of their ports used; seen: flows of a table with so many entries."""
+        """The pools with most of their ports used; seen: flows of a table with this many entries."""
         by_pool: dict[tuple[Any, ...], list[_Port]] = defaultdict(list)
         for pool, port in self._ports:
             by_pool[pool].append(port)

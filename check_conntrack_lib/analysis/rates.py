@@ -122,7 +122,7 @@ class Fresh:
             yield flow
 
     def rate(self, entries: int) -> NewRate | None:
-        """For a table with so many entries; about: expired ones are in that count. None: too few are new."""
+        """For a table with this many entries; about: expired ones are in that count. None: too few are new."""
         new = sum(self._seen.protocols.values())
         if new < FEWEST:
             return None

@@ -70,5 +70,5 @@ def _memory(p: IncidentFacts) -> int:
     return NEAR if to_fill(p) > p.available else FINE
 
 
-#: what is said of each level
+#: what is printed of each level
 WORDS: Mapping[int, str] = {FINE: '', NEAR: 'near its end', EXHAUSTED: 'exhausted'}

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from . import rate_limit
 from .commands import conntrack
-from .incident import Action, IncidentFacts, culprit, opener
+from .incident import Action, IncidentFacts, opener, single_source
 from .profile import Key
 
 #: the rate of another source is known from so many of its new connections on
 FEWEST_OTHERS = 10
 #: what is opened most speaks for all from this share on
 MOST = 0.9
-#: the measured rate of others is taken while it fills no more than so many times what the table leaves to a source
+#: the measured rate of others is taken while it fills no more than this many times what the table leaves to a source
 MORE = 5
 
 
@@ -27,7 +27,7 @@ def actions(p: IncidentFacts) -> Iterator[Action]:
             share = p.rate.share(p.rate.openers[0].seen) if p.rate else 0.0
             yield _limit_to(p, key, limit, why, f'opens {share:.0%} of the new connections', _held(p, source))
             return
-    found = culprit(p)
+    found = single_source(p)
     if found is None or p.profile is None or found[0] in p.own:
         return
     source, key, seen = found
@@ -63,7 +63,7 @@ def _limit(p: IncidentFacts, source: str, key: Key) -> tuple[int, str]:
 def _limit_to(p: IncidentFacts, key: Key, limit: int, why: str, share: str, seen: int) -> Action:
     made, undo = rate_limit.nft(key, limit) if p.nft else rate_limit.iptables(key, limit)
     commands = [made]
-    # what was never answered is no connection that could be cut; what else the source does is left alone
+    # what was UNREPLIED is no connection that could be cut; what else the source does is left alone
     if key.protocol is not None and seen and p.profile and p.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
     named = p.profile.named(key.source) if p.profile else key.source

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from .. import __version__
+from ..argument_types import corrected
 from . import DoctorError, error_line
 
 NAME = 'conntrack-doctor'
@@ -44,8 +45,6 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        from ..did_you_mean import corrected
-
         raise DoctorError(f'{corrected(message, self)} (see {self.prog} --help)')
 
 

@@ -30,7 +30,7 @@ INITIAL = Target(lasting=names.HOST)
 
 
 def enter_target(host: Host, word: str | None) -> Target:
-    """Goes into the namespace that is named, for good. Raises DoctorError."""
+    """Enters the named namespace, for the rest of the process. Raises DoctorError."""
     if word in (None, 'current'):
         return _own(host)
     assert word is not None

@@ -17,7 +17,7 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS allowance (
     linklocal INTEGER NOT NULL,
     queued INTEGER NOT NULL,
     available INTEGER)"""
-#: rows older than a day are thinned to one in each slot of so many seconds, a part of them in each run
+#: rows older than a day are thinned to one in each slot of this many seconds, a part of them in each run
 DAY, SLOT = 86400.0, 600.0
 #: a base is at most so many windows old
 OLDEST_BASE = 2.0

@@ -2,7 +2,7 @@
 
 Whoever owns the file may exchange it, and every directory above it, at any moment, and may write into it what he likes.
 So it is never opened with the rights of this process: the child has given up all of them but the owner's, its time,
-memory and output are limited, and what it writes to its pipe is checked again on this side. SQLite is told that the
+memory and output are limited, and what it writes to its pipe is checked again on this side. SQLite is informed that the
 file is immutable (sqlite.org/uri.html): it then makes no journal, -wal or -shm beside it; its lock is taken here.
 """
 

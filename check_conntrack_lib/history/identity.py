@@ -1,6 +1,6 @@
 """Which namespace a recorded sample is of: the kernel gives the inode of a dead one to the next, mostly at once.
 
-A namespace is told from the one before it by its cookie where both are known, else by its processes: it is another one
+A namespace differs from the one before it by its cookie where both are known, else by its processes: it is another one
 if none of them was there when the last sample was taken. With it is recorded what it is called, so that the history of
 a name goes on over restarts.
 """
@@ -24,7 +24,7 @@ CREATE TABLE netns (
     PRIMARY KEY (boot, inode, since)
 ) WITHOUT ROWID;
 CREATE INDEX netns_by_name ON netns (name)"""
-#: a name is looked up again after so many seconds, of so many namespaces in one run
+#: a name is looked up again after this many seconds, of this many namespaces in one run
 RENAMED, MOST_LOOKUPS = 3600.0, 100
 
 _BOOT = '(SELECT id FROM boot WHERE boot_id = :boot_id)'

@@ -23,7 +23,7 @@ DROPPED_ROWS = 50
 #: nothing is gone that was not missed by a run in this time before now
 MISSED_BEFORE = 3600.0
 
-#: after so many seconds, what did not change is kept once in as many
+#: after this many seconds, what did not change is kept once in as many
 UNCHANGED = 3600.0
 #: where fewer than one in so many possible entries are there: nothing is projected from such a table
 IDLE = 100
@@ -43,7 +43,7 @@ _MINE = f'netns % {PARTS} = :part'
 
 
 def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], largest: int) -> tuple[list[Sample], str]:
-    """Which samples of a run are recorded, and what is said if not all: anybody may make thousands of namespaces.
+    """Which samples of a run are recorded, and what is reported if not all: anybody may make thousands of namespaces.
 
     The run's own namespace is the first. Its rows, and those of the others that stay, are never what makes room.
     """

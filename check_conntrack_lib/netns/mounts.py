@@ -1,7 +1,7 @@
 """/proc/<pid>/mountinfo: files that network namespaces are bound to (fs/proc_namespace.c, show_mountinfo).
 
 '286 27 0:4 net:[4026532551] /run/netns/blue rw - nsfs nsfs rw': all may read it, also where the directory is closed,
-and whatever directory a container runtime was told to use. A mount of another mount namespace is not there.
+and whatever directory a container runtime is configured to use. A mount of another mount namespace is not there.
 """
 
 from __future__ import annotations

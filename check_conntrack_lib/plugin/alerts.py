@@ -77,8 +77,6 @@ def _code(a: Assessment, result: Result) -> str:
     if name in ('dropped_per_s', 'table_full_lines', 'early_drop_per_s') and a.losses and a.losses.lost \
             and are_chains_too_long(a):
         return 'hash-chains'
-    if name == 'hash_refused':
-        return 'hash-chains'
     if name == 'table_full_lines' or (name == 'dropped_per_s' and is_full(a)):
         return 'table-full'
     return NAMES.get(name, 'not-readable')

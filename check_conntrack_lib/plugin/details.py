@@ -132,7 +132,7 @@ def nat_ports(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]
         yield text
 
 
-def kernel_log(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
+def kernel_log(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
     if isinstance(a.log, Missing):
         return
     flooded = f'; {FLOODED}' if a.log.flooded else ''
@@ -158,7 +158,9 @@ def kernel_log(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str
                    f'{count(a.log.suppressed, "message")} suppressed by rate limiting{flooded}')
         elif flooded or not a.losses or a.losses.lost:
             yield f'kernel log: no "table full" message in the last {duration(a.log.span)}{flooded}'
-    yield from _elsewhere(a.log.elsewhere)
+    # beside messages of this namespace those of others only take the place of what matters
+    if options.verbose or not (trouble and a.log.ages):
+        yield from _elsewhere(a.log.elsewhere)
 
 
 def _elsewhere(elsewhere: Mapping[int, int]) -> Iterator[str]:

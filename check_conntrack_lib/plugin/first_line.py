@@ -48,7 +48,8 @@ def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause:
     if isinstance(table, Table):
         parts += _usage(a, table, bad, first=not phrases)
     if cause and bad:
-        parts.append(Part((f': {cause}', ''), 3))
+        shorter = cause.partition(' from ')[0]
+        parts.append(Part(tuple(dict.fromkeys((f': {cause}', f': {shorter}', ''))), 3))
     if among:
         parts.append(Part((f', {among}', ''), 4))
     parts += _not_checked(results, kept=not bad)
@@ -93,7 +94,9 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     if names & LOSING and not names & {'usage', 'growth_per_s'}:
         before += 'only ' if are_chains_too_long(a) else 'now ' if is_drained(a) else \
             'table only ' if table.usage < HALF else ''
-    yield Part((f'{before}{full} used', ''), 2) if not first else Part((f'{full} used',), 0)
+    # 'table full' says it already
+    weight = 4 if table.entries >= table.maximum else 2
+    yield Part((f'{before}{full} used', ''), weight) if not first else Part((f'{full} used',), 0)
     whose = '' if table.limit == table.maximum else f', {table.limit_name}'
     yield Part((f' ({table.entries} of {table.limit}{whose})', ''), 5 if bad else 1)
     trouble = next((result for result in bad if result.metric.name in ('usage', 'growth_per_s')), None)

@@ -32,8 +32,8 @@ def failed(a: Assessment) -> str:
     if why == PORTS:
         return 'NAT found no free port'
     if why == RACING:
-        return 'unresolved clashes'
-    return 'unresolved clashes, or NAT found no free port'
+        return 'clashes not resolved'
+    return 'clashes not resolved, or NAT found no free port'
 
 
 def to_what(a: Assessment) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from nagiosplugin import Range
 
 from .. import __version__
-from ..argument_types import entries, namespaces, one_of, path_or, seconds
+from ..argument_types import corrected, entries, namespaces, one_of, path_or, seconds
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .converters import days, limit, seconds_or_off
 from .signals import CLOUD, DROPS, FULL, SIGNALS, Option, Signal, options_of
@@ -130,8 +130,6 @@ class _Parser(argparse.ArgumentParser):
     """argparse that leaves as a plugin must: wrong use is a UsageError, help and version exit 3."""
 
     def error(self, message: str) -> NoReturn:
-        from ..did_you_mean import corrected  # only then
-
         raise UsageError(corrected(message, self))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:

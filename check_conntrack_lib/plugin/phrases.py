@@ -78,7 +78,8 @@ def table_full(a: Assessment) -> str:
     if isinstance(a.log, Missing) or not a.log.ages:
         return ''
     number = len(a.log.ages)
-    return f'kernel logged "table full" {"once" if number == 1 else f"{number} times"} {since(a, a.log.ages[0])}'
+    times = f'{"once" if number == 1 else f"{number} times"} {since(a, a.log.ages[0])}'
+    return f'kernel logged "table full" {times}' if is_drained(a) else f'table full, logged by the kernel {times}'
 
 
 def hash_chains(a: Assessment) -> str:

@@ -138,7 +138,7 @@ def open_listener(host: Host) -> Listener | Missing:
 
 
 def start_sample(listener: Listener, until: float) -> None:
-    """Keeps some of the events from now until so many seconds after the listener was made; none if that fails."""
+    """Keeps some of the events from now until this many seconds after the listener was made; none if that fails."""
     try:
         listener.start_sample(max(0.0, until - listener.seconds()))
     except (OSError, ValueError):

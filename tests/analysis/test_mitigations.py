@@ -10,7 +10,7 @@ import pytest
 from check_conntrack_lib.analysis import mitigations, rate_limit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.host_role import RoleCounter
-from check_conntrack_lib.analysis.incident import IncidentFacts, culprit
+from check_conntrack_lib.analysis.incident import IncidentFacts, single_source
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass, summarize
 from check_conntrack_lib.analysis.profile_diff import Growth
@@ -176,12 +176,12 @@ def test_a_rising_table_is_in_time():
     assert not titles(picture(entries=750, forecast=Forecast(0.01, 60.0, 25000.0)))
 
 
-def test_the_culprit():
+def test_the_single_source():
     even = [flow(CLIENT, THERE)] * 50 + [flow(HIDDEN, THERE)] * 50
-    assert culprit(picture(even)) is None
-    assert culprit(picture()) is None
+    assert single_source(picture(even)) is None
+    assert single_source(picture()) is None
     grown = Growth(Key(17, '', '10.0.0.53', 53), 0.1, 0.7, 700, '192.0.2.3')
-    assert culprit(picture(even, growth=(grown,))) == (
+    assert single_source(picture(even, growth=(grown,))) == (
         '192.0.2.3', Key(6, '192.0.2.3', '192.0.2.2', 443), 50), 'what it does is known better than what grew'
 
 

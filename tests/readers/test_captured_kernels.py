@@ -137,7 +137,7 @@ def test_the_plugin_on_a_full_table(kernel: str, tree: Path, capfd: pytest.Captu
     out, err = capfd.readouterr()
     assert (status, err) == (2, '')
     assert out.startswith('CONNTRACK CRITICAL - table full')
-    assert ' 100.0% used (100 of 100)' in out
+    assert ' 100% used (100 of 100)' in out
     assert re.search(r'^kernel log: \d+ "table full" messages', out, re.MULTILINE)
     assert ('counters (' in out.split('|')[0]) == ('ubuntu' in kernel)
 

@@ -97,7 +97,7 @@ def test_it_stands_beside_the_lines_that_were_seen(log: Log, capfd: pytest.Captu
 
 
 @pytest.mark.parametrize(('records', 'lines'), [([], 'no "table full" message in the last 5 min'),
-                                                ([FULL], '1 "table full" message, the newest 10 s ago')])
+                                                ([FULL], '1 "table full" message in the last 5 min, last 10 s ago')])
 def test_watch_and_the_json_of_the_exporter(log: Log, records: list[bytes], lines: str) -> None:
     log.records = records
     taken = readings.take(Host(str(log.path.parent / 'proc'), lambda: NOW), str(log.path), 300.0)
@@ -108,7 +108,8 @@ def test_watch_and_the_json_of_the_exporter(log: Log, records: list[bytes], line
 
 
 @pytest.mark.parametrize(('records', 'lines'), [([], 'no "table full" message in the last 5 min; '),
-                                                ([FULL], '1 "table full" message at 14:40:04 UTC; ')])
+                                                ([FULL], '1 "table full" message at 14:40:04 UTC '
+                                                         '(rate-limited, not a packet count); ')])
 def test_triage(log: Log, records: list[bytes], lines: str) -> None:
     log.records = records
     seen = reading.gather(Host(str(log.path.parent / 'proc'), lambda: NOW), str(log.path), str(log.path) + '.none', 100,

@@ -122,6 +122,8 @@ def _find() -> str:
 
 COLUMNS = ('time', 'unix_time', 'boot_id', 'netns', 'name', 'entries', 'maximum', 'usage_percent', 'buckets', 'seconds',
            'growth_per_s', 'dropped', *COUNTERS)
+#: of the columns with fractions
+DECIMALS = {'unix_time': '.3f', 'usage_percent': '.3f', 'seconds': '.3f', 'growth_per_s': '.4f'}
 
 
 def _rows(intervals: Sequence[Interval]) -> Iterator[tuple[Any, ...]]:
@@ -146,7 +148,9 @@ def _write_json(intervals: Sequence[Interval]) -> int:
 def _write_csv(intervals: Sequence[Interval]) -> int:
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(COLUMNS)
-    writer.writerows(_rows(intervals))
+    for row in _rows(intervals):
+        writer.writerow(f'{value:{DECIMALS.get(name, "")}}' if isinstance(value, float) else value
+                        for name, value in zip(COLUMNS, row))
     return 0
 
 

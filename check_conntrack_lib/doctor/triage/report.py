@@ -128,7 +128,7 @@ def _failed(scene: TriageReadings, lost: Losses) -> str:
     why = cause(lost, resources.fullest(scene.picture))
     if why == PORTS:
         return 'NAT found no free port'
-    return 'unresolved clashes' if why == RACING else 'unresolved clashes, or NAT found no free port'
+    return 'clashes not resolved' if why == RACING else 'clashes not resolved, or NAT found no free port'
 
 
 def _log(scene: TriageReadings) -> Iterator[StyledLine]:

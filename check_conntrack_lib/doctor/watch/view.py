@@ -20,7 +20,7 @@ from ..state_shares import states_line
 
 #: growth is measured over this many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
-#: a rate over less than so many seconds says nothing
+#: a rate over less than this many seconds says nothing
 SHORTEST_RATE = 0.2
 #: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
 SHOWN = {'dropped': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
