@@ -21,8 +21,10 @@ def load():
         from check_conntrack_lib.plugin.cli import program
     except ImportError as error:
         if error.name == 'nagiosplugin':
-            leave('the Python library nagiosplugin is not installed: '
-                  'apt install python3-nagiosplugin, or pip install nagiosplugin')
+            # another python3 may stand before the distribution's in the PATH
+            leave('the Python library nagiosplugin is not installed for %s (%d.%d): '
+                  'apt install python3-nagiosplugin is for /usr/bin/python3; else %s -m pip install nagiosplugin'
+                  % (sys.executable or 'this Python', *sys.version_info[:2], sys.executable or 'python3'))
         leave('incomplete installation: %s' % error)
     except KeyboardInterrupt:
         leave('stopped by SIGINT')

@@ -28,7 +28,7 @@ from check_conntrack_lib.readers import (
     cpu_counters,
     cpu_times,
     ctnetlink,
-    kernel_log,
+    kernel_lines,
     meminfo,
     netlink,
     proc_conntrack,
@@ -37,6 +37,7 @@ from check_conntrack_lib.readers import (
     sysctl_files,
     sysctl_values,
 )
+from check_conntrack_lib.readers import journal as journal_lines
 
 TESTS = Path(__file__).parent.parent / 'tests'
 SAMPLES = TESTS / 'samples'
@@ -87,17 +88,17 @@ def stat_of_another(text: str) -> None:
 
 def kmsg(text: str) -> None:
     record = text.encode('utf-8', 'surrogateescape' if '\ud800' not in text else 'replace')
-    line = kernel_log.parse_record(record)
+    line = kernel_lines.parse_record(record)
     if line:
-        log = kernel_log.summarize([line], 'test')
+        log = kernel_lines.summarize([line], 'test')
         assert len(log.table_full) + len(log.suppressed) <= 1
         assert all(0 <= full.stamp < 1e15 for full in log.table_full)
 
 
 def journal(text: str) -> None:
-    line = kernel_log.parse_journal_line(text, -1.7e9)
+    line = journal_lines.parse_journal_line(text, -1.7e9)
     if line:
-        kernel_log.summarize([line], 'test')
+        kernel_lines.summarize([line], 'test')
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog
-from check_conntrack_lib.readers import kernel_log
+from check_conntrack_lib.readers import kernel_lines, kernel_log
 from check_conntrack_lib.readers.kept_log import KeptLog
 from check_conntrack_lib.readers.syslog_call import CLOCKS_DIFFER
 
@@ -38,7 +38,7 @@ def every_record() -> int:
         while True:
             record = os.read(handle, kernel_log.RECORD_SIZE)
             number += 1
-            if kernel_log.TABLE in record or kernel_log.MISSED in record:
+            if kernel_lines.TABLE in record or kernel_lines.MISSED in record:
                 continue
     except BlockingIOError:
         return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from .analysis import trend
 from .analysis.hash_chains import HashLoad, chain_limit, hash_load
@@ -15,23 +16,24 @@ from .analysis.losses import (
     log_evidence,
     losses,
     losses_across,
+    moved,
     seconds_without_drops,
 )
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
 from .history import cloud_limit, database, location
 from .history.identity import Identify
-from .history.queries import HistoryQuery
+from .history.queries import LONGEST_BASE, MUCH_OLDER, HistoryQuery
 from .host import Host
-from .model import History, Missing, Point, Reading, Sample, Table
+from .model import History, LogMemory, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
-from .readers import sysctl_files, sysctl_values
+from .readers import kernel_log, log_clock, sysctl_files, sysctl_values
 from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.cloud import CloudLimit
     from .analysis.nat_ports import PortUse
-    from .analysis.sysctl_drift import Drift
+    from .analysis.sysctl_drift import Drift, UnusableSetting
 
 
 class Question(NamedTuple):
@@ -66,7 +68,9 @@ class Assessment(NamedTuple):
     forecast: Forecast | None
     log: LogEvidence | Missing
     #: configured values that are expired or not running
-    settings: tuple[Drift, ...] | Missing = ()
+    settings: tuple[Drift | UnusableSetting, ...] | Missing = ()
+    #: how old the newest sample is, in seconds, where losses are not counted from it for that; None: they are
+    stale_base: float | None = None
     #: None: this kernel has no limit for hash chains, or the buckets are not known
     hash: HashLoad | None = None
     #: the pool of ports of source NAT that is used most; None: there is none, or no flow was looked at
@@ -92,13 +96,22 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
     """
     snapshot = take_snapshot(host, budget)
     sample = snapshot.sample()
+    read: list[Snapshot] = []
+
+    def read_log(before: History | Missing, memory: LogMemory | None) -> LogMemory | None:
+        # the history knows how far back: the log may be full of older lines
+        span = log_span(before, sample, question)
+        read.append(with_log(snapshot, host, question.kernel_log, span, budget,
+                             partial(kernel_log.read, memory=memory)))
+        return log_clock.memory_of(read[-1].kernel_log, snapshot.at.monotonic, max(span, LONGEST_LOG_SPAN))
+
     with budget():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else \
-            _history(file, sample, question, patience, identify(snapshot.initial))
-    # after the history, which knows how far back: the log may be full of older lines
-    span = log_span(history, sample, question)
-    snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
+            _history(file, sample, question, patience, identify(snapshot.initial), read_log)
+    if not read:
+        read_log(history, None)
+    snapshot = read[-1]
     a = evaluate(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
     with budget():
         a = a._replace(cloud=cloud_limit.read(host, a.history_file, sample, question.window, question.history_days,
@@ -114,8 +127,9 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
         snapshot = snapshot._replace(table=snapshot.table._replace(other_limit=question.limit))
     lost = outlook = None
     if isinstance(history, History) and not isinstance(sample, Missing):
-        if history.base:
-            lost = losses(history.base, sample)
+        base = None if stale_base(history, sample, question) else history.base
+        if base:
+            lost = losses(base, sample)
         # another boot has given the inodes to other namespaces: only the initial one is the same
         cuts = [cut for cut in history.cuts if snapshot.initial or cut[0].boot_id == sample.boot_id]
         lost = losses_across(cuts, lost, sample)
@@ -123,7 +137,20 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
     return Assessment(snapshot, history, file, lost, outlook,
-                      log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot))
+                      log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot),
+                      stale_base=stale_base(history, sample, question))
+
+
+def stale_base(history: History | Missing, sample: Sample | Missing, question: Question) -> float | None:
+    """How old the base is in seconds, where it is too old to judge by; None where it is not.
+
+    Where nothing can be recorded, the base only grows older: a loss would never end.
+    """
+    if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
+        return None
+    age = sample.at.uptime - history.base.at.uptime
+    longest = MUCH_OLDER * question.window if history.unwritten else max(LONGEST_BASE, MUCH_OLDER * question.window)
+    return age if age > longest else None
 
 
 def hash_of(snapshot: Snapshot) -> HashLoad | None:
@@ -153,7 +180,7 @@ def log_span(history: History | Missing, sample: Sample | Missing, question: Que
     """How far back log lines are judged, in seconds: as far as losses are counted, but not for ever."""
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
-    counted = sample.at.uptime - history.base.at.uptime
+    counted = 0.0 if stale_base(history, sample, question) else sample.at.uptime - history.base.at.uptime
     return max(question.window, min(counted, LONGEST_LOG_SPAN))
 
 
@@ -165,20 +192,23 @@ def history_file(choice: str) -> str | Missing:
 
 
 def _history(file: str, sample: Sample | Missing, question: Question, patience: float,
-             identify: Identify) -> History | Missing:
+             identify: Identify,
+             read_log: Callable[[History | Missing, LogMemory | None], LogMemory | None]) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
+    source = kernel_log.remembered_source(question.kernel_log)
     return database.query_and_record(file, sample, history_query(question)._replace(identify=identify),
-                                     question.history_days, patience)
+                                     question.history_days, patience,
+                                     database.LogBook(source, read_log) if source else None)
 
 
 def history_query(question: Question) -> HistoryQuery:
     """What is asked of the history."""
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
-                    trend.WINDOWS * question.window)
+                        trend.WINDOWS * question.window, moved=moved)
 
 
-def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:
+def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift | UnusableSetting, ...] | Missing:
     """What is configured for connection tracking and expired, or not running."""
     # only the initial namespace is set up by sysctl.d
     if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
@@ -186,9 +216,18 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     configured = sysctl_files.read(host)
     if isinstance(configured, Missing):
         return configured
-    effective = sysctl_files.effective(configured)
-    if not effective:
+    names = sysctl_values.names(host)
+    effective, faulty = sysctl_files.effective(configured, names), sysctl_files.unusable(configured, names)
+    if not effective and not faulty:
         return ()
-    from .analysis.sysctl_drift import drifts  # only where something is configured
+    from .analysis import sysctl_drift  # only where something is configured
 
-    return drifts(effective, sysctl_values.read_values(host, effective), snapshot.table, snapshot.at.wall)
+    running = sysctl_values.read_values(host, {*effective, *(one.key for one in faulty)})
+    found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall)
+    if any(drift.expired is None for drift in found):
+        from .readers import meminfo, module_files, processes
+
+        evidence = sysctl_drift.Evidence(tuple(f'{one.name} (pid {one.pid})' for one in processes.read_setters(host)),
+                                         module_files.read(host), meminfo.read_total(host))
+        found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall, evidence)
+    return (*found, *sysctl_drift.unusable(faulty, running))

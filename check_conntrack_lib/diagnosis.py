@@ -28,6 +28,11 @@ from .readers.sockets import Owner
 SAMPLE_SECONDS = 1.0
 #: flows of a profile that is recorded while all is well
 BASELINE_FLOWS = 2000
+#: entries that are counted and not listed: so many are none that came and went meanwhile, and this part of the table
+LEAST_UNLISTED, UNLISTED = 100, 0.2
+IN_NO_LIST = 'counted entries are in no list: packets that a queue holds, or entries that a module never gave back'
+NOT_LISTED = ('sudo conntrack -L unconfirmed, sudo conntrack -L dying and /proc/net/netfilter/nfnetlink_queue show '
+              'them, else only a reboot frees them; a larger table does not help')
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
 #: NAT ports are counted where this part of them may be used
@@ -70,13 +75,44 @@ def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_
         return summarize(watch(flows) if watch else flows, table.entries, stay)
 
     began = time.monotonic()
-    profile = sample_flows(host, use, most, budget, netns_file)
+    profile = checked(host, sample_flows(host, use, most, budget, netns_file), most, began, netns_file)
     if isinstance(profile, Missing):
         return profile
-    if not profile.seen:
-        return Missing('the kernel listed no flow in time')
     profile = profile._replace(complete=profile.seen < most and time.monotonic() - began < SAMPLE_SECONDS)
     return count_ports(host, profile, budget, netns_file) if ports else profile
+
+
+def checked(host: Host, profile: Profile | Missing, most: int | None, began: float,
+            netns_file: str = '') -> Profile | Missing:
+    """The profile, unless most of what the kernel counts is in no list: a listing that ended by itself is no sample.
+
+    most: entries at most that were asked for, None: all; began: when, on CLOCK_MONOTONIC.
+    """
+    if isinstance(profile, Missing):
+        return profile
+    if most is None or (profile.seen < most and time.monotonic() - began < SAMPLE_SECONDS):
+        # the listing itself removes the expired entries, which were counted before
+        counted = _count(host, netns_file)
+        hidden = 0 if counted is None else min(counted, profile.entries) - profile.seen
+        if hidden >= LEAST_UNLISTED and hidden > UNLISTED * profile.entries:
+            return Missing(f'{hidden} of {profile.entries} {IN_NO_LIST}', NOT_LISTED)
+    return profile if profile.seen else Missing('the kernel listed no flow in time')
+
+
+def _count(host: Host, netns_file: str) -> int | None:
+    """The entries that are counted now; None: not known."""
+    def read() -> int:
+        return sysctl_values.parse(host.read(sysctl_values.COUNT))
+
+    try:
+        if not netns_file:
+            return read()
+        from .netns import enter
+
+        found = enter.run_in_netns(host, netns_file, read)
+    except (OSError, ValueError):
+        return None
+    return None if isinstance(found, Missing) else found
 
 
 def count_ports(host: Host, profile: Profile, budget: TimeBudget, netns_file: str = '') -> Profile:

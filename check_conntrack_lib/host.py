@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from .model import Instant, Missing
 from .namedtuples import NamedTuple
 
-#: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
-LARGEST = 1 << 20
+#: no conntrack file of /proc that is read whole is larger, for 8192 possible CPUs either; a larger one is none
+LARGEST = 4 << 20
 #: what it gives to read a process that ended, or another user's. Not OSError: that would swallow OutOfTime.
 GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError, ValueError)
 CAP_NET_ADMIN = 12
+#: another inode in each network namespace, for everybody to see
+STAT = 'net/stat/nf_conntrack'
 
 
 def system_clock() -> Instant:
@@ -73,11 +76,20 @@ class Host(NamedTuple):
             # the link's text, not its target: it also reads in a copy of a /proc tree
             target = os.readlink(self.path('self/ns/net'))
         except OSError as error:
-            return Missing.because(error, 'network namespace')
+            if error.errno != errno.EINVAL:
+                return Missing.because(error, 'network namespace')
+            # a copy of a tree on a file system without links has its text in a file
+            target = self._text('self/ns/net')
         inode = target[len('net:['):-1]
         if target != f'net:[{inode}]' or not (inode.isascii() and inode.isdecimal() and len(inode) <= 18):
             return Missing('network namespace: unreadable link')
         return int(inode)
+
+    def _text(self, name: str) -> str:
+        try:
+            return self.read(name).strip()
+        except (OSError, ValueError):
+            return ''
 
     def root(self) -> str:
         """Where the root directory of the machine is whose /proc this is: as its first process sees it."""
@@ -92,6 +104,28 @@ class Host(NamedTuple):
             return False
         return bool(match and int(match[1], 16) >> CAP_NET_ADMIN & 1)
 
+    def shows_own_network_only(self) -> bool:
+        """Was another host's /proc named, whose sys/net shows this process's own network namespace all the same?
+
+        The kernel fills /proc/sys/net for the process that reads (fs/proc/proc_sysctl.c, net/sysctl_net.c).
+        """
+        if os.path.abspath(self.procfs) == '/proc':
+            return False
+        here = self._replace(procfs='/proc')
+        try:
+            # the root of every proc file system has this inode: a captured tree shows what is in it
+            live = os.stat(self.procfs).st_ino == 1 and self.boot_id() == here.boot_id()
+        except OSError:
+            return False
+        if not live:
+            return False
+        for name, identity in (('ns/net', os.readlink), (STAT, _inode)):
+            try:
+                return identity(self.path(f'1/{name}')) != identity(here.path(f'self/{name}'))
+            except OSError:
+                continue  # only root may see the link, and not every kernel has the file
+        return not self.exists('sys/net/nf_conntrack_max')  # shown in the initial namespace only
+
     def is_this_kernel(self) -> bool:
         """Does procfs show the namespace that this process's own system calls reach?"""
         here = self._replace(procfs='/proc')
@@ -99,3 +133,7 @@ class Host(NamedTuple):
         return self.procfs == '/proc' or (
             not isinstance(self.netns(), Missing) and (self.netns(), self.boot_id()) == (here.netns(), here.boot_id())
         )
+
+
+def _inode(path: str) -> str:
+    return str(os.stat(path).st_ino)

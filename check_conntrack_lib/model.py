@@ -137,6 +137,30 @@ class Suppressed(NamedTuple):
     messages: int
 
 
+#: earlier than any stamp on CLOCK_MONOTONIC: a log that goes back so far has all of this boot
+BOOT = float('-inf')
+
+
+class LogMemory(NamedTuple):
+    """What the history keeps of the kernel log of this boot, so that no record is missed or taken for new twice."""
+
+    #: the newest record's
+    sequence: int
+    #: when that was the newest one, in seconds on CLOCK_MONOTONIC
+    read: float
+    #: what is added to the log's stamps to make them CLOCK_MONOTONIC
+    offset: float
+    #: every line since then was seen (CLOCK_MONOTONIC)
+    complete_since: float
+    names_namespaces: bool = False
+    table_full: tuple[LogLine, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+
+
+#: before the first reading that is remembered
+NOTHING_READ = LogMemory(-1, BOOT, 0.0, float('inf'))
+
+
 class KernelLog(NamedTuple):
     """What the kernel log says of full tables."""
 
@@ -147,6 +171,12 @@ class KernelLog(NamedTuple):
     overrun: bool = False
     #: a kernel (6.18 and later) that says in the line whose table was full, unless it was the initial namespace's
     names_namespaces: bool = False
+    #: no line since then is missing (CLOCK_MONOTONIC); BOOT: none of this boot
+    complete_since: float = BOOT
+    #: of the newest record; None: the source has no such numbers
+    sequence: int | None = None
+    #: what was added to the log's stamps to make them CLOCK_MONOTONIC
+    offset: float = 0.0
 
 
 class Sample(NamedTuple):

@@ -32,6 +32,8 @@ class Snapshot(NamedTuple):
     stable: str = ''
     #: SO_NETNS_COOKIE, where the namespace was entered and is not the initial one
     cookie: int | None = None
+    #: entries as the counters' file repeats them, where the table is hidden
+    counted: int | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
@@ -46,6 +48,8 @@ class Snapshot(NamedTuple):
             return self.boot_id
         if isinstance(self.netns, Missing):
             return self.netns
+        if isinstance(self.table, Missing) and self.counted is not None and isinstance(self.counters, Counters):
+            return Sample(self.at, self.boot_id, self.netns, self.counted, 0, None, self.counters)
         if not isinstance(self.table, Table):
             return Missing('no connection tracking table')
         buckets = None if isinstance(self.table.buckets, Missing) else self.table.buckets
@@ -54,23 +58,35 @@ class Snapshot(NamedTuple):
                       self.cookie)
 
 
-def take_snapshot(host: Host, budget: TimeBudget) -> Snapshot:
+def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> Snapshot:
     """Reads everything but the kernel log, each source failing alone.
 
-    budget: bounds the time of one reading.
+    budget: bounds the time of one reading; own_network: the namespace of this process is meant, whatever /proc is
+    named.
     """
     at = host.clock()
-    with budget():
-        table = sysctl_values.read(host)
+    entries: int | None = None
     counters: Counters | Missing = Missing('no connection tracking table', chosen=True)
+    with budget():
+        if not own_network and host.shows_own_network_only():
+            return Snapshot(at, host.boot_id(), host.netns(), False, Missing(
+                f'{host.procfs} shows the network of this container only',
+                'run the check in the network of the host: docker run --network host, hostNetwork: true, or '
+                'nsenter -t 1 -n'), counters, NOT_READ)
+        table = sysctl_values.read(host)
     # ctnetlink would load the module: nothing is asked of a kernel that does not track
     if isinstance(table, Table):
         with budget():
             counters = _counters(host)
+    elif isinstance(table, Missing) and host.exists(cpu_counters.FILE):
+        # the sysctls are hidden: what was lost can be judged all the same
+        with budget():
+            counters, entries = cpu_counters.read(host), cpu_counters.read_entries(host)
     initial = sysctl_values.is_initial_namespace(host)
     # the initial namespace lasts as long as its boot
     cookie = netns_cookie.read() if not initial and isinstance(table, Table) and host.is_this_kernel() else None
-    snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, cookie=cookie)
+    snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, cookie=cookie,
+                        counted=entries)
     with budget():
         return _with_hash_table(snapshot, host)
 

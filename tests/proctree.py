@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,15 @@ def make(root: Path, entries: int = 32512, maximum: int = 262144, stat: str | No
         (root / 'self/ns').mkdir(parents=True, exist_ok=True)
         (root / 'self/ns/net').symlink_to(f'net:[{NETNS}]')
     return root
+
+
+def unload(root: Path) -> None:
+    """As a kernel that tracks nothing: none of its files, the other sysctls in view."""
+    for name in ('sys/net/netfilter', 'net/stat'):
+        shutil.rmtree(root / name, ignore_errors=True)
+    (root / 'sys/net/nf_conntrack_max').unlink(missing_ok=True)
+    (root / 'sys/net/core').mkdir(parents=True, exist_ok=True)
+    (root / 'sys/net/core/somaxconn').write_text('4096\n')
 
 
 def command(*arguments: object) -> list[str]:

@@ -8,11 +8,15 @@ from ..model import Counters, KernelLog, Sample
 from ..namedtuples import NamedTuple
 
 WRAP = 1 << 32
+#: counters that a threshold is for
+JUDGED = ('drop', 'chaintoolong', 'early_drop', 'insert_failed')
 #: a counter that moved further than this, or faster, did not wrap: it was reset
 FURTHEST_WRAP = WRAP >> 1
 FASTEST_PER_CPU = 5e6
 #: log lines are looked for at most so far back (or one window), however long the check has paused
 LONGEST_LOG_SPAN = 3600.0
+#: a log that is shorter by less than this, in seconds, is no shorter: it is read a moment after the counters
+COVERED = 2.0
 #: what reset the counters
 REBOOT, RESET = 'a reboot', 'a reset of the counters'
 
@@ -121,6 +125,12 @@ def comparable(base: Sample, now: Sample) -> bool:
     return now.counters is None or losses(base, now) is not None
 
 
+def moved(old: Sample, new: Sample) -> bool:
+    """Was a packet lost or an entry evicted between these samples, or is that not known?"""
+    found = losses(old, new)
+    return found is None or any(found.packets.get(name) for name in JUDGED)
+
+
 def insert_failed_is_loss(counters: Counters) -> bool:
     """Kernels without clash_resolve (before 5.10, RHEL 7) count clashes that were resolved in insert_failed, too."""
     return 'clash_resolve' in counters.per_cpu
@@ -142,6 +152,20 @@ class LogEvidence(NamedTuple):
     suppressed: int
     #: the log has more lines than could be seen
     flooded: bool = False
+    #: for so many seconds up to now no line is missing from the log
+    covered: float = float('inf')
+    #: for so many seconds up to now no line can be this namespace's own
+    without_drops: float = 0.0
+
+    @property
+    def partial(self) -> bool:
+        """Does the log not go back over the whole span?"""
+        return self.covered < self.span - COVERED
+
+    @property
+    def can_hide(self) -> bool:
+        """May there have been lines of this namespace that are not in the log?"""
+        return self.partial and self.without_drops < self.span
 
 
 def seconds_without_drops(counters: Counters | None, found: Losses | None) -> float:
@@ -181,7 +205,8 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
             stranger = UNNAMED if owner is None or owner == netns else owner
             elsewhere[stranger] = elsewhere.get(stranger, 0) + 1
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
-    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun)
+    return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun,
+                       now - log.complete_since, without_drops)
 
 
 def quiet_since(before: Losses | None, new: Losses | None) -> Losses | None:

@@ -65,6 +65,9 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
         return (OTHERS[worst],)
     full, chains = crowded(p), chains_too_long(p)
     found: list[Action] = []
+    if p.unlisted:
+        # no entry that a rule, a timeout or a larger table would act on
+        return (_find_unlisted(p),)
     if chains:
         found += _buckets(p)
     if full and _is_cheap(p):
@@ -80,6 +83,13 @@ def actions(p: IncidentFacts) -> tuple[Action, ...]:
         found += _drain(p)
     return tuple(one._replace(commands=tuple(within(command, p.enter) for command in one.commands),
                               undo=within(one.undo, p.enter)) for one in found)
+
+
+def _find_unlisted(p: IncidentFacts) -> Action:
+    return Action(p.unlisted, ('sudo conntrack -L unconfirmed', 'sudo conntrack -L dying',
+                               'cat /proc/net/netfilter/nfnetlink_queue'), '',
+                  'none to look; where nothing shows them, a module leaks entries: only a reboot frees them, and a '
+                  'larger table only puts it off')
 
 
 def _drain(p: IncidentFacts) -> Iterator[Action]:

@@ -11,12 +11,13 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from ..formatting import clean
-from ..model import History, Instant, Missing, Sample
-from . import identity, retention
+from ..model import NOTHING_READ, History, Instant, LogMemory, Missing, Sample
+from ..namedtuples import NamedTuple
+from . import identity, log_memory, retention
 from .codec import can_be, counters_to_text
 from .queries import COLUMNS, HistoryQuery, history_before
 
@@ -47,7 +48,8 @@ CREATE TABLE profile (
     quiet INTEGER NOT NULL,   -- 1: taken while the check was OK
     text TEXT NOT NULL        -- history.profile_json
 );
-CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA};{identity.SCHEMA}
+CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);
+{log_memory.SCHEMA};{retention.SCHEMA};{identity.SCHEMA}
 """
 
 #: bytes that the file may take, whatever anybody on the host does
@@ -69,25 +71,33 @@ class RefusedFile(Exception):
     """The file is sound, but not ours to write."""
 
 
+class LogBook(NamedTuple):
+    """Who reads the kernel log between the question and the recording, and of which source."""
+
+    source: str
+    #: takes the first sample's history and what is remembered; gives what to remember
+    read: Callable[[History, LogMemory | None], LogMemory | None]
+
+
 def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
-                     patience: float = 1.5) -> History | Missing:
+                     patience: float = 1.5, book: LogBook | None = None) -> History | Missing:
     """Answers what `look` asks about the time before `now`, then records `now` and forgets what is over `days` old.
 
-    patience: how long to wait for other runs that are writing, in seconds.
+    patience: how long to wait for other runs that are writing, in seconds; book: see `LogBook`.
     """
-    answers = query_and_record_all(path, [now], look, days, patience)
+    answers = query_and_record_all(path, [now], look, days, patience, book)
     return answers if isinstance(answers, Missing) else answers[0]
 
 
-def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float,
-                patience: float = 1.5) -> list[History] | Missing:
+def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float = 1.5,
+                         book: LogBook | None = None) -> list[History] | Missing:
     """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
     try:
         try:
-            return _consult(path, now, look, days, patience)
+            return _consult(path, now, look, days, patience, book)
         except BrokenFile as error:
             note = _put_aside(path, error, now[0].at, patience)
-            return [history._replace(note=note) for history in _consult(path, now, look, days, patience)]
+            return [history._replace(note=note) for history in _consult(path, now, look, days, patience, book)]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
     except (OSError, sqlite3.Error) as error:
@@ -103,11 +113,25 @@ def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, t
         return {}
 
 
-def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float) -> list[History]:
+def recall_log(path: str, boot_id: str, source: str, patience: float = 1.5) -> LogMemory | None:
+    """What is remembered of a kernel log; None also where the file cannot be read, which `query_and_record` tells."""
+    if not os.path.exists(path):
+        return NOTHING_READ
+    try:
+        with open_database(path, patience) as database:
+            return log_memory.recall(database, boot_id, source) or NOTHING_READ
+    except (BrokenFile, RefusedFile, OSError, sqlite3.Error):
+        return None
+
+
+def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float,
+             book: LogBook | None) -> list[History]:
     with open_database(path, patience) as database:
         histories = [history_before(database, sample, look) for sample in now]
+        memory = book.read(histories[0], log_memory.recall(database, now[0].boot_id, book.source)
+                           or NOTHING_READ) if book else None
         try:
-            note = _record(database, now, days, look, histories)
+            note = _record(database, now, days, look, histories, (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
             return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
@@ -192,7 +216,7 @@ def _add_names(database: sqlite3.Connection) -> None:
 
 
 def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: HistoryQuery,
-            histories: list[History]) -> str:
+            histories: list[History], log: tuple[str, LogMemory] | None = None) -> str:
     """Keeps the samples, as far as there is room; says where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
     database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
@@ -211,6 +235,8 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: 
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
               counters_to_text(one.counters)) for one in kept if can_be(one)])
+        if log:
+            log_memory.keep(database, boot, *log)
         retention.apply_retention(database, at, boot, days)
         database.execute('COMMIT')
         return note

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
+#: a base that is older than this many windows is much older: a sample inside the window may be a better one
+MUCH_OLDER = 2.0
+#: drops are counted from no base that is older, in seconds: after a pause that long the counting starts again
+LONGEST_BASE = 86400.0
 #: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
 RECENT_POINTS, OLDER_POINTS = 20, 20
 
@@ -36,6 +40,8 @@ class HistoryQuery(NamedTuple):
     recent: float = 0.0
     #: whose samples they are
     identify: Identify = Identify()
+    #: did the counters that are judged move between these two samples?
+    moved: Callable[[Sample, Sample], bool] | None = None
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
@@ -54,7 +60,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     if row is None:
         return History(cuts=cuts)
     profiled, text = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', place).fetchone()
-    oldest = _sample(row, now)
+    oldest = _better_base(database, _sample(row, now), now, look)
     later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
                              {**place, 'until': youngest, 'since': oldest.at.uptime})
     base, resets = _count_from(oldest, later, now, look.comparable)
@@ -75,6 +81,27 @@ def _ports_used(text: str | None) -> float:
     if not text or '"nat_ports":' not in text:
         return 0.0
     return max((used / size for *_pool, used, size, _exact, _kept in json.loads(text)['nat_ports']), default=0.0)
+
+
+def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, look: HistoryQuery) -> Sample:
+    """The sample that losses are counted from, where the newest one that is a window old is much older.
+
+    A loss is not diluted over time in which it is known not to have happened: what the oldest sample inside the window
+    shows is younger. A loss from before that sample stays visible as long as the sample is inside.
+    """
+    if look.moved is None or now.at.uptime - old.at.uptime <= MUCH_OLDER * look.window:
+        return old
+    row = database.execute(
+        f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime > :since AND uptime <= :until ORDER BY uptime LIMIT 1',
+        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - look.window,
+         'until': now.at.uptime - YOUNGEST_BASE}).fetchone()
+    if row is None:
+        return old
+    inside = _sample(row, now)
+    if not look.comparable(old, inside) or not look.comparable(inside, now):
+        return old  # a reset is the caller's to find
+    seen_before = now.at.uptime - old.at.uptime <= LONGEST_BASE and look.moved(old, inside)
+    return old if seen_before and not look.moved(inside, now) else inside
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[tuple[Sample, Sample], ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
@@ -16,6 +17,7 @@ from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, Sample, Table
 from ..namedtuples import NamedTuple
+from ..readers import kernel_log, log_clock
 from ..snapshot import Snapshot, take_snapshot, with_log
 from .discover import Namespace
 from .identify import identify
@@ -91,15 +93,25 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
                budget: TimeBudget, patience: float = 1.5) -> NamespaceAssessments:
     """Reads every namespace that is wanted (see `read_snapshots`), records all in one transaction, evaluates each."""
     longest = max(question.window, LONGEST_LOG_SPAN)
-    own = with_log(take_snapshot(host, budget), host, question.kernel_log, longest, budget)
+    own = take_snapshot(host, budget, own_network=True)
+    source = kernel_log.remembered_source(question.kernel_log)
+    with budget():
+        file = history_file(question.history)
+        memory = database.recall_log(file, own.boot_id, source, patience) \
+            if source and isinstance(file, str) and isinstance(own.boot_id, str) else None
+    own = with_log(own, host, question.kernel_log, longest, budget, partial(kernel_log.read, memory=memory))
     seen = read_snapshots(host, own, wanted, budget)
     if isinstance(own.all_entries, Missing):
         seen = _with_all_entries(seen)
+    memory = log_clock.memory_of(own.kernel_log, own.at.monotonic, longest)
+    book = database.LogBook(source, lambda _history, _memory: memory) if source else None
     with budget():
         initial = own.netns if own.initial and isinstance(own.netns, int) else None
         known = identify(host, [one.namespace for one in seen.seen], initial)
-        file, histories = _histories([one.snapshot for one in seen.seen], question, patience, known)
-        recorded = database.last_seen(file, seen.unknown, patience) if file and seen.unknown else {}
+        histories = _histories(file, [one.snapshot for one in seen.seen], question, patience, known, book)
+        recorded = database.last_seen(file, seen.unknown, patience) \
+            if not isinstance(file, Missing) and seen.unknown else {}
+    file = '' if isinstance(file, Missing) else file
     members = tuple(
         NamespaceAssessment(one.namespace,
                             evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question))
@@ -115,20 +127,19 @@ def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
                                     for one in seen.seen))
 
 
-def _histories(snapshots: list[Snapshot], question: Question,
-               patience: float, known: Identify) -> tuple[str, list[History | Missing]]:
-    """The history file, and its answer for each of the snapshots."""
-    file = history_file(question.history)
+def _histories(file: str | Missing, snapshots: list[Snapshot], question: Question, patience: float, known: Identify,
+               book: database.LogBook | None) -> list[History | Missing]:
+    """What the file answers for each of the snapshots."""
     if isinstance(file, Missing):
-        return '', [file] * len(snapshots)
+        return [file] * len(snapshots)
     samples = [snapshot.sample() for snapshot in snapshots]
     kept = [sample for sample in samples if isinstance(sample, Sample)]
     answers = database.query_and_record_all(file, kept, history_query(question)._replace(identify=known),
-                                            question.history_days, patience) if kept else []
+                                            question.history_days, patience, book) if kept else []
     if isinstance(answers, Missing):
-        return file, [answers] * len(snapshots)
+        return [answers] * len(snapshots)
     left = iter(answers)
-    return file, [sample if isinstance(sample, Missing) else next(left) for sample in samples]
+    return [sample if isinstance(sample, Missing) else next(left) for sample in samples]
 
 
 def _with_guess(assessments: NamespaceAssessments, question: Question) -> NamespaceAssessments:

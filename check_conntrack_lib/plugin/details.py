@@ -144,7 +144,14 @@ def kernel_log(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
             text += f' from {clock_time(now - a.log.ages[0], now, seconds=True).rpartition(" ")[0]} to {newest}'
         else:
             text += f' at {newest}'
+        if a.log.partial:
+            text += f'; the log goes back {duration(a.log.covered)} only'
         yield f'{text} (rate-limited, not a packet count){flooded}'
+    elif a.log.partial:
+        text = f'kernel log: no "table full" message in the last {duration(a.log.covered)}, as far as the log goes back'
+        if a.log.can_hide:
+            text += '; a larger ring (log_buf_len=) or the journal keeps more'
+        yield text + flooded
     elif not isinstance(a.snapshot.kernel_log, Missing):
         if a.log.suppressed:
             yield (f'kernel log: no "table full" message in the last {duration(a.log.span)}, but '
@@ -169,5 +176,7 @@ def _messages(number: int) -> str:
 
 
 def settings(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
-    if not isinstance(a.settings, Missing):
-        yield from (f'{drift.reason}. {drift.remedy}' for drift in a.settings)
+    if a.settings and not isinstance(a.settings, Missing):
+        from ..analysis import sysctl_drift  # only where something is wrong
+
+        yield from sysctl_drift.lines(a.settings)

@@ -73,6 +73,8 @@ def _phrase(a: Assessment, result: Result) -> str:
         why = _reason(value)
         if name == 'usage':
             return why if why.startswith('network namespace ') else f'cannot read usage: {why}'
+        if name == 'kernel-log' and not isinstance(a.log, Missing):
+            return f'{_title(name)} {why} (--require {name})'
         return f'{_title(name)} not readable (--require {name}): {why}'
     if name == 'other_namespaces':
         return str(value)
@@ -146,7 +148,8 @@ def _not_checked(results: Sequence[Result], kept: bool) -> Iterator[Part]:
 
 def _not_yet(a: Assessment) -> Iterator[Part]:
     """Why drops are not counted although both counters and history are there."""
-    if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) or a.history.unwritten:
+    if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) \
+            or a.history.unwritten or a.stale_base is not None:
         return
     why = 'first run' if a.history.first_run else 'no earlier counters to compare with'
     yield Part((f', {why}: drops are counted from now on', f', {why}', ''), 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..assessment import Assessment
-from ..formatting import clean
+from ..formatting import clean, duration
 from ..model import History, Missing, NotLoaded, missing
 from .options import Options
 from .signals import SIGNALS
@@ -16,8 +16,11 @@ MOST_LINES = 12
 
 def lines(a: Assessment, options: Options, trouble: bool) -> list[str]:
     """Every line there is to say of the signals, in reading order; trouble: the state is not OK, else because of -v."""
-    if isinstance(a.snapshot.table, (NotLoaded, Missing)):
+    if isinstance(a.snapshot.table, NotLoaded):
         return []
+    hidden = a.snapshot.table if isinstance(a.snapshot.table, Missing) else None
+    if hidden and a.snapshot.counted is None:
+        return [f'usage: {clean(hidden.remedy)}'] if hidden.remedy else []
     return [line for signal in SIGNALS for line in signal.lines(a, options, trouble)] + [*notes(a), *_unreadable(a)]
 
 
@@ -31,4 +34,7 @@ def _unreadable(a: Assessment) -> Iterator[str]:
     for reading, why in missing(a.readings()):
         yield f'{reading.title} not checked: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else '')
     if isinstance(a.history, History) and a.history.unwritten:
-        yield f'not recorded: {a.history.unwritten}: drop rates and growth use older samples'
+        told = 'drop rates and growth use older samples'
+        if a.stale_base is not None:
+            told = f'drops are not counted: the newest sample is {duration(a.stale_base)} old'
+        yield f'not recorded: {a.history.unwritten}: {told}'

@@ -9,6 +9,7 @@ from nagiosplugin import Context, Metric, Resource
 from ..assessment import Assessment, Question, assess, evaluate, settings_of
 from ..counters import COUNTERS
 from ..deadline import Deadline
+from ..formatting import duration
 from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, NotLoaded, Table
@@ -114,12 +115,13 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         return
     if isinstance(table, Missing):
         yield Metric('usage', table, context='missing')
-        return
+        if a.snapshot.counted is None:
+            return
     for signal in SIGNALS:
         value = signal.value(a)
         if value is not None:
             yield Metric(signal.label, value, signal.unit or None, signal.minimum, signal.maximum)
-        if signal.name == 'usage':
+        if signal.name == 'usage' and isinstance(table, Table):
             yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.limit)
             if not isinstance(table.buckets, Missing):
                 yield Metric('buckets', table.buckets, min=0, context='value')
@@ -128,7 +130,14 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         if rate is not None:
             yield Metric(f'{counter}_per_s', rate, min=0, context='value')
     for reading in a.readings():
-        if isinstance(reading.value, Missing):
+        # usage stands in front
+        if isinstance(reading.value, Missing) and reading.name != 'usage':
             yield Metric(reading.name, reading.value, context='missing')
+    if a.stale_base is not None and a.losses is None and not isinstance(a.snapshot.counters, Missing):
+        yield Metric('losses', Missing(f'the newest recorded sample is {duration(a.stale_base)} old'),
+                     context='missing')
+    if not isinstance(a.log, Missing) and a.log.partial:
+        yield Metric('kernel-log', Missing(f'goes back {duration(a.log.covered)} only', chosen=not a.log.can_hide),
+                     context='missing')
     if isinstance(a.history, History) and a.history.unwritten:
         yield Metric('history', Missing(a.history.unwritten), context='missing')

@@ -57,6 +57,14 @@ def read(host: Host) -> Counters | Missing:
         return _missing(error, host)
 
 
+def read_entries(host: Host) -> int | None:
+    """The table's count, where nf_conntrack_count is hidden; None: unknown."""
+    try:
+        return parse_entries(host.read(FILE))
+    except (OSError, ValueError):
+        return None  # what is wrong with the file is told with the counters
+
+
 def read_columns(host: Host, names: Collection[str]) -> dict[str, tuple[int, ...]] | Missing:
     """`columns` of the same file, for those that nothing judges and nobody records."""
     try:

@@ -1,4 +1,4 @@
-"""The kernel log: 'table full' lines from /dev/kmsg, from a file of such records, or from the journal.
+"""The kernel log: 'table full' lines from /dev/kmsg, from a file, or from the journal, and how far back they go.
 
 Sources: Documentation/ABI/testing/dev-kmsg, kernel/printk/printk.c; the lines come from __nf_conntrack_alloc
 (net/netfilter/nf_conntrack_core.c) through net_warn_ratelimited: at most 10 in 5 s, shared with all network code.
@@ -8,200 +8,156 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from ..host import Host
-from ..model import KernelLog, LogLine, Missing, Suppressed
+from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
+from .kernel_lines import NEWS, KernelLine, head_of, is_news, parse_record, summarize
+from .log_clock import completed, learn_offset
 from .syslog_call import has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
-JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
+#: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
+NUMBER = os.makedev(1, 11)
+NOT_THE_LOG = "a container has another device under this name: give it the host's /dev/kmsg and CAP_SYSLOG"
+#: reading it takes the lines from klogd and rsyslog (kernel/printk/printk.c, do_syslog)
+CONSUMING = '/proc/kmsg'
 #: no record is longer (CONSOLE_EXT_LOG_MAX); with a smaller buffer the kernel skips the record
 RECORD_SIZE = 8192
 #: more records than the largest ring buffer of any distribution holds: reading ends even in a storm
 MOST_RECORDS = 1 << 18
-#: the newest lines of the journal that are read, and how many bytes of them
-MOST_LINES, JOURNAL_TAIL = 100_000, 32 << 20
 #: the end of a log file that is read
 FILE_TAIL = 4 << 20
 
-# every form since 2.4; 'expectation table full' is another table and loses no packet
-TABLE_FULL = (
-    r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'
-)
-SUPPRESSED = (
-    r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
-)
-
-#: no line that matters is without one of these
-NEWS = TABLE, MISSED = b'table full', b'suppressed'
 #: after so many records the rest of the log is first looked at in one piece
 LONG_LOG = 512
 
-# facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
-RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
 
-
-class KernelLine(NamedTuple):
-    """One kernel message: seconds on CLOCK_MONOTONIC, text."""
-
-    stamp: float
-    text: str
-
-
-def parse_record(record: bytes) -> KernelLine | None:
-    """A record 'priority,sequence,microseconds,flags[,...];text'; None when it is not the kernel's own."""
-    match = re.match(RECORD, record)
-    return KernelLine(int(match[2]) / 1e6, match[3].decode('ascii', 'replace')) if match else None
-
-
-def parse_journal_line(line: str, wall_to_monotonic: float) -> KernelLine | None:
-    """A line of `journalctl -o short-unix`: 'seconds.micro host kernel: text'."""
-    match = re.fullmatch(r'(\d{1,12}\.\d{1,9}) \S+ kernel: (.*)', line)
-    return KernelLine(float(match[1]) + wall_to_monotonic, match[2]) if match else None
-
-
-def summarize(lines: Iterable[KernelLine], source: str, overrun: bool = False) -> KernelLog:
-    """The lines that speak of full tables."""
-    full, suppressed = [], []
-    meanings: dict[str, LogLine | Suppressed | None] = {}
-    for stamp, text in lines:
-        # a storm is one text over and over
-        if text not in meanings:
-            meanings[text] = _meaning(text)
-        meaning = meanings[text]
-        if isinstance(meaning, LogLine):
-            full.append(LogLine(stamp, meaning.netns))
-        elif meaning:
-            suppressed.append(Suppressed(stamp, meaning.messages))
-    names = any(line.netns is not None for line in full)
-    return KernelLog(source, tuple(full), tuple(suppressed), overrun, names)
-
-
-def _meaning(text: str) -> LogLine | Suppressed | None:
-    """What a text says, at no time."""
-    match = re.fullmatch(TABLE_FULL, text)
-    if match:
-        return LogLine(0.0, int(match[1]) if match[1] else None)
-    match = re.fullmatch(SUPPRESSED, text)
-    return Suppressed(0.0, int(match[1] or match[2])) if match else None
-
-
-def read(host: Host, choice: str, span: float) -> KernelLog | Missing:
+def read(host: Host, choice: str, span: float, memory: LogMemory | None = None) -> KernelLog | Missing:
     """The log of the last `span` seconds, as far as it is kept.
 
-    choice: 'auto' (the device, else the journal), 'kmsg', 'journal', 'off', or a file of records.
+    choice: 'auto' (the device, else the journal), 'kmsg', 'journal', 'off', or a file; memory: what an earlier run of
+    this boot has read of the same source.
     """
     if choice == 'off':
         return Missing('switched off', chosen=True)
-    if choice == 'journal':
-        return read_journal(host, span)
-    since = host.clock().monotonic - span
-    if choice != 'auto':
-        return read_records(DEVICE if choice == 'kmsg' else choice, since)
-    log = read_records(DEVICE, since)
-    if isinstance(log, Missing):
-        journal = read_journal(host, span)
-        if not isinstance(journal, Missing):
-            return journal
-    return log
+    now = host.clock()
+    if choice not in ('auto', 'journal'):
+        return read_records(DEVICE if choice == 'kmsg' else choice, now.monotonic - span, now, memory)
+    log = read_records(DEVICE, now.monotonic - span, now, memory) if choice == 'auto' else None
+    if isinstance(log, KernelLog) and log.complete_since <= now.monotonic - span:
+        return log
+    from . import journal  # subprocess costs 3 ms of start-up
+
+    kept = journal.read_journal(host, span)
+    if not isinstance(log, KernelLog):
+        return log if isinstance(kept, Missing) and log else kept
+    return log if isinstance(kept, Missing) else completed(log, kept)
 
 
-def read_records(path: str, since: float) -> KernelLog | Missing:
+def read_records(path: str, since: float, now: Instant | None = None,
+                 memory: LogMemory | None = None) -> KernelLog | Missing:
     """The records of a kmsg device or of a file, from `since` on (CLOCK_MONOTONIC).
 
-    Touches nobody else's position in the log.
+    Touches nobody else's position in the log. now: of this run, for a clock of the log that is not ours.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # who opens /dev/console or a terminal under this name would take what is typed there
+        status = os.stat(path)
+        if not is_kernel_log(status, path):
+            return Missing(f"{path} is not the kernel's log", NOT_THE_LOG)
+        if os.path.realpath(path) == CONSUMING:
+            return Missing(f'{CONSUMING} is not read', "reading it takes the lines from the system's logger: "
+                           '/dev/kmsg has the same')
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except PermissionError as error:
         if path == DEVICE:
             # EPERM comes from kernel.dmesg_restrict, or to root from kernel.printk_devkmsg=off
-            return Missing('needs root', 'reading /dev/kmsg needs CAP_SYSLOG where kernel.dmesg_restrict=1; '
+            why = 'needs CAP_SYSLOG' if os.geteuid() == 0 else 'needs root'
+            return Missing(why, 'reading /dev/kmsg needs CAP_SYSLOG where kernel.dmesg_restrict=1; '
                            'the journal serves members of group systemd-journal or adm')
         return Missing.because(error, path)
     except OSError as error:
         return Missing.because(error, path)
     try:
         if stat.S_ISREG(os.fstat(handle).st_mode):
-            records, overrun = _file_records(handle), False
+            records = _file_records(handle)
         else:
-            records, overrun = _device_records(handle, since if path == DEVICE else None)
+            records = _device_records(handle, _tail_since(since, memory) if path == DEVICE else None)
     except OSError as error:
         return Missing.because(error, path)
     finally:
         os.close(handle)
-    log = summarize(_lines(records, since), path, overrun)
+    if not records.newest:
+        if not records.other:
+            return Missing(f'{path} is empty')
+        from . import log_files  # only for files that a logger wrote
+
+        return log_files.read_lines(records.other, path, since, now)
+    return _log(records, path, since, now, memory)
+
+
+def remembered_source(choice: str) -> str:
+    """The source of a choice whose records are numbered, so that they can be remembered; '' for any other."""
+    return '' if choice in ('off', 'journal') else DEVICE if choice in ('auto', 'kmsg') else os.path.abspath(choice)
+
+
+def is_kernel_log(status: os.stat_result, path: str) -> bool:
+    """Can this be the kernel's log? Of devices only that of NUMBER; a file only where somebody names it."""
+    if stat.S_ISREG(status.st_mode):
+        return path != DEVICE
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == NUMBER
+
+
+class Records(NamedTuple):
+    """What a device or a file gave."""
+
+    #: worth parsing, in their order
+    kept: Sequence[bytes] = ()
+    #: the first and the last record of all
+    oldest: bytes = b''
+    newest: bytes = b''
+    #: were others missed?
+    overrun: bool = False
+    #: the lines of a file that is not made of records
+    other: Sequence[bytes] = ()
+    #: the rest has nothing new, and was not read
+    cut: bool = False
+
+
+def _log(records: Records, path: str, since: float, now: Instant | None, memory: LogMemory | None) -> KernelLog:
+    """The records as a log, with what is remembered of those that the ring no longer has."""
+    (first, began), (last, ended) = map(head_of, (records.oldest, records.newest))
+    # a smaller number than the remembered one: another log under the same name
+    memory = memory if memory and (memory.sequence <= last or records.cut) else None
+    fresh = [record for record in records.kept if memory is None or head_of(record)[0] > memory.sequence]
+    offset = memory.offset if memory else 0.0
+    if now and not records.cut:
+        offset = learn_offset(offset, memory, now.monotonic, last, ended, [head_of(record)[1] for record in fresh])
+    earliest = memory.read if memory else BOOT
+    until = now.monotonic if now else float('inf')
+    lines = [line._replace(stamp=min(max(line.stamp + offset, earliest), until))
+             for line in _lines(fresh, since - offset if memory is None else BOOT)]
+    log = summarize(lines, path, records.overrun)
     # what an older line tells of the kernel is true today
-    names = log.names_namespaces or any(parse_record(record) for record in records if b'full in netns ' in record)
-    return log._replace(names_namespaces=names)
+    names = log.names_namespaces or bool(memory and memory.names_namespaces) \
+        or any(parse_record(record) for record in records.kept if b'full in netns ' in record)
+    complete = BOOT if first == 0 else began + offset
+    if memory and first <= memory.sequence + 1:
+        complete = min(complete, memory.complete_since)
+    if memory:
+        log = log._replace(table_full=(*(line for line in memory.table_full if line.stamp >= since), *log.table_full),
+                           suppressed=(*(line for line in memory.suppressed if line.stamp >= since), *log.suppressed))
+    return log._replace(names_namespaces=names, complete_since=complete, offset=offset,
+                        sequence=None if records.cut else last)
 
 
 def read_new(handle: int, path: str) -> tuple[KernelLog, bool]:
     """What a descriptor that stays open gives, and whether records were missed. Raises OSError."""
-    records, overrun = _device_records(handle, None)
-    return summarize(_lines(records, float('-inf')), path, overrun), overrun
-
-
-def read_journal(host: Host, span: float) -> KernelLog | Missing:
-    """This boot's kernel messages from systemd's journal, if the caller may read it; the newest ones in a storm."""
-    import subprocess  # only where /dev/kmsg is closed: 3 ms of start-up
-
-    program = next((path for path in JOURNALCTL if os.access(path, os.X_OK)), None)
-    if program is None:
-        return Missing('no journalctl')
-    now = host.clock()
-    # facility 0: not what users write to /dev/kmsg. Without --quiet it says on stderr what it may not show.
-    # With --since, --lines counts from the oldest line on, but in --reverse from the newest.
-    command = [program, '--dmesg', '--boot=0', 'SYSLOG_FACILITY=0', f'--since=@{now.wall - span:.0f}', '--reverse',
-               f'--lines={MOST_LINES}', '--output=short-unix', '--no-pager', '--all']
-    try:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env={'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}) as journal:
-            assert journal.stdout is not None
-            assert journal.stderr is not None
-            try:
-                kept, overrun = _journal_lines(journal.stdout.readline)
-                # who has more to say than is read is not waited for
-                status = 0 if overrun else journal.wait()
-                said = '' if overrun else os.read(journal.stderr.fileno(), 1 << 16).decode('utf-8', 'replace')
-            finally:
-                journal.kill()
-    except OSError as error:
-        return Missing.because(error, program)
-    if re.search(r'insufficient permissions|not seeing messages|No journal files', said):
-        return Missing('needs root or group systemd-journal', 'add the user to group systemd-journal or adm')
-    if status:
-        return Missing('journalctl: ' + (said.strip().splitlines() or [f'exit {status}'])[-1])
-    lines = (parse_journal_line(line.decode('utf-8', 'replace').rstrip('\n'), now.monotonic - now.wall)
-             for line in reversed(kept))
-    return summarize((line for line in lines if line), 'journal', overrun)
-
-
-def _journal_lines(readline: Callable[[int], bytes]) -> tuple[list[bytes], bool]:
-    """Lines worth parsing, the newest first, and whether there are more than are read."""
-    kept: list[bytes] = []
-    begins, left = True, JOURNAL_TAIL
-    for _ in range(MOST_LINES):
-        line = readline(RECORD_SIZE)
-        if not line:
-            return kept, False
-        left -= len(line)
-        if left < 0:
-            break
-        # the rest of a line that is longer than any of the kernel's is no line
-        if begins and _is_news(line):
-            kept.append(line)
-        begins = line.endswith(b'\n')
-    return kept, True
-
-
-def _is_news(text: bytes) -> bool:
-    """Worth parsing? Tens of thousands of lines may not be: the cheapest test there is."""
-    return TABLE in text or MISSED in text
+    records = _device_records(handle, None)
+    return summarize(_lines(records.kept, BOOT), path, records.overrun), records.overrun
 
 
 def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
@@ -216,15 +172,22 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     return lines[::-1]
 
 
-def _device_records(handle: int, since: float | None) -> tuple[list[bytes], bool]:
+def _tail_since(since: float, memory: LogMemory | None) -> float:
+    """From when on nothing must be new, on the log's own clock: what was not read since the last run is not skipped."""
+    return since if memory is None else min(since, memory.read) - memory.offset
+
+
+def _device_records(handle: int, since: float | None) -> Records:
     """Records worth parsing, and whether others were missed. One read is one record.
 
     since: the running kernel's log need not be read to its end where nothing in it is newer (CLOCK_MONOTONIC).
     """
-    kept, overrun = [], False
+    kept: list[bytes] = []
+    overrun = False
+    oldest = newest = b''
     for number in range(MOST_RECORDS):
         if number == LONG_LOG and since is not None and has_none_since(read_tail(), since, NEWS):
-            break
+            return Records(kept, oldest, newest, overrun, cut=True)
         try:
             record = os.read(handle, RECORD_SIZE)
         except BlockingIOError:
@@ -239,15 +202,22 @@ def _device_records(handle: int, since: float | None) -> tuple[list[bytes], bool
             continue  # a record larger than the buffer: the kernel has skipped it
         if not record:
             break
-        if _is_news(record):
+        oldest, newest = oldest or record, record
+        if is_news(record):
             kept.append(record)
     else:
         overrun = True  # what comes after so many is not read
-    return kept, overrun
+    return Records(kept, oldest, newest, overrun)
 
 
-def _file_records(handle: int) -> list[bytes]:
+def _file_records(handle: int) -> Records:
     size = os.lseek(handle, 0, os.SEEK_END)
     os.lseek(handle, max(0, size - FILE_TAIL), os.SEEK_SET)
     with os.fdopen(os.dup(handle), 'rb') as file:
-        return file.read(FILE_TAIL).split(b'\n')
+        lines = file.read(FILE_TAIL).split(b'\n')
+    # the first line of a tail is cut
+    lines = [line for line in lines[size > FILE_TAIL:] if line.strip()]
+    oldest = next((line for line in lines if head_of(line)[0] >= 0), b'')
+    newest = next((line for line in reversed(lines) if head_of(line)[0] >= 0), b'')
+    return Records([line for line in lines if is_news(line)], oldest, newest, other=lines) if newest \
+        else Records(other=lines)

@@ -18,6 +18,15 @@ def parse(text: str) -> int:
     return int(match[1]) * 1024
 
 
+def read_total(host: Host) -> int | None:
+    """MemTotal in bytes; None: unknown."""
+    try:
+        match = re.search(r'^MemTotal:\s+(\d{1,15}) kB$', host.read(FILE), re.MULTILINE | re.ASCII)
+    except (OSError, ValueError):
+        return None
+    return int(match[1]) * 1024 if match else None
+
+
 def read(host: Host) -> int | Missing:
     try:
         return parse(host.read(FILE))

@@ -1,33 +1,46 @@
-"""sysctl.d: which values shall be set at boot, as systemd-sysctl and procps read the folders (sysctl.d(5))."""
+"""sysctl.d: which values shall be set at boot, as systemd-sysctl and procps read the folders (sysctl.d(5)).
+
+What each makes of a line was tried with procps 4.0.2 and systemd 252: tests/readers/test_sysctl_programs.py.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from ..host import Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
+from .root_files import inside, read_text
 
 #: a file in an earlier folder masks its namesakes in the later ones
 FOLDERS = ('etc/sysctl.d', 'run/sysctl.d', 'usr/local/lib/sysctl.d', 'usr/lib/sysctl.d', 'lib/sysctl.d')
 #: procps applies it after all others; systemd-sysctl only by a link from sysctl.d
 LAST = 'etc/sysctl.conf'
-#: no such file is larger, and no host has more of them
-LARGEST, MOST_FILES = 1 << 18, 500
+#: no host has more of them
+MOST_FILES = 500
 #: the kernel has this value twice (net/netfilter/nf_conntrack_standalone.c)
 ALIASES = {'net/nf_conntrack_max': 'net/netfilter/nf_conntrack_max'}
+#: names of before nf_conntrack: kernels with CONFIG_NF_CONNTRACK_PROC_COMPAT (RHEL 7) have them beside the new ones
+OLD_NAMES = ('net/ipv4/netfilter/ip_conntrack_', 'net/ipv4/ip_conntrack_')
+NEW_NAME = 'net/netfilter/nf_conntrack_'
 
 #: compiled only where there is a file with conntrack in it
 _EXPIRES = r'[#;]\s*expires:\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d))?\s*'
 
 
+_KEY = r'net/netfilter/nf_conntrack_[a-z0-9_]+'
+READ_ONLY = ('net/netfilter/nf_conntrack_count',)
+#: of an int of the kernel
+LARGEST_VALUE = (1 << 31) - 1
+
+
 class SysctlSetting(NamedTuple):
     """One line of a file."""
 
-    #: as a path below /proc/sys; a glob pattern where it has one of *?[
+    #: as a path below /proc/sys, other names of one value made one; a pattern where it has one of *?[
     key: str
     #: None: excludes its key from patterns
     value: str | None
@@ -37,6 +50,19 @@ class SysctlSetting(NamedTuple):
     expires: float | None = None
     #: from sysctl.conf, which not every program applies
     last: bool = False
+    #: the key as it was written, where that is another name of the value
+    written: str = ''
+    #: why no program can apply the line, whatever the kernel
+    fault: str = ''
+
+    @property
+    def path(self) -> str:
+        """The file below /proc/sys that it is written to."""
+        return self.written or self.key
+
+    @property
+    def is_pattern(self) -> bool:
+        return any(sign in self.key for sign in '*?[')
 
 
 def parse(text: str, file: str, last: bool = False) -> tuple[SysctlSetting, ...]:
@@ -50,34 +76,125 @@ def parse(text: str, file: str, last: bool = False) -> tuple[SysctlSetting, ...]
         elif line[0] in '#;':
             expires = _expires(line) or expires
         else:
-            key, equals, value = line.partition('=')
-            exclusion = key.startswith('-') and not equals
-            if equals or exclusion:
-                settings.append(SysctlSetting(normal(key.lstrip('-').strip()),
-                                              None if exclusion else value.strip(), file,
-                                        expires, last))
+            setting = _setting(line, file, expires, last)
+            settings += [setting] if setting else []
     return tuple(settings)
 
 
+def _setting(line: str, file: str, expires: float | None, last: bool) -> SysctlSetting | None:
+    key, equals, value = line.partition('=')
+    exclusion = key.startswith('-') and not equals and len(key.split()) == 1
+    words = key.lstrip('-').split()
+    if len(words) != 1 or not (equals or exclusion):
+        named = [word for word in words if 'conntrack' in word]
+        if not named:
+            return None
+        fault = 'is no setting: a command' if equals else "is no setting: it has no '='"
+        return SysctlSetting(normal(named[0].strip(':')), line, file, expires, last, fault=fault)
+    path = _path(words[0])
+    found = normal(words[0])
+    return SysctlSetting(found, None if exclusion else value.strip(), file, expires, last,
+                         written='' if path == found else path)
+
+
 def normal(key: str) -> str:
-    """'net.ipv4.conf.eth0/1.forwarding' and 'net/ipv4/conf/eth0.1/forwarding' as the latter."""
-    first = re.search('[./]', key)
-    path = key.translate({46: 47, 47: 46}) if first and first[0] == '.' else key
+    """'net.ipv4.conf.eth0/1.forwarding' and 'net/ipv4/conf/eth0.1/forwarding' as the latter, and one name a value."""
+    path = _path(key)
+    for old in OLD_NAMES:
+        if path.startswith(old):
+            return NEW_NAME + path[len(old):]
     return ALIASES.get(path, path)
 
 
-def effective(settings: Iterable[SysctlSetting]) -> dict[str, tuple[SysctlSetting, ...]]:
-    """By conntrack's own keys: the setting that wins and, where sysctl.conf has another word, that one, too.
+def _path(key: str) -> str:
+    first = re.search('[./]', key)
+    return (key.translate({46: 47, 47: 46}) if first and first[0] == '.' else key).lstrip('/')
 
-    A later line wins over an earlier one. A pattern never touches a key that has a line of its own.
+
+def number(text: str) -> int | None:
+    """What the kernel takes of a value: the number before the first blank, in base 10, 16 or 8; None: it refuses it.
+
+    kernel/sysctl.c, proc_get_long and strtoul_lenient: no quotes, no '+', no unit behind it.
     """
+    word = (text.split() or [''])[0]
+    match = re.fullmatch(r'(-?)(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,21}|[1-9][0-9]{0,18})', word, re.ASCII)
+    if not match:
+        return None
+    digits = match[2]
+    value = int(digits, 16 if digits[1:2] in ('x', 'X') else 8 if digits.startswith('0') else 10)
+    return (-value if match[1] else value) if value <= LARGEST_VALUE else None
+
+
+def effective(settings: Iterable[SysctlSetting], names: Collection[str] = ()) -> dict[str, tuple[SysctlSetting, ...]]:
+    """By conntrack's own keys: the setting that wins; where the programs end differently, both, that of procps last.
+
+    A later line wins over an earlier one. A pattern never touches a name that has a line of its own. names: files below
+    /proc/sys that there are, for patterns and for old names; a setting that no program can apply is left out.
+    """
+    usable = [one for one in settings if not one.fault and (one.value is None or number(one.value) is not None)
+              and (not _is_old(one) or one.path in names)]
     winners: dict[str, tuple[SysctlSetting, ...]] = {}
-    for setting in settings:
-        # patterns are not expanded: nobody configures conntrack by one
-        if re.fullmatch('net/netfilter/nf_conntrack_[a-z0-9_]+', setting.key) and setting.value is not None:
-            before = winners.get(setting.key, ())
-            winners[setting.key] = (*(one for one in before if not one.last), setting) if setting.last else (setting,)
+    for order in (_by_systemd([one for one in usable if not one.last]), usable):
+        alone = {one.path for one in order if not one.is_pattern}
+        ends = {}
+        for one in order:
+            if one.value is not None:
+                for key in _touched(one, alone, names):
+                    ends[key] = one
+        for key, one in ends.items():
+            before = winners.get(key, ())
+            winners[key] = (*(other for other in before if other != one), one)
     return winners
+
+
+def unusable(settings: Iterable[SysctlSetting], names: Collection[str]) -> list[SysctlSetting]:
+    """Conntrack's settings that set nothing, each with its fault. names: see `effective`."""
+    found = []
+    for one in settings:
+        name = one.path.rpartition('/')[2]
+        if not re.fullmatch(_KEY, one.key) or one.value is None:
+            continue
+        if one.fault:
+            found.append(one)
+        elif one.key in READ_ONLY:
+            found.append(one._replace(fault=f'sets {name}, which cannot be set (nf_conntrack_max is meant)'))
+        elif _is_old(one) and one.path not in names:
+            found.append(one._replace(fault=f'says {name}={one.value}, a name that this kernel does not have'))
+        elif number(one.value) is None:
+            found.append(one._replace(fault=f'says {name}={one.value}, which the kernel refuses as no plain number'))
+    return found
+
+
+def _is_old(setting: SysctlSetting) -> bool:
+    return setting.written.startswith(OLD_NAMES)
+
+
+def _by_systemd(settings: Iterable[SysctlSetting]) -> list[SysctlSetting]:
+    """In the order in which systemd-sysctl writes: a name keeps its place when it is given the same value again."""
+    order: dict[str, SysctlSetting] = {}
+    for one in settings:
+        before = order.get(one.path)
+        if before is None or before.value != one.value:
+            order.pop(one.path, None)
+            order[one.path] = one
+    return list(order.values())
+
+
+def _touched(setting: SysctlSetting, alone: Collection[str], names: Collection[str]) -> Iterator[str]:
+    """The keys of conntrack that a setting is for."""
+    if not setting.is_pattern:
+        if re.fullmatch(_KEY, setting.key) and setting.key not in READ_ONLY:
+            yield setting.key
+        return
+    from fnmatch import fnmatchcase  # hardly anybody configures conntrack by a pattern
+
+    parts = setting.path.split('/')
+    for name in names:
+        own = name.split('/')
+        key = normal(name)
+        if len(own) == len(parts) and name not in alone and re.fullmatch(_KEY, key) and key not in READ_ONLY \
+                and all(map(fnmatchcase, own, parts)):
+            yield key
 
 
 def read(host: Host) -> tuple[SysctlSetting, ...] | Missing:
@@ -87,18 +204,18 @@ def read(host: Host) -> tuple[SysctlSetting, ...] | Missing:
     try:
         for folder in FOLDERS:
             try:
-                names = os.listdir(os.path.join(root, folder))
+                names = os.listdir(inside(root, folder))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             for name in names:
                 if name.endswith('.conf'):
-                    files.setdefault(name, os.path.join(root, folder, name))
+                    files.setdefault(name, f'{folder}/{name}')
         if len(files) > MOST_FILES:
             raise ValueError(f'more than {MOST_FILES} files in sysctl.d')
         settings: list[SysctlSetting] = []
         for name in sorted(files):
-            settings += _read_file(files[name], name)
-        return (*settings, *_read_file(os.path.join(root, LAST), os.path.basename(LAST), last=True))
+            settings += _read_file(root, files[name], name)
+        return (*settings, *_read_file(root, LAST, os.path.basename(LAST), last=True))
     except PermissionError as error:
         # who keeps these from the check has chosen so; the others alone do not tell which value wins
         return Missing.because(error, 'sysctl.d')._replace(chosen=True)
@@ -106,19 +223,9 @@ def read(host: Host) -> tuple[SysctlSetting, ...] | Missing:
         return Missing.because(error, 'sysctl.d')
 
 
-def _read_file(path: str, name: str, last: bool = False) -> tuple[SysctlSetting, ...]:
-    try:
-        # without O_NONBLOCK a FIFO in the place of the file would hold the check for ever
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return ()  # a broken link
-    try:
-        content = os.read(handle, LARGEST)
-    except (IsADirectoryError, BlockingIOError):
-        return ()
-    finally:
-        os.close(handle)
-    return parse(content.decode('utf-8', 'replace'), name, last) if b'conntrack' in content else ()
+def _read_file(root: str, path: str, name: str, last: bool = False) -> tuple[SysctlSetting, ...]:
+    content = read_text(root, path)
+    return parse(content, name, last) if 'netfilter' in content or 'conntrack' in content else ()
 
 
 def _expires(comment: str) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
+from . import cpu_counters
 
 KEYS, PREFIX = 'net/netfilter/', 'nf_conntrack_'
 DIRECTORY = f'sys/{KEYS}'
@@ -29,11 +30,11 @@ def parse(text: str) -> int:
 
 
 def read(host: Host) -> Table | NotLoaded | Missing:
-    """The table of the namespace that host shows; NotLoaded is decided by the count file alone."""
+    """The table of the namespace that host shows; NotLoaded only where the kernel's other sysctls can be seen."""
     try:
         entries = parse(host.read(COUNT))
     except FileNotFoundError:
-        return NotLoaded(host.path(COUNT))
+        return _without_count(host)
     except (OSError, ValueError) as error:
         return Missing.because(error, host.path(COUNT))
     try:
@@ -46,6 +47,35 @@ def read(host: Host) -> Table | NotLoaded | Missing:
     except (OSError, ValueError) as error:
         buckets = Missing.because(error, host.path(BUCKETS))
     return Table(entries, maximum, buckets)
+
+
+def _without_count(host: Host) -> NotLoaded | Missing:
+    """Is connection tracking not loaded, or is its count hidden from this process?"""
+    if not host.exists('sys'):
+        return Missing(f'no {host.path("sys")} (ProcSubset=pid?)', 'a unit with ProcSubset=pid has no /proc/sys')
+    try:
+        shown = {name: os.listdir(host.path(f'sys/net/{name}')) for name in os.listdir(host.path('sys/net'))
+                 if os.path.isdir(host.path(f'sys/net/{name}'))}
+    except FileNotFoundError:
+        shown = {}
+    except OSError as error:
+        return Missing.because(error, host.path('sys/net'))
+    # a kernel with network has net/core or net/ipv4, and no directory of /proc/sys without a file
+    if not any(shown.values()) or shown.get('netfilter') == []:
+        return Missing(f'no {host.path("sys/net")}: something else is mounted there',
+                       'a file system over /proc/sys hides it: a container, or InaccessiblePaths= in a unit')
+    if any(name.startswith(PREFIX) for name in shown.get('netfilter', ())) or _is_loaded(host):
+        return Missing(f'no {host.path(COUNT)}, though connection tracking is loaded',
+                       'before Linux 5.10 the kernel hides it in a user namespace: run the check on the host')
+    return NotLoaded(host.path(COUNT))
+
+
+def _is_loaded(host: Host) -> bool:
+    """Do other files than the sysctls show that the kernel tracks connections?"""
+    if any(host.exists(name) for name in (INITIAL_ONLY, cpu_counters.FILE, 'net/nf_conntrack')):
+        return True
+    # the module makes its sysctls in every network namespace
+    return host.procfs == '/proc' and os.path.isdir('/sys/module/nf_conntrack')
 
 
 def is_initial_namespace(host: Host) -> bool:
@@ -62,6 +92,17 @@ def read_values(host: Host, keys: Iterable[str]) -> dict[str, int]:
         except (OSError, ValueError):
             continue  # every file depends on the kernel's version and configuration
     return values
+
+
+def names(host: Host) -> frozenset[str]:
+    """Every file of connection tracking that this kernel has, as paths below /proc/sys."""
+    found = {'net/nf_conntrack_max'} if host.exists(INITIAL_ONLY) else set()
+    for folder in ('net/netfilter', 'net/ipv4/netfilter'):
+        try:
+            found |= {f'{folder}/{name}' for name in os.listdir(host.path(f'sys/{folder}')) if '_conntrack_' in name}
+        except OSError:
+            continue
+    return frozenset(found)
 
 
 def read_timeouts(host: Host) -> dict[str, int] | Missing:

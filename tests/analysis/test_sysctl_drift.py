@@ -26,7 +26,8 @@ class TestParse:
         'net.netfilter.nf_conntrack_max = 524288', 'net/netfilter/nf_conntrack_max=524288',
         '  net.nf_conntrack_max\t=\t524288  ', '-net.netfilter.nf_conntrack_max = 524288'])
     def test_every_way_to_write_it(self, line):
-        assert parse(line, 'a.conf') == (SysctlSetting(MAX, '524288', 'a.conf'),)
+        alias = 'net/nf_conntrack_max' if 'net.nf_' in line else ''
+        assert parse(line, 'a.conf') == (SysctlSetting(MAX, '524288', 'a.conf', written=alias),)
 
     def test_what_is_no_setting(self):
         assert parse('# a.b = 1\n; a.b = 1\n\nnonsense\n \t \n', 'a.conf') == ()
@@ -205,7 +206,16 @@ class TestDrifts:
             'nf_conntrack_max is 3000, but sysctl.conf sets 2000',
             'sysctl.conf: nf_conntrack_max = 2000, but the running value 3000 was set later']
 
-    @pytest.mark.parametrize('value', ['', 'many', '1 2', '0x10', '٣', '9' * 30])
+    @pytest.mark.parametrize(('value', 'number'), [
+        ('524288 # comment', 524288), ('524288   ; two words', 524288), ('0x80000', 524288), ('0X80000', 524288),
+        ('02000000', 524288), ('524288 = 8', 524288), ('-1', -1), ('0', 0)])
+    def test_the_kernel_takes_the_number_before_the_first_blank(self, value, number):
+        assert self.found(f'net.nf_conntrack_max = {value}', {MAX: 262144}) == [
+            f'nf_conntrack_max is 262144, but 99-conntrack.conf sets {number}',
+            f'99-conntrack.conf: nf_conntrack_max = {number} was applied before the module was loaded']
+
+    @pytest.mark.parametrize('value', [
+        '', 'many', '524288#c', '524288;', '"524288"', '٣', '9' * 30, '+1', '089', '1e6'])
     def test_no_number(self, value):
         assert self.found(f'net.nf_conntrack_max = {value}', {MAX: 262144}) == []
 
@@ -251,3 +261,118 @@ class TestCheck:
         self.configure(machine, 'net.netfilter.nf_conntrack_max = 524288\n')
         (machine / 'sys/net/nf_conntrack_max').unlink()
         assert self.check(machine, capfd)[0] == 0
+
+
+LOADED = {'1/root/etc/modules-load.d/nf.conf': 'nf_conntrack\n'}
+
+
+class TestWhoChangedIt:
+    """On a host whose sysctl.d says one thing and whose kernel another."""
+
+    def check(self, machine, capfd, configured, running=262144, buckets=262144, files=None, memory=None):
+        sys_net = machine / 'sys/net'
+        for name, value in {'netfilter/nf_conntrack_max': running, 'nf_conntrack_max': running,
+                            'netfilter/nf_conntrack_buckets': buckets}.items():
+            write(sys_net / name, f'{value}\n')
+        write(machine / '1/root/etc/sysctl.d/99-x.conf', configured)
+        for name, text in (files or {}).items():
+            write(machine / name, text)
+        if memory:
+            write(machine / 'meminfo', f'MemTotal:       {memory} kB\nMemAvailable:   {memory} kB\n')
+        status = main(['--procfs', str(machine), '--kernel-log', 'off', '--history', 'off'],
+                      lambda: Instant(NOW, 1000, 1000))
+        return status, capfd.readouterr().out
+
+    @pytest.mark.parametrize(('running', 'buckets', 'memory'), [
+        (1048576, 262144, None), (131072, 32768, None), (1048576, 262144, 64 << 20), (131072, 32768, 4 << 20),
+        (65536, 65536, 64 << 20)])
+    def test_a_size_that_no_kernel_starts_with_was_changed(self, machine, capfd, running, buckets, memory):
+        status, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', running, buckets, memory=memory)
+        assert status == 1
+        assert 'was set later' in text
+        assert 'before the module' not in text
+
+    @pytest.mark.parametrize(('running', 'buckets', 'memory'), [
+        (262144, 262144, None), (262144, 65536, None), (65536, 16384, None), (262144, 65536, 64 << 20),
+        (65536, 65536, 2 << 20), (65536, 16384, 2 << 20), (8192, 8192, 1 << 20), (32768, 8192, 1 << 20)])
+    def test_a_size_that_kernels_start_with(self, machine, capfd, running, buckets, memory):
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', running, buckets, memory=memory)
+        assert 'was applied before the module was loaded' in text
+
+    def test_hashsize_makes_eight_entries_a_bucket(self, machine, capfd):
+        files = {'1/root/etc/modprobe.d/nf.conf': 'options nf_conntrack hashsize=16384\n'}
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', 131072, 16384, files)
+        assert 'was applied before the module was loaded' in text
+
+    def test_a_running_kube_proxy_is_named(self, machine, capfd):
+        files = {'812/comm': 'kube-proxy\n', '812/cmdline': 'kube-proxy\0', **LOADED,
+                 '812/status': 'Uid:\t0\t0\t0\t0\nNSpid:\t812\n', '812/cgroup': '0::/system.slice/kube-proxy.service\n'}
+        for pid in (1, 812):
+            (machine / f'{pid}/ns').mkdir(parents=True)
+            for kind in ('pid', 'mnt', 'user'):
+                (machine / f'{pid}/ns/{kind}').symlink_to(f'{kind}:[1]')
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)
+        assert 'was set later: kube-proxy (pid 812) sets it' in text
+        assert 'sysctl --system' not in text
+
+    def test_what_makes_the_table_smaller_has_no_command(self, machine, capfd):
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 65536\n')
+        assert 'Applying it would make the table smaller (262144 -> 65536)' in text
+        assert 'sysctl --system' not in text
+
+    def test_a_module_that_is_loaded_at_boot_is_not_advised_again(self, machine, capfd):
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=LOADED)
+        assert 'was loaded anew since (/etc/modules-load.d/nf.conf loads it at boot). Now: sudo sysctl' in text
+        assert 'at boot: echo' not in text
+        files = {'1/root/etc/firewalld/firewalld.conf': 'CleanupModulesOnExit=yes\n', **LOADED}
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)
+        assert 'firewalld unloads the module when it stops: CleanupModulesOnExit=no' in text
+
+    def test_one_remedy_for_many(self, machine, capfd):
+        _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n'
+                                             'net.netfilter.nf_conntrack_tcp_timeout_established = 7200\n')
+        assert text.count('Now: sudo sysctl --system') == 1
+        assert 'For these 2 settings: ' in text
+
+    @pytest.mark.parametrize(('line', 'text'), [
+        ('net.ipv4.netfilter.ip_conntrack_max = 655350', 'a name that this kernel does not have: nf_conntrack_max is'),
+        ('net.ipv4.ip_conntrack_max = 655350', 'a name that this kernel does not have'),
+        ('net.netfilter.nf_conntrack_count = 131072', 'sets nf_conntrack_count, which cannot be set'),
+        ("net.netfilter.nf_conntrack_max='1048576'", 'which the kernel refuses'),
+        ('sysctl -w net.netfilter.nf_conntrack_max=1048576', 'is no setting: a command'),
+        ('net.netfilter.nf_conntrack_max 1048576', "is no setting: it has no '='"),
+    ])
+    def test_lines_that_set_nothing(self, machine, capfd, line, text):
+        status, seen = self.check(machine, capfd, line + '\n')
+        assert status == 1
+        assert text in seen.splitlines()[0]
+
+    @pytest.mark.parametrize('line', [
+        'net.ipv4.netfilter.ip_conntrack_max = 262144', "net.netfilter.nf_conntrack_max='262144'"])
+    def test_a_line_that_sets_nothing_is_silent_where_its_value_runs(self, machine, capfd, line):
+        assert self.check(machine, capfd, line + '\n')[0] == 0
+
+    def test_the_old_names_of_a_kernel_that_has_them(self, machine, capfd):
+        files = {'sys/net/ipv4/netfilter/ip_conntrack_max': '655350\n',
+                 '1/root/etc/sysctl.d/10-base.conf': 'net.nf_conntrack_max = 65536\n'}
+        line = 'net.ipv4.netfilter.ip_conntrack_max = {}\n'
+        assert self.check(machine, capfd, line.format(655350), 655350, 16384, files)[0] == 0
+        status, text = self.check(machine, capfd, line.format(700000), 655350, 16384, files)
+        assert (status, 'nf_conntrack_max is 655350, but 99-x.conf sets 700000' in text) == (1, True)
+
+    def test_links_lead_below_the_root_of_the_host(self, machine, capfd, tmp_path):
+        """As NixOS has them: /etc/sysctl.d/60-nixos.conf is a link to /etc/static, and that to /nix/store."""
+        root = machine / '1/root'
+        write(root / 'nix/store/abc/sysctl.d/60-nixos.conf', 'net.nf_conntrack_max = 524288\n')
+        (root / 'etc').mkdir()
+        (root / 'etc/static').symlink_to('/nix/store/abc')
+        (root / 'etc/sysctl.d').mkdir()
+        (root / 'etc/sysctl.d/60-nixos.conf').symlink_to('/etc/static/sysctl.d/60-nixos.conf')
+        # the same path of this process's own root is not what is meant
+        write(tmp_path / 'own.conf', 'net.nf_conntrack_max = 77777\n')
+        (root / 'etc/sysctl.d/70-own.conf').symlink_to(tmp_path / 'own.conf')
+        (root / 'etc/sysctl.d/80-loop.conf').symlink_to('80-loop.conf')
+        (root / 'etc/sysctl.d/90-up.conf').symlink_to(f'../../../../../../../..{tmp_path}/own.conf')
+        _, text = self.check(machine, capfd, '')
+        assert '60-nixos.conf sets 524288' in text
+        assert '77777' not in text

@@ -117,16 +117,14 @@ def test_no_log_where_none_is_wanted_and_an_error_where_it_is_missing(tree):
 @pytest.mark.parametrize(('core', 'initial'), [(True, 'true'), (False, 'false')])
 def test_the_initial_namespace_is_known_without_the_module(tree, core, initial):
     """The module makes the file that tells; the core of the network has some that are in the initial one only."""
-    for file in ('sys/net/nf_conntrack_max', 'sys/net/netfilter/nf_conntrack_count'):
-        (tree / file).unlink()
+    proctree.unload(tree)
     if core:
-        (tree / 'sys/net/core').mkdir()
         (tree / 'sys/net/core/netdev_budget').write_text('300\n')
     assert f'initial="{initial}"' in page(tree).decode()
 
 
 def test_not_loaded_is_no_error(tree):
-    (tree / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(tree)
     got = lines(page(tree))
     assert 'conntrack_loaded 0.0' in got
     assert not [line for line in got if line.startswith(('conntrack_entries', 'conntrack_stat_'))]

@@ -213,7 +213,7 @@ class TestRun:
         return proctree.make(tmp_path / 'proc')
 
     def test_without_anything(self, tree, capsys):
-        assert cli.main(['tune', '--procfs', str(tree), ]) == 0
+        assert cli.main(['tune', '--procfs', str(tree)]) == 0
         out, err = capsys.readouterr()
         assert err == ''
         assert 'now        32512 entries, 12.4% of nf_conntrack_max 262144, nf_conntrack_buckets 65536\n' in out
@@ -242,7 +242,7 @@ class TestRun:
         assert capsys.readouterr().out.startswith('# no bypass rules proposed: ')
 
     def test_not_loaded(self, tmp_path, capsys):
-        (tmp_path / 'proc').mkdir()
+        proctree.unload(tmp_path / 'proc')
         assert cli.main(['tune', '--procfs', str(tmp_path / 'proc')]) == 2
         assert 'connection tracking is not loaded' in capsys.readouterr().err
         with pytest.raises(DoctorError):

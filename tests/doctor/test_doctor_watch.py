@@ -70,7 +70,7 @@ def test_one_step(tmp_path, step, said):
 def test_not_loaded_and_back(tmp_path):
     steps = moments(tmp_path, [(0, 10, 100, 0, 0), (2, 20, 100, 5, 0)])
     first = next(steps)
-    (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(tmp_path)
     gone = view.following(first, readings.take(Host(str(tmp_path)), 'off', 300.0))
     path = tmp_path / 'sys/net/netfilter/nf_conntrack_count'
     assert view.one_line(gone) == f'nf_conntrack is not loaded (no {path})'
@@ -90,7 +90,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
 
 def test_without_a_table_at_the_end_the_status_is_that_of_the_other_verbs(tmp_path):
     proctree.make(tmp_path)
-    (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(tmp_path)
     done = proctree.doctor('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.05', '--count', '2')
     assert done.returncode == 2
     assert done.stdout.count('nf_conntrack is not loaded') == 2

@@ -124,6 +124,7 @@ def test_bad_input_is_one_line(argv, said, capsys):
 
 
 def test_no_connection_tracking_is_one_line(tmp_path):
+    proctree.unload(tmp_path)
     done = proctree.doctor('triage', '--procfs', tmp_path, '--kernel-log', 'off')
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr == ('conntrack-doctor: connection tracking is not loaded: no '

@@ -439,3 +439,15 @@ def test_rollout_guide_names_what_exists() -> None:
     for check, retry, unit, attempts, hard, window in rows:
         latest = float(check) + (int(attempts) - 1) * float(retry) * (1 if unit == 'min' else 1 / 60)
         assert latest == float(hard) < float(window) / 2
+
+
+def test_a_timeout_of_nrpe_is_critical_and_agent_hosts_are_not_pinged() -> None:
+    """A full table refuses new connections: NRPE's, and a ping's."""
+    service = (ICINGA / 'zones.d/master/conntrack-services.conf').read_text()
+    assert 'vars.nrpe_timeout_unknown = false' in service
+    assert re.search(r'template Host "conntrack-agent-host" {\n\tcheck_command = "cluster-zone"', service)
+    nagios = (ICINGA / 'nagios4/conntrack.cfg').read_text()
+    line, = re.findall(r'^ +command_line +(.*check_nrpe.*)$', nagios, re.M)
+    assert '-u' not in line.split()
+    basket = json.loads((ICINGA / 'director/conntrack-basket.json').read_text())
+    assert basket['HostTemplate']['conntrack-agent-host']['check_command'] == 'cluster-zone'

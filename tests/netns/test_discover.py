@@ -6,6 +6,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
+import proctree
 import pytest
 from netns_tree import Proc
 
@@ -159,7 +160,7 @@ def test_lines_that_name_nobody_are_left_over(proc: Proc) -> None:
 
 
 def test_without_tracking_nobody_is_looked_at(proc: Proc) -> None:
-    (proc.root / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    proctree.unload(proc.root)
     proc.process(20, 5)
     own = take_snapshot(proc.host, nullcontext)
     assert [one.namespace.inode for one in read_snapshots(proc.host, own, ('all',), nullcontext).seen] == [1]
@@ -194,7 +195,7 @@ def test_names_that_may_not_be_read_are_said(proc: Proc, monkeypatch: pytest.Mon
     assert discover.find(proc.host).closed == f'{proc.root}/1/root/run/netns'
 
 
-def test_a_name_without_a_namespace_is_stale(proc: Proc) -> None:
+def test_a_name_that_leads_to_no_namespace_is_told_but_not_docker_s_leftovers(proc: Proc) -> None:
     proc.write('1/root/run/netns/old', '')
     assert discover.find(proc.host).stale == ('old',)
 

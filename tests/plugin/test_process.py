@@ -63,9 +63,11 @@ def test_library_missing(tmp_path: Path) -> None:
     """-S hides site-packages, as on a host where nothing was installed."""
     done = subprocess.run([sys.executable, '-S', str(SCRIPT)], capture_output=True, text=True, check=False,
                           env={'PATH': os.environ['PATH']})
+    # which Python: another one may stand before the distribution's in the PATH
+    which = f'{sys.executable} ({sys.version_info[0]}.{sys.version_info[1]})'
     assert (done.stdout, done.stderr, done.returncode) == (
-        'CONNTRACK UNKNOWN - the Python library nagiosplugin is not installed: '
-        'apt install python3-nagiosplugin, or pip install nagiosplugin\n', '', 3)
+        f'CONNTRACK UNKNOWN - the Python library nagiosplugin is not installed for {which}: apt install '
+        f'python3-nagiosplugin is for /usr/bin/python3; else {sys.executable} -m pip install nagiosplugin\n', '', 3)
 
 
 def test_half_an_installation(tmp_path: Path) -> None:

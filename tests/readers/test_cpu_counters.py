@@ -76,7 +76,7 @@ def test_missing_and_damaged(tmp_path: Path) -> None:
     damaged = cpu_counters.read(host)
     assert isinstance(damaged, Missing)
     assert damaged.why.endswith('rows do not fit the header')
-    (tmp_path / 'net/stat/nf_conntrack').write_bytes(b'x' * (2 << 20))
+    (tmp_path / 'net/stat/nf_conntrack').write_bytes(b'x' * (8 << 20))
     large = cpu_counters.read(host)
     assert isinstance(large, Missing)
     assert 'larger than' in large.why

@@ -34,6 +34,7 @@ class Log:
         self.path = directory / 'kmsg'
         self.records: list[bytes] = []
         os.mkfifo(self.path)
+        monkeypatch.setattr(kernel_log, 'is_kernel_log', lambda _status, _path: True)
         self._true_open, self._true_read = os.open, os.read
         self._left: dict[int, list[bytes | None]] = {}
         monkeypatch.setattr(os, 'open', self._open)

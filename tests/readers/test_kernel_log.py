@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import Instant, KernelLog, LogLine, Missing
-from check_conntrack_lib.readers import kernel_log
+from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing
+from check_conntrack_lib.readers import journal, kernel_log
+from check_conntrack_lib.readers.journal import parse_journal_line
 from check_conntrack_lib.readers.kept_log import KeptLog
-from check_conntrack_lib.readers.kernel_log import KernelLine, parse_journal_line, parse_record, summarize
+from check_conntrack_lib.readers.kernel_lines import KernelLine, parse_record, summarize
+from check_conntrack_lib.readers.log_clock import memory_of
 from check_conntrack_lib.readers.syslog_call import has_none_since, read_tail
 
 SAMPLES = Path(__file__).parents[1] / 'samples'
@@ -83,11 +85,13 @@ def test_only_the_look_back_is_judged_but_an_old_line_tells_of_the_kernel(tmp_pa
     assert isinstance(log, KernelLog)
     assert (log.table_full, log.names_namespaces) == ((LogLine(200.0), LogLine(300.0)), True)
     assert kernel_log.read_records(str(tmp_path / 'log'), 301.0) == log._replace(table_full=())
+    assert log.complete_since == 100.0
 
 
 def test_what_a_user_wrote_tells_nothing_of_the_kernel(tmp_path: Path) -> None:
     (tmp_path / 'log').write_text('12,1,9000000,-;nf_conntrack: nf_conntrack: table full in netns 7, dropping packet\n')
-    assert kernel_log.read_records(str(tmp_path / 'log'), 0.0) == KernelLog(f'{tmp_path}/log')
+    assert kernel_log.read_records(str(tmp_path / 'log'), 0.0) == KernelLog(
+        f'{tmp_path}/log', complete_since=9.0, sequence=1)
 
 
 def test_file_is_read_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +116,17 @@ class Device:
         return answer
 
 
+def as_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a FIFO stand for the device."""
+    os.mkfifo(path)
+    monkeypatch.setattr(kernel_log, 'is_kernel_log', lambda _status, _path: True)
+
+
 def test_device_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """EPIPE: older records are gone; EINVAL: one record was skipped; EAGAIN: the end."""
     full = b'4,1,1000000,-;nf_conntrack: table full, dropping packet\n'
     device = Device(full, BrokenPipeError(32, 'overrun'), OSError(22, 'too long'), full, BlockingIOError(11, 'end'))
-    os.mkfifo(tmp_path / 'device')
+    as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log.os, 'read', device.read)
     log = kernel_log.read_records(str(tmp_path / 'device'), 0.0)
     assert isinstance(log, KernelLog)
@@ -125,14 +135,14 @@ def test_device_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_other_device_error_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / 'device')
+    as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log.os, 'read', Device(OSError(5, 'Input/output error')).read)
     log = kernel_log.read_records(str(tmp_path / 'device'), 0.0)
     assert log == Missing(f'{tmp_path}/device: Input/output error')
 
 
 def test_a_storm_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / 'device')
+    as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log, 'MOST_RECORDS', 50)
     monkeypatch.setattr(kernel_log.os, 'read', lambda _handle, _size: b'4,1,1,-;noise\n')
     assert isinstance(kernel_log.read_records(str(tmp_path / 'device'), 0.0), KernelLog)
@@ -145,7 +155,7 @@ def test_fifo_without_writer_does_not_block(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: answer.append(kernel_log.read_records(fifo, 0.0)), daemon=True)
     thread.start()
     thread.join(5)
-    assert answer == [KernelLog(f'{tmp_path}/fifo')]
+    assert answer == [Missing(f"{fifo} is not the kernel's log", kernel_log.NOT_THE_LOG)]
 
 
 def test_no_file() -> None:
@@ -154,16 +164,22 @@ def test_no_file() -> None:
 
 
 JOURNALCTL = """#!/bin/sh
+case "$*" in
+*--reverse*) ;;
+*) {first}; exit;;
+esac
 echo "$@" > "{log}"
 {body}
 """
+#: the kernel's first message, as a journal that has all of the boot gives it
+WHOLE = "echo '1795000000.000000 gw1 kernel: Linux version 6.12.107'"
 
 
-def journalctl(tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def journalctl(tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch, first: str = WHOLE) -> None:
     program = tmp_path / 'journalctl'
-    program.write_text(JOURNALCTL.format(log=tmp_path / 'asked', body=body))
+    program.write_text(JOURNALCTL.format(log=tmp_path / 'asked', body=body, first=first))
     program.chmod(0o755)
-    monkeypatch.setattr(kernel_log, 'JOURNALCTL', (str(program),))
+    monkeypatch.setattr(journal, 'JOURNALCTL', (str(program),))
     monkeypatch.setattr(kernel_log, 'DEVICE', '/nonexistent/kmsg')
 
 
@@ -197,7 +213,7 @@ def test_journal_that_may_not_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_newest_lines_of_the_journal_are_asked_for_and_read(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_log, 'MOST_LINES', 3)
+    monkeypatch.setattr(journal, 'MOST_LINES', 3)
     now = Host().clock()
     for lines, overrun in ((2, False), (3, True), (9, True)):
         text = ''.join(f'{now.wall - age:.6f} gw1 kernel: nf_conntrack: table full, dropping packet\\n'
@@ -215,7 +231,7 @@ def test_the_newest_lines_of_the_journal_are_asked_for_and_read(
 
 def test_the_rest_of_an_endless_line_is_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = '1795000000.000000 gw1 kernel: nf_conntrack: table full, dropping packet'
-    monkeypatch.setattr(kernel_log, 'RECORD_SIZE', 80)
+    monkeypatch.setattr(journal, 'RECORD_SIZE', 80)
     journalctl(tmp_path, f"printf '%080d%s\\n%s\\n' 0 '{line}' '{line}'", monkeypatch)
     log = kernel_log.read(Host(), 'journal', 300)
     assert isinstance(log, KernelLog)
@@ -255,7 +271,7 @@ def test_the_tail_of_the_log_shows_that_there_is_nothing(text: bytes, since: flo
 
 def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000) -> list[int]:
     """A device with so many records, 1 s apart, the last of them of a full table; counts the reads."""
-    os.mkfifo(tmp_path / 'device')
+    as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
     monkeypatch.setattr(kernel_log, 'read_tail', lambda: tail)
     reads: list[int] = []
@@ -274,8 +290,20 @@ def test_a_long_log_without_news_is_not_read_to_its_end(monkeypatch: pytest.Monk
     """10,000 records to find nothing took more than all the rest of a check."""
     reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n')
     log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
-    assert log == KernelLog(kernel_log.DEVICE)
+    assert log == KernelLog(kernel_log.DEVICE, complete_since=1.0)
     assert len(reads) == kernel_log.LONG_LOG
+    # which record is the newest is not known then: what is remembered stays as it is
+    assert memory_of(log, 4000.0, 3600.0) is None
+
+
+def test_what_was_not_read_since_the_last_run_is_not_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The log's clock may be behind: the tail must go back to the last run, on its own clock."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n')
+    now = Instant(1.8e9, 5000.0, 5000.0)
+    log = kernel_log.read_records(kernel_log.DEVICE, 4700.0, now, LogMemory(3900, 4650.0, 1740.0, BOOT))
+    assert isinstance(log, KernelLog)
+    assert len(reads) == 4001
+    assert [line.stamp for line in log.table_full] == [5000.0]
 
 
 @pytest.mark.parametrize('tail', [
@@ -312,7 +340,7 @@ def test_the_call_is_made_for_real() -> None:
 
 def test_a_program_that_stays_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And forgets what is older than the look-back; a missed record is said for as long as it matters."""
-    os.mkfifo(tmp_path / 'device')
+    as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
     # a pipe has no end to go to
     monkeypatch.setattr(kernel_log.os, 'lseek', lambda *_: 0)

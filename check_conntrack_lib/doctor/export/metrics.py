@@ -74,7 +74,8 @@ def _own(reading: LiveReadings) -> Iterator[Metric]:
     if not isinstance(s.table, Missing):
         yield _gauge('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
                                 0 if isinstance(s.table, NotLoaded) else 1)
-    if not isinstance(s.netns, Missing):
+    # where the sysctls are hidden, it is not known whether this is the initial namespace
+    if not isinstance(s.netns, Missing) and not isinstance(s.table, Missing):
         yield Metric('conntrack_netns_info', 'gauge', 'The network namespace that is measured, by its inode.',
                      (({'netns': str(s.netns), 'initial': str(s.initial).lower()}, 1),))
     if isinstance(s.table, Table):
@@ -100,6 +101,8 @@ def _log(evidence: LogEvidence) -> Iterator[Metric]:
     yield _gauge('conntrack_log_table_full_lines',
                             f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
                             len(evidence.ages))
+    yield _gauge('conntrack_log_covered_seconds', 'How far back the kernel log was complete, at most so far as it was '
+                 'looked at.', min(evidence.covered, evidence.span))
     yield _gauge('conntrack_log_suppressed_messages',
                             f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
 

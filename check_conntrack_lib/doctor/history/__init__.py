@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.since > arguments.until:
         raise DoctorError('--from is after --to')
+    common_options.check_history(arguments.history)
     path = arguments.history or _find()
     samples = readonly.read_samples(path, arguments.since, arguments.until)
     if isinstance(samples, Missing):

@@ -53,6 +53,7 @@ def as_json(scene: TriageReadings) -> str:
                       for one in (profile.nat_ports if profile else ())],
         'cloud': p.cloud,
         'moves': mitigations.actions(p),
+        'lifeline': scene.lifeline,
         'missing': scene.missing(),
     }))
 

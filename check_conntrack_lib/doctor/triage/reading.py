@@ -18,7 +18,7 @@ from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
-from ...diagnosis import Diagnosis, count_ports, explain, sample_flows
+from ...diagnosis import IN_NO_LIST, Diagnosis, checked, count_ports, explain, sample_flows
 from ...flow import Flow, address_text
 from ...history import cloud_limit, readonly
 from ...history.cloud_limit import Counted
@@ -81,6 +81,8 @@ class TriageReadings(NamedTuple):
     target: Target = INITIAL
     #: why new connections were not counted
     uncounted: Missing | None = None
+    #: rules that keep the monitoring and SSH out of the full table; None: it is not full
+    lifeline: str | Missing | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What was asked for."""
@@ -151,11 +153,24 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
     if a.losses is None and now:
         picture = picture._replace(losses=now.losses)
     picture = picture._replace(cloud=_cloud(began_cloud, cloud_limit.read_now(host)))
+    if isinstance(found, Missing) and IN_NO_LIST in found.why:
+        picture = picture._replace(unlisted=found.why)
     if resources.worst(picture) == resources.NAT:
         rules = nat_rules.read() if host.is_this_kernel() else ()
         picture = picture._replace(nat_rules=() if isinstance(rules, Missing) else rules)
     return TriageReadings(node, release, table, a, now, found, roles, busy, picture, target,
-                          new if isinstance(new, Missing) else None)
+                          new if isinstance(new, Missing) else None, _lifeline(host, table))
+
+
+def _lifeline(host: Host, table: Table) -> str | Missing | None:
+    if table.unlimited or table.usage < CRITICAL or not host.is_this_kernel():
+        return None
+    from .. import lifeline  # only where the monitoring is about to be cut off
+
+    try:
+        return lifeline.make(host, (), 'auto')
+    except DoctorError as error:
+        return Missing(str(error), lifeline.command())
 
 
 def _cloud(first: Counted | None, last: Counted | None) -> CloudLimit | None:
@@ -206,14 +221,14 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         return summarize(tally.watch(fresh.watch(flows)), table.entries, stay)
 
     profile: Profile | Missing
+    began = time.monotonic()
     if most is not None:
         profile = sample_flows(host, use, most, share)
     elif host.is_this_kernel():
         profile = ctnetlink.read_flows(use)
     else:
         profile = Missing('all flows are read of the running kernel only')
-    if isinstance(profile, Profile) and not profile.seen:
-        profile = Missing('the kernel listed no flow in time')
+    profile = checked(host, profile, most, began)
     if isinstance(profile, Missing):
         if profile.why == ctnetlink.NEEDS_ROOT.why:
             profile = profile._replace(remedy='sudo conntrack-doctor triage shows who fills the table')

@@ -41,13 +41,30 @@ def text(scene: TriageReadings, paper: TextLayout) -> str:
     rows += [row for part in (_names, _processes, _missing) for line in part(scene) for row in paper.rows(line)]
     found = mitigations.actions(scene.picture)
     if not found:
-        return '\n'.join([*rows, '', *paper.fold(f'Actions: {mitigations.why_none(scene.picture)}')]) + '\n'
+        rows += ['', *paper.fold(f'Actions: {mitigations.why_none(scene.picture)}'), *_lifeline(scene, paper)]
+        return '\n'.join(rows) + '\n'
     rows += ['', *map(paper.bold, paper.fold('Actions, least disruptive first (nothing has been changed):'))]
     for place, action in enumerate(found, 1):
         rows += _action(place, action, paper)
     doctor = within('sudo conntrack-doctor', scene.target.enter) if scene.target.enter else 'conntrack-doctor'
     rows += paper.fold(f'Afterwards: {doctor} watch to verify, {doctor} tune for permanent settings.')
-    return '\n'.join(rows) + '\n'
+    return '\n'.join([*rows, *_lifeline(scene, paper)]) + '\n'
+
+
+def _lifeline(scene: TriageReadings, paper: TextLayout) -> Iterator[str]:
+    """How the monitoring and SSH get through a full table."""
+    if scene.lifeline is None:
+        return
+    yield ''
+    yield from map(paper.bold, paper.fold('The way to the monitoring (connections that are open go on, new ones are '
+                                          'refused: restart neither the agent nor sshd now)'))
+    if isinstance(scene.lifeline, Missing):
+        yield from paper.fold(clean(scene.lifeline.why, 400), '   ')
+        if 'name the addresses' in scene.lifeline.why:
+            yield f'     {scene.lifeline.remedy}'
+        return
+    yield from paper.fold('rules that keep them out of the table; what to know before is in the lines with #:', '   ')
+    yield from (f'     {row}' for row in scene.lifeline.splitlines())
 
 
 def _action(place: int, action: Action, paper: TextLayout) -> Iterator[str]:

@@ -10,7 +10,7 @@ from ...analysis import notrack
 from ...argument_types import seconds
 from ...deadline import Deadline
 from ...host import Host
-from .. import DoctorError, common_options, netns_target, readings
+from .. import DoctorError, common_options, lifeline, netns_target, readings
 from ..netns_target import Target
 from . import plan, report, sysctl_file
 
@@ -20,7 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--drop-in', action='store_true', help='the sysctl.d file with the proposed values')
     output.add_argument('--rules', choices=('nft', 'iptables', 'ip6tables'),
                         help='rules that keep traffic that needs no entry out of the table, as a file')
+    output.add_argument('--lifeline', nargs='?', const='auto', choices=lifeline.KINDS, metavar='nft|iptables|ip6tables',
+                        help='rules that keep SSH, NRPE, the Icinga agent and the exporter out of the table, as a '
+                             'file: they get through when it is full (default: what this host filters by)')
     common_options.add_json(output, 'everything')
+    parser.add_argument('--monitoring', metavar='ADDRESS[,...]', type=lifeline.addresses, default=(),
+                        help='for --lifeline: the monitoring servers and those who log in by SSH (default: what '
+                             'nrpe.cfg allows and whom the Icinga agent is connected to)')
     parser.add_argument('--expires', metavar='DURATION', type=seconds,
                         help='mark the values of the drop-in as temporary, e.g. 48h: check_conntrack warns if they '
                              'are still there after that')
@@ -34,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.expires and not (arguments.drop_in or arguments.json):
         raise DoctorError('--expires needs --drop-in or --json')
+    if arguments.monitoring and not arguments.lifeline:
+        raise DoctorError('--monitoring needs --lifeline')
+    if arguments.lifeline:
+        sys.stdout.write(lifeline.make(readings.proc(arguments), arguments.monitoring, arguments.lifeline))
+        return 0
     common_options.check_history(arguments.history)
     host = readings.proc(arguments)
     target = netns_target.enter_target(host, arguments.netns)

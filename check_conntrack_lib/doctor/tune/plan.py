@@ -14,7 +14,7 @@ from ...analysis.rates import Fresh, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
-from ...diagnosis import take_profile
+from ...diagnosis import IN_NO_LIST, take_profile
 from ...formatting import clean
 from ...history import readonly
 from ...host import Host
@@ -153,8 +153,13 @@ def make(r: Readings) -> Plan:
     if not isinstance(r.all_entries, Missing):
         size = size._replace(buckets=max(size.buckets, -(-r.all_entries // 512) * 512))
     first: tuple[str, ...] = ()
+    if isinstance(r.profile, Missing) and IN_NO_LIST in r.profile.why:
+        first = (r.profile.why,)
+        if size.maximum > r.table.maximum > 0:
+            size = size._replace(maximum=r.table.maximum, buckets=r.table.buckets if isinstance(r.table.buckets, int)
+                                 else size.buckets, more=0)
     if r.peak_profile:
-        first = tuple(f'at the recorded peak {line}' for line in sizing.concentration(r.peak_profile))
+        first += tuple(f'at the recorded peak {line}' for line in sizing.concentration(r.peak_profile))
     proposals: tuple[Proposal, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     refused: tuple[Refused, ...] = ()

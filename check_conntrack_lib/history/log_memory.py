@@ -1,0 +1,53 @@
+"""What the history keeps of the kernel log of this boot: the newest record's number and the lines that matter."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from ..model import BOOT, LogLine, LogMemory, Suppressed
+from .codec import whole
+
+#: made where it is missing: files of before have none
+SCHEMA = """CREATE TABLE IF NOT EXISTS log (
+    boot INTEGER NOT NULL,    -- boot.id
+    source TEXT NOT NULL,     -- /dev/kmsg, or a file
+    sequence INTEGER NOT NULL,
+    read REAL NOT NULL,       -- CLOCK_MONOTONIC, as all that follow
+    clock_offset REAL NOT NULL,
+    complete_since REAL,      -- NULL: of the whole boot
+    names INTEGER NOT NULL,   -- 1: this kernel names namespaces
+    lines TEXT NOT NULL,      -- [[[stamp, netns or null] ...], [[stamp, suppressed messages] ...]]
+    PRIMARY KEY (boot, source)) WITHOUT ROWID"""
+#: the newest lines of each sort that are kept: a storm has no end
+MOST_LINES = 1000
+
+
+def recall(database: sqlite3.Connection, boot_id: str, source: str) -> LogMemory | None:
+    """What is kept of this source; None: nothing. Raises ValueError and its like for a row that is none of ours."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone():
+        return None
+    row = database.execute(
+        'SELECT sequence, read, clock_offset, complete_since, names, lines FROM log '
+        'WHERE boot = (SELECT id FROM boot WHERE boot_id = ?) AND source = ?', (boot_id, source)).fetchone()
+    if row is None:
+        return None
+    sequence, read, offset, since, names, text = row
+    full, suppressed = json.loads(text)
+    return LogMemory(
+        whole(sequence), float(read), float(offset), BOOT if since is None else float(since), bool(names),
+        tuple(LogLine(float(stamp), None if netns is None else whole(netns)) for stamp, netns in full),
+        tuple(Suppressed(float(stamp), whole(messages)) for stamp, messages in suppressed))
+
+
+def keep(database: sqlite3.Connection, boot: int, source: str, memory: LogMemory) -> None:
+    """Replaces what is kept, inside the caller's transaction; what is kept of another boot is of no use."""
+    database.execute(SCHEMA)
+    database.execute('DELETE FROM log WHERE boot != ?', (boot,))
+    lines = json.dumps([[[line.stamp, line.netns] for line in memory.table_full[-MOST_LINES:]],
+                        [[line.stamp, line.messages] for line in memory.suppressed[-MOST_LINES:]]],
+                       separators=(',', ':'))
+    database.execute('INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+                     (boot, source, memory.sequence, memory.read, memory.offset,
+                      None if memory.complete_since == BOOT else memory.complete_since,
+                      int(memory.names_namespaces), lines))

@@ -1,0 +1,42 @@
+"""The kernel log's clock, which is not quite ours, and two sources of one log as one (kernel/printk/printk.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..model import BOOT, KernelLog, LogMemory, Missing
+
+
+def learn_offset(offset: float, memory: LogMemory | None, now: float, last: int, newest: float,
+                 fresh: Sequence[float]) -> float:
+    """What is added to the log's stamps to make them CLOCK_MONOTONIC: printk's clock drifts from ours.
+
+    No record was written later than now, and none above the remembered number before the run that remembered it.
+    offset: as it was known before; newest: stamp of the record `last`; fresh: stamps of lines that are new.
+    """
+    highest = now - newest
+    stamps = [*fresh, newest] if memory and last > memory.sequence else []
+    lowest = memory.read - min(stamps) if memory and stamps else BOOT
+    # of those that are possible the one by which lines are youngest: none is out of the window before its time
+    return offset if lowest <= offset <= highest else highest
+
+
+def completed(log: KernelLog, kept: KernelLog) -> KernelLog:
+    """The device's lines, and before them those that only the journal still has."""
+    if kept.complete_since >= log.complete_since:
+        return log
+    full = (line for line in kept.table_full if line.stamp < log.complete_since)
+    suppressed = (line for line in kept.suppressed if line.stamp < log.complete_since)
+    return log._replace(
+        table_full=(*full, *(line for line in log.table_full if line.stamp >= log.complete_since)),
+        suppressed=(*suppressed, *(line for line in log.suppressed if line.stamp >= log.complete_since)),
+        names_namespaces=log.names_namespaces or kept.names_namespaces, complete_since=kept.complete_since)
+
+
+def memory_of(log: KernelLog | Missing, now: float, longest: float) -> LogMemory | None:
+    """What to remember of a log at `now` (CLOCK_MONOTONIC): lines of the last `longest` seconds."""
+    if isinstance(log, Missing) or log.sequence is None:
+        return None
+    return LogMemory(log.sequence, now, log.offset, log.complete_since, log.names_namespaces,
+                     tuple(line for line in log.table_full if line.stamp >= now - longest),
+                     tuple(line for line in log.suppressed if line.stamp >= now - longest))
