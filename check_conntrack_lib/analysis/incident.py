@@ -74,7 +74,7 @@ class IncidentFacts(NamedTuple):
     cloud: CloudLimit | None = None
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] = {}
-    #: what is said of entries that are counted and in no list, where most are; '' where not
+    #: what is printed of entries that are counted and in no list, where most are; '' where not
     unlisted: str = ''
 
 

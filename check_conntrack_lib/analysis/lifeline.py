@@ -36,7 +36,7 @@ CAVEATS = (
     "rules of this host on 'ct state new' (limits, fail2ban sets), ct mark and helpers no longer see these packets",
     'accept rules stand before your own: whoever sends from these addresses reaches these ports',
     'load them before the table is full where you can; a restart of the firewall removes them',
-    'after their removal restart the agents and log in anew by SSH: connections made meanwhile have no entry, '
+    'after their removal restart the agents and log in again by SSH: connections made meanwhile have no entry, '
     'and older ones an entry that is out of date',
     'on a full gateway between the monitoring and a host the same rules are needed in the forward chain',
 )

@@ -126,7 +126,7 @@ def comparable(base: Sample, now: Sample) -> bool:
 
 
 def moved(old: Sample, new: Sample) -> bool:
-    """Was a packet lost or an entry evicted between these samples, or is that not known?"""
+    """Was a packet dropped or an entry evicted between these samples, or is that not known?"""
     found = losses(old, new)
     return found is None or any(found.packets.get(name) for name in JUDGED)
 
@@ -152,9 +152,9 @@ class LogEvidence(NamedTuple):
     suppressed: int
     #: the log has more lines than could be seen
     flooded: bool = False
-    #: for so many seconds up to now no line is missing from the log
+    #: for this many seconds up to now no line is missing from the log
     covered: float = float('inf')
-    #: for so many seconds up to now no line can be this namespace's own
+    #: for this many seconds up to now no line can be this namespace's own
     without_drops: float = 0.0
 
     @property

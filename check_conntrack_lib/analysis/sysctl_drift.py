@@ -27,7 +27,7 @@ DEFAULTS: Mapping[str, tuple[int, ...]] = {
 GIB = 1 << 30
 #: buckets as the module starts by the memory, before 5.15 and since (nf_conntrack_core.c, nf_conntrack_init_start)
 BUCKETS = ((4 * GIB, (65536, 262144)), (GIB, (16384, 65536)))
-#: below 1 GiB: a bucket for so many bytes, rounded up to pages of 512 pointers
+#: below 1 GiB: per bucket for this many bytes, rounded up to pages of 512 pointers
 BYTES_A_BUCKET, PAGE = 16384 * 8, 512
 #: nf_conntrack_max as the module starts, in buckets: 4 before 5.15, 1 since, 8 with hashsize= of any kernel
 OLD_RATIO, NEW_RATIO, GIVEN_RATIO = 4, 1, 8
@@ -175,7 +175,7 @@ def _explained(name: str, value: int, running: int, table: Table, evidence: Evid
         remedy = (f'Now: {APPLY}; at boot: echo nf_conntrack to a file in /etc/modules-load.d (it is loaded before '
                   'sysctl.d is applied)')
     else:
-        reason = f' is lost: the module was loaded anew since ({modules.loaded_by} loads it at boot)'
+        reason = f' is lost: the module was loaded again since ({modules.loaded_by} loads it at boot)'
         remedy = f'Now: {APPLY}' + ('; firewalld unloads the module when it stops: CleanupModulesOnExit=no'
                                     if modules.unloaded_by_firewalld else '')
     if name in SIZES and 0 < value < running:

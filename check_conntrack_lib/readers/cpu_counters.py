@@ -62,7 +62,7 @@ def read_entries(host: Host) -> int | None:
     try:
         return parse_entries(host.read(FILE))
     except (OSError, ValueError):
-        return None  # what is wrong with the file is told with the counters
+        return None  # what is wrong with the file is reported with the counters
 
 
 def read_columns(host: Host, names: Collection[str]) -> dict[str, tuple[int, ...]] | Missing:

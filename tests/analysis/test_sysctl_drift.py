@@ -322,7 +322,7 @@ class TestWhoChangedIt:
 
     def test_a_module_that_is_loaded_at_boot_is_not_advised_again(self, machine, capfd):
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=LOADED)
-        assert 'was loaded anew since (/etc/modules-load.d/nf.conf loads it at boot). Now: sudo sysctl' in text
+        assert 'was loaded again since (/etc/modules-load.d/nf.conf loads it at boot). Now: sudo sysctl' in text
         assert 'at boot: echo' not in text
         files = {'1/root/etc/firewalld/firewalld.conf': 'CleanupModulesOnExit=yes\n', **LOADED}
         _, text = self.check(machine, capfd, 'net.nf_conntrack_max = 524288\n', files=files)

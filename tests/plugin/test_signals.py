@@ -36,9 +36,9 @@ TROUBLED = Assessment(
     History(first_run=False), '', Losses(300.0, {**PACKETS, 'drop': 2400, 'insert_failed': 1200}),
     Forecast(1.0, 20.0, 25.0, True), LogEvidence(300.0, (12.0, 3.0), {}, 0),
     (Drift('nf_conntrack_max', SysctlSetting('net/netfilter/nf_conntrack_max', '524288', '90-ct.conf'), 524288, 100),),
-    HashLoad(2000000, 65536, True, ChainLimit(16.0), 0.05),
-    PortUse(ReplyTuple(6, b'\xcb\0\x71\x09', 443, b'\xc6\x33\x64\1'), 60000, 64512, 60000, True),
-    CloudLimit(300.0, 600, 600, 0, 1000, 2000))
+    hash=HashLoad(2000000, 65536, True, ChainLimit(16.0), 0.05),
+    ports=PortUse(ReplyTuple(6, b'\xcb\0\x71\x09', 443, b'\xc6\x33\x64\1'), 60000, 64512, 60000, True),
+    cloud=CloudLimit(300.0, 600, 600, 0, 1000, 2000))
 
 
 class Resource:
