@@ -25,13 +25,13 @@ import laboratory  # noqa: E402
 
 from benchmarks import namespaces, sample  # noqa: E402
 from benchmarks.startup import paired  # noqa: E402
-from check_conntrack_lib import baselines, recorder  # noqa: E402
+from check_conntrack_lib.analysis.losses import comparable  # noqa: E402
+from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
+from check_conntrack_lib.history import database, profiles  # noqa: E402
+from check_conntrack_lib.history.queries import HistoryQuery  # noqa: E402
 from check_conntrack_lib.host import Host, system_clock  # noqa: E402
-from check_conntrack_lib.lookback import Lookback  # noqa: E402
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample  # noqa: E402
-from check_conntrack_lib.readers import cpustats  # noqa: E402
-from check_conntrack_lib.reasoning.losses import comparable  # noqa: E402
-from check_conntrack_lib.reasoning.profile import Profile, summarize  # noqa: E402
+from check_conntrack_lib.readers import cpu_counters  # noqa: E402
 
 MINUTE, DAYS = 60.0, 14
 #: what two runs of the same command differ by on a machine that does something else, too
@@ -88,21 +88,21 @@ def two_weeks(directory: str, runs: int) -> Iterator[Line]:
 def record_two_weeks(path: str) -> None:
     """This host's past, its last boot included: a sample a minute, a profile in ten."""
     host, now = Host(), system_clock()
-    boot_id, netns, counters = host.boot_id(), host.netns(), cpustats.read(host)
+    boot_id, netns, counters = host.boot_id(), host.netns(), cpu_counters.read(host)
     assert not isinstance(boot_id, Missing)
     assert not isinstance(netns, Missing)
     counted = counters if isinstance(counters, Counters) else Counters({'drop': (0,), 'invalid': (0,)})
     usual = profile()
-    look = Lookback(300, 2700, comparable, 900)
+    look = HistoryQuery(300, 2700, comparable, 900)
     for k in range(DAYS * 1440, 0, -1):
         ago = k * MINUTE
         booted = ago < now.uptime - MINUTE
         at = Instant(now.wall - ago, now.uptime - ago if booted else DAYS * 86400 - ago + 3600, 0)
         one = Sample(at, boot_id if booted else 'before', netns, 20000 + k % 1440 * 30, 262144, 65536, counted)
-        answer = recorder.consult(path, one, look, DAYS)
+        answer = database.query_and_record(path, one, look, DAYS)
         assert not isinstance(answer, Missing), answer
         if k % 10 == 0:
-            assert baselines.record(path, one, usual, True, 1) is None
+            assert profiles.record(path, one, usual, True, 1) is None
 
 
 def profile() -> Profile:

@@ -66,10 +66,10 @@ def settled(pid: int) -> Footprint:
     return min(seen, key=lambda foot: foot.descriptors)
 
 
-def scraped(options: list[str], looks: tuple[int, int], entered: Callable[[], AbstractContextManager[None]],
+def scraped(options: list[str], looks: tuple[int, int], in_netns: Callable[[], AbstractContextManager[None]],
             ) -> tuple[Footprint, Footprint]:
     """The server after so many scrapes, each of which reads anew."""
-    with entered():
+    with in_netns():
         command = [sys.executable, '-c', SERVER, *options]
         process = subprocess.Popen(command, cwd=ROOT, text=True, stderr=subprocess.PIPE)
         with ended(process):
@@ -89,10 +89,10 @@ def scraped(options: list[str], looks: tuple[int, int], entered: Callable[[], Ab
     return seen[looks[0]], seen[looks[1]]
 
 
-def written(options: list[str], looks: tuple[int, int], entered: Callable[[], AbstractContextManager[None]],
+def written(options: list[str], looks: tuple[int, int], in_netns: Callable[[], AbstractContextManager[None]],
             ) -> tuple[Footprint, Footprint]:
     """The textfile's writer after so many rounds."""
-    with tempfile.TemporaryDirectory() as directory, entered():
+    with tempfile.TemporaryDirectory() as directory, in_netns():
         command = [sys.executable, '-c', TEXTFILE, ','.join(map(str, looks)), f'{directory}/conntrack.prom', *options]
         process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)

@@ -11,31 +11,29 @@ from typing import Any, NamedTuple
 
 from benchmarks.mutation import BYTES, WORDS, mutated
 from benchmarks.output import harmless
+from check_conntrack_lib.analysis.losses import comparable, losses
+from check_conntrack_lib.analysis.profile import Profile, summarize
+from check_conntrack_lib.analysis.profile_diff import growth
+from check_conntrack_lib.analysis.sysctl_drift import drifts
+from check_conntrack_lib.formatting import clean
+from check_conntrack_lib.history.codec import counters_from_text
+from check_conntrack_lib.history.profile_json import from_json, to_json
 from check_conntrack_lib.model import Counters, Instant, Sample, Table
+from check_conntrack_lib.netns import discover, names, read_other
 from check_conntrack_lib.readers import (
     addresses,
-    containers,
-    cpustats,
+    cpu_counters,
+    cpu_times,
     ctnetlink,
-    elsewhere,
-    flowtable,
     keepers,
-    kernlog,
+    kernel_log,
     meminfo,
-    namespaces,
     netlink,
+    proc_conntrack,
     slabinfo,
-    softirqs,
-    sysctld,
-    sysctls,
+    sysctl_files,
+    sysctl_values,
 )
-from check_conntrack_lib.reasoning.growth import growth
-from check_conntrack_lib.reasoning.losses import comparable, losses
-from check_conntrack_lib.reasoning.profile import Profile, summarize
-from check_conntrack_lib.reasoning.remembered import from_json, to_json
-from check_conntrack_lib.reasoning.settings import drifts
-from check_conntrack_lib.rows import counters_from_text
-from check_conntrack_lib.text import clean
 
 TESTS = Path(__file__).parent.parent / 'tests'
 SAMPLES = TESTS / 'samples'
@@ -74,29 +72,29 @@ def of_bytes(corpus: list[bytes]) -> Callable[[Random], bytes]:
 
 
 def stat(text: str) -> None:
-    for name, values in cpustats.parse(text).per_cpu.items():
+    for name, values in cpu_counters.parse(text).per_cpu.items():
         assert all(0 <= value < 1 << 32 for value in values), name
-    assert elsewhere.parse(text).entries < 1 << 32
+    assert read_other.parse(text).entries < 1 << 32
 
 
 def stat_of_another(text: str) -> None:
     """The same file of another namespace: what stands in it is the count."""
-    elsewhere.parse.__wrapped__(text)
+    read_other.parse.__wrapped__(text)
 
 
 def kmsg(text: str) -> None:
     record = text.encode('utf-8', 'surrogateescape' if '\ud800' not in text else 'replace')
-    line = kernlog.parse_record(record)
+    line = kernel_log.parse_record(record)
     if line:
-        log = kernlog.summarize([line], 'test')
+        log = kernel_log.summarize([line], 'test')
         assert len(log.table_full) + len(log.suppressed) <= 1
         assert all(0 <= full.stamp < 1e15 for full in log.table_full)
 
 
 def journal(text: str) -> None:
-    line = kernlog.parse_journal_line(text, -1.7e9)
+    line = kernel_log.parse_journal_line(text, -1.7e9)
     if line:
-        kernlog.summarize([line], 'test')
+        kernel_log.summarize([line], 'test')
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -147,13 +145,13 @@ def _told(profile: Profile) -> None:
 
 
 def flow_line(text: str) -> None:
-    _told(summarize([flowtable.parse_line(text)], 5))
+    _told(summarize([proc_conntrack.parse_line(text)], 5))
 
 
 #: what the recorder's rows are compared with
 NOW = Sample(Instant(1e9, 5000.0, 5000.0), 'b', 1, 5, 100, 64,
              Counters({'drop': (5, 0), 'invalid': (0, 0)}))
-PROFILE = summarize(flowtable.parse(texts('hosts/why-one-client/proc/net/nf_conntrack')[0].splitlines()), 249000)
+PROFILE = summarize(proc_conntrack.parse(texts('hosts/why-one-client/proc/net/nf_conntrack')[0].splitlines()), 249000)
 
 
 def recorder_counters(text: str) -> None:
@@ -175,20 +173,20 @@ def recorder_profile(text: str) -> None:
 
 
 def cgroup(text: str) -> None:
-    harmless(containers.shown(containers.parse(text)))
+    harmless(names.shown(names.parse(text)))
     for word in keepers.parse_cmdline(text):
         harmless(word)
 
 
 def sysctl_d(text: str) -> None:
-    effective = sysctld.effective(sysctld.parse(text, '99-conntrack.conf'))
+    effective = sysctl_files.effective(sysctl_files.parse(text, '99-conntrack.conf'))
     for drift in drifts(effective, dict.fromkeys(effective, 5), Table(1, 5, 4), 1.79e9):
         harmless(f'{drift}; {drift.remedy}')
 
 
 def small(text: str) -> None:
     """The files of one number, and those of which one number is wanted."""
-    for parse in (sysctls.parse, meminfo.parse, softirqs.parse, namespaces.parse_link,
+    for parse in (sysctl_values.parse, meminfo.parse, cpu_times.parse, discover.parse_link,
                   lambda words: slabinfo.parse(words, 4096), lambda words: harmless(clean(words))):
         try:
             value = parse(text)

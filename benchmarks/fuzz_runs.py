@@ -21,15 +21,16 @@ import scenarios
 from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target
 from benchmarks.mutation import BYTES, WORDS, mutated
 from benchmarks.output import proper
-from check_conntrack_lib import baselines, recall, recorder
-from check_conntrack_lib.lookback import Lookback
+from check_conntrack_lib.analysis.losses import comparable
+from check_conntrack_lib.history import database as history_database
+from check_conntrack_lib.history import profiles, readonly
+from check_conntrack_lib.history.profile_json import to_json
+from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History, Instant, Missing
 from check_conntrack_lib.plugin import cli
 from check_conntrack_lib.plugin.options import SETTINGS
-from check_conntrack_lib.reasoning.losses import comparable
-from check_conntrack_lib.reasoning.remembered import to_json
 
-LOOK = Lookback(300, 2700, comparable, 900)
+LOOK = HistoryQuery(300, 2700, comparable, 900)
 HOSTS = ('quiet-gateway', 'netns-container-full', 'why-one-client', 'full', 'rising-75', 'insert-failed-on-5.4')
 VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '300', 'all', 'current', 'a,b', 'kmsg',
           'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
@@ -110,9 +111,9 @@ def _sound_file() -> bytes:
     path = place() / 'sound.sqlite'
     for k in range(40):
         sample = NOW._replace(at=Instant(1e9 - 3000 + 60 * k, 2000 + 60.0 * k, 0), entries=k)
-        assert isinstance(recorder.consult(str(path), sample, LOOK, 14), History)
+        assert isinstance(history_database.query_and_record(str(path), sample, LOOK, 14), History)
         if k % 10 == 0:
-            assert baselines.record(str(path), sample, PROFILE, True, 1) is None
+            assert profiles.record(str(path), sample, PROFILE, True, 1) is None
     return path.read_bytes()
 
 
@@ -158,12 +159,14 @@ def recorder_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
         if changes:
             _change(path, changes)
         now = NOW._replace(at=Instant(1e9, 5000.0, 5000.0))
-        for read in (recall.recall(str(path), 0, 2e9), recall.recall_profiles(str(path), 0, 2e9),
-                     recall.look_back(str(path), now, LOOK), recall.usual(str(path), now)):
+        for read in (readonly.read_samples(str(path), 0, 2e9), readonly.read_profiles(str(path), 0, 2e9),
+                     readonly.read_history(str(path), now, LOOK), readonly.read_baseline(str(path), now)):
             assert read is not None
-        for answer in (baselines.recall(str(path), now, 0.1), recorder.consult(str(path), now, LOOK, 14, 0.1),
-                       recorder.consult(str(path), now._replace(at=Instant(1e9 + 60, 5060.0, 5060.0)), LOOK, 14, 0.1)):
-            assert isinstance(answer, (History, Missing, baselines.Baseline))
+        later = now._replace(at=Instant(1e9 + 60, 5060.0, 5060.0))
+        for answer in (profiles.read_baseline(str(path), now, 0.1),
+                       history_database.query_and_record(str(path), now, LOOK, 14, 0.1),
+                       history_database.query_and_record(str(path), later, LOOK, 14, 0.1)):
+            assert isinstance(answer, (History, Missing, profiles.Baseline))
     finally:
         for left in place().glob('history.sqlite*'):
             left.unlink()

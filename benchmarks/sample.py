@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 import laboratory  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
 
+from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
 from check_conntrack_lib.readers import ctnetlink  # noqa: E402
-from check_conntrack_lib.reasoning.profile import Profile, summarize  # noqa: E402
 
 SAMPLE = 20000
 #: at most so much of the time of `conntrack -L`, and so much memory
@@ -32,7 +32,7 @@ READ = """
 import sys, time
 started = time.monotonic()
 from check_conntrack_lib.readers import ctnetlink
-from check_conntrack_lib.reasoning.profile import summarize
+from check_conntrack_lib.analysis.profile import summarize
 most = int(sys.argv[1]) or None
 profile = ctnetlink.read_flows(lambda flows: summarize(flows, 10**6), most)
 peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))
@@ -135,7 +135,7 @@ def errors(namespace: Any, entries: int, tables: int) -> bool:
     missed: dict[str, int] = {}
     wrong_tables = 0
     for table in range(1, tables + 1):
-        with filled(namespace, entries, table), namespace.entered():
+        with filled(namespace, entries, table), namespace.in_netns():
             truth = ctnetlink.read_flows(lambda flows: summarize(flows, entries))
             sample = ctnetlink.read_flows(lambda flows: summarize(flows, entries), SAMPLE)
         assert isinstance(truth, Profile), truth

@@ -66,7 +66,7 @@ def check(place: laboratory.Namespace, history: str, since: float) -> Run:
     command = [sys.executable, str(ROOT / 'check_conntrack.py'), '--history', history]
     began = time.monotonic()
     # a child is where the thread is that starts it
-    with place.entered():
+    with place.in_netns():
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         try:
@@ -191,8 +191,8 @@ def exporter(place: laboratory.Namespace, readings: int) -> Iterator[Demand]:
     """The exporter in a namespace whose entries come and go, everything asked of it."""
     looks = max(readings // 10, 10), readings
     with churning([place], FEW):
-        yield grown(f'{readings} scrapes', looks, scraped(['--per-host'], looks, place.entered))
-        yield grown(f'{readings} textfiles', looks, written(['--per-host'], looks, place.entered))
+        yield grown(f'{readings} scrapes', looks, scraped(['--per-host'], looks, place.in_netns))
+        yield grown(f'{readings} textfiles', looks, written(['--per-host'], looks, place.in_netns))
 
 
 def main() -> int:

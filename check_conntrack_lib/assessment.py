@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import os
 
-from . import recorder, statedir
-from .deadline import Share
-from .host import Host
-from .lookback import Lookback
-from .model import History, Missing, Point, Sample, Snapshot, Table
-from .noun import TYPE_CHECKING, NamedTuple
-from .readers import sysctld, sysctls
-from .reasoning import trend
-from .reasoning.losses import (
+from .analysis import trend
+from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
     Losses,
     comparable,
-    innocent_for,
     log_evidence,
     losses,
     losses_across,
+    seconds_without_drops,
 )
-from .reasoning.trend import Forecast
-from .survey import survey, with_log
+from .analysis.trend import Forecast
+from .deadline import TimeBudget
+from .history import database, location
+from .history.queries import HistoryQuery
+from .host import Host
+from .model import History, Missing, Point, Sample, Snapshot, Table
+from .namedtuples import TYPE_CHECKING, NamedTuple
+from .readers import sysctl_files, sysctl_values
+from .snapshot import take_snapshot, with_log
 
 if TYPE_CHECKING:
-    from .reasoning.settings import Drift
+    from .analysis.sysctl_drift import Drift
 
 
 class Question(NamedTuple):
@@ -62,26 +62,26 @@ class Assessment(NamedTuple):
     settings: tuple[Drift, ...] | Missing = ()
 
 
-def assess(host: Host, question: Question, share: Share,
+def assess(host: Host, question: Question, budget: TimeBudget,
            patience: float = 1.5) -> Assessment:
     """Reads, remembers and reasons.
 
     share: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds.
     """
-    snapshot = survey(host, share)
+    snapshot = take_snapshot(host, budget)
     sample = snapshot.sample()
-    with share():
+    with budget():
         file = history_file(question.history)
         history = file if isinstance(file, Missing) else _history(file, sample, question, patience)
     # after the recorder, which knows how far back: the log may be full of older lines
     span = log_span(history, sample, question)
-    snapshot = with_log(snapshot, host, question.kernel_log, span, share)
-    a = conclude(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
-    with share():
+    snapshot = with_log(snapshot, host, question.kernel_log, span, budget)
+    a = evaluate(snapshot, history, '' if isinstance(history, Missing) else str(file), question)
+    with budget():
         return a._replace(settings=settings_of(host, snapshot, question))
 
 
-def conclude(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
+def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
     """What follows from the readings and from what was before, which the recorder keeps in that file."""
     sample = snapshot.sample()
     lost = outlook = None
@@ -110,18 +110,18 @@ def history_file(choice: str) -> str | Missing:
     """The recorder's file for a choice of `Question.history`."""
     if choice == 'off':
         return Missing('switched off', chosen=True)
-    return statedir.check_file(choice) if choice else statedir.history_file(os.environ)
+    return location.check_file(choice) if choice else location.history_file(os.environ)
 
 
 def _history(file: str, sample: Sample | Missing, question: Question, patience: float) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
-    return recorder.consult(file, sample, lookback(question), question.history_days, patience)
+    return database.query_and_record(file, sample, history_query(question), question.history_days, patience)
 
 
-def lookback(question: Question) -> Lookback:
+def history_query(question: Question) -> HistoryQuery:
     """What is asked of the recorder."""
-    return Lookback(question.window, trend.lookback(question.window, question.horizon), comparable,
+    return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
                     trend.WINDOWS * question.window)
 
 
@@ -130,15 +130,15 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     # only the initial namespace is set up by sysctl.d
     if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
-    configured = sysctld.read(host)
+    configured = sysctl_files.read(host)
     if isinstance(configured, Missing):
         return configured
-    effective = sysctld.effective(configured)
+    effective = sysctl_files.effective(configured)
     if not effective:
         return ()
-    from .reasoning.settings import drifts  # only where something is configured
+    from .analysis.sysctl_drift import drifts  # only where something is configured
 
-    return drifts(effective, sysctls.read_values(host, effective), snapshot.table, snapshot.at.wall)
+    return drifts(effective, sysctl_values.read_values(host, effective), snapshot.table, snapshot.at.wall)
 
 
 def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | Missing:
@@ -147,4 +147,4 @@ def _log(snapshot: Snapshot, lost: Losses | None, span: float) -> LogEvidence | 
     netns = None if isinstance(snapshot.netns, Missing) else snapshot.netns
     counters = None if isinstance(snapshot.counters, Missing) else snapshot.counters
     return log_evidence(snapshot.kernel_log, snapshot.at.monotonic, span, netns, snapshot.initial,
-                        innocent_for(counters, lost))
+                        seconds_without_drops(counters, lost))

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
-from .text import duration
+from .formatting import duration
 
-#: what bounds the time of one reading, such as `Deadline.share`
-Share = Callable[[], AbstractContextManager[None]]
+#: what bounds the time of one reading, such as `Deadline.budget`
+TimeBudget = Callable[[], AbstractContextManager[None]]
 
 
 class OutOfTime(TimeoutError):
@@ -52,7 +52,7 @@ class Deadline:
         return max(0.0, self._began + self.limit - time.monotonic())
 
     @contextmanager
-    def share(self, most: float = 2.0) -> Iterator[None]:
+    def budget(self, most: float = 2.0) -> Iterator[None]:
         """Gives what runs inside at most `most` seconds, and at most a third of what is left."""
         if not self._running:
             yield

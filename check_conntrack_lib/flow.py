@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .noun import NamedTuple
+from .namedtuples import NamedTuple
 
 # enum ip_conntrack_status of include/uapi/linux/netfilter/nf_conntrack_common.h
 SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5

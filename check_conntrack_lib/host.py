@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from .model import Instant, Missing
-from .noun import NamedTuple
+from .namedtuples import NamedTuple
 
 #: no conntrack file of /proc that is read whole is larger; a larger one is not what it should be
 LARGEST = 1 << 20

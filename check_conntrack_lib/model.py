@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .noun import NamedTuple
+from .namedtuples import NamedTuple
 
 
 class Missing(NamedTuple):

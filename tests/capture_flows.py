@@ -41,7 +41,7 @@ def capture(name: str, flow: Flow, *settings: str) -> None:
         if settings:
             made.run(['sysctl', '-w', *settings], check=True)
         made.fill([flow])
-        with made.entered():
+        with made.in_netns():
             payload, = netlink.dump(ctnetlink.IPCTNL_MSG_CT_GET, ctnetlink.IPCTNL_MSG_CT_NEW)
     print(name, payload.hex())
 

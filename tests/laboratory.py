@@ -123,7 +123,7 @@ class Namespace:
         return subprocess.run([*command, *argv], env=env, timeout=timeout, text=True, **kw)
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def in_netns(self) -> Iterator[None]:
         """Put the calling thread into it. Read /proc/thread-self/net there: /proc/net is the main one's."""
         with open('/proc/thread-self/ns/net') as outside, open(self.path) as inside:
             _setns(inside.fileno())
@@ -155,7 +155,7 @@ class Namespace:
         self._send([struct.pack('=LHHLLBBH', 20, CT_DELETE, REQUEST, 0, 0, 0, 0, 0)])
 
     def _send(self, batch: list[bytes]) -> None:
-        with self.entered():
+        with self.in_netns():
             channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
         with channel:
             channel.setsockopt(socket.SOL_SOCKET, 32, 4 << 20)  # SO_SNDBUFFORCE
@@ -178,7 +178,7 @@ class Namespace:
 
     def count(self) -> int:
         """nf_conntrack_count: the reading thread's namespace decides whose it is."""
-        with self.entered():
+        with self.in_netns():
             return int(COUNT.read_text())
 
     def cpu_stats(self) -> dict[str, int]:
@@ -186,7 +186,7 @@ class Namespace:
 
         Without `entries`, which is no counter. FileNotFoundError where CONFIG_NF_CONNTRACK_PROCFS is off.
         """
-        with self.entered(), open('/proc/thread-self/net/stat/nf_conntrack') as file:
+        with self.in_netns(), open('/proc/thread-self/net/stat/nf_conntrack') as file:
             header, *rows = (line.split() for line in file)
         columns = zip(header, zip(*rows))
         return {name: sum(int(row, 16) for row in column) for name, column in columns if name != 'entries'}
@@ -198,7 +198,7 @@ class Namespace:
         Gives up after `limit` datagrams or `seconds`. Uses the UDP ports port_base and the one above.
         """
         sent, lost, end = 0, 0, time.monotonic() + seconds
-        with self.entered():
+        with self.in_netns():
             sender, sink = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         with sender, sink:
             sender.bind(('127.0.0.1', port_base))

@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from check_conntrack_lib import recorder
+from check_conntrack_lib.analysis.profile import Key, Profile
+from check_conntrack_lib.history import database as history_database
+from check_conntrack_lib.history.codec import counters_to_text
+from check_conntrack_lib.history.profile_json import to_json
 from check_conntrack_lib.model import Counters, Instant, Sample
-from check_conntrack_lib.reasoning.profile import Key, Profile
-from check_conntrack_lib.reasoning.remembered import to_json
-from check_conntrack_lib.rows import counters_to_text
 
 BEGIN = 1_795_000_000.0
 INITIAL, CONTAINER = 4026531833, 4026532501
@@ -19,7 +19,7 @@ INITIAL, CONTAINER = 4026531833, 4026532501
 
 def write(path: Path, samples: Iterable[Sample], profiles: Iterable[tuple[Sample, Profile, bool]] = ()) -> Path:
     database = sqlite3.connect(path)
-    database.executescript(recorder.SCHEMA)
+    database.executescript(history_database.SCHEMA)
     for sample in samples:
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (sample.boot_id,))
         database.execute(

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from check_conntrack_lib import baselines, recorder
+from check_conntrack_lib.analysis.losses import comparable
+from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.history import database, profiles
+from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.lookback import Lookback
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
-from check_conntrack_lib.readers import flowtable
-from check_conntrack_lib.reasoning.losses import comparable
-from check_conntrack_lib.reasoning.profile import summarize
+from check_conntrack_lib.readers import proc_conntrack
 
 HOSTS = Path(__file__).parent / 'hosts'
 WALL = 1_795_000_000.0
@@ -53,9 +53,9 @@ def record(scenario: Scenario, path: Path) -> None:
         sample = Sample(
             Instant(WALL - ago, scenario.uptime - ago, scenario.uptime - ago), past.get('boot_id', boot_id),
             past.get('netns', netns), past['entries'], 262144, 262144, counters)
-        answer = recorder.consult(str(path), sample, Lookback(300, 900, comparable), 14)
+        answer = database.query_and_record(str(path), sample, HistoryQuery(300, 900, comparable), 14)
         assert not isinstance(answer, Missing), answer
         assert not answer.unwritten
         if past.get('baseline'):
-            flows = flowtable.parse((scenario.directory / 'baseline').read_text().splitlines())
-            baselines.record(str(path), sample, summarize(flows, past['entries']), quiet=True, patience=1)
+            flows = proc_conntrack.parse((scenario.directory / 'baseline').read_text().splitlines())
+            profiles.record(str(path), sample, summarize(flows, past['entries']), quiet=True, patience=1)

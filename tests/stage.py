@@ -152,9 +152,9 @@ class Stage:
         shutil.rmtree(self.root)
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def in_netns(self) -> Iterator[None]:
         """This thread in the stage's network."""
-        with self.network.entered() if self.network else contextlib.nullcontext():
+        with self.network.in_netns() if self.network else contextlib.nullcontext():
             yield
 
 
@@ -254,7 +254,7 @@ class Icinga:
         if self._connection is None:
             context = ssl.create_default_context(cafile=str(self.home / 'lib/certs/ca.crt'))
             self._connection = http.client.HTTPSConnection('localhost', 5665, timeout=10, context=context)
-            with self.stage.entered():
+            with self.stage.in_netns():
                 self._connection.connect()
         login = base64.b64encode(b'root:icinga').decode()
         self._connection.request(method, f'/v1/{path}', body and json.dumps(body), {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from check_conntrack_lib import recorder
-from check_conntrack_lib.assessment import Assessment, conclude, lookback
+from check_conntrack_lib.assessment import Assessment, evaluate, history_query
+from check_conntrack_lib.history import database
 from check_conntrack_lib.model import Counters, Missing, Sample, Snapshot, Table
-from check_conntrack_lib.noun import NamedTuple
+from check_conntrack_lib.namedtuples import NamedTuple
 from check_conntrack_lib.plugin.contexts import SEVERITY, Results, contexts
 from check_conntrack_lib.plugin.options import parse, upper_line
 from check_conntrack_lib.plugin.resource import metrics, question_of
@@ -30,17 +30,17 @@ def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Ju
     options = parse(list(arguments))
     question = question_of(options)._replace(history=file, settings=False)
     judges = {context.name: context for context in contexts(options)}
-    look = lookback(question)
+    look = history_query(question)
 
     def judge(snapshots: Sequence[Snapshot]) -> tuple[int, str]:
         samples = [sample for sample in (one.sample() for one in snapshots) if isinstance(sample, Sample)]
-        histories = recorder.consult_all(file, samples, look, options.history_days)
+        histories = database.query_and_record_all(file, samples, look, options.history_days)
         if isinstance(histories, Missing) or len(histories) != len(snapshots):
             raise RuntimeError(f'the recorder has no answer: {histories}')
         results = Results()
         for snapshot, history in zip(snapshots, histories):
             seen = snapshot if kernel_log else snapshot._replace(kernel_log=Missing('needs root'))
-            a = conclude(seen, history, file, question)
+            a = evaluate(seen, history, file, question)
             for metric in metrics(a):
                 results.add(judges[metric.context or metric.name].evaluate(metric, Stand(a)))
         state = results.most_significant_state

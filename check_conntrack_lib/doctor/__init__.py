@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..text import clean
+from ..formatting import clean
 
 
-class Trouble(Exception):
+class DoctorError(Exception):
     """What was asked for cannot be had; its text is the one line that says why and what helps."""
 
 
-def in_words(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """One harmless line out of an error: 'FILE: No space left on device'."""
     if isinstance(error, OSError) and error.strerror:
         place = f'{error.filename}: ' if error.filename else ''

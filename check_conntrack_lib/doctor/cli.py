@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import NoReturn
 
 from .. import __version__
-from . import Trouble, in_words
+from . import DoctorError, error_line
 
 NAME = 'conntrack-doctor'
 #: exit statuses as a shell knows them: wrong use or no result, SIGINT, SIGPIPE
-TROUBLE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+EXIT_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 #: Each verb is the module of its name, imported only when it is asked for. To add a verb, add a line and the module.
 VERBS = {
@@ -30,7 +30,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise Trouble(f'{message} (see {self.prog} --help)')
+        raise DoctorError(f'{message} (see {self.prog} --help)')
 
 
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -64,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # nothing more may be written to it when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
-    except (Trouble, OSError) as error:
+    except (DoctorError, OSError) as error:
         # an OSError comes from what the caller named: a file to write, an address to listen on
-        print(f'{NAME}: {in_words(error)}', file=sys.stderr)
-        return TROUBLE
+        print(f'{NAME}: {error_line(error)}', file=sys.stderr)
+        return EXIT_ERROR
     return status
 
 

@@ -11,21 +11,21 @@ from types import FrameType
 from nagiosplugin import Check, Ok
 
 from ..deadline import Deadline, OutOfTime
+from ..formatting import duration
 from ..host import Host, system_clock
 from ..model import History, Instant, Missing, Table
-from ..noun import TYPE_CHECKING
-from ..text import duration
+from ..namedtuples import TYPE_CHECKING
 from .contexts import Results, contexts
 from .options import Options, UsageError, parse
+from .output import NAME, Verdict, render, unknown
 from .resource import ConnectionTracking
-from .summary import NAME, Verdict, render, unknown
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ..analysis.profile import Profile
     from ..assessment import Assessment
     from ..diagnosis import Diagnosis
-    from ..reasoning.profile import Profile
 
 UNKNOWN = 3
 #: with fewer than one entry in so many buckets there is nothing worth recording
@@ -125,12 +125,12 @@ def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
     from .. import diagnosis  # most runs look at no flow
 
     patience = min(1.0, deadline.left() / 4)
-    abroad = resource.abroad()
+    netns_file = resource.netns_file()
     if wanted:
-        return diagnosis.diagnose(resource.host, a, options.sample, deadline.share, patience, fine, abroad)
+        return diagnosis.diagnose(resource.host, a, options.sample, deadline.budget, patience, fine, netns_file)
     if not resource.host.may_administer_network():
         return None
-    return diagnosis.keep_baseline(resource.host, a, deadline.share, patience, abroad)
+    return diagnosis.keep_baseline(resource.host, a, deadline.budget, patience, netns_file)
 
 
 def _print(output: str) -> bool:

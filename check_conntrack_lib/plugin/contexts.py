@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import nagiosplugin
 from nagiosplugin import Context, Critical, Metric, Ok, Performance, Result, ScalarContext, Unknown, Warn
 
+from ..analysis.losses import insert_failed_is_loss
 from ..model import Counters, Table
-from ..noun import TYPE_CHECKING
-from ..reasoning.losses import insert_failed_is_loss
+from ..namedtuples import TYPE_CHECKING
 from .options import Limits, Options, upper_line
 
 if TYPE_CHECKING:

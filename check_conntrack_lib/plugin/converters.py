@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from nagiosplugin import Range
 
-from ..arguments import UNITS, seconds
+from ..argument_types import UNITS, seconds
 
 _NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
 _RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)

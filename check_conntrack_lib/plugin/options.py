@@ -9,18 +9,9 @@ from collections.abc import Callable, Sequence
 from nagiosplugin import Range
 
 from .. import __version__
-from ..arguments import seconds
-from ..noun import TYPE_CHECKING, NamedTuple
-from .converters import (
-    days,
-    entries,
-    namespaces,
-    one_of,
-    path_or,
-    percent_or_off,
-    range_text,
-    seconds_or_off,
-)
+from ..argument_types import seconds
+from ..namedtuples import TYPE_CHECKING, NamedTuple
+from .converters import days, entries, namespaces, one_of, path_or, percent_or_off, range_text, seconds_or_off
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -74,7 +65,7 @@ class Options(NamedTuple):
     verbose: int
 
 
-class Setting(NamedTuple):
+class Option(NamedTuple):
     """One option with a value, whose '' means its default: what Icinga and NRPE hand over for an unset variable."""
 
     flags: tuple[str, ...]
@@ -88,24 +79,24 @@ class Setting(NamedTuple):
         return self.flags[-1].lstrip('-').replace('-', '_')
 
 
-def _rate_limits(name: str, warning: str, critical: str, what: str) -> tuple[Setting, ...]:
+def _rate_limits(name: str, warning: str, critical: str, what: str) -> tuple[Option, ...]:
     return tuple(
-        Setting((f'--{name}-{level}',), range_text, 'RANGE', default, f'{level.upper()} when {what} is outside')
+        Option((f'--{name}-{level}',), range_text, 'RANGE', default, f'{level.upper()} when {what} is outside')
         for level, default in (('warning', warning), ('critical', critical)))
 
 
-SETTINGS: dict[str, tuple[Setting, ...]] = {
+SETTINGS: dict[str, tuple[Option, ...]] = {
     'how full': (
-        Setting(('-w', '--warning'), range_text, 'RANGE', '85',
+        Option(('-w', '--warning'), range_text, 'RANGE', '85',
                 'WARNING when usage in percent of nf_conntrack_max is outside'),
-        Setting(('-c', '--critical'), range_text, 'RANGE', '95', 'CRITICAL when usage is outside'),
-        Setting(('--trend',), percent_or_off, 'PERCENT', '70',
+        Option(('-c', '--critical'), range_text, 'RANGE', '95', 'CRITICAL when usage is outside'),
+        Option(('--trend',), percent_or_off, 'PERCENT', '70',
                 'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
-        Setting(('--horizon',), seconds, 'DURATION', '1h',
+        Option(('--horizon',), seconds, 'DURATION', '1h',
                 'how far ahead the trend looks; it must have lasted three quarters of that'),
     ),
     'losses': (
-        Setting(('--window',), seconds, 'DURATION', '5m',
+        Option(('--window',), seconds, 'DURATION', '5m',
                 'look back at least so far: a loss stays visible for as long'),
         *_rate_limits('drop', '0', '10', 'the rate of packets lost (but by clashes)'),
         *_rate_limits('insert-failed', '1', '10', 'the rate of insert_failed (clashes)'),
@@ -113,30 +104,30 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         *_rate_limits('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
     ),
     'what is read': (
-        Setting(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
+        Option(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
                 'the state where the kernel has no connection tracking: ' + ', '.join(STATES)),
-        Setting(('--kernel-log',), path_or('auto', 'kmsg', 'journal', 'off'), 'SOURCE', 'auto',
+        Option(('--kernel-log',), path_or('auto', 'kmsg', 'journal', 'off'), 'SOURCE', 'auto',
                 'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
-        Setting(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
-        Setting(('--netns',), namespaces, 'WHICH', 'current',
+        Option(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
+        Option(('--netns',), namespaces, 'WHICH', 'current',
                 'network namespaces: current, all (the worst one leads), or NAME[,NAME...]: as ip netns shows '
                 'it, or the first digits of a container id; others need root'),
-        Setting(('--history',), path_or('off'), 'FILE', '',
+        Option(('--history',), path_or('off'), 'FILE', '',
                 "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
-        Setting(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
-        Setting(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
+        Option(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
+        Option(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
                 'warning or off: values in sysctl.d that are not the running ones, or past their expires note'),
     ),
     'why': (
-        Setting(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
+        Option(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
                 'say who fills the table and what changed: auto (when not OK), always or never; needs root'),
-        Setting(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis looks at'),
-        Setting(('--baseline-every',), seconds_or_off, 'DURATION', '10m',
+        Option(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis looks at'),
+        Option(('--baseline-every',), seconds_or_off, 'DURATION', '10m',
                 'how often to record what is usual while all is well; 0: at every run, off: never'),
     ),
     'other': (
-        Setting(('-t', '--timeout'), seconds, 'DURATION', '10s', 'give up after so long, with UNKNOWN'),
+        Option(('-t', '--timeout'), seconds, 'DURATION', '10s', 'give up after so long, with UNKNOWN'),
     ),
 }
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from nagiosplugin import Context, Metric, Resource
 
-from ..assessment import Assessment, Question, assess, conclude, settings_of
+from ..assessment import Assessment, Question, assess, evaluate, settings_of
 from ..deadline import Deadline
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
-from ..noun import TYPE_CHECKING
+from ..namedtuples import TYPE_CHECKING
 from .options import Options, upper_line
 
 if TYPE_CHECKING:
-    from .everywhere import Roll
+    from .all_namespaces import Ranking
 
 #: counters that are shown as a rate besides `lost`
 RATES = ('drop', 'insert_failed', 'early_drop', 'chain_too_long', 'invalid')
@@ -31,7 +31,7 @@ class ConnectionTracking(Resource):
         self.options = options
         self.contexts = contexts
         self.deadline = deadline
-        self.roll: Roll | None = None
+        self.ranking: Ranking | None = None
 
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
@@ -40,32 +40,32 @@ class ConnectionTracking(Resource):
         patience = min(1.5, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
-        self.assessment = assess(self.host, question, self.deadline.share, patience)
+        self.assessment = assess(self.host, question, self.deadline.budget, patience)
         return list(metrics(self.assessment))
 
-    def abroad(self) -> str:
+    def netns_file(self) -> str:
         """The file of the worst namespace; '' when it is the one that this process is in."""
-        if self.roll is None:
+        if self.ranking is None:
             return ''
-        from . import everywhere
+        from . import all_namespaces
 
-        return everywhere.abroad(self.host, self.roll)
+        return all_namespaces.netns_file(self.host, self.ranking)
 
     def _probe_all(self, question: Question, patience: float) -> list[Metric]:
-        from ..fleet import assess_all  # only where more than one namespace is looked at
-        from . import everywhere
+        from ..netns.assess import assess_all  # only where more than one namespace is looked at
+        from . import all_namespaces
 
-        fleet = assess_all(self.host, question, self.options.netns, self.deadline.share, patience)
-        if not isinstance(fleet.own.table, Table) or not fleet.members:
-            own = fleet.own
+        assessments = assess_all(self.host, question, self.options.netns, self.deadline.budget, patience)
+        if not isinstance(assessments.own.table, Table) or not assessments.members:
+            own = assessments.own
             if isinstance(own.table, Table):
-                own = own._replace(table=everywhere.missing(fleet) or Missing('no such network namespace'))
-            self.assessment = conclude(own, Missing('nothing to record', chosen=True), '', question)
+                own = own._replace(table=all_namespaces.missing(assessments) or Missing('no such network namespace'))
+            self.assessment = evaluate(own, Missing('nothing to record', chosen=True), '', question)
             return list(metrics(self.assessment))
-        self.roll = everywhere.call(self.host, fleet, self.contexts, self.options)
-        drifting = settings_of(self.host, fleet.own, question)
-        self.assessment = self.roll.leader.assessment._replace(settings=drifting)
-        return [*metrics(self.assessment), *everywhere.fleet_metrics(self.roll)]
+        self.ranking = all_namespaces.rank_namespaces(self.host, assessments, self.contexts, self.options)
+        drifting = settings_of(self.host, assessments.own, question)
+        self.assessment = self.ranking.worst.assessment._replace(settings=drifting)
+        return [*metrics(self.assessment), *all_namespaces.namespace_metrics(self.ranking)]
 
 
 def question_of(options: Options) -> Question:

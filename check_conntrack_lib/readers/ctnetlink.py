@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..flow import PORTED, STATES, Flow
 from ..model import COUNTERS, Counters, Missing
-from ..noun import NamedTuple
+from ..namedtuples import NamedTuple
 from .netlink import ATTRIBUTE, NFGENMSG, attributes, dump
 
 # include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
+from ..formatting import clean
 from ..host import Host
-from ..noun import NamedTuple
-from ..text import clean
+from ..namedtuples import NamedTuple
 
 #: programs that contain kube-proxy, by the name that the kernel shows (at most 15 characters)
 PROGRAMS = {'kube-proxy': 'kube-proxy', 'k3s-server': 'k3s', 'k3s-agent': 'k3s', 'k3s': 'k3s', 'rke2': 'rke2',
@@ -17,7 +17,7 @@ MARKS = {'.dockerenv': 'docker', 'run/.containerenv': 'podman', 'run/systemd/con
 RUNTIMES = re.compile(r'kubepods|docker|containerd|libpod|lxc')
 
 
-class Keeper(NamedTuple):
+class SysctlSetter(NamedTuple):
     """A running program that sets nf_conntrack_max and timeouts by itself."""
 
     name: str
@@ -37,7 +37,7 @@ def parse_cmdline(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read(host: Host) -> tuple[Keeper, ...]:
+def read(host: Host) -> tuple[SysctlSetter, ...]:
     """Those that host shows; a process that hides, or ends while it is looked at, is none."""
     try:
         pids = sorted(int(name) for name in os.listdir(host.procfs) if name.isdecimal())
@@ -48,7 +48,7 @@ def read(host: Host) -> tuple[Keeper, ...]:
         try:
             name = PROGRAMS.get(host.read(f'{pid}/comm').strip())
             if name:
-                found.append(Keeper(name, pid, parse_cmdline(host.read(f'{pid}/cmdline'))))
+                found.append(SysctlSetter(name, pid, parse_cmdline(host.read(f'{pid}/cmdline'))))
         except (OSError, ValueError):
             continue
     return tuple(found)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections import Counter
 
+from ..formatting import clean
 from ..model import Missing
-from ..noun import NamedTuple
-from ..text import clean
+from ..namedtuples import NamedTuple
 
 MOST_OWNERS = 3
 

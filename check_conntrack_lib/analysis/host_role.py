@@ -1,0 +1,123 @@
+"""What this host is to its flows: it forwards them, serves them, opens them, or talks to itself; and whose they are."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+
+from ..flow import PORTED, Flow
+from ..namedtuples import NamedTuple
+from .profile import Key
+
+#: flows that are asked for their role: more make no better sample
+MOST = 20000
+#: a part that names the role
+MAIN = 0.5
+LOOPBACK = 127
+TCP = 6
+LARGEST = 20
+#: a target is named for a state, and for a source, when it has so much of its flows
+OF_STATE, OF_SOURCE = 0.3, 0.7
+
+
+class Roles(NamedTuple):
+    """Flows seen, by what the host is to them."""
+
+    #: neither end is here
+    forwarded: int
+    #: from elsewhere to here
+    served: int
+    #: from here to elsewhere
+    open_database: int
+    #: both ends are here
+    within: int
+    #: those of `forwarded` whose source, and whose destination, is translated
+    forwarded_snat: int
+    forwarded_dnat: int
+
+    @property
+    def seen(self) -> int:
+        return self.forwarded + self.served + self.open_database + self.within
+
+    def share(self, count: int) -> float:
+        """0 to 1."""
+        return count / self.seen if self.seen else 0.0
+
+    @property
+    def name(self) -> str:
+        """The role in a few words."""
+        if self.share(self.forwarded) >= MAIN:
+            if self.forwarded_snat >= MAIN * self.forwarded:
+                return 'NAT gateway'
+            if self.forwarded_dnat >= MAIN * self.forwarded:
+                return 'load balancer by destination NAT'
+            return 'router or firewall'
+        if self.share(self.served) >= MAIN:
+            return 'server'
+        if self.share(self.open_database) >= MAIN:
+            return 'client'
+        return 'talks to itself' if self.share(self.within) >= MAIN else 'several roles'
+
+
+class RoleCounter:
+    """Counts roles while flows pass by to another reader."""
+
+    def __init__(self, own: Collection[bytes]) -> None:
+        self._own = own
+        self._counts: Counter[tuple[bool, bool, bool, bool]] = Counter()
+        self._targets: Counter[tuple[str, bytes, int]] = Counter()
+        self._aims: Counter[tuple[bytes, int, bytes, int]] = Counter()
+
+    def watch(self, flows: Iterable[Flow]) -> Iterator[Flow]:
+        """The same flows; the first of them are counted."""
+        flows = iter(flows)
+        for flow in islice(flows, MOST):
+            here = self._is_own(flow.src), self._is_own(flow.reply_src or flow.dst)
+            self._counts[(*here, flow.snat, flow.dnat)] += 1
+            if flow.protocol == TCP:
+                self._targets[flow.state, flow.dst, flow.dport] += 1
+            self._aims[flow.src, flow.protocol, flow.dst, flow.dport] += 1
+            yield flow
+        yield from flows
+
+    def targets(self) -> dict[str, Key]:
+        """Of each TCP state the one target that has most of its flows, if one has many."""
+        found: dict[str, Key] = {}
+        of_state: Counter[str] = Counter()
+        for (state, _dst, _port), seen in self._targets.items():
+            of_state[state] += seen
+        for (state, dst, port), seen in self._targets.most_common():
+            if seen < OF_STATE * of_state[state] or state in found:
+                continue
+            found[state] = Key(TCP, '', _text(dst), port)
+        return found
+
+    def aims(self) -> dict[str, Key]:
+        """Of each large source the one target of nearly all its flows, if there is one."""
+        of_source: Counter[bytes] = Counter()
+        for (src, *_target), seen in self._aims.items():
+            of_source[src] += seen
+        return {_text(src): Key(protocol, _text(src), _text(dst), port if protocol in PORTED else None)
+                for (src, protocol, dst, port), seen in self._aims.most_common(LARGEST)
+                if seen >= OF_SOURCE * of_source[src]}
+
+    def roles(self) -> Roles:
+        def having(source_here: bool, target_here: bool) -> int:
+            return sum(count for (source, target, _snat, _dnat), count in self._counts.items()
+                       if (source, target) == (source_here, target_here))
+
+        def translated(place: int) -> int:
+            return sum(count for key, count in self._counts.items() if not key[0] and not key[1] and key[place])
+
+        return Roles(having(False, False), having(False, True), having(True, False), having(True, True),
+                     translated(2), translated(3))
+
+    def _is_own(self, address: bytes) -> bool:
+        # all of 127.0.0.0/8 is this host, whatever is configured
+        return address in self._own or (len(address) == 4 and address[0] == LOOPBACK)
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

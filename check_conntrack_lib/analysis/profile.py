@@ -1,0 +1,217 @@
+"""What is in the table: the profile of a random sample of its entries, or of all of them."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import compress, islice
+from math import sqrt
+from operator import itemgetter
+
+from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow
+from ..namedtuples import NamedTuple
+from .heavy_hitters import HeavyHitters, Histogram
+
+#: a margin holds for all shares of a profile at once with 95 %: the normal quantile for 5 % / 20 shares, two-sided
+Z = 3.02
+#: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
+BATCH = 512
+NAT = SRC_NAT | DST_NAT
+#: keys of each sort that a profile names
+TOP = 20
+#: and those of each sort that the history keeps
+RECORDED_TOP = 10
+
+
+class Proportion(NamedTuple):
+    """A part of the table, 0 to 1, and the bounds that hold with 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def margin(self) -> float:
+        """The larger distance to a bound."""
+        return max(self.high - self.value, self.value - self.low)
+
+
+class Key(NamedTuple):
+    """Which flows: what is None or empty may be any."""
+
+    protocol: int | None = None
+    #: addresses as text
+    source: str = ''
+    destination: str = ''
+    #: the responder's
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """'udp to 10.0.0.53:53', 'tcp port 443', 'from 10.0.0.1', 'to fd00::1'."""
+        protocol = '' if self.protocol is None else PROTOCOLS.get(self.protocol, f'protocol {self.protocol}')
+        target = self.destination
+        if self.port is not None:
+            host = f'[{target}]' if ':' in target else target
+            target = f'{host}:{self.port}' if host else f'{self.port}'
+        words = [protocol, self.source and f'from {self.source}']
+        words.append(target and (f'to {target}' if self.destination else f'port {target}'))
+        return ' '.join(filter(None, words))
+
+    def covers(self, other: Key) -> bool:
+        """Are all flows of the other key among the flows of this one?"""
+        return all(mine in (None, '', theirs) for mine, theirs in zip(self, other))
+
+
+class TimeoutClass(NamedTuple):
+    """Entries that live by the same timeout: udp and gre have another one for assured entries."""
+
+    protocol: int
+    state: str
+    assured: bool
+
+
+class TimeLeft(NamedTuple):
+    """How many seconds entries of one kind have left, in steps of `width` seconds."""
+
+    width: int
+    #: entries by seconds // width; without the offloaded ones, which have no time
+    steps: Mapping[int, int]
+
+    def below(self, seconds: float) -> float:
+        """Entries with less time left; interpolated within a step."""
+        return sum(count * min(1.0, max(0.0, seconds / self.width - step)) for step, count in self.steps.items())
+
+    def idle_longer(self, than: float, timeout: float) -> float:
+        """Entries without a packet for more than so many seconds, if `timeout` is their kind's."""
+        return self.below(timeout - than)
+
+
+class Profile(NamedTuple):
+    """Counts of the entries seen; `share` and `estimate` make statements about the table of them."""
+
+    #: entries in the table (nf_conntrack_count: some of them are never listed)
+    entries: int
+    #: entries looked at
+    seen: int
+    #: by protocol number and state
+    states: Mapping[tuple[int, str], int]
+    #: cannot be evicted to make room
+    assured: int
+    #: no answer yet; most of them can be evicted
+    unreplied: int
+    #: with source NAT, with destination NAT, with any of them
+    snat: int
+    dnat: int
+    nat: int
+    offloaded: int
+    #: the most frequent keys of each sort, with their counts
+    sources: tuple[tuple[Key, int], ...]
+    destinations: tuple[tuple[Key, int], ...]
+    #: protocol and responder's port
+    services: tuple[tuple[Key, int], ...]
+    #: destination, protocol and responder's port
+    targets: tuple[tuple[Key, int], ...]
+    #: the counts of keys may be too high by so many, never too low; 0 unless there were very many keys
+    uncertain: int = 0
+    time_left: Mapping[TimeoutClass, TimeLeft] = {}
+    #: those with NAT among the entries of `services` and `targets`; not recorded
+    natted: Mapping[Key, int] = {}
+
+    def share(self, count: int) -> Proportion:
+        """The share of the table that `count` of the entries seen speak for (see `share`)."""
+        return share(count, self.seen, self.entries)
+
+    def estimate(self, count: int) -> int:
+        """The entries of the table that `count` of the entries seen speak for."""
+        return round(count * max(self.entries, self.seen) / self.seen) if self.seen else 0
+
+    def protocol(self, number: int) -> int:
+        """Entries seen of one protocol."""
+        return sum(count for (protocol, _state), count in self.states.items() if protocol == number)
+
+
+def share(count: int, seen: int, entries: int) -> Proportion:
+    """Wilson's interval for `count` of `seen`, a random sample of `entries` without repetition.
+
+    Unlike the usual formula it is right for shares near 0 and 1, too. The sample counts for more the more of the table
+    it has seen (finite-population correction), and is no sample any more when it has seen all.
+    """
+    if not seen:
+        return Proportion(0.0, 0.0, 1.0)
+    value = count / seen
+    if seen >= entries:
+        return Proportion(value, value, value)
+    n = seen * (entries - 1) / (entries - seen)
+    middle = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * sqrt(value * (1 - value) / n + Z * Z / (4 * n * n))
+    return Proportion(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)))
+
+
+def summarize(flows: Iterable[Flow], entries: int) -> Profile:
+    """The profile of these flows, of a table with so many entries. Memory does not grow with the flows."""
+    place = Flow._fields.index
+    source, destination = itemgetter(place('src')), itemgetter(place('dst'))
+    service = itemgetter(place('protocol'), place('dport'))
+    target = itemgetter(place('dst'), place('protocol'), place('dport'))
+    status = itemgetter(place('status'))
+    life = itemgetter(place('protocol'), place('state'), place('status'), place('timeout'))
+    sources: HeavyHitters[bytes] = HeavyHitters()
+    destinations: HeavyHitters[bytes] = HeavyHitters()
+    services: HeavyHitters[tuple[int, int]] = HeavyHitters()
+    targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
+    nat_services: HeavyHitters[tuple[int, int]] = HeavyHitters()
+    nat_targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
+    statuses: Counter[tuple[int, str, int]] = Counter()
+    times: dict[TimeoutClass, Histogram] = {}
+    flows = iter(flows)
+    while True:
+        batch = list(islice(flows, BATCH))
+        if not batch:
+            break
+        sources.update(map(source, batch))
+        destinations.update(map(destination, batch))
+        services.update(map(service, batch))
+        targets.update(map(target, batch))
+        natted = list(compress(batch, map(NAT.__and__, map(status, batch))))
+        if natted:
+            nat_services.update(map(service, natted))
+            nat_targets.update(map(target, natted))
+        for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
+            statuses[protocol, state, bits] += count
+            if timeout is not None:
+                kind = TimeoutClass(protocol, state, bool(bits & ASSURED))
+                if kind not in times:
+                    times[kind] = Histogram()
+                times[kind].add(timeout, count)
+    states: Counter[tuple[int, str]] = Counter()
+    for (protocol, state, _status), count in statuses.items():
+        states[protocol, state] += count
+
+    def having(bits: int) -> int:
+        return sum(count for (_protocol, _state, status), count in statuses.items() if status & bits)
+
+    seen = sum(states.values())
+    return Profile(
+        entries, seen, dict(states.most_common()),
+        assured=having(ASSURED), unreplied=seen - having(SEEN_REPLY),
+        snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(NAT),
+        offloaded=having(OFFLOAD | HW_OFFLOAD),
+        sources=tuple((Key(source=_text(src)), count) for src, count in sources.top(TOP)),
+        destinations=tuple((Key(destination=_text(dst)), count) for dst, count in destinations.top(TOP)),
+        services=tuple((_key(b'', *service), count) for service, count in services.top(TOP)),
+        targets=tuple((_key(*target), count) for target, count in targets.top(TOP)),
+        uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
+        time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
+        natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
+                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}})
+
+
+def _key(destination: bytes, protocol: int, port: int) -> Key:
+    return Key(protocol, '', _text(destination), port if protocol in PORTED else None)
+
+
+def _text(address: bytes) -> str:
+    if not address:
+        return ''
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

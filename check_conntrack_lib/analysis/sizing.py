@@ -1,0 +1,136 @@
+"""How large the table should be: from what was recorded, for this kernel's hash table and this host's memory."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from ..model import Missing, Table
+from ..namedtuples import NamedTuple
+from .profile import Profile
+
+#: the recorded peak shall fill so much of the table
+FILL = 0.7
+#: so much of the maximum may be the demand that the maximum itself cut off
+CUT_OFF = 0.95
+#: a peak of fewer days has seen no whole week
+FEW_DAYS = 7
+#: the check's default lines, in percent
+WARNING, CRITICAL = 85, 95
+#: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
+#: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), a bucket (struct hlist_nulls_head)
+ENTRY, EXTENSIONS, BUCKET = 320, 128, 8
+#: one key with such a share of the table makes its size
+ONE_SOURCE, ONE_TARGET, ONE_STATE, NO_REPLY = 0.25, 0.5, 0.3, 0.5
+_STATES = {
+    'SYN_SENT': 'a SYN flood, a scan, or a server that does not answer',
+    'SYN_RECV': 'a SYN flood, or answers that take another way',
+    'CLOSE_WAIT': 'an application that does not close its connections',
+    'FIN_WAIT': 'peers that do not close their side',
+    'LAST_ACK': 'peers that vanish',
+    'CLOSE': 'connections that end with a reset',
+}
+
+
+class Peak(NamedTuple):
+    """The most entries that were recorded."""
+
+    entries: int
+    #: since 1970
+    at: float
+    #: between the first and the last sample
+    days: float
+    samples: int
+    #: nf_conntrack_max at that moment
+    maximum: int
+
+    @property
+    def cut_off(self) -> bool:
+        """The table was full: nobody knows how many entries there would have been."""
+        return self.maximum > 0 and self.entries >= CUT_OFF * self.maximum
+
+
+class ChainLimit(NamedTuple):
+    """From which load on this kernel refuses entries because a hash chain is too long (nf_conntrack_core.c)."""
+
+    #: entries a bucket; None: it never does
+    entries_per_bucket: float | None
+    #: can the buckets be set by sysctl? Before 4.8 only as a parameter of the module
+    by_sysctl: bool = True
+
+
+class Size(NamedTuple):
+    """A proposal for nf_conntrack_max and nf_conntrack_buckets, and what it costs."""
+
+    maximum: int
+    buckets: int
+    #: bytes an entry: struct nf_conn and its extensions
+    entry: float
+    #: struct nf_conn was measured
+    measured: bool
+    #: bytes when the table is full
+    memory: float
+    #: bytes that a full table of this size takes more than the entries of now
+    more: float
+
+
+def chain_limit(release: str) -> ChainLimit:
+    """By `uname -r`. Chains of at most 8 to 31 entries since 5.15 and RHEL 9.0, 50 to 79 since 6.1 and RHEL 9.4."""
+    match = re.match(r'(\d+)\.(\d+)(?:\.(\d+)-(\d+))?', release)
+    if not match:
+        return ChainLimit(None)
+    version, build = (int(match[1]), int(match[2])), int(match[4] or 0)
+    if '.el9' in release and version == (5, 14):
+        return ChainLimit(16.0 if build >= 427 else 2.0)
+    if version >= (6, 1):
+        return ChainLimit(16.0)
+    if version >= (5, 15):
+        return ChainLimit(2.0)
+    return ChainLimit(None, by_sysctl=version >= (4, 8))
+
+
+def propose(peak: int, table: Table, entry: float | Missing) -> Size:
+    """For a peak of so many entries; entry: measured bytes of struct nf_conn. Never below today's maximum."""
+    maximum = max(round_up(math.ceil(peak / FILL)), table.maximum)
+    # one bucket an entry, as the kernel's own default is since 5.15
+    now = 0 if isinstance(table.buckets, Missing) else table.buckets
+    buckets = max(-(-maximum // 512) * 512, now)
+    measured = not isinstance(entry, Missing)
+    size = (ENTRY if isinstance(entry, Missing) else entry) + EXTENSIONS
+    memory = maximum * size + buckets * BUCKET
+    return Size(maximum, buckets, size, measured, memory,
+                max(0.0, memory - table.entries * size - now * BUCKET))
+
+
+def round_up(number: int) -> int:
+    """To a multiple of an eighth of its power of two: at most a quarter more, and a number one remembers."""
+    if number <= 4096:
+        return 4096
+    step: int = 1 << number.bit_length() - 3
+    return -(-number // step) * step
+
+
+def concentration(profile: Profile) -> Iterator[str]:
+    """What alone makes the table large: to be looked at before any size."""
+    for (protocol, state), count in profile.states.items():
+        share = profile.share(count)
+        if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', '') and share.low >= ONE_STATE:
+            yield f'{share.value:.0%} of the table is in state {state}: {_STATES.get(state, "unusual in such number")}'
+    share = profile.share(profile.unreplied)
+    if share.low >= NO_REPLY:
+        yield f'{share.value:.0%} of the table has no reply: a flood, a scan, or a dead server'
+    for keys, least in ((profile.sources, ONE_SOURCE), (profile.targets, ONE_TARGET)):
+        # where several share the table, each having its part is no news
+        alone = len(keys) < 2 or keys[0][1] >= 2 * keys[1][1]
+        if keys and alone and profile.share(keys[0][1]).low >= least:
+            yield f'{profile.share(keys[0][1]).value:.0%} of the table is {keys[0][0]}'
+
+
+def alert_lines(peak: Peak, maximum: int) -> tuple[int, int]:
+    """Warning and critical usage in percent of a maximum: well above what is usual, early enough to act."""
+    if peak.days < FEW_DAYS or maximum <= 0:
+        return WARNING, CRITICAL
+    usual = peak.entries * 100 / maximum
+    warning = min(WARNING, max(70, 5 * math.ceil((usual + 15) / 5)))
+    return warning, max(90, min(CRITICAL, warning + 10))

@@ -1,0 +1,192 @@
+"""The recorded past of one table: what happened from sample to sample, and the episode that mattered most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..model import Sample
+from ..namedtuples import NamedTuple
+from .losses import Losses, add_up, losses
+
+#: usage in percent from which a table is in trouble
+TROUBLE_USAGE = 85.0
+#: an episode is over when all was well for so many seconds
+QUIET = 1800.0
+
+
+class Interval(NamedTuple):
+    """One sample, and what was counted since the one before it in the same boot and namespace."""
+
+    sample: Sample
+    #: seconds since then; None: nothing was recorded before it
+    span: float | None
+    #: None: a gap (nothing before it, a reboot, counters that began anew or are missing)
+    losses: Losses | None
+    #: entries per second
+    growth: float | None
+
+    @property
+    def usage(self) -> float:
+        """Percent of the maximum; 0 without a limit."""
+        s = self.sample
+        return s.entries * 100.0 / s.maximum if s.maximum > 0 else 0.0
+
+    @property
+    def lost(self) -> int:
+        return self.losses.lost if self.losses else 0
+
+    def counted(self, name: str) -> int:
+        return self.losses.packets.get(name, 0) if self.losses else 0
+
+
+class TimeBucket(NamedTuple):
+    """Some steps as one: the fullest table among them, and everything counted."""
+
+    #: seconds since 1970; what was counted was counted between the two
+    begin: float
+    end: float
+    peak: Interval
+    #: None: all of it is gaps
+    losses: Losses | None
+    #: entries per second on the average
+    growth: float | None
+
+
+class RecordedNamespace(NamedTuple):
+    """One namespace in short. The initial one keeps its inode over reboots of the same kernel."""
+
+    netns: int
+    boots: int
+    samples: int
+    #: seconds since 1970
+    first: float
+    last: float
+    peak: Interval
+    lost: int
+
+
+class Change(NamedTuple):
+    """nf_conntrack_max was set to another value."""
+
+    #: when this was seen first, in seconds since 1970
+    at: float
+    before: int
+    after: int
+    #: there was a reboot in between
+    rebooted: bool
+
+
+class Episode(NamedTuple):
+    """A time of trouble: nearly full, entries evicted, or packets lost."""
+
+    #: the steps from the first sign to the last one
+    intervals: tuple[Interval, ...]
+    #: the first one with a loss
+    first_loss: Interval | None
+    #: by counter
+    counted: Mapping[str, int]
+    peak: Interval
+    #: when all was well again; None: not within what is recorded
+    ended: float | None
+    changes: tuple[Change, ...]
+
+    @property
+    def lost(self) -> int:
+        """Packets lost; what overlaps is not added."""
+        return sum(interval.lost for interval in self.intervals)
+
+    @property
+    def began(self) -> Interval:
+        return self.intervals[0]
+
+
+def intervals(samples: Iterable[Sample]) -> list[Interval]:
+    """A step for each sample, sorted by time. Losses and growth never reach across a reboot or into another table."""
+    before: dict[tuple[str, int], Sample] = {}
+    found = []
+    for sample in samples:
+        last = before.get((sample.boot_id, sample.netns))
+        before[sample.boot_id, sample.netns] = sample
+        span = sample.at.uptime - last.at.uptime if last else 0.0
+        if last is None or span <= 0:
+            found.append(Interval(sample, None, None, None))
+        else:
+            found.append(Interval(sample, span, losses(last, sample), (sample.entries - last.entries) / span))
+    return found
+
+
+def namespaces(chronicle: Iterable[Interval]) -> list[RecordedNamespace]:
+    """The namespaces, the one with the highest peak first."""
+    members: dict[int, list[Interval]] = {}
+    for interval in chronicle:
+        members.setdefault(interval.sample.netns, []).append(interval)
+    found = [
+        RecordedNamespace(netns, len({interval.sample.boot_id for interval in own}), len(own), own[0].sample.at.wall,
+              own[-1].sample.at.wall, peak(own), sum(interval.lost for interval in own))
+        for netns, own in members.items()]
+    return sorted(found, key=lambda place: (-place.peak.usage, -place.samples))
+
+
+def condense(chronicle: Iterable[Interval], begin: float, slot: float) -> dict[int, TimeBucket]:
+    """The steps of each slot of so many seconds since `begin`, by the slot's number; empty ones are left out."""
+    members: dict[int, list[Interval]] = {}
+    for interval in chronicle:
+        members.setdefault(int((interval.sample.at.wall - begin) / slot), []).append(interval)
+    return {number: _time_bucket(own) for number, own in members.items()}
+
+
+def peak(chronicle: Sequence[Interval]) -> Interval:
+    """The step with the fullest table; without a limit, with the most entries."""
+    return max(chronicle, key=lambda interval: (interval.usage, interval.sample.entries))
+
+
+def changes(chronicle: Sequence[Interval]) -> tuple[Change, ...]:
+    """Every new value of nf_conntrack_max, in order."""
+    return tuple(Change(new.sample.at.wall, old.sample.maximum, new.sample.maximum,
+                        old.sample.boot_id != new.sample.boot_id)
+                 for old, new in zip(chronicle, chronicle[1:]) if new.sample.maximum != old.sample.maximum)
+
+
+def in_trouble(interval: Interval) -> bool:
+    return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= TROUBLE_USAGE
+
+
+def episodes(chronicle: Sequence[Interval]) -> list[Episode]:
+    """All episodes of one namespace's steps, in order."""
+    found: list[Episode] = []
+    first = last = None
+    for k, interval in enumerate(chronicle):
+        if not in_trouble(interval):
+            continue
+        if first is not None and last is not None and interval.sample.at.wall - chronicle[last].sample.at.wall > QUIET:
+            found.append(_episode(chronicle, first, last))
+            first = None
+        first = k if first is None else first
+        last = k
+    if first is not None and last is not None:
+        found.append(_episode(chronicle, first, last))
+    return found
+
+
+def worst(found: Sequence[Episode]) -> Episode | None:
+    """The one with the most packets lost, or with none the highest peak."""
+    return max(found, key=lambda episode: (episode.lost, episode.peak.usage), default=None)
+
+
+def _time_bucket(own: Sequence[Interval]) -> TimeBucket:
+    counted = [interval.losses for interval in own if interval.losses]
+    grown = [(one.growth * one.span, one.span) for one in own if one.growth is not None and one.span]
+    return TimeBucket(
+        min(one.sample.at.wall - (one.span or 0.0) for one in own), max(one.sample.at.wall for one in own),
+        peak(own), Losses(sum(part.span for part in counted), add_up(counted)) if counted else None,
+        sum(entries for entries, _ in grown) / sum(span for _, span in grown) if grown else None)
+
+
+def _episode(chronicle: Sequence[Interval], first: int, last: int) -> Episode:
+    own = tuple(chronicle[first:last + 1])
+    after = chronicle[last + 1:last + 2]
+    # the sample before the first sign: a change between the two belongs to the story
+    story = chronicle[max(0, first - 1):last + 2]
+    return Episode(own, next((interval for interval in own if interval.lost), None),
+                   add_up(interval.losses for interval in own if interval.losses), peak(own),
+                   after[0].sample.at.wall if after else None, changes(story))

@@ -1,0 +1,106 @@
+"""Is the table filling, and when is it full? A slope that one odd sample cannot bend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..model import Point, Table
+from ..namedtuples import NamedTuple
+
+#: the growth comes from so many windows, or from so many points where they are rarer
+WINDOWS = 3
+FEWEST_POINTS = 3
+SHORTEST_SPAN = 120.0
+#: who looks an hour ahead must have seen it grow for three quarters of an hour: the load of a quarter is mostly noise
+PAST_OF_HORIZON = 0.75
+#: a sample is seldom just that old
+WHOLE = 0.8
+#: the slope of more points takes longer and tells no more
+MOST_POINTS = 20
+
+
+class Forecast(NamedTuple):
+    """Where the table is heading."""
+
+    #: entries per second
+    growth: float
+    #: seconds until the critical line; None when the table does not grow towards it
+    to_critical: float | None
+    #: seconds until nf_conntrack_max
+    to_full: float | None
+    #: growing for so long that the critical line is to be expected within the horizon; None: no such line within it
+    lasting: bool | None = None
+
+
+def slope(points: Sequence[Point]) -> float:
+    """Entries per second: Siegel's repeated medians, which one odd point among four or more cannot bend.
+
+    Of three points any could be the odd one: there the lower median errs to the side of silence.
+    """
+    if all(point.entries == points[0].entries for point in points):
+        return 0.0  # an idle namespace, of which there may be hundreds
+    medians = []
+    for i, one in enumerate(points):
+        slopes = [(other.entries - one.entries) / (other.uptime - one.uptime)
+                  for j, other in enumerate(points) if j != i and other.uptime != one.uptime]
+        if slopes:
+            medians.append(_lower_median(slopes))
+    return _lower_median(medians)
+
+
+def points_span(window: float, horizon: float) -> float:
+    """How far back a forecast that looks `horizon` seconds ahead wants points, in seconds."""
+    return max(WINDOWS * window, PAST_OF_HORIZON * horizon)
+
+
+def forecast(points: Sequence[Point], table: Table, window: float, horizon: float, critical: float) -> Forecast | None:
+    """The forecast from points up to now; None while there are too few over too short a time.
+
+    points: of the look-back, oldest first; window, horizon: in seconds; critical: the line that matters, in percent of
+    the maximum.
+    """
+    recent = since_a_fall(recent_of(points, WINDOWS * window))
+    if len(recent) < FEWEST_POINTS or recent[-1].uptime - recent[0].uptime < min(SHORTEST_SPAN, window):
+        return None
+    found = project(recent, table, critical)
+    if found.to_critical is None or found.to_critical > horizon:
+        return found
+    past = points_span(window, horizon)
+    whole = since_a_fall(spread(points, past / MOST_POINTS))
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past
+    if lasting:
+        slowest = slope(whole)
+        lasting = slowest > 0 and table.entries + slowest * horizon >= table.maximum * critical / 100
+    return found._replace(lasting=lasting)
+
+
+def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
+    """Where the growth of these points leads, at least one."""
+    growth = slope(points)
+    # emptier than at any time of the look-back: whatever filled it is over
+    over = all(points[-1].entries < point.entries for point in points[:-1])
+    if growth <= 0 or over or table.unlimited:
+        return Forecast(growth, None, None)
+    line = table.maximum * critical / 100
+    return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.maximum - table.entries) / growth)
+
+
+def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:
+    """Those of the last `span` seconds, or the newest few."""
+    first = next((k for k, point in enumerate(points) if points[-1].uptime - point.uptime <= span), 0)
+    return points[max(0, min(first, len(points) - FEWEST_POINTS)):]
+
+
+def spread(points: Sequence[Point], slot: float) -> Sequence[Point]:
+    """The newest point of each slot of so many seconds: minutes with many checks count no more than others."""
+    return tuple({int((points[-1].uptime - point.uptime) / slot): point for point in points}.values())
+
+
+def since_a_fall(points: Sequence[Point]) -> Sequence[Point]:
+    """Those since the table was last emptied by half at once: what fills anew after a flush or a reload is no trend."""
+    falls = (k for k in range(len(points) - 1, 0, -1) if points[k].entries < points[k - 1].entries / 2)
+    return points[next(falls, 0):]
+
+
+def _lower_median(values: list[float]) -> float:
+    return sorted(values)[(len(values) - 1) // 2] if values else 0.0

@@ -1,0 +1,209 @@
+"""The report of `tune`: the same advice for a reader, and for a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...analysis import notrack, timeouts
+from ...analysis.profile import Profile
+from ...analysis.sizing import FEW_DAYS
+from ...formatting import clean, percent
+from ...model import Missing
+from . import sysctl_file
+from .plan import Plan, Recorded
+
+#: more memory than this part of what is available is worth a warning
+MUCH = 0.25
+WIDTH = 110
+
+
+def text(plan: Plan) -> str:
+    """The whole report."""
+    r = plan.readings
+    lines = [f'conntrack-doctor tune: {clean(r.node)}, kernel {clean(r.release)}, '
+             f'{time.strftime("%Y-%m-%d %H:%M", time.localtime(r.at))}']
+    for title, part in (('Before any number', _first(plan)), ('Size', _size(plan)), ('Timeouts', _timeouts(plan)),
+                        ('Bypass', _bypass(plan)), ('To keep it', _keep(plan)), ('Alerts', _alerts(plan))):
+        found = list(part)
+        if found:
+            lines += ['', title, *(row for line in found for row in _rows(line))]
+    return '\n'.join(lines) + '\n'
+
+
+def _rows(line: str) -> list[str]:
+    """A line of the report, folded where it is long; rules stay as they are."""
+    if len(line) <= WIDTH or line.lstrip()[:1] in ('#', ''):
+        return [f'  {line}'.rstrip()]
+    # what follows a label stands below what it labels
+    label = re.match(r' *(?:[a-z]+ {2,})?', line)
+    indent = ' ' * (2 + (label.end() if label else 0))
+    return textwrap.wrap(f'  {line}', WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _first(plan: Plan) -> Iterator[str]:
+    yield from plan.first
+    if plan.first:
+        yield 'a larger table would only hide that: find the cause first'
+
+
+def _size(plan: Plan) -> Iterator[str]:
+    r, size, peak = plan.readings, plan.size, plan.peak
+    buckets = r.table.buckets
+    limit = f'nf_conntrack_max {r.table.maximum}'
+    yield (f'now        {r.table.entries} entries, '
+           f'{f"{percent(r.table.usage)} of {limit}" if not r.table.unlimited else f"no limit ({limit})"}, '
+           f'nf_conntrack_buckets {"unknown" if isinstance(buckets, Missing) else buckets}')
+    yield f'peak       {_peak(plan)}'
+    if peak.cut_off:
+        yield '           the table was full then: the real demand is unknown, so this size is only the least'
+    changed = size.maximum != r.table.maximum
+    yield (f'proposed   nf_conntrack_max = {size.maximum}{"" if changed else " (as it is)"}, '
+           f'nf_conntrack_buckets = {size.buckets}{"" if size.buckets != buckets else " (as it is)"}')
+    yield f'           the peak fills {peak.entries / size.maximum:.0%} of it'
+    if r.table.unlimited:
+        yield '           without a limit, a flood takes all of the memory'
+    yield f'hash       {_hash(plan)}'
+    yield from _memory(plan)
+
+
+def _peak(plan: Plan) -> str:
+    recorded, peak = plan.readings.recorded, plan.peak
+    if not isinstance(recorded, Recorded):
+        remedy = f'; {recorded.remedy}' if recorded.remedy else ''
+        return f'{peak.entries} entries, those of now: {clean(recorded.why)}{clean(remedy)}'
+    when = time.strftime('%Y-%m-%d %H:%M', time.localtime(peak.at))
+    said = f'{peak.entries} entries, {when}, the most in {peak.days:.1f} days ({peak.samples} samples)'
+    if recorded.peak == peak and recorded.netns != plan.readings.netns:
+        said += f', in network namespace {recorded.netns}'
+    return said if peak.days >= FEW_DAYS else said + ': not a whole week yet'
+
+
+def _hash(plan: Plan) -> str:
+    limit, table = plan.limit.entries_per_bucket, plan.readings.table
+    if limit is None:
+        return 'this kernel has no limit for hash chains: more than 8 entries a bucket only cost time'
+    said = f'this kernel silently refuses new connections above about {limit:g} entries a bucket'
+    if isinstance(table.buckets, Missing) or not table.buckets:
+        return said
+    ratio = table.maximum / table.buckets
+    return said + (f'; with {ratio:.1f} when full, packets are lost from {round(limit * table.buckets)} entries on, '
+                   'before the table is full' if ratio > limit else f', this table holds {ratio:.1f} when full')
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    size, available = plan.size, plan.readings.available
+    how = 'measured' if size.measured else 'an estimate: only root reads /proc/slabinfo'
+    yield (f'memory     {_bytes(size.memory)} when full ({size.entry:.0f} bytes an entry, its object {how}), '
+           f'{_bytes(size.more)} more than now; each network namespace may fill as much')
+    if isinstance(available, Missing):
+        yield f'           memory available: unknown ({clean(available.why)})'
+    elif size.more > available:
+        yield f'           only {_bytes(available)} are available: shorten timeouts, or add memory, before that'
+    else:
+        much = ', a large part of it' if size.more > MUCH * available else ''
+        yield f'           {_bytes(available)} are available{much}'
+
+
+def _timeouts(plan: Plan) -> Iterator[str]:
+    r = plan.readings
+    if isinstance(r.profile, Missing):
+        yield f'not counted: {clean(r.profile.why)}{"; " if r.profile.remedy else ""}{clean(r.profile.remedy)}'
+        return
+    if isinstance(r.timeouts, Missing):
+        yield f'not counted: {clean(r.timeouts.why)}'
+        return
+    if not plan.timeouts:
+        yield f'none that would free {timeouts.LEAST:.0%} of the table'
+        return
+    yield f'{"nf_conntrack_...":28}{"now":>8}{"proposed":>10}{"frees":>10}{"of the table":>20}'
+    for p in plan.timeouts:
+        yield f'{p.name:28}{p.now:8}{p.proposed:10}{p.freed:10}{_share(p.share):>20}'
+        yield f'    {p.risk}{" (in the drop-in only as a comment)" if p.risky else ""}'
+        if p.foreign:
+            yield ('    many of these have more time than that: a timeout policy of a rule, or a value that was '
+                   'changed a short time ago; the number is a guess')
+    if len(plan.timeouts) > 1:
+        both = timeouts.total(r.profile, plan.timeouts)
+        yield f'{"together":28}{"":18}{round(both.value * r.profile.entries):10}{_share(both):>20}'
+    longest = max(plan.timeouts, key=lambda p: p.now)
+    yield (f'counted in {r.profile.seen} of {r.profile.entries} entries; entries keep the time they were given, so the '
+           f'whole effect comes {longest.until_then}')
+
+
+def _bypass(plan: Plan) -> Iterator[str]:
+    if not plan.candidates:
+        yield why_no_bypass(plan) or 'no service without NAT that is large enough'
+    for c in plan.candidates:
+        servers = ', '.join(c.addresses) if c.addresses else 'any server'
+        yield f'{c.name} ({c.key}): {_share(c.share)} of the table, {servers}'
+    for refused in plan.refused:
+        name = refused.name if refused.name == str(refused.key) else f'{refused.name} ({refused.key})'
+        yield f'stays: {name}, {_share(refused.share)} of the table: {refused.why}'
+    if plan.candidates:
+        yield from (f'careful: {line}' for line in notrack.warnings(plan.candidates))
+        yield ''
+        yield from notrack.nft(plan.candidates).replace('\t', '    ').splitlines()
+        yield ''
+        for version, tool in ((4, 'iptables'), (6, 'ip6tables')):
+            if notrack.iptables(plan.candidates, version):
+                yield f'the same for {tool}: conntrack-doctor tune --rules {tool}'
+
+
+def why_no_bypass(plan: Plan) -> str:
+    """Why there are no candidates; '' if there are."""
+    profile = plan.readings.profile
+    if isinstance(profile, Missing):
+        return f'not counted: {clean(profile.why)}'
+    return '' if plan.candidates else 'no service without NAT that is large enough'
+
+
+def _keep(plan: Plan) -> Iterator[str]:
+    yield f'conntrack-doctor tune --drop-in >{sysctl_file.FILE}  (--expires 48h: temporary)'
+    yield f'echo nf_conntrack >{sysctl_file.MODULES}  (sysctl.d is applied before the module is loaded)'
+    yield from sysctl_file.hindrances(plan)
+
+
+def _alerts(plan: Plan) -> Iterator[str]:
+    yield f'check_conntrack -w {plan.warning} -c {plan.critical}'
+    yield f'vars.conntrack_warning = "{plan.warning}"'
+    yield f'vars.conntrack_critical = "{plan.critical}"'
+
+
+def as_json(plan: Plan, expires: float | None) -> str:
+    """Everything."""
+    record = _plain(plan)
+    record['drop_in'] = sysctl_file.text(plan, expires)
+    record['rules'] = {'nft': notrack.nft(plan.candidates), 'iptables': notrack.iptables(plan.candidates, 4),
+                       'ip6tables': notrack.iptables(plan.candidates, 6),
+                       'warnings': list(notrack.warnings(plan.candidates))} if plan.candidates else None
+    return json.dumps(record, indent=2)
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples as objects, profiles by what was seen only."""
+    if isinstance(value, Profile):
+        return {'entries': value.entries, 'seen': value.seen, 'assured': value.assured,
+                'unreplied': value.unreplied, 'nat': value.nat}
+    if isinstance(value, Missing):
+        return {'missing': value.why, 'remedy': value.remedy}
+    if isinstance(value, tuple) and hasattr(value, '_asdict'):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _share(share: Any) -> str:
+    return f'{share.value:.1%} +-{share.margin * 100:.1f}'
+
+
+def _bytes(number: float) -> str:
+    for unit, size in (('GiB', 1 << 30), ('MiB', 1 << 20)):
+        if number >= size:
+            return f'{number / size:.1f} {unit}'
+    return f'{number / 1024:.0f} KiB'

@@ -1,0 +1,169 @@
+"""What `watch` shows: the readings of one moment with what they say beside the moments before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ...analysis.losses import Losses, log_evidence, losses
+from ...analysis.profile import Profile
+from ...analysis.trend import FEWEST_POINTS, Forecast, project
+from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
+from ...model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
+from ...namedtuples import NamedTuple
+from ..readings import Reading
+from ..state_shares import states_line
+
+#: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
+GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
+#: where a line of the screen becomes a warning or worse, in percent
+NEARLY_FULL, FULL = 85.0, 95.0
+#: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
+SHOWN = {'lost': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
+
+
+class ScreenLine(NamedTuple):
+    """One line of the screen; trouble: 0 none, 1 warning, 2 critical."""
+
+    name: str
+    text: str
+    severity: int = 0
+
+
+class WatchState(NamedTuple):
+    """One round of readings and what is known by now."""
+
+    reading: Reading
+    #: seconds and counts up to now
+    points: tuple[Point, ...] = ()
+    #: None: there is nothing to count from yet, or the counters began anew
+    since_last: Losses | None = None
+    #: counted since the watch began, `lost` among them
+    since_start: Mapping[str, int] = {}
+    forecast: Forecast | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.reading.snapshot
+
+
+def following(before: WatchState | None, reading: Reading) -> WatchState:
+    """The next moment."""
+    now, table = reading.snapshot, reading.snapshot.table
+    if not isinstance(table, Table):
+        return WatchState(reading, since_start=before.since_start if before else {})
+    points = (*(before.points if before else ()), Point(now.at.uptime, table.entries))
+    # with a slow rhythm at least the last four count
+    first = next(k for k, point in enumerate(points)
+                 if now.at.uptime - point.uptime <= GROWTH_SPAN or k >= len(points) - 4)
+    points = points[max(first, len(points) - MOST_POINTS):]
+    old, new = before.snapshot.sample() if before else None, now.sample()
+    counted = None if old is None or isinstance(old, Missing) or isinstance(new, Missing) else losses(old, new)
+    total = dict(before.since_start) if before else {}
+    for name, packets in _packets(counted).items() if counted else ():
+        total[name] = total.get(name, 0) + packets
+    known = len(points) >= FEWEST_POINTS and points[-1].uptime - points[0].uptime >= SHORTEST_SPAN
+    return WatchState(reading, points, counted, total, project(points, table, 100.0) if known else None)
+
+
+def screen(moment: WatchState, bar: int) -> list[ScreenLine]:
+    """The lines of the picture; bar: width of the usage bar in characters."""
+    return [*_usage(moment, bar), *_growth(moment), *_counters(moment), *_states(moment), *_log(moment),
+            *_unreadable(moment)]
+
+
+def one_line(moment: WatchState) -> str:
+    """The same in one line, without a date."""
+    table = moment.snapshot.table
+    if not isinstance(table, Table):
+        return '; '.join(line.text for line in _usage(moment, 0))
+    parts = [_how_full(table)]
+    if moment.forecast:
+        parts.append(growth(moment.forecast.growth) + _full_in(moment.forecast))
+    if moment.since_last:
+        now = _packets(moment.since_last)
+        parts.extend(f'{name} {rate(moment.since_last.rate(now.get(counter, 0)))}'
+                     f' ({moment.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
+    if isinstance(moment.reading.profile, Profile):
+        parts.append(states_line(moment.reading.profile, 2))
+    return ', '.join(parts)
+
+
+def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
+    table = moment.snapshot.table
+    if isinstance(table, NotLoaded):
+        yield ScreenLine('usage', f'connection tracking is not loaded: no {clean(table.path)}', 1)
+    elif isinstance(table, Missing):
+        yield ScreenLine('usage', f'cannot be read: {clean(table.why)}', 1)
+    else:
+        text = _how_full(table)
+        if bar and not table.unlimited:
+            filled = min(bar, int(table.usage * bar / 100))
+            text = f'[{"#" * filled}{"-" * (bar - filled)}] {text}'
+        if not isinstance(table.buckets, Missing) and table.buckets > 0:
+            text += f', {table.entries / table.buckets:.1f} a bucket'
+        yield ScreenLine('usage', text, (table.usage > NEARLY_FULL) + (table.usage > FULL))
+
+
+def _growth(moment: WatchState) -> Iterator[ScreenLine]:
+    if moment.forecast:
+        span = duration(moment.points[-1].uptime - moment.points[0].uptime)
+        yield ScreenLine('growth', f'{growth(moment.forecast.growth)} in the last {span}{_full_in(moment.forecast)}')
+    elif isinstance(moment.snapshot.table, Table):
+        yield ScreenLine('growth', 'not yet known')
+
+
+def _counters(moment: WatchState) -> Iterator[ScreenLine]:
+    if isinstance(moment.snapshot.counters, Missing):
+        return
+    for name, counter in SHOWN.items():
+        total = moment.since_start.get(counter, 0)
+        if moment.since_last:
+            now = _packets(moment.since_last).get(counter, 0)
+            text = f'{rate(moment.since_last.rate(now))} now, {total} since the start'
+            if total and name == 'lost':
+                too_long = moment.since_start.get('chain_too_long', 0)
+                text += f' ({total - too_long} drop, {too_long} chain_too_long)'
+            yield ScreenLine(name, text, 2 if now and name == 'lost' else 1 if total else 0)
+        else:
+            yield ScreenLine(name, 'counted from now on')
+
+
+def _states(moment: WatchState) -> Iterator[ScreenLine]:
+    if isinstance(moment.reading.profile, Profile):
+        yield ScreenLine('states', states_line(moment.reading.profile))
+
+
+def _log(moment: WatchState) -> Iterator[ScreenLine]:
+    s = moment.snapshot
+    if not isinstance(s.kernel_log, KernelLog):
+        return
+    netns = None if isinstance(s.netns, Missing) else s.netns
+    evidence = log_evidence(s.kernel_log, s.at.monotonic, moment.reading.log_span, netns, s.initial)
+    span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
+    if evidence.ages:
+        text = f'{count(len(evidence.ages), "table-full line")} {span}, the newest {duration(evidence.ages[-1])} ago'
+        yield ScreenLine('kernel log', text + flooded, 1)
+    else:
+        yield ScreenLine('kernel log', f'no table-full line {span}{flooded}')
+
+
+def _unreadable(moment: WatchState) -> Iterator[ScreenLine]:
+    for name, missing in moment.reading.errors().items():
+        if name != 'usage':
+            yield ScreenLine('not shown', f'{name}: {clean(missing.why)}')
+
+
+def _how_full(table: Table) -> str:
+    if table.unlimited:
+        return f'{count(table.entries, "entry")}, no limit'
+    return f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
+
+
+def _full_in(outlook: Forecast) -> str:
+    if outlook.to_full is None:
+        return ''
+    return f', full in {duration(outlook.to_full)}' if outlook.to_full else ', full'
+
+
+def _packets(counted: Losses) -> Mapping[str, int]:
+    return {**counted.packets, 'lost': counted.lost}

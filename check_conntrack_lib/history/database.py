@@ -1,0 +1,210 @@
+"""The flight recorder: one row a run and namespace in an SQLite file (the standard library's).
+
+A run asks it once, by `consult`: what was before, and here is what is now. Whatever is wrong with the file costs the
+rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one file, and needs no shared memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from ..formatting import clean
+from ..model import History, Instant, Missing, Sample
+from . import retention
+from .codec import counters_to_text
+from .queries import COLUMNS, HistoryQuery, history_before
+
+#: 'ctrk', in the file's header: how the recorder knows its own files
+APPLICATION_ID = 0x6374726B
+SCHEMA_VERSION = 1
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+CREATE TABLE boot (id INTEGER PRIMARY KEY, boot_id TEXT NOT NULL UNIQUE);
+CREATE TABLE sample (
+    time REAL NOT NULL,       -- seconds since 1970
+    boot INTEGER NOT NULL,    -- boot.id
+    netns INTEGER NOT NULL,   -- inode of the network namespace
+    uptime REAL NOT NULL,     -- seconds since boot (CLOCK_BOOTTIME)
+    entries INTEGER NOT NULL,
+    maximum INTEGER NOT NULL,
+    buckets INTEGER,
+    counters TEXT             -- {{"cpus": N, "zero": "<CODES>", "<counter>": [one value a CPU]}}
+);
+CREATE INDEX sample_by_namespace ON sample (boot, netns, uptime);
+CREATE INDEX sample_by_time ON sample (time, netns);
+CREATE TABLE profile (
+    time REAL NOT NULL,
+    boot INTEGER NOT NULL,
+    netns INTEGER NOT NULL,
+    uptime REAL NOT NULL,
+    quiet INTEGER NOT NULL,   -- 1: taken while the check was OK
+    text TEXT NOT NULL        -- history.profile_json
+);
+CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);{retention.SCHEMA}
+"""
+
+#: a file that is no database is put aside only under such a name: anything else may be somebody's
+DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
+
+
+class BrokenFile(Exception):
+    """The file of this inode is damaged, or no database at all."""
+
+    def __init__(self, why: str, inode: int) -> None:
+        super().__init__(why)
+        self.inode = inode
+
+
+class RefusedFile(Exception):
+    """The file is sound, but not ours to write."""
+
+
+def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
+                     patience: float = 1.5) -> History | Missing:
+    """Answers what `look` asks about the time before `now`, then records `now` and forgets what is over `days` old.
+
+    patience: how long to wait for other runs that are writing, in seconds.
+    """
+    answers = query_and_record_all(path, [now], look, days, patience)
+    return answers if isinstance(answers, Missing) else answers[0]
+
+
+def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float,
+                patience: float = 1.5) -> list[History] | Missing:
+    """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
+    try:
+        try:
+            return _consult(path, now, look, days, patience)
+        except BrokenFile as error:
+            note = _put_aside(path, error, now[0].at, patience)
+            return [history._replace(note=note) for history in _consult(path, now, look, days, patience)]
+    except (BrokenFile, RefusedFile) as error:
+        return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
+    except (OSError, sqlite3.Error) as error:
+        return Missing.because(error, clean(path))
+
+
+def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float) -> list[History]:
+    with open_database(path, patience) as database:
+        histories = [history_before(database, sample, look) for sample in now]
+        try:
+            _record(database, now, days)
+        except (sqlite3.OperationalError, TimeoutError) as error:
+            # full, read-only or busy: what was recorded before still gives the rates
+            return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
+        return histories
+
+
+@contextmanager
+def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
+    """A connection in autocommit mode to a file with our tables, which is made if there is none."""
+    with _in_use(path, fcntl.LOCK_SH, patience):
+        # sqlite itself would make the file readable by all
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        inode = os.fstat(handle).st_ino
+        os.close(handle)
+        with closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as database:
+            try:
+                _check_schema(database)
+                yield database
+            except sqlite3.OperationalError as error:
+                # a table that is no more, or text that is no UTF-8
+                if 'no such' in str(error) or 'decode' in str(error):
+                    raise BrokenFile(str(error), inode) from error
+                raise
+            except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                # "file is not a database", "database disk image is malformed", or a row that is none of ours
+                raise BrokenFile(str(error), inode) from error
+
+
+@contextmanager
+def _in_use(path: str, lock: int, patience: float) -> Iterator[None]:
+    """Locks the file's directory: shared by all that use the file, alone by one that renames it. Raises TimeoutError.
+
+    SQLite knows a journal by its name only: who still had the renamed file open would play the journal of its
+    successor back into it.
+    """
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(directory, lock | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TimeoutError('in use by another run') from None
+                time.sleep(0.005)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                    raise
+                break  # a file system without such locks
+        yield
+    finally:
+        os.close(directory)
+
+
+def _check_schema(database: sqlite3.Connection) -> None:
+    """Makes the tables in an empty file. Raises RefusedFile for a file that is not ours to write."""
+    if _one(database, 'PRAGMA application_id') != APPLICATION_ID:
+        # asked again under the lock: another first run may be making the tables just now
+        database.execute('BEGIN IMMEDIATE')
+        owner = _one(database, 'PRAGMA application_id')
+        if owner != APPLICATION_ID:
+            if owner or _one(database, 'SELECT count(*) FROM sqlite_master'):
+                raise RefusedFile('a database of another program')
+            for statement in SCHEMA.split(';'):
+                database.execute(statement)
+        database.execute('COMMIT')
+    version = _one(database, 'PRAGMA user_version')
+    if version != SCHEMA_VERSION:
+        raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
+
+
+def _record(database: sqlite3.Connection, now: list[Sample], days: float) -> None:
+    at, boot_id = now[0].at, now[0].boot_id
+    database.execute('BEGIN IMMEDIATE')
+    try:
+        database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
+        boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
+        database.executemany(
+            f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+            [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
+              counters_to_text(one.counters)) for one in now])
+        retention.apply_retention(database, at, boot, days)
+        database.execute('COMMIT')
+    except BaseException:
+        if database.in_transaction:
+            database.execute('ROLLBACK')
+        raise
+
+
+def _put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> str:
+    """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
+    if not path.endswith(DATABASE_SUFFIXES):
+        raise broken
+    with _in_use(path, fcntl.LOCK_EX, patience):
+        try:
+            if os.stat(path).st_ino != broken.inode:
+                return ''  # another run was faster
+            aside = f'{path}.broken-{at.wall:.0f}'
+            while os.path.exists(aside):
+                aside += '+'
+            if os.path.exists(path + '-journal'):
+                os.rename(path + '-journal', aside + '-journal')
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return ''  # another run was faster
+        return clean(f'the history was damaged ({broken}) and put aside as {aside}')
+
+
+def _one(database: sqlite3.Connection, query: str, *values: object) -> int:
+    (value,) = database.execute(query, values).fetchone()
+    return value  # type: ignore[no-any-return]

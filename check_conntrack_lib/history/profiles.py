@@ -1,0 +1,83 @@
+"""Profiles of the flows in the flight recorder: how the table looked while all was well."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..analysis.profile import Profile
+from ..formatting import clean
+from ..model import Missing, Sample
+from ..namedtuples import NamedTuple
+from .codec import checked_time, whole
+from .database import BrokenFile, RefusedFile, open_database
+from .profile_json import from_json, to_json
+from .queries import HERE
+
+#: profiles from so many seconds before the rise are what is usual
+USUAL = 86400.0
+#: a table that was smaller than this part of today's was never profiled, and need not have been
+NEXT_TO_NOTHING = 0.2
+EMPTY = Profile(0, 0, {}, 0, 0, 0, 0, 0, 0, (), (), (), ())
+
+
+class Baseline(NamedTuple):
+    """What is usual, and since when it is no more."""
+
+    #: oldest first; never empty
+    profiles: tuple[Profile, ...]
+    #: wall time of the last sample before the table rose; None: not found within a day
+    since: float | None
+
+
+def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: float) -> Missing | None:
+    """Keeps a profile taken with this sample; quiet: while the check was OK."""
+    try:
+        with open_database(path, patience) as database:
+            database.execute(
+                'INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
+                (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
+        return Missing.because(error, clean(path))
+    return None
+
+
+def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
+    """The fewest entries recorded in the last day; None without any."""
+    place = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - USUAL,
+             'now': sample.at.uptime}
+    fewest, = database.execute(f'SELECT min(entries) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
+                               place).fetchone()
+    return None if fewest is None else whole(fewest)
+
+
+def read_baseline(path: str, sample: Sample, patience: float) -> Baseline | Missing:
+    """The quiet profiles of the day before this namespace's table rose, else the last one."""
+    try:
+        with open_database(path, patience) as database:
+            return baseline_before(database, sample)
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
+        return Missing.because(error, clean(path))
+
+
+def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
+    """The same of an open file. Raises sqlite3.Error, or ValueError for a row that is none of ours."""
+    place = {'boot_id': sample.boot_id, 'netns': sample.netns}
+    rows = [(float(uptime), from_json(text)) for uptime, text in database.execute(
+        f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
+        {**place, 'since': sample.at.uptime - 2 * USUAL})]
+    if not rows:
+        size = _smallest_size(database, sample)
+        if size is None or size > sample.entries * NEXT_TO_NOTHING:
+            return Missing('no profile of quieter times is recorded yet')
+        rows = [(0.0, EMPTY._replace(entries=size))]
+    entries = sorted(profile.entries for _, profile in rows)
+    middle = entries[(len(entries) - 1) // 2]
+    # the last moment when the table was near its usual size
+    near = middle + max(0, sample.entries - middle) // 10
+    rise = database.execute(
+        f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
+        'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
+        {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
+    began = float(rise[0]) if rise else sample.at.uptime
+    before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
+    return Baseline(tuple(before or [rows[-1][1]]), checked_time(rise[1]) if rise else None)

@@ -1,0 +1,1 @@
+"""Network namespaces: everything that `--netns` needs: discover, name, enter, read, assess."""

@@ -1,0 +1,119 @@
+"""One look into every namespace, beginning with the own one, which `survey` has seen."""
+
+from __future__ import annotations
+
+from ..deadline import TimeBudget
+from ..host import Host
+from ..model import KernelLog, LogLine, Missing, Snapshot, Table
+from ..namedtuples import NamedTuple
+from ..readers import cpu_counters
+from . import discover, read_other
+from .discover import Found, Namespace
+
+ALL = 'all'
+
+
+class NamespaceSnapshot(NamedTuple):
+    """One namespace and its readings. Its kernel log has the lines that name it."""
+
+    namespace: Namespace
+    snapshot: Snapshot
+
+
+class NamespaceSnapshots(NamedTuple):
+    """All namespaces that were asked for."""
+
+    seen: tuple[NamespaceSnapshot, ...]
+    #: why some could not be looked into, and how many; one that vanished meanwhile is not among them
+    unseen: dict[Missing, int]
+    #: processes of which this user cannot tell the namespace
+    hidden: int = 0
+    #: names that lead to no namespace
+    stale: int = 0
+    #: the directory of names, where this user may not look into it
+    closed: str = ''
+    #: words that mean no namespace here
+    unknown: tuple[str, ...] = ()
+    #: log lines that name none of them
+    unattributed: KernelLog | Missing = Missing('no log', chosen=True)
+    #: no line names a namespace: any of them may be meant
+    nameless: bool = False
+
+
+def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: TimeBudget) -> NamespaceSnapshots:
+    """Looks into the namespaces that `wanted` names, in this thread, which comes back each time.
+
+    wanted: ('all',) or words for `namespaces.select`; own: the survey of the namespace that host shows;
+    share: bounds the time of it all: what was not reached by then is unseen.
+    """
+    everything = wanted == (ALL,)
+    seen = [NamespaceSnapshot(Namespace(own.netns if isinstance(own.netns, int) else 0), own)] if everything else []
+    unseen: dict[Missing, int] = {}
+    found = Found(())
+    unknown: list[str] = []
+    left = 0
+    try:
+        with budget():
+            found = discover.find(host)
+            chosen = found.namespaces
+            if not everything:
+                selected = discover.select(host, chosen, wanted)
+                unknown = [word for word, means in selected.items() if not means]
+                chosen = tuple(dict.fromkeys(one for means in selected.values() for one in means))
+            left = len(chosen)
+            stat_file, enter = host.exists(cpu_counters.FILE), host.is_this_kernel()
+            for one in chosen:
+                if one.own_inode and one.inode == own.netns:
+                    seen[:everything] = [NamespaceSnapshot(one, own)]
+                elif isinstance(own.table, Table):
+                    look = read_other.read(host, one, stat_file, enter)
+                    if not isinstance(look, Missing):
+                        seen.append(NamespaceSnapshot(one, _snapshot(own, one, own.table, look)))
+                    elif look != read_other.VANISHED:
+                        unseen[look] = unseen.get(look, 0) + 1
+                left -= 1
+    except (OSError, ValueError) as error:
+        unseen[Missing.because(error, 'network namespaces')] = left or 1
+    if not everything:
+        found = Found(())
+    return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, found.stale, found.closed,
+                                          tuple(unknown)), own)
+
+
+def title(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> str:
+    """What people call it; the initial namespace, in which the check usually runs, is the host."""
+    if seen.namespace.inode == own.netns and own.initial:
+        return 'host'
+    return discover.title(host, seen.namespace)
+
+
+def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_other.OtherTable) -> Snapshot:
+    # nf_conntrack_max and, since 4.7, the hash table are one for all; so is the run's time
+    return own._replace(netns=namespace.inode, initial=False, table=table._replace(entries=look.entries),
+                        counters=look.counters)
+
+
+def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:
+    """Gives each namespace the log lines that name it.
+
+    A kernel that names namespaces (6.18 and later) names all but the initial one. A line of an older kernel may be of
+    any: those are left to `fleet`, as are lines for a namespace that was not looked into.
+    """
+    log = own.kernel_log
+    if isinstance(log, Missing):
+        return all_read
+    initial = own.netns if own.initial and isinstance(own.netns, int) else None
+    owners: dict[int, list[LogLine]] = {one.namespace.inode: [] for one in all_read.seen if one.namespace.own_inode}
+    unattributed = []
+    for line in log.table_full:
+        owner = line.netns if line.netns is not None else initial if log.names_namespaces else None
+        if owner is not None and owner in owners:
+            owners[owner].append(line)
+        else:
+            unattributed.append(line)
+    seen = tuple(
+        one._replace(snapshot=one.snapshot._replace(
+            kernel_log=log._replace(table_full=tuple(owners.get(one.namespace.inode, ())))))
+        for one in all_read.seen)
+    return all_read._replace(seen=seen, unattributed=log._replace(table_full=tuple(unattributed)),
+                         nameless=bool(unattributed) and not log.names_namespaces)

@@ -1,0 +1,265 @@
+"""Roles, moves and their commands, and the readers that only triage has."""
+
+import shlex
+import struct
+import subprocess
+
+import laboratory
+import pytest
+
+from check_conntrack_lib.analysis import mitigations, rate_limit
+from check_conntrack_lib.analysis.host_role import RoleCounter
+from check_conntrack_lib.analysis.incident import IncidentFacts, culprit
+from check_conntrack_lib.analysis.losses import Losses
+from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass, summarize
+from check_conntrack_lib.analysis.profile_diff import Growth
+from check_conntrack_lib.analysis.sizing import ChainLimit
+from check_conntrack_lib.analysis.timeouts import proposals
+from check_conntrack_lib.analysis.trend import Forecast
+from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.model import Missing, Table
+from check_conntrack_lib.readers import addresses, cpu_times, programs
+from check_conntrack_lib.readers.sockets import Owner
+
+HERE, THERE, CLIENT, HIDDEN = (bytes([192, 0, 2, n]) for n in (1, 2, 3, 4))
+
+
+def flow(src, dst, state='ESTABLISHED', protocol=6, status=SEEN_REPLY | ASSURED, dport=443, timeout=431990, real=None,
+         behind=None, sport=1):
+    nat = (SRC_NAT if behind else 0) | (DST_NAT if real else 0)
+    return Flow(protocol, state, status | nat, timeout, src, dst, sport, dport, real or dst, behind or src)
+
+
+def picture(flows=(), entries=1000, maximum=1000, **more):
+    tally = RoleCounter(())
+    profile = summarize(tally.watch(flows), entries) if flows else None
+    timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
+                'tcp_timeout_syn_sent': 120}
+    base = IncidentFacts('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
+                   tally.aims(), frozenset(), 0.0, (), timeouts,
+                   proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
+                   ChainLimit(16.0), frozenset(), frozenset(), True)
+    return base._replace(**more)
+
+
+def titles(p):
+    return [move.title for move in mitigations.actions(p)]
+
+
+@pytest.mark.parametrize(('flows', 'name'), [
+    ([flow(CLIENT, THERE, behind=HERE)] * 6 + [flow(CLIENT, HERE)] * 4, 'NAT gateway'),
+    ([flow(CLIENT, HERE, real=THERE)] * 6 + [flow(CLIENT, HERE)] * 4, 'load balancer by destination NAT'),
+    ([flow(CLIENT, THERE)] * 6 + [flow(CLIENT, HERE)] * 4, 'router or firewall'),
+    ([flow(CLIENT, HERE)] * 6 + [flow(HERE, THERE)] * 4, 'server'),
+    ([flow(HERE, THERE)] * 9, 'client'),
+    ([flow(bytes([127, 0, 0, 1]), bytes([127, 9, 9, 9]))] * 2 + [flow(HERE, HERE)], 'talks to itself'),
+    ([flow(HERE, THERE), flow(CLIENT, HERE), flow(CLIENT, THERE)], 'several roles'),
+    ([], 'several roles'),
+])
+def test_roles(flows, name):
+    tally = RoleCounter({HERE})
+    assert list(tally.watch(flows)) == flows
+    assert tally.roles().name == name
+    assert tally.roles().seen == len(flows)
+
+
+def test_a_role_is_a_sample_the_flows_are_not():
+    tally = RoleCounter({HERE})
+    assert sum(1 for _ in tally.watch(flow(HERE, THERE) for _ in range(30000))) == 30000
+    assert tally.roles().open_database == 20000
+
+
+def test_nothing_to_do():
+    assert mitigations.actions(picture(entries=100)) == ()
+    assert mitigations.why_none(picture(entries=100)) == \
+        'nothing to contain: the table has room; whether packets are lost is not known yet'
+    calm = picture(entries=100, losses=Losses(300.0, {'drop': 0}))
+    assert mitigations.why_none(calm) == 'nothing to contain: the table has room, and nothing is lost'
+    clash = calm._replace(losses=Losses(300.0, {'drop': 9, 'insert_failed': 9, 'clash_resolve': 0}))
+    assert 'connections clashed' in mitigations.why_none(clash)
+    assert 'it was full for a moment' in mitigations.why_none(calm._replace(losses=Losses(300.0, {'drop': 9})))
+    assert mitigations.actions(picture(entries=900, maximum=0)) == ()
+
+
+def test_the_order_is_from_safe_to_costly():
+    flows = [flow(CLIENT, THERE, 'TIME_WAIT', timeout=100 - k // 9, sport=k) for k in range(900)] + \
+        [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(100)]
+    found = mitigations.actions(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
+                                losses=Losses(300.0, {'drop': 5, 'chain_too_long': 2})))
+    assert [move.title.split()[0] for move in found] == [
+        'drain:', 'rate-limit', 'fix', 'tcp_timeout_time_wait', 'raise']
+    assert found[0].commands[0] == 'kubectl cordon gw1'
+    assert found[2].title == 'fix the pool of the clients of tcp to 192.0.2.2:443: 90% of the table is in TIME_WAIT'
+    assert found[2].commands == ('sudo ss -tnp dst 192.0.2.2:443',)
+    assert found[3].commands == ('sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30',
+                                 'sudo conntrack -D -p tcp --state TIME_WAIT')
+    assert found[3].undo == 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120'
+    assert found[4].risk == 'it only buys time: one source makes the peak; kube-proxy sets it again when it starts'
+
+
+def test_the_pool_of_a_local_process():
+    flows = [flow(HERE, THERE, dport=5432, sport=k) for k in range(1000)]
+    p = picture(flows, own={'192.0.2.1'}, local=1.0, owners=(Owner('java', 77, 900),))
+    found = mitigations.actions(p)
+    assert not [move for move in found if move.title.startswith('rate-limit')], 'this host itself is no attacker'
+    assert found[0].title == 'fix the pool of java (pid 77): its host opened 100% of the table'
+    assert found[0].commands == ('systemctl status 77', 'sudo ss -tnp dst 192.0.2.2:5432')
+
+
+def test_a_risky_timeout_comes_after_the_others():
+    left = {TimeoutClass(6, 'CLOSE_WAIT', True): TimeLeft(1, {1000: 600}),
+            TimeoutClass(6, 'TIME_WAIT', True): TimeLeft(1, {10: 300})}
+    flows = [flow(CLIENT, THERE, 'CLOSE_WAIT')] * 600 + [flow(CLIENT, THERE, 'TIME_WAIT')] * 300
+    profile = summarize(flows, 900)._replace(time_left=left)
+    seconds = {'tcp_timeout_time_wait': 120, 'tcp_timeout_close_wait': 3600}
+    p = picture()._replace(profile=profile, proposals=proposals(profile, seconds))
+    assert [title.split()[0] for title in titles(p)][-3:] == [
+        'tcp_timeout_time_wait', 'tcp_timeout_close_wait', 'raise']
+
+
+def test_a_timeout_that_frees_nothing_today_is_no_move():
+    p = picture([flow(CLIENT, THERE, timeout=9000)] * 900)
+    assert [one.name for one in p.proposals] == ['tcp_timeout_established']
+    assert [title.split()[0] for title in titles(p)] == ['rate-limit', 'fix', 'raise']
+    assert mitigations.actions(p)[1].title.endswith('somebody opens them and does not close them')
+
+
+def test_the_pool_is_the_one_whose_connections_wait():
+    others = [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(600)]
+    waiting = [flow(bytes([10, 1, k // 256, k % 256]), HIDDEN, 'TIME_WAIT', dport=80) for k in range(400)]
+    assert mitigations.actions(picture(others + waiting))[0].commands == ('sudo ss -tnp dst 192.0.2.4:80',)
+    spread = [one._replace(dst=one.src) for one in waiting]
+    assert mitigations.actions(picture(others + spread))[0].commands == ('sudo conntrack -L -p tcp --state TIME_WAIT',)
+
+
+def test_more_room_only_where_there_is_memory():
+    poor = picture(entries=2_000_000, maximum=2_000_000, available=100 << 20)
+    assert mitigations.actions(poor)[-1].title.startswith(
+        'not possible: raise nf_conntrack_max 2000000 -> 3145728 would take')
+    assert mitigations.actions(poor)[-1].commands == ()
+    inside = mitigations.actions(picture(initial=False))[-1]
+    assert inside.risk.endswith('run it in the initial one of this host')
+    small = mitigations.actions(picture(entries=100_000, maximum=100_000, limit=ChainLimit(2.0)))[-1]
+    assert small.commands == ('sudo sysctl -w net.netfilter.nf_conntrack_buckets=163840',
+                              'sudo sysctl -w net.netfilter.nf_conntrack_max=163840')
+
+
+def test_buckets_where_they_are_a_parameter_of_the_module():
+    p = picture(entries=900, maximum=4096, limit=ChainLimit(None, by_sysctl=False),
+                losses=Losses(300.0, {'drop': 0, 'chain_too_long': 4}))
+    assert mitigations.actions(p)[0].commands == ('echo 4096 | sudo tee /sys/module/nf_conntrack/parameters/hashsize',)
+
+
+def test_a_rising_table_is_in_time():
+    soon = Forecast(1.0, 60.0, 600.0)
+    assert titles(picture(entries=750, forecast=soon))
+    assert not titles(picture(entries=650, forecast=soon))
+    assert not titles(picture(entries=750, forecast=Forecast(0.01, 60.0, 25000.0)))
+
+
+def test_the_culprit():
+    even = [flow(CLIENT, THERE)] * 50 + [flow(HIDDEN, THERE)] * 50
+    assert culprit(picture(even)) is None
+    assert culprit(picture()) is None
+    grown = Growth(Key(17, '', '10.0.0.53', 53), 0.1, 0.7, 700, '192.0.2.3')
+    assert culprit(picture(even, growth=(grown,))) == (
+        '192.0.2.3', Key(6, '192.0.2.3', '192.0.2.2', 443), 50), 'what it does is known better than what grew'
+
+
+def test_only_the_flood_is_braked_not_what_else_its_source_does():
+    flood = [flow(CLIENT, THERE, '', 17, 0, 53, sport=k) for k in range(700)]
+    more = [flow(CLIENT, HIDDEN, sport=k) for k in range(200)]
+    others = [flow(bytes([10, 0, 0, k]), THERE) for k in range(100)]
+    brake_on_dns = mitigations.actions(picture(flood + more + others))[0]
+    assert 'ip saddr 192.0.2.3 ip daddr 192.0.2.2 udp dport 53' in brake_on_dns.commands[0]
+    assert brake_on_dns.commands[1] == 'sudo conntrack -D -p udp -s 192.0.2.3 -d 192.0.2.2 --dport 53'
+    mixed = mitigations.actions(picture(flood[:300] + more + others))[0]
+    assert mixed.commands[0].count('daddr') == 0
+    assert len(mixed.commands) == 1, 'its connections are not cut'
+
+
+KEYS = [Key(17, '10.2.3.4', '10.0.0.53', 53), Key(6, 'fd00::4', 'fd00::53', 443), Key(source='10.2.3.4'),
+        Key(1, '10.2.3.4', '10.0.0.1'), Key(58, 'fd00::4', 'fd00::1'), Key(47, '10.2.3.4', '10.0.0.1'),
+        Key(132, '10.2.3.4', '', 3868), Key(33, '10.2.3.4', '', 5), Key(136, '10.2.3.4', '', 5), Key(6, '10.2.3.4')]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize('key', KEYS, ids=str)
+def test_the_brake_is_accepted_and_taken_back(key):
+    if laboratory.why_not():
+        pytest.skip(laboratory.why_not())
+    with laboratory.namespace() as lab:
+        for per_second in (1, 10000):
+            made, undo = rate_limit.nft(key, per_second)
+            sudo, nft, rules = shlex.split(made)
+            assert (sudo, nft) == ('sudo', 'nft')
+            checked = lab.run(['nft', '-c', '-f', '-'], input=rules + '\n')
+            assert (checked.returncode, checked.stderr) == (0, '')
+            # as a shell runs it
+            assert lab.run(['sh', '-c', made.replace('sudo ', '', 1)]).returncode == 0
+            listed = lab.run(['nft', 'list', 'table', 'inet', 'triage']).stdout
+            assert listed.count('ct state new limit rate over') == 1
+            assert f'saddr {key.source}' in listed
+            assert lab.run(shlex.split(undo)[1:]).returncode == 0
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize('key', KEYS[:7], ids=str)
+def test_the_brake_of_iptables_is_accepted_and_taken_back(key):
+    if laboratory.why_not():
+        pytest.skip(laboratory.why_not())
+    made, undo = rate_limit.iptables(key, 7)
+    with laboratory.namespace() as lab:
+        done = lab.run(shlex.split(made)[1:])
+        if 'hashlimit' in done.stderr or 'RULE_APPEND failed' in done.stderr:
+            pytest.skip(f'this kernel has no hashlimit: {done.stderr}')
+        assert (done.returncode, done.stderr) == (0, '')
+        assert lab.run(shlex.split(undo)[1:]).returncode == 0
+
+
+STAT = 'cpu  1 2 3\ncpu0 100 0 50 800 0 5 40 5 3 0\ncpu3 100 0 50 850 0 0 0 0 0 0\nintr 5\nctxt 7\n'
+
+
+def test_softirq_shares():
+    before = cpu_times.parse(STAT)
+    assert before == {0: (40, 1000), 3: (0, 1000)}
+    after = cpu_times.parse(STAT.replace('800 0 5 40', '820 0 5 100').replace('850 0 0 0', '849 0 0 0'))
+    assert cpu_times.shares(before, after) == {0: 0.75}
+    assert cpu_times.shares(before, {0: cpu_times.CpuTime(30, 1100), 5: cpu_times.CpuTime(1, 1)}) == {0: 0.0}
+
+
+@pytest.mark.parametrize('text', ['', 'intr 5\n', 'cpu0 1 2 3 4 5 6 7\n', 'cpu0 1 2 3 4 5 6 x 8\n'])
+def test_no_times(text):
+    with pytest.raises(ValueError, match='CPU'):
+        cpu_times.parse(text)
+
+
+def address(*attributes):
+    return struct.pack('=BBBBI', 2, 24, 0, 0, 1) + b''.join(
+        struct.pack('=HH', 4 + len(value), kind) + value for kind, value in attributes)
+
+
+def test_own_addresses():
+    v6 = bytes(15) + b'\1'
+    found = addresses.parse([address((1, CLIENT), (2, HERE), (3, b'eth0')), address((1, v6)), address((8, bytes(4)))])
+    assert found == {HERE, v6}
+    with pytest.raises(ValueError, match='cut'):
+        addresses.parse([b'123'])
+    assert bytes([127, 0, 0, 1]) in addresses.read()
+
+
+def test_programs(tmp_path):
+    for pid, name in ((1, 'systemd'), (22, 'keepalived')):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / 'comm').write_text(name + '\n')
+    (tmp_path / '5').mkdir()
+    assert programs.read(Host(str(tmp_path)), {'keepalived', 'kubelet'}) == {'keepalived'}
+    assert programs.read(Host(str(tmp_path / 'none')), {'kubelet'}) == frozenset()
+
+
+def test_no_shell():
+    """A name of the host that a shell would take for more is quoted."""
+    p = picture(programs={'kubelet'}, node='a;reboot')
+    assert mitigations.actions(p)[0].commands[0] == "kubectl cordon 'a;reboot'"
+    assert subprocess.run(['sh', '-nc', '\n'.join(mitigations.actions(p)[0].commands)], check=True).returncode == 0

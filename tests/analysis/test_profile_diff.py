@@ -1,0 +1,100 @@
+"""What changed: the keys that explain the growth, each group of flows named once."""
+
+from __future__ import annotations
+
+from check_conntrack_lib.analysis.profile import Key, Profile
+from check_conntrack_lib.analysis.profile_diff import Growth, growth
+from check_conntrack_lib.history.profile_json import from_json, to_json
+
+TCP, UDP = 6, 17
+Counts = dict[tuple[str, str, int, int], int]
+
+
+def profile(flows: Counts, seen: int | None = None) -> Profile:
+    """A profile of flows by (source, destination, protocol, port); seen: of so many entries only."""
+    entries = sum(flows.values())
+    scale = 1 if seen is None else seen / entries
+
+    def top(key: object) -> tuple[tuple[Key, int], ...]:
+        counts: dict[Key, int] = {}
+        for flow, count in flows.items():
+            made = key(*flow)  # type: ignore[operator]
+            counts[made] = counts.get(made, 0) + round(count * scale)
+        return tuple(sorted(counts.items(), key=lambda item: -item[1])[:20])
+
+    return Profile(
+        entries, round(entries * scale), {(TCP, 'ESTABLISHED'): round(entries * scale)}, 0, 0, 0, 0, 0, 0,
+        sources=top(lambda src, _dst, _protocol, _port: Key(source=src)),
+        destinations=top(lambda _src, dst, _protocol, _port: Key(destination=dst)),
+        services=top(lambda _src, _dst, protocol, port: Key(protocol, port=port)),
+        targets=top(lambda _src, dst, protocol, port: Key(protocol, '', dst, port)))
+
+
+USUAL: Counts = {(f'10.0.0.{k}', '192.0.2.80', TCP, 443): 400 for k in range(20)}
+USUAL[('10.0.0.1', '10.0.0.53', UDP, 53)] = 500
+BASELINE = [from_json(to_json(profile(USUAL, 2000)))] * 3
+
+
+def test_one_service_that_many_clients_use() -> None:
+    grown = {**USUAL, **{(f'10.0.{k}.9', '10.0.0.53', UDP, 53): 100 for k in range(200)}}
+    found = growth(profile(grown, 20000), BASELINE)
+    assert [str(one.key) for one in found] == ['udp to 10.0.0.53:53'], 'not the port, nor the destination again'
+    assert found[0].source == ''
+    assert abs(found[0].entries - 20000) < 300
+    assert round(found[0].before, 2) == 0.06
+    assert round(found[0].now, 2) == 0.72
+
+
+def test_one_client_is_told_with_its_flows() -> None:
+    grown = {**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000}
+    found = growth(profile(grown, 20000), BASELINE)
+    assert [(str(one.key), one.source) for one in found] == [('udp to 10.0.0.53:53', '10.2.3.4')]
+
+
+def test_one_port_over_many_destinations() -> None:
+    grown = {**USUAL, **{(f'10.0.0.{k % 20}', f'203.0.{k}.1', TCP, 25): 40 for k in range(250)}}
+    found = growth(profile(grown, 20000), BASELINE)
+    assert [str(one.key) for one in found] == ['tcp port 25']
+
+
+def test_a_scan_of_many_ports_by_one_source() -> None:
+    grown = {**USUAL, **{('10.6.6.6', f'192.0.{k % 250}.7', TCP, 1000 + k): 4 for k in range(3000)}}
+    found = growth(profile(grown, 20000), BASELINE)
+    assert [str(one.key) for one in found] == ['from 10.6.6.6']
+
+
+def test_two_culprits() -> None:
+    grown = {**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 9000, ('10.7.7.7', '192.0.2.9', TCP, 80): 6000}
+    found = growth(profile(grown, 20000), BASELINE)
+    assert [str(one.key) for one in found] == ['udp to 10.0.0.53:53', 'tcp to 192.0.2.9:80']
+
+
+def test_the_biggest_item_is_not_the_culprit_when_it_was_always_there() -> None:
+    grown = {**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 2500}
+    assert growth(profile(grown), BASELINE)[0].key == Key(UDP, '', '10.0.0.53', 53)
+
+
+def test_a_table_that_did_not_grow() -> None:
+    assert growth(profile(USUAL, 2000), BASELINE) == ()
+    assert growth(profile({('10.0.0.1', '192.0.2.80', TCP, 443): 100}), BASELINE) == ()
+
+
+def test_growth_of_everything_alike_names_what_grew_most() -> None:
+    doubled = {flow: count * 2 for flow, count in USUAL.items()}
+    found = growth(profile(doubled, 17000), BASELINE)
+    assert [str(one.key) for one in found] == ['tcp to 192.0.2.80:443']
+
+
+def test_a_key_below_the_recorded_ones_is_not_taken_for_new() -> None:
+    """Only the ten largest keys are recorded: the eleventh may have been as large as the tenth."""
+    many: Counts = {(f'10.0.0.{k}', f'192.0.2.{k}', TCP, 443): 1000 - k for k in range(11)}
+    old = from_json(to_json(profile(many)))
+    now = {flow: count + 2 for flow, count in many.items()}
+    assert all('192.0.2.10' not in one.key.destination for one in growth(profile(now), [old]))
+
+
+def test_the_median_of_the_baseline_forgets_one_odd_profile() -> None:
+    odd = profile({**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000}, 2000)
+    grown = {**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000}
+    found: tuple[Growth, ...] = growth(profile(grown, 20000), [*BASELINE, odd])
+    assert [str(one.key) for one in found] == ['udp to 10.0.0.53:53']

@@ -1,0 +1,90 @@
+"""The recorded past: gaps are never spikes, condensing loses nothing, and an episode tells its facts."""
+
+import pasts
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pasts import sample
+
+from check_conntrack_lib.analysis import timeline
+
+
+def lost(samples):
+    return [interval.losses and interval.losses.lost for interval in timeline.intervals(samples)]
+
+
+def test_losses_from_sample_to_sample():
+    assert lost([sample(0, 1), sample(60, 1, drop=5), sample(120, 1, drop=5, chain_too_long=2)]) == [None, 5, 2]
+
+
+def test_a_reset_and_a_reboot_are_gaps():
+    reset = [sample(0, 1, drop=3_000_000_000), sample(60, 1, drop=7), sample(120, 1, drop=9)]
+    assert lost(reset) == [None, None, 2]
+    reboot = [sample(0, 1, drop=5), sample(60, 1, drop=900, boot=30), sample(120, 1, drop=901, boot=30)]
+    assert lost(reboot) == [None, None, 1]
+    assert [interval.growth for interval in timeline.intervals(reboot)] == [None, None, 0.0]
+
+
+def test_a_wrap_is_counted():
+    assert lost([sample(0, 1, drop=0xFFFFFFF0), sample(60, 1, drop=0x10)]) == [None, 0x20]
+
+
+def test_namespaces_do_not_mix_and_runs_without_counters_are_gaps():
+    samples = [sample(0, 10, drop=100), sample(1, 50, drop=7, netns=pasts.CONTAINER), sample(60, 10, drop=101),
+               sample(61, 50, drop=8, netns=pasts.CONTAINER), sample(120, 10)._replace(counters=None),
+               sample(180, 10, drop=200)]
+    assert lost(samples) == [None, None, 1, 1, None, None]
+    found = timeline.namespaces(timeline.intervals(samples))
+    assert [(place.netns, place.boots, place.samples, place.peak.sample.entries, place.lost) for place in found] \
+        == [(pasts.CONTAINER, 1, 2, 50, 1), (pasts.INITIAL, 1, 4, 10, 1)]
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_span():
+    samples = sorted([sample(0, 1, drop=1), sample(60, 1, drop=2)._replace(at=sample(60, 1).at._replace(wall=1.0))],
+                     key=lambda s: s.at.wall)
+    assert lost(samples) == [None, None]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4000), st.integers(0, 300000), st.integers(0, 50)), min_size=1, max_size=60),
+       st.integers(1, 20000))
+def test_condensing_loses_no_packet_and_no_peak(story, slot):
+    second, drop, samples = 0, 0, []
+    for seconds, entries, dropped in story:
+        second, drop = second + seconds, drop + dropped
+        samples.append(sample(second, entries, drop=drop))
+    whole = timeline.intervals(samples)
+    stretches = timeline.condense(whole, whole[0].sample.at.wall, slot).values()
+    assert sum(s.losses.lost for s in stretches if s.losses) == sum(interval.lost for interval in whole)
+    assert max(s.peak.sample.entries for s in stretches) == max(s.entries for s in samples)
+    assert sum(s.losses.span for s in stretches if s.losses) == pytest.approx(samples[-1].at.uptime
+                                                                             - samples[0].at.uptime)
+    for s in stretches:
+        assert s.begin <= s.peak.sample.at.wall <= s.end
+
+
+def test_the_incident_of_three_days():
+    own = [interval for interval in timeline.intervals(pasts.incident()) if interval.sample.netns == pasts.INITIAL]
+    found = timeline.episodes(own)
+    assert len(found) == 1
+    episode = timeline.worst(found)
+    assert (episode.lost, episode.counted['early_drop']) == (25500, 360)
+    assert episode.peak.sample.entries == 262144
+    assert 85 < episode.began.usage < 87
+    assert episode.ended == pasts.BEGIN + 44.5 * 3600
+    assert [(c.before, c.after, c.rebooted) for c in episode.changes] == [(262144, 524288, False)]
+    assert [(c.before, c.after, c.rebooted) for c in timeline.changes(own)] == [(262144, 524288, False),
+                                                                                (524288, 262144, True)]
+
+
+def test_two_episodes_and_the_worse_of_them():
+    samples = [sample(k * 600.0, 230000 if k in (5, 6, 20) else 100000, drop=3 * (k >= 20)) for k in range(25)]
+    found = timeline.episodes(timeline.intervals(samples))
+    assert [len(episode.intervals) for episode in found] == [2, 1]
+    assert timeline.worst(found).lost == 3
+    assert timeline.worst([]) is None
+
+
+def test_an_episode_that_goes_on_has_no_end():
+    (episode,) = timeline.episodes(timeline.intervals([sample(0, 10), sample(60, 262144)]))
+    assert episode.ended is None
+    assert episode.first_loss is None

@@ -1,0 +1,158 @@
+"""The slope and the forecast."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_conntrack_lib.analysis.trend import Forecast, forecast, points_span, slope, spread
+from check_conntrack_lib.model import Point, Table
+
+TABLE = Table(75_000, 100_000, 100_000)
+
+
+def line(*entries: int, step: float = 60) -> list[Point]:
+    return [Point(k * step, n) for k, n in enumerate(entries)]
+
+
+@given(st.integers(-1000, 1000), st.integers(0, 7), st.integers(-10**6, 10**6))
+def test_one_odd_sample_cannot_bend_it(growth: int, place: int, error: int) -> None:
+    entries = [500_000 + growth * 60 * k for k in range(8)]
+    entries[place] += error
+    assert slope(line(*entries)) == growth
+
+
+@given(st.integers(0, 3), st.integers(-10**6, 10**6))
+def test_one_odd_sample_of_four(place: int, error: int) -> None:
+    entries = [75_000] * 4
+    entries[place] += error
+    assert slope(line(*entries)) == 0
+
+
+@given(st.integers(0, 2), st.integers(-10**6, 10**6))
+def test_one_odd_sample_of_three_raises_no_alarm(place: int, error: int) -> None:
+    entries = [75_000] * 3
+    entries[place] += error
+    assert slope(line(*entries)) <= 0
+
+
+def test_a_ramp_of_three() -> None:
+    assert slope(line(100, 160, 220)) == 1
+
+
+def test_one_moment_twice() -> None:
+    assert slope([Point(1, 5), Point(1, 9), Point(2, 9)]) in (0, 4)
+    assert slope([Point(1, 5), Point(1, 9)]) == 0
+
+
+@pytest.mark.parametrize('points', [line(1, 2), line(1, 2, 3, step=59), []], ids=['two', '118 s', 'none'])
+def test_too_few_over_too_short_a_time(points: list[Point]) -> None:
+    assert forecast(points, TABLE, 300, 3600, 95) is None
+
+
+def test_a_short_window_needs_less_time() -> None:
+    assert forecast(line(1, 2, 3, step=15), TABLE, 30, 3600, 95) is not None
+
+
+def test_time_to_the_lines() -> None:
+    assert forecast(line(69_000, 72_000, 75_000), TABLE, 300, 3600, 95) == Forecast(50, 400, 500, False)
+
+
+def test_beyond_the_critical_line() -> None:
+    full = Table(120_000, 100_000, 100_000)
+    assert forecast(line(114_000, 117_000, 120_000), full, 300, 3600, 95) == Forecast(50, 0, 0, False)
+
+
+@pytest.mark.parametrize('points', [line(75_000, 75_000, 75_000), line(80_000, 77_000, 75_000)])
+def test_steady_and_falling_tables_are_never_full(points: list[Point]) -> None:
+    found = forecast(points, TABLE, 300, 3600, 95)
+    assert found
+    assert (found.to_critical, found.to_full) == (None, None)
+
+
+def test_a_table_that_was_emptied_is_not_about_to_fill() -> None:
+    assert forecast(line(60_000, 70_000, 80_000, 90_000, 100), Table(100, 100_000, 512), 300, 3600, 95) is None
+    found = forecast(line(60_000, 70_000, 80_000, 90_000, 55_000), Table(55_000, 100_000, 512), 300, 3600, 95)
+    assert found
+    assert found.growth > 0
+    assert (found.to_critical, found.to_full) == (None, None)
+
+
+def test_a_dip_in_a_ramp_ends_no_forecast() -> None:
+    found = forecast(line(60_000, 70_000, 80_000, 90_000, 85_000), Table(85_000, 100_000, 512), 300, 3600, 95)
+    assert found
+    assert found.to_full is not None
+
+
+def test_no_limit_no_end() -> None:
+    unlimited = Table(300, 0, 512)
+    assert forecast(line(1, 200, 300), unlimited, 300, 3600, 95) == Forecast(pytest.approx(100 / 60), None, None)
+
+
+def rise(minutes: int, growth: int, before: int = 0, now: int = 75_000) -> list[Point]:
+    """One sample a minute: level for so many minutes, then rising by `growth` a minute up to `now`."""
+    first = now - growth * minutes
+    return line(*([first] * before), *(first + growth * k for k in range(minutes + 1)))
+
+
+@pytest.mark.parametrize(('points', 'lasting'), [
+    (rise(44, 500), True),
+    (rise(36, 500), True),
+    (rise(34, 500), False),
+    # half of three quarters of an hour, and more
+    (rise(20, 500, before=25), False),
+    (rise(28, 500, before=17), True),
+    # the last quarter of an hour alone is noise
+    (rise(14, 500, before=31), False),
+    # 20 000 are left: more than an hour at that pace
+    (rise(44, 320), None),
+], ids=['45 min', '37 min', '35 min', 'less than half', 'more than half', 'noise', 'slowly'])
+def test_a_trend_must_have_lasted(points: list[Point], lasting: bool | None) -> None:
+    found = forecast(points, TABLE, 300, 3600, 95)
+    assert found
+    assert found.lasting is lasting
+
+
+def test_what_was_fast_and_is_no_longer() -> None:
+    points = [*rise(30, 1500, now=74_000), *(Point(1860 + 60 * k, 74_000 + 5 * k) for k in range(16))]
+    found = forecast(points, TABLE, 300, 3600, 95)
+    assert found
+    assert found.growth < 1
+    assert found.lasting is None
+
+
+def test_what_fills_anew_is_no_trend() -> None:
+    before = [Point(60 * k, 74_000) for k in range(30)]
+    after = [Point(1800 + 60 * k, 4_700 * (k + 1)) for k in range(16)]
+    found = forecast([*before, *after], TABLE, 300, 3600, 95)
+    assert found
+    assert found.growth > 50
+    assert found.lasting is False
+
+
+def test_many_checks_in_one_minute_count_no_more_than_one() -> None:
+    often = [Point(2700 + k, 75_000 + 40 * k) for k in range(300)]
+    assert len(spread([*line(*[74_000] * 45), *often], 135)) <= 24
+    found = forecast([*line(*[74_000] * 45), *often], TABLE, 300, 3600, 95)
+    assert found
+    assert not found.lasting
+
+
+@pytest.mark.parametrize('late', [0, 15, 59])
+def test_five_minutes_between_checks_are_enough(late: int) -> None:
+    points = [Point(300 * k, 60_000 + 2_000 * k) for k in range(9)]
+    found = forecast([*points[1:], Point(2700 + late, 78_000)], TABLE, 300, 3600, 95)
+    assert found
+    assert found.lasting
+
+
+def test_the_look_back() -> None:
+    assert (points_span(300, 3600), points_span(300, 600), points_span(1800, 3600)) == (2700, 900, 5400)
+
+
+def test_checked_every_ten_minutes() -> None:
+    found = forecast([Point(600 * k, 60_000 + 3_600 * k) for k in range(5)], TABLE, 300, 3600, 95)
+    assert found
+    assert found.growth == 6
+    assert found.lasting

@@ -1,0 +1,409 @@
+"""export: golden pages, the textfile, and a server that stays small whoever comes."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+import urllib.parse
+from pathlib import Path
+
+import proctree
+import pytest
+from programs import need
+
+from check_conntrack_lib.doctor import atomic_write, cli, export, readings
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.model import Instant
+
+metrics = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus', reason='pip install prometheus_client')
+
+NOW = Instant(1795185614.0, 3079.0, 3000.0)
+RECORDS = ('4,1,2500000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
+           '4,2,2800000000,-;net_ratelimit: 188 callbacks suppressed\n'
+           '4,3,2800000001,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / 'records').write_text(RECORDS)
+    return proctree.make(tmp_path / 'proc')
+
+
+def page(tree, names='conntrack', log=''):
+    return metrics.page(readings.take(Host(str(tree), lambda: NOW), log or str(tree.parent / 'records'), 300), names)
+
+
+@pytest.mark.parametrize('names', ['conntrack', 'node-exporter'])
+def test_the_whole_page(tree, names, request):
+    proctree.check_golden(request, f'export-{names}.prom', page(tree, names).decode())
+
+
+def lines(text):
+    return {line for line in text.decode().splitlines() if not line.startswith('#')}
+
+
+def test_a_failing_reading_drops_its_own_metrics_only(tree):
+    whole = lines(page(tree))
+    (tree / 'net/stat/nf_conntrack').unlink()
+    without = lines(page(tree))
+    assert not [line for line in without if line.startswith('conntrack_stat_')]
+    assert whole - without - {line for line in whole if line.startswith('conntrack_stat_')} \
+        == {'conntrack_scrape_error{signal="counters"} 0.0'}
+    assert without - whole == {'conntrack_scrape_error{signal="counters"} 1.0'}
+
+
+def test_a_broken_table_file_is_an_error_and_the_rest_is_there(tree):
+    (tree / 'sys/net/netfilter/nf_conntrack_max').write_text('many\n')
+    got = lines(page(tree))
+    assert 'conntrack_scrape_error{signal="usage"} 1.0' in got
+    assert 'conntrack_log_table_full_lines 1.0' in got
+    assert not [line for line in got if line.startswith(('conntrack_entries', 'conntrack_loaded'))]
+
+
+def test_no_log_where_none_is_wanted_and_an_error_where_it_is_missing(tree):
+    assert not [line for line in lines(page(tree, log='off')) if 'log' in line]
+    got = lines(page(tree, log=str(tree / 'nothing')))
+    assert 'conntrack_scrape_error{signal="kernel-log"} 1.0' in got
+
+
+def test_not_loaded_is_no_error(tree):
+    (tree / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    got = lines(page(tree))
+    assert 'conntrack_loaded 0.0' in got
+    assert not [line for line in got if line.startswith(('conntrack_entries', 'conntrack_stat_'))]
+    assert not [line for line in got if line.startswith('conntrack_scrape_error') and line.endswith('1.0')]
+
+
+def test_without_a_limit_no_ratio_fires(tree):
+    proctree.make(tree, maximum=0)
+    assert {'conntrack_entries_limit +Inf', 'conntrack_usage_ratio 0.0'} <= lines(page(tree))
+    assert 'node_nf_conntrack_entries_limit +Inf' in lines(page(tree, 'node-exporter'))
+
+
+def test_json_gives_everything_and_the_reasons(tree):
+    (tree / 'sys/net/netfilter/nf_conntrack_buckets').unlink()
+    done = proctree.doctor('export', '--json', '--procfs', tree, '--kernel-log', tree / 'nothing')
+    got = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert got['table'] == {'loaded': True, 'entries': 32512, 'limit': 262144, 'usage_percent': 12.40234375,
+                            'buckets': {'missing': f'{tree}/sys/net/netfilter/nf_conntrack_buckets: '
+                                                   'No such file or directory', 'remedy': ''}}
+    assert got['counters']['per_cpu']['drop'] == [0xA, 0]
+    assert got['counters']['total']['expect_create'] == 0xE
+    assert got['kernel_log'] == {'missing': f'{tree}/nothing: No such file or directory', 'remedy': ''}
+    assert (got['netns'], got['initial_netns'], got['boot_id']) == (proctree.NETNS, True, proctree.BOOT_ID)
+
+
+@pytest.mark.parametrize(('text', 'place'), [
+    ('9318', ('127.0.0.1', 9318)), (':9318', ('127.0.0.1', 9318)), ('0.0.0.0:80', ('0.0.0.0', 80)),
+    ('[::1]:9318', ('::1', 9318)), ('localhost:1', ('localhost', 1)),
+])
+def test_addresses(text, place):
+    assert export.address(text) == place
+
+
+@pytest.mark.parametrize(('argv', 'said'), [
+    (['--textfile', '/nonexistent/x.prom'], '/nonexistent: no such directory'),
+    # the words of asyncio, which Python 3.13 has changed
+    (['--listen', '192.0.2.1:9318'], ('annot assign requested address', 'could not bind on any address')),
+])
+def test_a_place_that_cannot_be_had_is_one_line(argv, said, capsys):
+    assert cli.main(['export', *argv]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count('\n')) == ('', 1)
+    assert any(words in err for words in ((said,) if isinstance(said, str) else said))
+
+
+# the textfile
+
+def test_the_textfile_is_replaced_in_one_step_and_readable_by_all(tree, tmp_path):
+    place = tmp_path / 'out' / 'conntrack.prom'
+    place.parent.mkdir()
+    place.write_text('old')
+    before = place.stat().st_ino
+    done = proctree.doctor('export', '--procfs', tree, '--kernel-log', 'off', '--textfile', place)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    assert place.read_bytes() == metrics.page(readings.take(Host(str(tree)), 'off', 300), 'conntrack')
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644
+    assert place.stat().st_ino != before
+    assert os.listdir(place.parent) == ['conntrack.prom']
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    place = tmp_path / 'conntrack.prom'
+    place.write_text('old')
+    monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
+    with pytest.raises(OSError, match='No space'):
+        atomic_write.write_file(str(place), b'new')
+    assert (place.read_text(), os.listdir(tmp_path)) == ('old', ['conntrack.prom'])
+
+
+def test_a_stop_amid_a_write_leaves_no_litter(tmp_path, monkeypatch):
+    make = os.open
+
+    def stopped(*how):
+        made = make(*how)
+        assert len(os.listdir(tmp_path)) == 1
+        signal.raise_signal(signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(os, 'open', stopped)
+    before = signal.signal(signal.SIGTERM, export._stop)
+    try:
+        with pytest.raises(SystemExit):
+            atomic_write.write_file(str(tmp_path / 'conntrack.prom'), b'new')
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):
+    place = tmp_path / 'out' / 'conntrack.prom'
+    place.parent.mkdir()
+    process = subprocess.Popen(
+        proctree.command('export', '--procfs', tree, '--kernel-log', 'off', '--textfile', place, '--every', '0.1'),
+        cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(place.exists)
+        proctree.make(tree, entries=77)
+        wait_until(lambda: 'conntrack_entries 77.0' in place.read_text())
+        # not while a file is being written there: it could be neither finished nor removed
+        wait_until(lambda: stopped_with(process, place))
+        aside = place.parent.rename(tmp_path / 'aside')
+        process.send_signal(signal.SIGCONT)
+        # it may have looked for the directory before it was stopped, and made the file after
+        wait_until(lambda: proctree.next_line(process).endswith('out: no such directory\n'))
+        aside.rename(place.parent)
+        assert proctree.next_line(process) == f'{place}: written again\n'
+        (tree / 'net/stat/nf_conntrack').unlink()
+        assert proctree.next_line(process) == f'not exported: counters: no {tree}/net/stat/nf_conntrack\n'
+    finally:
+        process.terminate()
+        rest = process.communicate(timeout=10)[1]
+    assert (process.returncode, rest, os.listdir(place.parent)) == (0, '', ['conntrack.prom'])
+
+
+def stopped_with(process, place):
+    """Stops it; if it is amid another file than this, lets it run on."""
+    proctree.stop(process)
+    if os.listdir(place.parent) == [place.name]:
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
+
+
+def wait_until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, 'did not happen in time'
+        time.sleep(0.02)
+
+
+# the server
+
+class Served:
+    def __init__(self, process, address):
+        self.process, self.address = process, address
+
+    def get(self, path='/metrics', method='GET'):
+        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        with contextlib.closing(connection):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, answer.getheader('Content-Type'), answer.read()
+
+    def send(self, request):
+        """What comes back for raw bytes."""
+        with socket.create_connection(self.address, timeout=20) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(request)
+                connection.shutdown(socket.SHUT_WR)
+            answer = b''
+            with contextlib.suppress(ConnectionError):
+                while part := connection.recv(65536):
+                    answer += part
+            return answer
+
+    def resident_kib(self):
+        status = Path(f'/proc/{self.process.pid}/status').read_text()
+        return int(status.split('VmRSS:')[1].split()[0])
+
+    def descriptors(self):
+        return len(os.listdir(f'/proc/{self.process.pid}/fd'))
+
+    def threads(self):
+        return len(os.listdir(f'/proc/{self.process.pid}/task'))
+
+
+@contextlib.contextmanager
+def serving(tree, *more):
+    process = subprocess.Popen(
+        proctree.command('export', '--procfs', tree, '--kernel-log', tree.parent / 'records',
+                         '--listen', '127.0.0.1:0', *more),
+        cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        said = proctree.next_line(process)
+        assert said.startswith('serving http://127.0.0.1:'), said
+        yield Served(process, ('127.0.0.1', int(said.split(':')[2].split('/')[0])))
+    finally:
+        process.terminate()
+        rest = process.communicate(timeout=10)[1]
+    assert (process.returncode, rest) == (0, '')
+
+
+@pytest.fixture
+def served(tree):
+    with serving(tree) as server:
+        yield server
+
+
+@pytest.fixture
+def served_as_node_exporter(tree):
+    with serving(tree, '--names', 'node-exporter') as server:
+        yield server
+
+
+def test_what_it_answers(served, tree):
+    status, kind, body = served.get()
+    assert (status, kind) == (200, 'text/plain; version=0.0.4; charset=utf-8')
+    assert b'conntrack_entries 32512.0\n' in body
+    assert served.get('/metrics?name=x')[0] == 200
+    assert served.get(method='HEAD')[2] == b''
+    assert served.get('/')[0] == 200
+    assert served.get('/etc/passwd')[0] == 404
+    assert served.get(method='POST')[0] == 405
+    proctree.make(tree, entries=5)
+    wait_until(lambda: b'conntrack_entries 5.0\n' in served.get()[2])
+
+
+@pytest.mark.parametrize('junk', [
+    b'', b'\r\n\r\n', b'GET', b'GET /metrics\r\n\r\n', b'\x16\x03\x01\x02\x00' * 50, b'PRI * HTTP/2.0\r\n\r\n',
+    b'GET /metrics HTTP/1.1' + b'x' * 100000, b'GET /metrics HTTP/1.1\r\n' + b'a: b\r\n' * 100000, bytes(range(256)),
+    b'GET /\xff\x00 HTTP/1.1\r\n\r\n',
+], ids=range(10))
+def test_junk_does_not_hurt(served, junk):
+    answer = served.send(junk)
+    assert answer == b'' or answer.startswith(b'HTTP/1.1 400 Bad Request\r\n')
+    assert served.get()[0] == 200
+
+
+def test_slow_clients_hold_nobody_up_and_are_let_go(tree):
+    code = 'import check_conntrack_lib.doctor.export.http_server as s, check_conntrack_lib.doctor.cli as c; ' \
+           's.PATIENCE = 1; ' \
+           f'c.main(["export", "--procfs", {str(tree)!r}, "--kernel-log", "off", "--listen", "127.0.0.1:0"])'
+    process = subprocess.Popen([proctree.sys.executable, '-c', code], cwd=proctree.ROOT, stderr=subprocess.PIPE,
+                               text=True)
+    try:
+        served = Served(process, ('127.0.0.1', int(proctree.next_line(process).split(':')[2].split('/')[0])))
+        slow = [socket.create_connection(served.address, timeout=10) for _ in range(100)]
+        for connection in slow:
+            connection.sendall(b'GET /metrics HTTP/1.1\r\nHo')
+        began = time.monotonic()
+        assert served.get()[0] == 200
+        assert time.monotonic() - began < 1
+        # another byte now and then does not buy more time
+        with contextlib.suppress(ConnectionError):
+            for _ in range(4):
+                time.sleep(0.3)
+                slow[0].sendall(b's')
+        for connection in slow:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b''
+            connection.close()
+        assert served.get()[0] == 200
+    finally:
+        process.terminate()
+        rest = process.communicate(timeout=10)[1]
+    assert rest == ''
+
+
+def test_ctrl_c_is_quiet(tree):
+    process = subprocess.Popen(proctree.command('export', '--procfs', tree, '--listen', '127.0.0.1:0'),
+                               cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
+    assert proctree.next_line(process).startswith('serving http://127.0.0.1:')
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[1] == ''
+    assert process.returncode == 130
+
+
+def test_two_hundred_at_once_are_all_served(served):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(served.get())) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 200
+    assert {answer[0] for answer in answers} == {200}
+    assert served.threads() == 1
+
+
+def test_a_thousand_scrapes_cost_no_memory_and_no_descriptors(served):
+    for _ in range(100):
+        served.get()
+    before = served.resident_kib(), served.descriptors()
+    for _ in range(1000):
+        assert served.get()[0] == 200
+    assert served.resident_kib() - before[0] < 512
+    # the last connection may still be closing
+    wait_until(lambda: served.descriptors() <= before[1])
+
+
+# real programs
+
+@pytest.mark.daemons
+@pytest.mark.parametrize('names', ['conntrack', 'node-exporter'])
+def test_promtool_finds_nothing_to_complain_of(tree, names):
+    promtool = need('promtool', 'prometheus')
+    done = subprocess.run([promtool, 'check', 'metrics'], input=page(tree, names), capture_output=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b'', b'')
+
+
+@pytest.mark.daemons
+def test_a_real_prometheus_scrapes_both_and_the_usual_alerts_fire(served, served_as_node_exporter, tree, tmp_path):
+    prometheus = need('prometheus', 'prometheus')
+    proctree.make(tree, entries=250000)
+    (tmp_path / 'alerts.yml').write_text(
+        'groups: [{name: g, rules: [{alert: Full, expr: conntrack_entries / conntrack_entries_limit > 0.75}, '
+        '{alert: Usual, expr: node_nf_conntrack_entries / node_nf_conntrack_entries_limit > 0.75}]}]\n')
+    (tmp_path / 'prometheus.yml').write_text(
+        'global: {scrape_interval: 500ms, scrape_timeout: 400ms, evaluation_interval: 500ms}\nrule_files: [alerts.yml]'
+        f'\nscrape_configs: [{{job_name: c, static_configs: [{{targets: ["127.0.0.1:{served.address[1]}"]}}]}}, '
+        f'{{job_name: n, static_configs: [{{targets: ["127.0.0.1:{served_as_node_exporter.address[1]}"]}}]}}]\n')
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    with open(tmp_path / 'log', 'w') as log:
+        process = subprocess.Popen(
+            [prometheus, f'--config.file={tmp_path}/prometheus.yml', f'--storage.tsdb.path={tmp_path}/data',
+             f'--web.listen-address=127.0.0.1:{port}'], stdout=log, stderr=log)
+    try:
+        def ask(query):
+            connection = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
+            with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
+                connection.request('GET', f'/api/v1/query?query={urllib.parse.quote(query)}')
+                answer = connection.getresponse()
+                if answer.status == 200:
+                    return [(result['metric'], result['value'][1])
+                            for result in json.loads(answer.read())['data']['result']]
+            return []
+
+        wait_until(lambda: [value for _, value in ask('up')] == ['1', '1'], 20)
+        wait_until(lambda: {metric['alertname'] for metric, _ in ask('ALERTS')} == {'Full', 'Usual'}, 20)
+        assert [value for _, value in ask('conntrack_stat_drop_total')] == ['10']
+        assert [value for _, value in ask('node_nf_conntrack_stat_drop')] == ['10']
+        assert [(metric['signal'], value) for metric, value in ask('conntrack_scrape_error{job="c"}')] \
+            == [('counters', '0'), ('kernel-log', '0'), ('usage', '0')]
+        kinds = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
+        kinds.request('GET', '/api/v1/metadata?metric=conntrack_stat_drop_total')
+        assert json.loads(kinds.getresponse().read())['data']['conntrack_stat_drop_total'][0]['type'] == 'counter'
+        kinds.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)

@@ -1,0 +1,257 @@
+"""watch: what it says of a table that fills and loses packets, and how it treats a terminal."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+import laboratory
+import proctree
+import pytest
+
+from check_conntrack_lib.doctor import readings
+from check_conntrack_lib.doctor.watch import view
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.model import Instant
+
+RECORDS = '4,3,998500000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
+
+
+def moments(root, story, log='off'):
+    """A Moment for each (seconds, entries, maximum, drops, refused for a long chain) of a story."""
+    now = None
+    for second, entries, maximum, dropped, refused in story:
+        stat = f'{proctree.HEADER}\n{entries:08x} ' + ' '.join(
+            f'{ {"drop": dropped, "chainlength": refused}.get(name, 0):08x}' for name in proctree.HEADER.split()[1:])
+        proctree.make(root, entries, maximum, stat + '\n')
+        at = Instant(1795185614.0 + second, 1000.0 + second, 1000.0 + second)
+        now = view.following(now, readings.take(Host(str(root), lambda at=at: at), log, 300.0))
+        yield now
+
+
+def picture(moment, bar=30):
+    return ''.join(f'{line.severity} {line.name:14}{line.text}\n' for line in view.screen(moment, bar)) \
+        + view.one_line(moment) + '\n\n'
+
+
+def test_a_table_fills_and_loses_packets(tmp_path, request):
+    (tmp_path / 'log').write_text(RECORDS)
+    story = [(k * 2, 200000 + k * 1000, 262144, 0, 0) for k in range(30)]
+    story += [(60 + k * 2, min(262144, 230000 + k * 2000), 262144, max(0, k - 17) * 100, max(0, k - 18) * 10)
+              for k in range(20)]
+    seen = list(moments(tmp_path / 'proc', story, str(tmp_path / 'log')))
+    proctree.check_golden(request, 'watch-filling.txt',
+                          ''.join(picture(seen[k]) for k in (0, 1, 7, 29, 48, 49)))
+
+
+@pytest.mark.parametrize(('step', 'said'), [
+    ((4, 0, 0, 5, 0), '0 entries, no limit, lost 2.5/s (5), evicted 0/s (0), insert_failed 0/s (0)'),
+    # counters that began anew are a gap, not a loss
+    ((4, 10, 100, 1, 0), '10.0% used (10 of 100)'),
+    ((4, 150, 100, 7, 1), '150.0% used (150 of 100), lost 4.0/s (8), evicted 0/s (0), insert_failed 0/s (0)'),
+])
+def test_one_step(tmp_path, step, said):
+    start = 0x90000000 if step[3] == 1 else 0
+    assert view.one_line(list(moments(tmp_path, [(0, 10, 100, start, 0), (2, 10, 100, start, 0), step]))[-1]) == said
+
+
+def test_not_loaded_and_back(tmp_path):
+    steps = moments(tmp_path, [(0, 10, 100, 0, 0), (2, 20, 100, 5, 0)])
+    first = next(steps)
+    (tmp_path / 'sys/net/netfilter/nf_conntrack_count').unlink()
+    gone = view.following(first, readings.take(Host(str(tmp_path)), 'off', 300.0))
+    path = tmp_path / 'sys/net/netfilter/nf_conntrack_count'
+    assert view.one_line(gone) == f'connection tracking is not loaded: no {path}'
+    proctree.make(tmp_path)
+    back = view.following(gone, readings.take(Host(str(tmp_path)), 'off', 300.0))
+    assert view.one_line(back) == '12.4% used (32512 of 262144)'
+
+
+def test_plain_lines_where_there_is_no_terminal(tmp_path):
+    proctree.make(tmp_path)
+    done = proctree.doctor('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.05', '--count', '3')
+    assert (done.returncode, done.stderr) == (0, '')
+    stamp = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 12.4% used \(32512 of 262144\)'
+    assert re.fullmatch(rf'{stamp}\n({stamp}, lost 0/s \(0\), evicted 0/s \(0\), insert_failed 0/s \(0\)\n){{2}}',
+                        done.stdout)
+
+
+class Screen:
+    """What a terminal of this size would show: as much of it as watch needs."""
+
+    def __init__(self, rows=24, columns=80):
+        self.rows, self.columns = rows, columns
+        self.text = [[' '] * columns for _ in range(rows)]
+        self.row = self.column = 0
+        self.rest = ''
+
+    def feed(self, data):
+        data, self.rest = self.rest + data, ''
+        for part in re.findall(r'\x1b\[[0-9;]*[A-Za-z]|\x1b.*$|[^\x1b]', data, re.DOTALL):
+            if part == '\n':
+                self.row += 1
+                if self.row == self.rows:
+                    self.text = [*self.text[1:], [' '] * self.columns]
+                    self.row -= 1
+            elif part == '\r':
+                self.column = 0
+            elif part[0] != '\x1b':
+                assert self.column < self.columns, 'a line is too long'
+                self.text[self.row][self.column] = part
+                self.column += 1
+            elif part[-1] == 'A':
+                self.row = max(0, self.row - int(part[2:-1]))
+            elif part[-1] == 'K':
+                self.text[self.row][self.column:] = [' '] * (self.columns - self.column)
+            elif part in ('\x1b[J', '\x1b[2J'):
+                first = self.row if part == '\x1b[J' else 0
+                self.text[first:] = [[' '] * self.columns for _ in range(self.rows - first)]
+            elif part == '\x1b[H':
+                self.row = self.column = 0
+            elif part[-1] != 'm':
+                assert re.fullmatch(r'\x1b(\[[0-9;]*)?', part), f'unknown: {part!r}'
+                self.rest = part
+
+    def lines(self):
+        return [''.join(line).rstrip() for line in self.text]
+
+
+class OnTerminal:
+    """The doctor with a pseudo-terminal, whose screen is kept."""
+
+    def __init__(self, *arguments, rows=24, columns=80):
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        before = termios.tcgetattr(slave)
+        self.process = subprocess.Popen(
+            proctree.command(*arguments), cwd=proctree.ROOT, stdin=slave, stdout=slave, stderr=slave,
+            env={**os.environ, 'TERM': 'xterm'}, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.unchanged = lambda: termios.tcgetattr(slave) == before
+        self.raw = ''
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
+        self.screen = Screen(rows, columns)
+
+    def read(self, seconds):
+        """Takes in what is written within this time; False when nothing was."""
+        if not select.select([self.master], [], [], max(0.0, seconds))[0]:
+            return False
+        with contextlib.suppress(OSError):
+            data = os.read(self.master, 65536).decode()
+            self.raw += data
+            self.screen.feed(data)
+        return True
+
+    def read_until(self, condition, seconds=10):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.read(end - time.monotonic()), self.screen.lines()
+
+    def drawn(self, times):
+        return lambda: self.raw.count('\x1b[J') >= times
+
+    def stop(self):
+        """Stops it after a whole drawing, with everything read that it wrote."""
+        proctree.stop(self.process)
+        self.read_until(lambda: self.raw.endswith('\x1b[J'))
+        while self.read(0.3):
+            pass
+
+    def end(self, by):
+        # a terminal echoes amid a drawing, and at ^C throws away what nobody has read yet
+        self.stop()
+        os.write(self.master, by)
+        self.read_until(lambda: self.raw.endswith('^C'))
+        self.process.send_signal(signal.SIGCONT)
+        self.process.wait(10)
+        self.read_until(lambda: self.screen.lines()[self.screen.row - 1].startswith('^C'))
+        return self.process.returncode
+
+
+@pytest.fixture
+def on_terminal(tmp_path):
+    proctree.make(tmp_path, entries=250000)
+    return lambda *more, **size: OnTerminal('watch', '--procfs', tmp_path, '--kernel-log', 'off', '--every', '0.1',
+                                            *more, **size)
+
+
+def test_a_terminal_is_refreshed_in_place_and_left_as_it_was(on_terminal, tmp_path):
+    watch = on_terminal()
+    watch.read_until(watch.drawn(3))
+    proctree.make(tmp_path, entries=131072)
+    watch.read_until(lambda: '50.0% used' in watch.screen.lines()[1])
+    assert watch.screen.lines()[0].startswith(f'conntrack-doctor watch: {os.uname().nodename}, every 0.1 s, ')
+    assert watch.screen.lines()[1:6] == [
+        'usage         [######------] 50.0% used (131072 of 262144), 2.0 a bucket',
+        'growth        not yet known', 'lost          0/s now, 0 since the start',
+        'evicted       0/s now, 0 since the start', 'insert_failed 0/s now, 0 since the start']
+    assert watch.screen.lines()[6].startswith('not shown     states: no ')
+    assert not any(watch.screen.lines()[7:])
+    assert '\x1b[1;31musage' in watch.raw, 'a full table is red'
+    assert watch.end(b'\x03') == 130
+    assert watch.screen.lines()[7] == '^C'
+    assert not any(watch.screen.lines()[8:])
+    assert not re.search(r'\x1b\[\?', watch.raw), 'modes that would have to be restored'
+    assert watch.unchanged()
+
+
+def test_a_small_terminal_gets_what_fits(on_terminal):
+    watch = on_terminal(rows=4, columns=20)
+    watch.read_until(watch.drawn(3))
+    assert watch.screen.lines() == ['conntrack-doctor wa', 'usage         95.4%', 'growth        not y', '']
+    watch.end(b'\x03')
+
+
+def test_a_resized_terminal_is_drawn_anew(on_terminal):
+    watch = on_terminal()
+    watch.read_until(watch.drawn(2))
+    watch.resize(12, 60)
+    watch.raw = ''
+    watch.read_until(lambda: '\x1b[2J' in watch.raw and watch.drawn(3)())
+    watch.screen = Screen(12, 60)
+    watch.raw = ''
+    watch.read_until(watch.drawn(2))
+    assert len([line for line in watch.screen.lines() if line.startswith('usage')]) == 1
+    watch.end(b'\x03')
+
+
+def test_after_a_stop_others_lines_are_left_alone(on_terminal):
+    watch = on_terminal()
+    watch.read_until(watch.drawn(2))
+    watch.stop()
+    watch.screen.feed('\r\n$ fg\r\n')
+    watch.process.send_signal(signal.SIGCONT)
+    watch.raw = ''
+    watch.read_until(watch.drawn(3))
+    assert '$ fg' in watch.screen.lines()
+    watch.end(b'\x03')
+
+
+@pytest.mark.kernel
+def test_a_real_table_that_fills():
+    if laboratory.why_not():
+        pytest.skip(laboratory.why_not())
+    with laboratory.namespace() as lab, laboratory.maximum(2000):
+        lab.fill_to(1000)
+        process = threading.Thread(target=lambda: outputs.append(lab.run(
+            proctree.command('watch', '--kernel-log', 'off', '--every', '0.2', '--count', '15'), cwd=proctree.ROOT)))
+        outputs = []
+        process.start()
+        time.sleep(0.8)
+        lab.fill_to(2000)
+        lost = lab.flood(300).refused
+        process.join()
+    lines = outputs[0].stdout.splitlines()
+    assert '50.0% used (1000 of 2000)' in lines[0]
+    assert f'100.0% used (2000 of 2000), lost 0/s ({lost}), evicted 0/s (0)' in lines[-1]
+    assert lines[-1].endswith(', 100% ESTABLISHED; 0% unreplied')

@@ -1,0 +1,140 @@
+"""Many namespaces in one verdict: who leads, who is guilty, and what the recorder keeps of them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from test_database import DAY, LOOK, rows, sample
+from test_discover import Proc
+
+from check_conntrack_lib.assessment import Question
+from check_conntrack_lib.history import codec as recorded
+from check_conntrack_lib.history.database import query_and_record, query_and_record_all
+from check_conntrack_lib.model import Counters, Instant, Missing, Sample
+from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / 'history.sqlite'
+
+
+def assessed(proc: Proc, log: str, history: str = 'off') -> NamespaceAssessments:
+    return assess_all(proc.host, Question(300, 3600, 95, log, history, 14), ('all',), nullcontext)
+
+
+def test_lines_of_an_old_kernel_go_to_the_guilty_one(tmp_path: Path) -> None:
+    proc = Proc(tmp_path / 'proc')
+    proc.process(20, 5, entries=990)
+    proc.process(30, 6, entries=950, drop=12)
+    log = tmp_path / 'kmsg'
+    log.write_text('4,1,4900000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
+    assessments = assessed(proc, str(log))
+    assert [(member.namespace.inode, member.logged) for member in assessments.members] == [(1, 0), (5, 0), (6, 1)]
+    assert assessments.guessed
+
+
+def test_entries_add_up_but_usage_does_not(tmp_path: Path) -> None:
+    proc = Proc(tmp_path / 'proc')
+    proc.process(20, 5, entries=700)
+    proc.process(30, 6, entries=600)
+    assessments = assessed(proc, 'off')
+    assert assessments.entries == 1310
+    assert [member.usage for member in assessments.members] == [1.0, 70.0, 60.0]
+
+
+def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
+    history = tmp_path / 'state' / 'history.sqlite'
+    history.parent.mkdir(mode=0o700)
+    for second, drop in ((0, 0), (400, 30)):
+        proc = Proc(tmp_path / f'proc{second}')
+        proc.process(20, 5, drop=drop)
+        proc.process(30, 6, drop=5)
+        host = proc.host._replace(clock=lambda now=second: Instant(1e9 + now, 5000.0 + now, 5000.0))  # type: ignore[misc]
+        assessments = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
+    assert [member.lost for member in assessments.members] == [0, 30, 0]
+    assert rows(history) == 6
+
+
+# --- the recorder
+
+
+def test_one_transaction_for_all(path: Path) -> None:
+    first = query_and_record_all(str(path), [sample(1000, netns=n) for n in (1, 2, 3)], LOOK, 14)
+    assert not isinstance(first, Missing)
+    assert [history.first_run for history in first] == [True] * 3
+    second = query_and_record_all(str(path), [sample(1400, netns=n) for n in (3, 1, 4)], LOOK, 14)
+    assert not isinstance(second, Missing)
+    assert [history.first_run for history in second] == [False, False, True]
+    assert [history.base.netns for history in second if history.base] == [3, 1]
+
+
+def test_counters_come_back(path: Path) -> None:
+    for counters in (Counters({'drop': (0, 0), 'invalid': (3, 0)}), Counters({'drop': (0,) * 4}), None,
+                     Counters({'drop': (1, 2), 'of_the_future': (0, 0)})):
+        text = recorded.counters_to_text(counters)
+        assert recorded.counters_from_text(text) == counters
+    old = '{"cpus":2,"drop":[1,2],"invalid":0}'
+    assert recorded.counters_from_text(old) == Counters({'drop': (1, 2), 'invalid': (0, 0)})
+
+
+def test_a_namespace_gone_for_a_day_is_dropped(path: Path) -> None:
+    """Also one of many rows, some at each run; its inode may be another's by then."""
+    for minute in range(0, 3 * 1440, 4):
+        now = [sample(60.0 * minute, netns=1)]
+        if minute < 1440:
+            now.append(sample(60.0 * minute, netns=2))
+        if minute > 3 * 1440 - 100:
+            now.append(sample(60.0 * minute, netns=2, entries=77))
+        query_and_record_all(str(path), now, LOOK, 14)
+    assert rows(path, 'SELECT count(*) FROM sample WHERE netns = 2 AND entries <> 77') == 0
+    assert rows(path, 'SELECT count(*) FROM sample WHERE netns = 2') == 24
+    assert rows(path, 'SELECT count(*) FROM gone') == 0
+    assert rows(path, 'SELECT min(uptime) FROM sample') == 0, 'the one that stayed is kept'
+
+
+def test_a_pause_of_the_check_drops_nobody(path: Path) -> None:
+    for minute in range(0, 60, 4):
+        query_and_record_all(str(path), [sample(60.0 * minute, netns=n) for n in (1, 2)], LOOK, 14)
+    for minute in range(5000, 5100, 4):
+        query_and_record(str(path), sample(60.0 * minute, netns=1), LOOK, 14)
+    assert rows(path, 'SELECT count(*) FROM sample WHERE netns = 2') > 0
+
+
+@pytest.mark.slow
+def test_two_hundred_namespaces_for_two_weeks(path: Path, tmp_path: Path) -> None:
+    """Below 100 MB, and a run costs at most 10 ms more than with an empty file (here: a fair bit of slack)."""
+    names = recorded.CODES
+    idle = Counters(dict.fromkeys(names, (0,) * 8))
+    busy = Counters({**idle.per_cpu, 'invalid': tuple(range(100, 108)), 'clash_resolve': (0, 1, 0, 2, 0, 0, 0, 0)})
+    counters = [busy if n % 4 == 0 else idle for n in range(200)]
+    texts = [recorded.counters_to_text(one) for one in counters]
+    other = tmp_path / 'empty.sqlite'
+    end = int(14 * DAY)
+
+    def now(second: float) -> list[Sample]:
+        return [Sample(Instant(1e9 + second, second, second), 'b', 4026532000 + 37 * n, 5, 262144, 262144, counters[n])
+                for n in range(200)]
+
+    query_and_record_all(str(path), now(0), LOOK, 14)
+    query_and_record_all(str(other), now(end - 60), LOOK, 14)
+    import sqlite3
+    with sqlite3.connect(path) as database:
+        for second in (*range(0, end - 86400, 600), *range(end - 86400, end, 60)):
+            database.executemany('INSERT INTO sample VALUES (?, 1, ?, ?, 5, 262144, 262144, ?)', (
+                (1e9 + second, 4026532000 + 37 * n, float(second), texts[n]) for n in range(200)))
+        database.executemany('UPDATE upkeep SET done = ? WHERE part = ?',
+                             [(1e9 + end - 600 + 60 * part, part) for part in range(10)])
+    assert path.stat().st_size < 100e6
+    times: dict[Path, list[float]] = {path: [], other: []}
+    for minute in range(25):
+        for file, spent in times.items():
+            began = time.perf_counter()
+            assert not isinstance(query_and_record_all(str(file), now(end + 60.0 * minute), LOOK, 14), Missing)
+            spent.append(time.perf_counter() - began)
+    full, empty = (sorted(spent)[len(spent) // 2] for spent in times.values())
+    assert full - empty < 0.02
+    assert rows(path) < 670_000

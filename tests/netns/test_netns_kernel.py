@@ -1,0 +1,261 @@
+"""Every namespace of a real kernel: named and unnamed ones, as root and as nobody, and one that vanishes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import laboratory
+import pytest
+from test_kernel import PYTHON, SCRIPT, SIZE, Checked
+
+from check_conntrack_lib.deadline import Deadline, OutOfTime
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.model import Missing
+from check_conntrack_lib.netns import discover, enter, read_other
+from check_conntrack_lib.netns.discover import Namespace
+
+pytestmark = pytest.mark.kernel
+
+HOLD = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+for _ in range(int(sys.argv[1])):
+    if not os.fork():
+        libc.prctl(1, 9)  # PR_SET_PDEATHSIG: not to outlive the test
+        if libc.unshare(0x40000000):
+            os._exit(1)
+        os.write(1, b'x')
+        time.sleep(60)
+        os._exit(0)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _laboratory() -> None:
+    why = laboratory.why_not()
+    if why:
+        pytest.skip(why)
+    if subprocess.run([PYTHON, '-c', 'import nagiosplugin'], capture_output=True, check=False).returncode:
+        pytest.skip('python3-nagiosplugin is not installed')
+
+
+@contextmanager
+def unnamed(number: int) -> Iterator[list[int]]:
+    """The processes that hold so many namespaces without a name."""
+    holder = subprocess.Popen([sys.executable, '-c', HOLD, str(number)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout
+        assert holder.stdout.read(number) == b'x' * number
+        children = Path(f'/proc/{holder.pid}/task/{holder.pid}/children').read_text().split()
+        yield [int(pid) for pid in children]
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@contextmanager
+def named(number: int) -> Iterator[list[str]]:
+    """So many namespaces made at once by ip netns; without rules nothing is tracked in them."""
+    names = [f'ctfleet-{os.getpid()}-{k}' for k in range(number)]
+
+    def batch(verb: str) -> None:
+        subprocess.run(['ip', '-force', '-batch', '-'], input=''.join(f'netns {verb} {name}\n' for name in names),
+                       text=True, capture_output=True, check=False, timeout=60)
+
+    batch('add')
+    try:
+        yield names
+    finally:
+        batch('del')
+
+
+def check(history: Path | str, *argv: str, user: str | None = None) -> Checked:
+    command = [PYTHON, str(SCRIPT), '--history', str(history), '--kernel-log', 'off', '--diagnose', 'never', *argv]
+    if user:
+        command = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', *command]
+    return Checked(subprocess.run(command, capture_output=True, text=True, timeout=60, check=False))
+
+
+def inode() -> str:
+    return os.readlink('/proc/thread-self/ns/net')
+
+
+def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
+    """200 named ones without a single connection, and two with different fills."""
+    with named(200), laboratory.namespace() as one, laboratory.namespace() as two, laboratory.maximum(SIZE):
+        check(tmp_path / 'h.sqlite', '--netns', 'all')
+        time.sleep(1.1)
+        one.fill_to(1750)
+        two.fill_to(1950)
+        seen = check(tmp_path / 'h.sqlite', '--netns', 'all')
+        by_name = check('off', '--netns', f'{one.name},current')
+        refused = (one.fill_to(SIZE), one.flood(40).refused)[1]
+        full = check(tmp_path / 'h.sqlite', '--netns', 'all')
+    assert seen.status == 2
+    assert re.match(rf'CONNTRACK CRITICAL - {two.name}: 97.5% used \(1950 of 2000\), 2 of \d+ namespaces over 85%',
+                    seen.text)
+    assert seen.values['usage'] == 97.5
+    assert seen.values['namespaces'] >= 203
+    assert seen.values['namespaces_over_warning'] == 2
+    assert seen.values['entries_all_namespaces'] >= 3700
+    assert f'worst namespaces: {two.name} 97.5% (1950 entries), {one.name} 87.5% (1750 entries)' in seen.long
+    assert by_name.status == 1
+    assert by_name.text.startswith(f'CONNTRACK WARNING - {one.name}: 87.5% used')
+    assert by_name.values['namespaces'] == 2
+    assert refused == 40
+    assert re.match(rf'CONNTRACK CRITICAL - {one.name}: table full: 40 packets lost in the last \d+ s, 100.0% used',
+                    full.text)
+
+
+def test_the_history_knows_them_by_name(tmp_path: Path) -> None:
+    def history(*argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, '-m', 'check_conntrack_lib', 'history', '--file',
+                               str(tmp_path / 'h.sqlite'), '--kernel-log', 'off', *argv],
+                              cwd=SCRIPT.parent, capture_output=True, text=True, timeout=60, check=False)
+    with laboratory.namespace() as one, laboratory.maximum(SIZE):
+        one.fill_to(1500)
+        for _ in range(2):
+            check(tmp_path / 'h.sqlite', '--netns', f'{one.name},current')
+        shown, other = history(), history('--netns', 'host')
+        unknown = history('--netns', 'nowhere')
+        number = one.inode
+    assert f'{one.name} ({number}) is shown; also recorded: host (' in ' '.join(shown.stdout.split())
+    assert f'is shown; also recorded: {one.name} ({number}): peak 75.0%, 0 lost' in ' '.join(other.stdout.split())
+    assert unknown.returncode
+    assert f'no namespace nowhere is recorded, but {one.name} ({number}), host (' in unknown.stderr
+    gone = history('--netns', one.name)
+    assert f'no namespace {one.name} is recorded, but {number}, host (' in gone.stderr
+
+
+def test_unnamed_ones_as_root_and_as_nobody() -> None:
+    with unnamed(20) as pids:
+        found = {one.inode for one in discover.find(Host()).namespaces}
+        assert {os.stat(f'/proc/{pid}/ns/net').st_ino for pid in pids} <= found
+        as_root, as_nobody = check('off', '--netns', 'all', '-v'), check('off', '--netns', 'all', '-v', user='nobody')
+    assert as_root.values['namespaces'] >= 21
+    assert 'needs root' not in as_root.text
+    if Path('/proc/net/stat/nf_conntrack').exists():
+        assert as_nobody.values['namespaces'] >= 21
+    else:
+        assert as_nobody.values['namespaces'] == 1
+        assert 'not told apart: needs root' in as_nobody.text
+
+
+def test_nobody_sees_a_full_table_of_a_process(tmp_path: Path) -> None:
+    if not Path('/proc/net/stat/nf_conntrack').exists():
+        pytest.skip('this kernel has no stat file')
+    with laboratory.namespace() as lab, laboratory.maximum(SIZE):
+        lab.fill_to(1950)
+        sleeper = subprocess.Popen(['ip', 'netns', 'exec', lab.name, 'sleep', '60'])
+        try:
+            deadline = time.monotonic() + 10
+            while Path(f'/proc/{sleeper.pid}/comm').read_text() != 'sleep\n' and time.monotonic() < deadline:
+                time.sleep(0.01)
+            seen = check('off', '--netns', 'all', user='nobody')
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+    assert seen.status == 2
+    title = rf'sleep \(pid {sleeper.pid}\)'
+    assert re.match(rf'CONNTRACK CRITICAL - {title}: 97.5% used \(1950 of 2000\), 1 of \d+ namespaces? over 85%, '
+                    r'not checked: .*namespaces \(\d+ not entered: needs root\)', seen.text)
+
+
+def test_one_that_vanishes_is_no_error() -> None:
+    with ExitStack() as stack, unnamed(1) as (pid,):
+        gone = stack.enter_context(laboratory.namespace())
+        found = {one.inode: one for one in discover.find(Host()).namespaces}
+        held = found[os.stat(f'/proc/{pid}/ns/net').st_ino]
+        named_one = found[gone.inode]
+        stack.close()
+        os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while Path(f'/proc/{pid}/net/stat').exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        for one in (held, named_one):
+            for stat_file in (True, False):
+                assert read_other.read(Host(), one, stat_file, enter=True) == read_other.VANISHED
+    assert check('off', '--netns', gone.name).text == \
+        f'CONNTRACK UNKNOWN - cannot read usage: no network namespace {gone.name}'
+
+
+def test_the_same_answer_by_all_ways() -> None:
+    with laboratory.namespace() as lab:
+        lab.fill_to(123)
+        one = Namespace(lab.inode, name=lab.name, path=lab.path)
+        stat_file = Path('/proc/net/stat/nf_conntrack').exists()
+        looks = [read_other.read(Host(), one, way, enter=True) for way in {stat_file, False}]
+    for look in looks:
+        assert isinstance(look, read_other.OtherTable), look
+        assert look.entries == 123
+        assert not isinstance(look.counters, Missing)
+        assert look.counters.total('drop') == 0
+
+
+def test_an_alarm_inside_raises_at_home() -> None:
+    """The whole point of holding signals back: whatever happens, this thread comes home."""
+    home = inode()
+    with laboratory.namespace() as lab, closing(_Alarms()) as alarms:
+        for _ in range(300):
+            try:
+                alarms.next()
+                with enter.in_netns(Host(), lab.path):
+                    assert inode() == f'net:[{lab.inode}]'
+                    sum(range(2000))
+                    assert inode() == f'net:[{lab.inode}]'
+                alarms.none()
+            except OutOfTime:
+                alarms.rang += 1
+                alarms.none()
+            assert inode() == home
+        rang = alarms.rang
+        with pytest.raises(ZeroDivisionError), enter.in_netns(Host(), lab.path):
+            1 / 0  # noqa: B018
+        assert inode() == home
+    assert rang > 30
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    with pytest.raises(OSError, match='No such file'), enter.in_netns(Host(), lab.path):
+        pass
+    assert inode() == home
+
+
+class _Alarms:
+    """An alarm at another moment each time."""
+
+    def __init__(self) -> None:
+        self.deadline = Deadline(3600)
+        self.deadline.start()
+        self.turn = self.rang = 0
+        # an alarm in a callback of the collector, as hypothesis has one, is lost
+        gc.disable()
+
+    def next(self) -> None:
+        self.turn += 1
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + self.turn * 7 % 400))
+
+    def none(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def close(self) -> None:
+        self.deadline.stop()
+        gc.enable()
+
+
+def test_entering_without_os_setns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python before 3.12."""
+    monkeypatch.delattr(os, 'setns', raising=False)
+    with laboratory.namespace() as lab:
+        with enter.in_netns(Host(), lab.path):
+            assert inode() == f'net:[{lab.inode}]'
+        with pytest.raises(OSError, match='Invalid argument'), enter.in_netns(Host(), '/etc/passwd'):
+            pass

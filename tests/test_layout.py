@@ -1,0 +1,98 @@
+"""Rules of layout and style that a test can check."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = ROOT / 'check_conntrack_lib'
+#: a package or module imports from the lines below its own only
+LAYERS = (
+    ('plugin', 'doctor'),
+    ('diagnosis',),
+    ('netns',),
+    ('assessment',),
+    ('history', 'snapshot'),
+    ('analysis',),
+    ('readers',),
+    ('host', 'deadline'),
+    ('model', 'flow', 'formatting', 'argument_types', 'defaults'),
+    ('namedtuples',),
+)
+
+
+def modules() -> list[Path]:
+    return sorted(LIBRARY.rglob('*.py'))
+
+
+def top_name(dotted: str) -> str:
+    return dotted.split('.')[1] if '.' in dotted else ''
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Names of all modules that a file imports, relative ones made absolute."""
+    package = ['check_conntrack_lib', *path.relative_to(LIBRARY).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) + 1 - node.level] if node.level else []
+            name = '.'.join([*base, *(node.module or '').split('.')]).strip('.')
+            yield name
+            yield from (f'{name}.{alias.name}' for alias in node.names)
+
+
+def layer(name: str) -> int:
+    found = [k for k, names in enumerate(LAYERS) if name in names]
+    assert found, f'{name} is not in LAYERS'
+    return found[0]
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_run_one_way(path: Path) -> None:
+    own = path.relative_to(LIBRARY).parts[0].removesuffix('.py')
+    if own in ('__init__', '__main__'):
+        return
+    for name in imports(path):
+        if name.startswith('check_conntrack_lib.') and top_name(name) not in (own, '__version__', ''):
+            assert layer(own) < layer(top_name(name)), f'{own} imports {name}'
+        if name.split('.')[0] == 'nagiosplugin':
+            assert own == 'plugin', f'{own} imports nagiosplugin'
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_no_module_is_long(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 260
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_no_broad_except(path: Path) -> None:
+    """A broad except in a reader would swallow the timeout."""
+    broad = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ExceptHandler)
+             and (node.type is None or (isinstance(node.type, ast.Name)
+                                        and node.type.id in ('Exception', 'BaseException', 'RuntimeError')))
+             and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))]
+    assert broad == [] or path.name == 'cli.py'
+
+
+def test_a_normal_run_imports_nothing_it_does_not_need() -> None:
+    # what the interpreter's own start has loaded (an editable installation does) is not ours
+    code = ('import sys, nagiosplugin; before = set(sys.modules); from check_conntrack_lib.plugin.cli import main; '
+            'main(["--history", "off"]); print(*sorted(set(sys.modules) - before), sep="\\n")')
+    loaded = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                            check=True).stdout.split('\n')
+    late = {'subprocess', 'socket', 'dataclasses', 'inspect', 'ipaddress', 'ctypes', 'psutil',
+            'multiprocessing', 'http', 'asyncio', 'statistics', 'decimal'}
+    assert late & set(loaded) == set()
+    assert not [name for name in loaded if name.startswith('check_conntrack_lib.doctor')]
+
+
+def test_one_version() -> None:
+    from check_conntrack_lib import __version__
+    assert f'\n## {__version__}' in (ROOT / 'CHANGELOG.md').read_text()
