@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from check_conntrack_lib import recorder
+from check_conntrack_lib.history import database
 from check_conntrack_lib.model import Sample
 
 from .judges import HOLD, Judge, lowest_line
@@ -63,9 +63,9 @@ def recording(course: Course, file: str, days: float = 14.0) -> Callable[[Sequen
     """Writes the samples of these steps to the history, as runs of the check would have done."""
     def record(ks: Sequence[int]) -> None:
         samples = [one for one in (course.snapshot(k).sample() for k in ks) if isinstance(one, Sample)]
-        with recorder.opened(file, 1.5) as database:
+        with database.open_database(file, 1.5) as connection:
             # the newest first: the upkeep takes its time
-            recorder._record(database, samples[::-1], days)
+            database._record(connection, samples[::-1], days)
     return record
 
 

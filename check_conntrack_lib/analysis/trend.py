@@ -11,12 +11,22 @@ from ..namedtuples import NamedTuple
 WINDOWS = 3
 FEWEST_POINTS = 3
 SHORTEST_SPAN = 120.0
-#: who looks an hour ahead must have seen it grow for three quarters of an hour: the load of a quarter is mostly noise
+#: a forecast for an hour needs growth for three quarters of an hour: the load of a quarter is mostly noise
 PAST_OF_HORIZON = 0.75
+#: and however short the horizon, so that no burst of half an hour passes for growth, in seconds
+SHORTEST_PAST = 2700.0
 #: a sample is seldom just that old
 WHOLE = 0.8
-#: the slope of more points takes longer and tells no more
-MOST_POINTS = 20
+#: ten for each third of three quarters of an hour; more take longer and say no more
+MOST_POINTS = 30
+#: growth shows in each of so many parts of the past, each fuller than the one before
+PARTS = 3
+#: of so many samples of a part one may be odd
+ODD_ONE_OF = 8
+#: one odd sample among so many does not end a growth
+FEWEST_TO_END = 4
+#: a table that stays within this share of its entries is steady
+STEADY = 0.01
 
 
 class Forecast(NamedTuple):
@@ -30,6 +40,9 @@ class Forecast(NamedTuple):
     to_full: float | None
     #: growing for so long that the critical line is to be expected within the horizon; None: no such line within it
     lasting: bool | None = None
+    #: a rise that is over: so many entries, and seconds since it ended
+    rose: int = 0
+    over: float | None = None
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -50,7 +63,7 @@ def slope(points: Sequence[Point]) -> float:
 
 def points_span(window: float, horizon: float) -> float:
     """How far back a forecast that looks `horizon` seconds ahead wants points, in seconds."""
-    return max(WINDOWS * window, PAST_OF_HORIZON * horizon)
+    return max(WINDOWS * window, PAST_OF_HORIZON * horizon, SHORTEST_PAST)
 
 
 def forecast(points: Sequence[Point], table: Table, window: float, horizon: float, critical: float) -> Forecast | None:
@@ -67,28 +80,66 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
         return found
     past = points_span(window, horizon)
     whole = since_a_fall(spread(points, past / MOST_POINTS))
-    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past and fuller_in_each_part(whole, past)
     if lasting:
         slowest = slope(whole)
         lasting = slowest > 0 and table.entries + slowest * horizon >= table.maximum * critical / 100
     return found._replace(lasting=lasting)
 
 
+def fuller_in_each_part(points: Sequence[Point], past: float) -> bool:
+    """Was the table in each third of the last `past` seconds fuller all the time than at any time of the third before?
+
+    A burst fills the newest part only, noise and a curve that levels off fill none more than the one before. One
+    sample of eight in each part may be odd.
+    """
+    parts: list[list[int]] = [[] for _ in range(PARTS)]
+    for point in points:
+        age = points[-1].uptime - point.uptime
+        parts[min(PARTS - 1, int(age * PARTS / past))].append(point.entries)
+    if not all(parts):
+        return False
+    ordered = [sorted(part) for part in parts]
+    return all(newer[len(newer) // ODD_ONE_OF] > older[-1 - len(older) // ODD_ONE_OF]
+               for newer, older in zip(ordered, ordered[1:]))
+
+
 def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
     """Where the growth of these points leads, at least one."""
     growth = slope(points)
-    # emptier than at any time of the look-back: whatever filled it is over
-    over = all(points[-1].entries < point.entries for point in points[:-1])
-    if growth <= 0 or over or table.unlimited:
+    # emptier than at any time of the look-back: whatever filled it has ended
+    emptied = all(points[-1].entries < point.entries for point in points[:-1])
+    if growth <= 0 or emptied or table.unlimited:
         return Forecast(growth, None, None)
+    over = _ended(points, growth)
+    if over is not None:
+        return Forecast(growth, None, None, rose=max(0, points[-1].entries - min(p.entries for p in points)), over=over)
     line = table.maximum * critical / 100
     return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.maximum - table.entries) / growth)
 
 
-def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:
+def _ended(points: Sequence[Point], growth: float) -> float | None:
+    """Seconds since the growth of these points ended; None: it goes on.
+
+    It goes on in the newest third, too, and by now it would have left the band in which the table has stayed.
+    """
+    newest = points[-1]
+    band = STEADY * newest.entries
+    inside = next((k for k in range(len(points) - 1, 0, -1)
+                   if abs(points[k - 1].entries - newest.entries) > band), 0)
+    steady = newest.uptime - points[inside].uptime
+    if growth * steady > 2 * band:
+        return steady
+    last = recent_of(points, (newest.uptime - points[0].uptime) / PARTS, FEWEST_TO_END)
+    if slope(last) > 0:
+        return None
+    return newest.uptime - max(reversed(points), key=lambda point: point.entries).uptime
+
+
+def recent_of(points: Sequence[Point], span: float, fewest: int = FEWEST_POINTS) -> Sequence[Point]:
     """Those of the last `span` seconds, or the newest few."""
     first = next((k for k, point in enumerate(points) if points[-1].uptime - point.uptime <= span), 0)
-    return points[max(0, min(first, len(points) - FEWEST_POINTS)):]
+    return points[max(0, min(first, len(points) - fewest)):]
 
 
 def spread(points: Sequence[Point], slot: float) -> Sequence[Point]:

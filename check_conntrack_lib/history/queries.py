@@ -16,7 +16,7 @@ HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: the trend gets at most so many points, however often it is asked: of the newest part, and of all before
-RECENT_POINTS, OLDER_POINTS = 20, 20
+RECENT_POINTS, OLDER_POINTS = 20, 30
 
 
 class HistoryQuery(NamedTuple):
