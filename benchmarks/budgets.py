@@ -36,7 +36,8 @@ from check_conntrack_lib.readers import cpu_counters  # noqa: E402
 MINUTE, DAYS = 60.0, 14
 #: what two runs of the same command differ by on a machine that does something else, too
 NOISE = 0.05
-UNJUDGED = [word for option in ('-w', '-c', '--trend', '--drop-warning', '--drop-critical', '--early-drop-warning',
+UNJUDGED = [word for option in ('-w', '-c', '--trend', '--dropped-warning', '--dropped-critical',
+                                       '--early-drop-warning',
                                 '--insert-failed-warning', '--table-full-critical') for word in (option, 'off')]
 CHECK = [sys.executable, str(ROOT / 'check_conntrack.py'), *UNJUDGED, '--baseline-every', 'off']
 FLOOR = [sys.executable, '-c', 'import nagiosplugin']

@@ -28,14 +28,14 @@ from check_conntrack_lib.history.profile_json import to_json
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History, Instant, Missing
 from check_conntrack_lib.plugin import cli
-from check_conntrack_lib.plugin.options import SETTINGS
+from check_conntrack_lib.plugin.options import OPTIONS
 
 LOOK = HistoryQuery(300, 2700, comparable, 900)
 HOSTS = ('quiet-gateway', 'netns-container-full', 'why-one-client', 'full', 'rising-75', 'insert-failed-on-5.4')
 VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '300', 'all', 'current', 'a,b', 'kmsg',
           'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
           '/dev/null', './none', '/', '/etc/passwd/x', '20000', '0', '-5', '--', '-', *(word for word in WORDS if word)]
-FLAGS = [flag for settings in SETTINGS.values() for setting in settings for flag in setting.flags]
+FLAGS = [flag for group in OPTIONS.values() for option in group for flag in option.flags]
 #: entries in the table of a captured host
 MOST_LINES = 100
 scenario = lru_cache(None)(scenarios.load)

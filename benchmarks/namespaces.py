@@ -72,7 +72,7 @@ def both(extra: list[str], runs: int) -> tuple[list[float], list[float]]:
     """Seconds of runs with these arguments and of normal ones, in turns."""
     with tempfile.TemporaryDirectory() as directory:
         check = [sys.executable, str(ROOT / 'check_conntrack.py'), '-w', 'off', '-c', 'off', '--trend', 'off',
-                 '--drop-warning', 'off', '--drop-critical', 'off', '--early-drop-warning', 'off',
+                 '--dropped-warning', 'off', '--dropped-critical', 'off', '--early-drop-warning', 'off',
                  '--insert-failed-warning', 'off', '--table-full-critical', 'off', '--baseline-every', 'off']
         return paired([*check, '--history', f'{directory}/all.sqlite', *extra],
                       [*check, '--history', f'{directory}/one.sqlite'], runs)

@@ -63,7 +63,7 @@ def main() -> None:
           f'Python {platform.python_version()}, {given.runs} pairs')
     with tempfile.TemporaryDirectory() as directory:
         check = [sys.executable, str(ROOT / 'check_conntrack.py'), '--history', f'{directory}/history.sqlite',
-                 '--drop-warning', 'off', '--drop-critical', 'off', '--table-full-critical', 'off']
+                 '--dropped-warning', 'off', '--dropped-critical', 'off', '--table-full-critical', 'off']
         floor = [sys.executable, '-c', 'import nagiosplugin']
         compare('check_conntrack', check, 'import nagiosplugin', floor, given.runs)
         if given.million:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from .analysis import trend
 from .analysis.losses import (
@@ -20,7 +21,7 @@ from .deadline import TimeBudget
 from .history import database, location
 from .history.queries import HistoryQuery
 from .host import Host
-from .model import History, Missing, Point, Sample, Snapshot, Table
+from .model import History, Missing, Point, Reading, Sample, Snapshot, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import sysctl_files, sysctl_values
 from .snapshot import take_snapshot, with_log
@@ -60,6 +61,13 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
+
+    def readings(self) -> Iterator[Reading]:
+        """What this is made of."""
+        for reading in self.snapshot.readings():
+            yield reading._replace(value=self.log) if reading.name == 'kernel-log' else reading
+        yield Reading('history', self.history)
+        yield Reading('settings', self.settings)
 
 
 def assess(host: Host, question: Question, budget: TimeBudget,

@@ -1,8 +1,8 @@
-"""The nouns: immutable values with one unit a field, and Missing for what could not be had."""
+"""Immutable values with one unit a field, and Missing for what could not be had."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .namedtuples import NamedTuple
 
@@ -20,6 +20,27 @@ class Missing(NamedTuple):
         """The reason in an exception's own words: 'what: Permission denied'."""
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         return cls(f'{what}: {reason}', remedy)
+
+
+class Reading(NamedTuple):
+    """One thing that was to be read. The registry of them serves --require, both outputs, the export and triage."""
+
+    #: as --require and conntrack_scrape_error{signal=...} call it
+    name: str
+    #: Missing, or whatever was read
+    value: object
+
+    @property
+    def title(self) -> str:
+        """For texts."""
+        return self.name.replace('-', ' ')
+
+
+def missing(readings: Iterable[Reading]) -> Iterator[tuple[Reading, Missing]]:
+    """Those that could not be had, though nobody switched them off."""
+    for reading in readings:
+        if isinstance(reading.value, Missing) and not reading.value.chosen:
+            yield reading, reading.value
 
 
 class Instant(NamedTuple):
@@ -57,20 +78,6 @@ class NotLoaded(NamedTuple):
     """There is no connection tracking: the kernel shows no nf_conntrack_count."""
 
     path: str
-
-
-#: The per-CPU counters that are read and recorded, by their netlink names (conntrack -S), with the
-#: column of /proc/net/stat/nf_conntrack that holds each. To add a counter, add a line.
-COUNTERS: Mapping[str, str] = {
-    'drop': 'drop',
-    'early_drop': 'early_drop',
-    'insert_failed': 'insert_failed',
-    'chain_too_long': 'chainlength',
-    'clash_resolve': 'clashres',
-    'invalid': 'invalid',
-    'icmp_error': 'icmp_error',
-    'search_restart': 'search_restart',
-}
 
 
 class Counters(NamedTuple):
@@ -112,7 +119,7 @@ class KernelLog(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What the recorder keeps of one run in one namespace."""
+    """What the history keeps of one run in one namespace."""
 
     at: Instant
     boot_id: str
@@ -132,7 +139,7 @@ class Point(NamedTuple):
 
 
 class History(NamedTuple):
-    """What the recorder answers about the time before this run."""
+    """What the history has of the time before this run."""
 
     #: the sample that losses are counted from
     base: Sample | None = None
@@ -162,8 +169,15 @@ class Snapshot(NamedTuple):
     counters: Counters | Missing
     kernel_log: KernelLog | Missing
 
+    def readings(self) -> Iterator[Reading]:
+        """What every run reads."""
+        yield Reading('usage', self.table)
+        if not isinstance(self.table, NotLoaded):
+            yield Reading('counters', self.counters)
+        yield Reading('kernel-log', self.kernel_log)
+
     def sample(self) -> Sample | Missing:
-        """The part that the recorder keeps, or why there is nothing to keep."""
+        """The part that the history keeps, or why there is nothing to keep."""
         if isinstance(self.boot_id, Missing):
             return self.boot_id
         if isinstance(self.netns, Missing):

@@ -35,10 +35,10 @@ def write(path: Path, samples: Iterable[Sample], profiles: Iterable[tuple[Sample
 
 
 def sample(second: float, entries: int, maximum: int = 262144, drop: int = 0, early_drop: int = 0,
-           insert_failed: int = 0, chain_too_long: int = 0, boot: float = -1000.0, netns: int = INITIAL) -> Sample:
+           insert_failed: int = 0, chaintoolong: int = 0, boot: float = -1000.0, netns: int = INITIAL) -> Sample:
     """`second` counts from BEGIN; `boot` is when the host was booted, on the same scale, and names the boot."""
     counters = Counters({'drop': (drop, 0), 'early_drop': (early_drop, 0), 'insert_failed': (insert_failed, 0),
-                         'chain_too_long': (chain_too_long, 0)})
+                         'chaintoolong': (chaintoolong, 0)})
     return Sample(Instant(BEGIN + second, second - boot, 0.0), f'{int(boot) & 0xffffffff:08x}-0000', netns, entries,
                   maximum, 262144, counters)
 

@@ -22,7 +22,7 @@ LAYERS = (
     ('analysis',),
     ('readers',),
     ('host', 'deadline'),
-    ('model', 'flow', 'formatting', 'argument_types', 'defaults'),
+    ('counters', 'model', 'flow', 'formatting', 'argument_types', 'defaults'),
     ('namedtuples',),
 )
 
@@ -91,6 +91,10 @@ def test_a_normal_run_imports_nothing_it_does_not_need() -> None:
             'multiprocessing', 'http', 'asyncio', 'statistics', 'decimal'}
     assert late & set(loaded) == set()
     assert not [name for name in loaded if name.startswith('check_conntrack_lib.doctor')]
+
+
+def test_few_modules_lie_on_top() -> None:
+    assert len([path for path in LIBRARY.glob('*.py') if not path.name.startswith('__')]) <= 12
 
 
 def test_one_version() -> None:

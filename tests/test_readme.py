@@ -14,11 +14,11 @@ README = (ROOT / 'README.md').read_text()
 def test_every_option_and_default_is_told() -> None:
     block = README.split('## Options')[1].split('```')[1]
     told = re.sub(r'\s+', ' ', block)
-    for settings in options.SETTINGS.values():
-        for setting in settings:
-            assert f'{setting.flags[-1]} {setting.metavar}' in told
-            default = f' (default: {setting.default})' if setting.default else ''
-            assert re.sub(r'\s+', '', setting.text + default) in re.sub(r'\s+', '', block)
+    for group in options.OPTIONS.values():
+        for option in group:
+            assert f'{option.flags[-1]} {option.metavar}' in told
+            default = f' (default: {option.default})' if option.default else ''
+            assert re.sub(r'\s+', '', option.text + default) in re.sub(r'\s+', '', block)
     flags = set(re.findall(r'(?<![\w-])--[a-z][a-z-]+', block))
     assert flags == {flag for action in options.parser()._actions for flag in action.option_strings
                      if flag.startswith('--')}

@@ -13,7 +13,8 @@ from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from check_conntrack_lib.model import COUNTERS, Counters, KernelLog, LogLine, Suppressed
+from check_conntrack_lib.counters import COUNTERS
+from check_conntrack_lib.model import Counters, KernelLog, LogLine, Suppressed
 
 WRAP = 1 << 32
 CPUS = 4
@@ -39,7 +40,7 @@ class Kernel(NamedTuple):
     names: bool = False
 
 
-LINUX_5_4 = Kernel((0, 0), 16.0, tuple(name for name in COUNTERS if name not in ('chain_too_long', 'clash_resolve')))
+LINUX_5_4 = Kernel((0, 0), 16.0, tuple(name for name in COUNTERS if name not in ('chaintoolong', 'clash_resolve')))
 LINUX_5_15 = Kernel((8, 31), 120.0)
 LINUX_6_1 = Kernel()
 LINUX_6_18 = Kernel(names=True)
@@ -186,7 +187,7 @@ class SimulatedTable:
         number, entries = sum(new.values()), self.entries
         chain = drawn(number * refused_share(10 * entries // self.buckets, *self.kernel.chains), self.random)
         chain = min(chain, number)
-        self.count('chain_too_long', chain)
+        self.count('chaintoolong', chain)
         self.count('insert_failed', chain)
         full = self._make_room(number - chain - (self.maximum - entries))
         for kind, one in new.items():

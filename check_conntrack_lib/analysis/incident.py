@@ -69,7 +69,7 @@ class Action(NamedTuple):
 def chains_too_long(p: IncidentFacts) -> bool:
     """Does the kernel refuse entries because hash chains are too long, or is it about to?"""
     load, limit = load_of(p.table), p.limit.entries_per_bucket
-    return bool(p.losses and p.losses.packets.get('chain_too_long')) or bool(limit and load and load > limit)
+    return bool(p.losses and p.losses.packets.get('chaintoolong')) or bool(limit and load and load > limit)
 
 
 def crowded(p: IncidentFacts) -> bool:

@@ -26,7 +26,7 @@ class Losses(NamedTuple):
     @property
     def lost(self) -> int:
         """Packets that conntrack dropped, but for those of `clashes`: where a table has room, a trickle is normal."""
-        return self.dropped + self.packets.get('chain_too_long', 0)
+        return self.dropped + self.packets.get('chaintoolong', 0)
 
     @property
     def dropped(self) -> int:
@@ -36,7 +36,7 @@ class Losses(NamedTuple):
     @property
     def clashes(self) -> int:
         """Inserts that failed for another reason than a chain too long."""
-        return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chain_too_long', 0))
+        return max(0, self.packets.get('insert_failed', 0) - self.packets.get('chaintoolong', 0))
 
     def rate(self, packets: int) -> float:
         """Packets per second over the span."""

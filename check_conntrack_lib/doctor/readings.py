@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, NotLoaded, Snapshot, Table
+from ..model import Missing, Reading, Snapshot, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
 from ..snapshot import take_snapshot, with_log
@@ -24,7 +24,7 @@ LONGEST_ROUND = 10.0
 EXTRA_COLUMNS = ('found', 'insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
 
 
-class Reading(NamedTuple):
+class LiveReadings(NamedTuple):
     """One round of readings."""
 
     snapshot: Snapshot
@@ -38,21 +38,17 @@ class Reading(NamedTuple):
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
-        s = self.snapshot
-        signals = {'usage': s.table, 'counters': s.counters, 'kernel-log': s.kernel_log, 'per-host': self.peers,
-                   'states': self.profile}
-        return {signal: reading for signal, reading in signals.items()
-                if isinstance(reading, Missing) and not reading.chosen}
+        return {reading.name: why for reading, why in missing(self.readings())}
 
-    def asked(self) -> Iterator[str]:
-        """The signals that were asked for."""
-        yield 'usage'
-        if not isinstance(self.snapshot.table, NotLoaded):
-            yield 'counters'
-        if not (isinstance(self.snapshot.kernel_log, Missing) and self.snapshot.kernel_log.chosen):
-            yield 'kernel-log'
+    def readings(self) -> Iterator[Reading]:
+        """What was asked for."""
+        for reading in self.snapshot.readings():
+            if not (isinstance(reading.value, Missing) and reading.value.chosen):
+                yield reading
         if self.peers is not None:
-            yield 'per-host'
+            yield Reading('per-host', self.peers)
+        if self.profile is not None:
+            yield Reading('states', self.profile)
 
     def totals(self) -> dict[str, int]:
         """Every counter that could be read, summed over the CPUs."""
@@ -76,7 +72,7 @@ def host(arguments: argparse.Namespace) -> Host:
     return Host(arguments.procfs)
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> Reading:
+def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0) -> LiveReadings:
     """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
 
     top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none.
@@ -98,7 +94,7 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: in
             profile = take_profile(source, snapshot.table, flows, deadline.budget)
     finally:
         deadline.stop()
-    return Reading(snapshot, extra, log_span, peers, profile)
+    return LiveReadings(snapshot, extra, log_span, peers, profile)
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

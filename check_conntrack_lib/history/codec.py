@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 
+from ..counters import COUNTERS
 from ..model import Counters, Instant, Sample
 
-#: counters that are 0 on every CPU, by a letter
-CODES = {'drop': 'd', 'early_drop': 'e', 'insert_failed': 'f', 'chain_too_long': 'c', 'clash_resolve': 'r',
-         'invalid': 'i', 'icmp_error': 'm', 'search_restart': 's'}
 #: more CPUs has no kernel (CONFIG_NR_CPUS); a larger number would only take memory
 MOST_CPUS = 1 << 16
 #: what SQLite's integers hold, and a time that is still a date
@@ -47,9 +45,10 @@ def counters_to_text(counters: Counters | None) -> str | None:
         return None
     columns: dict[str, object] = {'cpus': len(next(iter(counters.per_cpu.values())))}
     # most counters of most namespaces are 0 on every CPU: a letter says so
-    columns['zero'] = ''.join(code for name, code in CODES.items() if not any(counters.per_cpu.get(name, (1,))))
+    columns['zero'] = ''.join(counter.letter for name, counter in COUNTERS.items()
+                              if not any(counters.per_cpu.get(name, (1,))))
     columns.update((name, list(values)) for name, values in counters.per_cpu.items()
-                   if name not in CODES or any(values))
+                   if name not in COUNTERS or any(values))
     return json.dumps(columns, separators=(',', ':'))
 
 
@@ -65,8 +64,8 @@ def counters_from_text(text: str | None) -> Counters | None:
     if not 0 < cpus <= MOST_CPUS:
         raise ValueError('not a number of CPUs')
     zeros = (0,) * cpus
-    codes = columns.pop('zero', '')
-    per_cpu = {name: zeros for name, code in CODES.items() if code in codes}
+    letters = columns.pop('zero', '')
+    per_cpu = {name: zeros for name, counter in COUNTERS.items() if counter.letter in letters}
     per_cpu.update((name, tuple(map(int, values)) if values else zeros) for name, values in columns.items())
     if any(min(values) < 0 or max(values) >= 1 << 32 for values in per_cpu.values()):
         raise ValueError('not a 32-bit counter')

@@ -65,14 +65,14 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
         stand, worst = _ResourceStub(member.assessment), len(SEVERITY)
         for metric in metrics(member.assessment):
             name = metric.context or metric.name
-            if name in ('shown', 'entries'):
+            if name in ('value', 'entries'):
                 continue  # never judged
             state = judges[name].evaluate(metric, stand).state
             worst = min(worst, SEVERITY.index(state))
             over += name == 'usage' and state != Ok
         ranks[place] = (worst, -member.lost, -member.logged, -member.usage)
     order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
-    limit = upper_line(options.usage.warning)
+    limit = upper_line(options.limits['usage'].warning)
     line = 'outside the warning range' if limit is None else f'over {limit:g}%'
     titles = tuple(assessments.title(host, member) for member in order[:MOST_NAMED])
     fine = min(ranks.values())[0] == SEVERITY.index(Ok)
@@ -81,9 +81,9 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
 
 def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
     """What is counted over all; a namespace that was asked for by name and not seen is UNKNOWN."""
-    yield Metric('namespaces', len(ranking.order), min=0, context='shown')
-    yield Metric('namespaces_over_warning', ranking.over_warning, min=0, context='shown')
-    yield Metric('entries_all_namespaces', ranking.assessments.entries, min=0, context='shown')
+    yield Metric('namespaces', len(ranking.order), min=0, context='value')
+    yield Metric('namespaces_over_warning', ranking.over_warning, min=0, context='value')
+    yield Metric('entries_all_namespaces', ranking.assessments.entries, min=0, context='value')
     unseen = missing(ranking.assessments)
     if unseen:
         yield Metric('namespaces' if ranking.everything else 'usage', unseen, context='missing')

@@ -94,7 +94,7 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
     """The plugin's output and exit status."""
     judges = contexts(options)
     resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
-    check = Check(resource, *judges, Results(), Verdict(options.verbose))
+    check = Check(resource, *judges, Results(), Verdict(options))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()

@@ -1,4 +1,4 @@
-"""Evaluation: the only place where a state is born."""
+"""nagiosplugin contexts: a state for each metric."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import nagiosplugin
 from nagiosplugin import Context, Critical, Metric, Ok, Performance, Result, ScalarContext, Unknown, Warn
 
-from ..analysis.losses import insert_failed_is_loss
-from ..model import Counters, Table
 from ..namedtuples import TYPE_CHECKING
 from .options import Limits, Options, upper_line
+from .signals import SIGNALS, Signal
 
 if TYPE_CHECKING:
     from typing import Any
@@ -31,26 +30,46 @@ class Results(nagiosplugin.Results):
         return min((result.state for result in self.results), key=SEVERITY.index)
 
 
-class Judged(ScalarContext):
-    """A number against its ranges; performance data carry those that are plain numbers."""
+class SignalContext(ScalarContext):
+    """A signal against its ranges, or by its own rule; performance data carry those ranges that are plain numbers."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        super().__init__(name, limits.warning, limits.critical)
-        self.limits = limits
+    def __init__(self, signal: Signal, options: Options) -> None:
+        limits = options.limits.get(signal.name, Limits('', ''))
+        super().__init__(signal.label, limits.warning, limits.critical)
+        self.signal, self.options, self.limits = signal, options, limits
 
-    def performance(self, metric: Metric, resource: Any) -> Performance:
+    def _applies(self, resource: Any) -> bool:
+        return self.signal.applies is None or self.signal.applies(resource.assessment, self.options)
+
+    def evaluate(self, metric: Metric, resource: Any) -> Result:
+        a = resource.assessment
+        if self.signal.state:
+            return Result(STATES[self.signal.state(a, self.options)], metric=metric)
+        if not self._applies(resource):
+            return Result(Ok, metric=metric)
+        if self.signal.compared is None:
+            return super().evaluate(metric, resource)
+        compared = super().evaluate(metric.replace(value=self.signal.compared(a)), resource)
+        # performance data show the value
+        return Result(compared.state, compared.hint, metric)
+
+    def performance(self, metric: Metric, resource: Any) -> Performance | None:
+        if not isinstance(metric.value, (int, float)):
+            return None
+        if not self._applies(resource):
+            return performance(metric)
         return performance(metric, upper_line(self.limits.warning), upper_line(self.limits.critical))
 
 
-class Shown(Context):
-    """A number that is never judged."""
+class ValueContext(Context):
+    """A number that is compared with nothing."""
 
     def performance(self, metric: Metric, resource: Any) -> Performance:
         return performance(metric)
 
 
-class Entries(Context):
-    """The count of entries, judged as usage; its performance data carry the same lines as counts."""
+class EntriesContext(Context):
+    """The count of entries, compared as usage; its performance data carry the same thresholds as counts."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__('entries')
@@ -62,47 +81,8 @@ class Entries(Context):
             None if line is None or metric.max is None else int(line * metric.max / 100) for line in lines))
 
 
-class InsertFailed(Judged):
-    """insert_failed, less chains too long, which are lost packets: on request where solved clashes count in it."""
-
-    def __init__(self, options: Options) -> None:
-        super().__init__('insert_failed_per_s', options.insert_failed)
-        self.requested = options.insert_failed_requested
-
-    def _is_judged(self, resource: Any) -> bool:
-        counters = resource.assessment.snapshot.counters
-        return self.requested or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
-
-    def evaluate(self, metric: Metric, resource: Any) -> Result:
-        found = resource.assessment.losses
-        if not self._is_judged(resource) or found is None:
-            return Result(Ok, metric=metric)
-        judged = super().evaluate(metric.replace(value=found.rate(found.clashes)), resource)
-        # performance data show the kernel's counter
-        return Result(judged.state, judged.hint, metric)
-
-    def performance(self, metric: Metric, resource: Any) -> Performance:
-        return super().performance(metric, resource) if self._is_judged(resource) else performance(metric)
-
-
-class Trend(Context):
-    """Growth: WARNING at the trend line or above, when it has lasted and leads to the critical line in time."""
-
-    def __init__(self, options: Options) -> None:
-        super().__init__('growth_per_s')
-        self.line = options.trend
-
-    def evaluate(self, metric: Metric, resource: Any) -> Result:
-        table, forecast = resource.assessment.snapshot.table, resource.assessment.forecast
-        rising = isinstance(table, Table) and table.usage >= self.line and forecast.lasting
-        return Result(Warn if rising else Ok, metric=metric)
-
-    def performance(self, metric: Metric, resource: Any) -> Performance:
-        return performance(metric)
-
-
-class MissingSignal(Context):
-    """A signal that could not be read leaves the state alone, unless it is required."""
+class MissingReading(Context):
+    """A reading that could not be had leaves the state alone, unless it is required."""
 
     def __init__(self, require: tuple[str, ...]) -> None:
         super().__init__('missing')
@@ -112,17 +92,7 @@ class MissingSignal(Context):
         return Result(Unknown if metric.name in self.require else Ok, metric=metric)
 
 
-class Settings(Context):
-    """Configured values that are expired or not running."""
-
-    def __init__(self) -> None:
-        super().__init__('settings')
-
-    def evaluate(self, metric: Metric, resource: Any) -> Result:
-        return Result(Warn, metric=metric)
-
-
-class NoConntrack(Context):
+class NotLoadedContext(Context):
     """Connection tracking is not loaded: the administrator says what that means."""
 
     def __init__(self, state: str) -> None:
@@ -136,17 +106,11 @@ class NoConntrack(Context):
 def contexts(options: Options) -> tuple[Context, ...]:
     """A context for each metric that `resource.metrics` yields."""
     return (
-        Judged('usage', options.usage),
-        Entries(options.usage),
-        Trend(options),
-        Judged('lost_per_s', options.drop),
-        InsertFailed(options),
-        Judged('early_drop_per_s', options.early_drop),
-        Judged('table_full_lines', options.table_full),
-        Shown('shown'),
-        Settings(),
-        MissingSignal(options.require),
-        NoConntrack(options.not_loaded),
+        *(SignalContext(signal, options) for signal in SIGNALS),
+        EntriesContext(options.limits['usage']),
+        ValueContext('value'),
+        MissingReading(options.require),
+        NotLoadedContext(options.not_loaded),
     )
 
 

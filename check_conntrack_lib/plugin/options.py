@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from nagiosplugin import Range
 
 from .. import __version__
 from ..argument_types import seconds
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .converters import days, entries, namespaces, one_of, path_or, percent_or_off, range_text, seconds_or_off
+from .converters import days, entries, namespaces, one_of, path_or, seconds_or_off
+from .signals import DROPS, FULL, SIGNALS, Option, Signal, options_of
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-SIGNALS = ('counters', 'kernel-log', 'history', 'namespaces')
+#: what --require takes besides usage, which is always required: readings (see `model.Reading`), and every namespace
+REQUIRABLE = ('counters', 'kernel-log', 'history', 'namespaces')
 STATES = ('ok', 'warning', 'critical', 'unknown')
 
 
@@ -34,17 +36,14 @@ class Limits(NamedTuple):
 class Options(NamedTuple):
     """What a run was asked for; times in seconds."""
 
-    usage: Limits
+    #: by the signal's name
+    limits: Mapping[str, Limits]
+    #: names of the options that were given a value
+    given: frozenset[str]
     #: percent; infinite: switched off
     trend: float
     horizon: float
     window: float
-    drop: Limits
-    insert_failed: Limits
-    #: judge insert_failed also where the kernel counts solved clashes in it
-    insert_failed_requested: bool
-    early_drop: Limits
-    table_full: Limits
     require: tuple[str, ...]
     not_loaded: str
     kernel_log: str
@@ -64,44 +63,18 @@ class Options(NamedTuple):
     timeout: float
     verbose: int
 
-
-class Option(NamedTuple):
-    """One option with a value, whose '' means its default: what Icinga and NRPE hand over for an unset variable."""
-
-    flags: tuple[str, ...]
-    convert: Callable[[str], Any]
-    metavar: str
-    default: str
-    text: str
-
-    @property
-    def name(self) -> str:
-        return self.flags[-1].lstrip('-').replace('-', '_')
+    def requested(self, signal: str) -> bool:
+        """Was a threshold of this signal given, even the default one?"""
+        return bool({f'{signal}_warning', f'{signal}_critical'} & self.given)
 
 
-def _rate_limits(name: str, warning: str, critical: str, what: str) -> tuple[Option, ...]:
-    return tuple(
-        Option((f'--{name}-{level}',), range_text, 'RANGE', default, f'{level.upper()} when {what} is outside')
-        for level, default in (('warning', warning), ('critical', critical)))
-
-
-SETTINGS: dict[str, tuple[Option, ...]] = {
-    'how full': (
-        Option(('-w', '--warning'), range_text, 'RANGE', '85',
-                'WARNING when usage in percent of nf_conntrack_max is outside'),
-        Option(('-c', '--critical'), range_text, 'RANGE', '95', 'CRITICAL when usage is outside'),
-        Option(('--trend',), percent_or_off, 'PERCENT', '70',
-                'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
-        Option(('--horizon',), seconds, 'DURATION', '1h',
-                'how far ahead the trend looks; it must have lasted three quarters of that'),
-    ),
-    'losses': (
+#: every option with a value, by its heading in the help
+OPTIONS: dict[str, tuple[Option, ...]] = {
+    FULL: options_of(FULL),
+    DROPS: (
         Option(('--window',), seconds, 'DURATION', '5m',
-                'look back at least so far: a loss stays visible for as long'),
-        *_rate_limits('drop', '0', '10', 'the rate of packets lost (but by clashes)'),
-        *_rate_limits('insert-failed', '1', '10', 'the rate of insert_failed (clashes)'),
-        *_rate_limits('early-drop', '0', 'off', 'the rate of entries evicted early'),
-        *_rate_limits('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
+               'look back at least so far: a loss stays visible for as long'),
+        *options_of(DROPS),
     ),
     'what is read': (
         Option(('--not-loaded',), one_of(*STATES), 'STATE', 'unknown',
@@ -152,16 +125,16 @@ def parser() -> argparse.ArgumentParser:
         epilog='RANGE is a Nagios range: 85 alerts above 85; off sets no limit. Rates are packets per second over the '
                'look-back. DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default. '
                'Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.')
-    for title, settings in SETTINGS.items():
+    for title, options in OPTIONS.items():
         group = p.add_argument_group(title)
-        for setting in settings:
-            shown = f' (default: {setting.default})' if setting.default else ''
-            group.add_argument(*setting.flags, metavar=setting.metavar, type=_unless_empty(setting.convert),
-                               help=setting.text + shown)
+        for option in options:
+            shown = f' (default: {option.default})' if option.default else ''
+            group.add_argument(*option.flags, metavar=option.metavar, type=_unless_empty(option.convert),
+                               help=option.text + shown)
         if title == 'what is read':
             group.add_argument('--require', metavar='SIGNAL', action='append', default=[],
-                               type=_unless_empty(one_of('usage', *SIGNALS)),
-                               help='UNKNOWN when this signal cannot be read: ' + ', '.join(SIGNALS)
+                               type=_unless_empty(one_of('usage', *REQUIRABLE)),
+                               help='UNKNOWN when this signal cannot be read: ' + ', '.join(REQUIRABLE)
                                     + '; repeatable (usage is always required)')
     group.add_argument('-v', '--verbose', action='count', default=0,
                        help='a line for every signal also when all is well; -vv: where an internal error arose')
@@ -174,28 +147,29 @@ def parser() -> argparse.ArgumentParser:
 def parse(argv: Sequence[str]) -> Options:
     """Options from the arguments after the program's name. Raises UsageError, or SystemExit(3) after help."""
     given = vars(parser().parse_args(argv))
-    for setting in (setting for settings in SETTINGS.values() for setting in settings):
-        if given[setting.name] == []:  # argparse takes the '--' out of '--warning=--'
-            raise UsageError(f'argument {"/".join(setting.flags)}: expected one argument')
-    value = {setting.name: setting.convert(setting.default) if given[setting.name] is None else given[setting.name]
-             for settings in SETTINGS.values() for setting in settings}
-
-    def limits(prefix: str) -> Limits:
-        pair = Limits(value[f'{prefix}warning'], value[f'{prefix}critical'])
-        warning, critical = upper_line(pair.warning), upper_line(pair.critical)
-        if warning is not None and critical is not None and warning > critical:
-            option = '--' + prefix.replace('_', '-')
-            raise UsageError(f'{option}warning {pair.warning} is above {option}critical {pair.critical}')
-        return pair
-
+    every = [option for options in OPTIONS.values() for option in options]
+    for option in every:
+        if given[option.name] == []:  # argparse takes the '--' out of '--warning=--'
+            raise UsageError(f'argument {"/".join(option.flags)}: expected one argument')
+    value = {option.name: option.convert(option.default) if given[option.name] is None else given[option.name]
+             for option in every}
     if not os.path.isdir(value['procfs']):
         raise UsageError(f"--procfs: '{value['procfs']}' is not a directory")
-    plain = {name: value[name] for name in Options._fields if name in value}
     return Options(
-        usage=limits(''), drop=limits('drop_'), insert_failed=limits('insert_failed_'),
-        insert_failed_requested=any(given[f'insert_failed_{level}'] is not None for level in ('warning', 'critical')),
-        early_drop=limits('early_drop_'), table_full=limits('table_full_'),
-        require=tuple(signal for signal in given['require'] if signal), verbose=given['verbose'], **plain)
+        limits={signal.name: _limits(signal, value) for signal in SIGNALS if signal.state is None},
+        given=frozenset(option.name for option in every if given[option.name] is not None),
+        require=tuple(reading for reading in given['require'] if reading), verbose=given['verbose'],
+        **{name: value[name] for name in Options._fields if name in value})
+
+
+def _limits(signal: Signal, value: dict[str, Any]) -> Limits:
+    """The thresholds of a signal. Raises UsageError where WARNING is above CRITICAL."""
+    pair = Limits(*(value[option.name] for option in signal.options))
+    warning, critical = upper_line(pair.warning), upper_line(pair.critical)
+    if warning is not None and critical is not None and warning > critical:
+        first, second = (option.flags[-1] for option in signal.options)
+        raise UsageError(f'{first} {pair.warning} is above {second} {pair.critical}')
+    return pair
 
 
 def upper_line(text: str) -> float | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..analysis.profile import Profile
     from ..diagnosis import Diagnosis
     from ..model import Missing
+    from .options import Options
     from .resource import ConnectionTracking
 
 NAME = 'CONNTRACK'
@@ -23,8 +24,8 @@ NAME = 'CONNTRACK'
 class Verdict(Summary):
     """The first line for any state, and the lines below it."""
 
-    def __init__(self, verbose: int) -> None:
-        self.wordy = verbose > 0
+    def __init__(self, options: Options) -> None:
+        self.options = options
 
     def ok(self, results: Results) -> str:
         ranking = _resource(results).ranking
@@ -41,9 +42,10 @@ class Verdict(Summary):
         """On trouble, or when asked to, every finding; the command to look further only on trouble."""
         a = _assessment(results)
         trouble = results.most_significant_state != Ok
-        lines = long_output.lines(a) if trouble or self.wordy else _only_notes(a)
+        whole = trouble or self.options.verbose > 0
+        lines = long_output.lines(a, self.options, trouble) if whole else list(long_output.notes(a))
         ranking = _resource(results).ranking
-        if ranking is not None and (trouble or self.wordy):
+        if ranking is not None and whole:
             from . import all_namespaces
 
             lines = [*all_namespaces.lines(ranking), *lines]
@@ -81,6 +83,3 @@ def _resource(results: Results) -> ConnectionTracking:
 def _assessment(results: Results) -> Assessment:
     return _resource(results).assessment
 
-
-def _only_notes(a: Assessment) -> list[str]:
-    return [line for line in long_output.lines(a) if line.startswith('history: ')]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ..counters import COUNTERS
 from ..host import Host
-from ..model import COUNTERS, Counters, Missing
+from ..model import Counters, Missing
 
 FILE = 'net/stat/nf_conntrack'
 
@@ -33,10 +34,11 @@ def columns(text: str, names: Collection[str]) -> dict[str, tuple[int, ...]]:
 
 def parse(text: str) -> Counters:
     """Counters by their netlink names. Raises ValueError for a text that is not this file."""
-    found = columns(text, COUNTERS.values())
+    found = columns(text, [counter.column for counter in COUNTERS.values()])
     if 'drop' not in found:
         raise ValueError('no drop column')
-    return Counters({name: found[column] for name, column in COUNTERS.items() if column in found}, FILE)
+    return Counters({name: found[counter.column] for name, counter in COUNTERS.items() if counter.column in found},
+                    FILE)
 
 
 def parse_entries(text: str) -> int:

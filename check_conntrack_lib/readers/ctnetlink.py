@@ -13,8 +13,9 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
+from ..counters import COUNTERS
 from ..flow import PORTED, STATES, Flow
-from ..model import COUNTERS, Counters, Missing
+from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
 from .netlink import ATTRIBUTE, NFGENMSG, attributes, dump
 
@@ -25,18 +26,8 @@ IPCTNL_MSG_CT_GET = IPCTNL_MSG_CT_NEW | 1
 IPCTNL_MSG_CT_GET_STATS_CPU = IPCTNL_MSG_CT_NEW | 4
 NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: run the check by sudo')
 
-#: CTA_STATS_* of enum ctattr_stats_cpu
-CPU_STATS = {
-    4: 'invalid',
-    9: 'insert_failed',
-    10: 'drop',
-    11: 'early_drop',
-    12: 'icmp_error',
-    13: 'search_restart',
-    14: 'clash_resolve',
-    15: 'chain_too_long',
-}
-assert set(CPU_STATS.values()) <= set(COUNTERS)
+#: names by CTA_STATS_*
+CPU_STATS = {counter.attribute: name for name, counter in COUNTERS.items()}
 
 #: CTA_* that hold attributes, by their path from the message's top
 NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (4,), (4, 1), (4, 2), (4, 3)}

@@ -71,9 +71,9 @@ def test_each_cpu_wraps_alone() -> None:
     assert found.rate(found.lost) == 0.5
 
 
-def test_lost_is_drop_and_chain_too_long_without_insert_failed() -> None:
-    found = losses(sample(0, drop=(0,), insert_failed=(0,), chain_too_long=(0,)),
-                   sample(10, drop=(3,), insert_failed=(9,), chain_too_long=(5,)))
+def test_lost_is_drop_and_chaintoolong_without_insert_failed() -> None:
+    found = losses(sample(0, drop=(0,), insert_failed=(0,), chaintoolong=(0,)),
+                   sample(10, drop=(3,), insert_failed=(9,), chaintoolong=(5,)))
     assert found
     assert (found.lost, found.clashes) == (8, 4)
 
@@ -81,7 +81,7 @@ def test_lost_is_drop_and_chain_too_long_without_insert_failed() -> None:
 @pytest.mark.parametrize('now', [
     sample(300, drop=(3, 7)),
     sample(300, drop=(47650,)),
-    sample(300, drop=(47650, 7), chain_too_long=(0, 0)),
+    sample(300, drop=(47650, 7), chaintoolong=(0, 0)),
     sample(300),
     sample(0, drop=(47650, 7)),
 ], ids=['reset', 'other CPUs', 'other columns', 'no counters', 'no time'])
@@ -139,7 +139,7 @@ def test_new_kernels_name_all_but_the_initial_one(
     # an entry that died meanwhile counts in insert_failed alone
     ({'drop': 3, 'insert_failed': 5, 'clash_resolve': 0}, 0, 0, 5),
     # from 5.15 on a chain too long counts in insert_failed, and not in drop
-    ({'drop': 7, 'insert_failed': 12, 'chain_too_long': 10, 'clash_resolve': 0}, 15, 5, 2),
+    ({'drop': 7, 'insert_failed': 12, 'chaintoolong': 10, 'clash_resolve': 0}, 15, 5, 2),
     # before 5.10 insert_failed tells nothing of drop
     ({'drop': 15, 'insert_failed': 15}, 15, 15, 15),
     ({'drop': 2}, 2, 2, 0),
@@ -162,12 +162,12 @@ def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int 
 def test_a_reboot_proves_no_innocence() -> None:
     counters = Counters({'drop': (3,)}, '')
     assert seconds_without_drops(counters, Losses(300.0, {'drop': 0})) == 300
-    assert seconds_without_drops(counters, Losses(300.0, {'drop': 0, 'chain_too_long': 4}, 'a reboot')) == 0
+    assert seconds_without_drops(counters, Losses(300.0, {'drop': 0, 'chaintoolong': 4}, 'a reboot')) == 0
 
 
 @pytest.mark.parametrize(('packets', 'state'), [
-    ({'drop': 0, 'insert_failed': 6000, 'chain_too_long': 6000, 'clash_resolve': 0}, 0),
-    ({'drop': 600, 'insert_failed': 6600, 'chain_too_long': 6000, 'clash_resolve': 0}, 1),
+    ({'drop': 0, 'insert_failed': 6000, 'chaintoolong': 6000, 'clash_resolve': 0}, 0),
+    ({'drop': 600, 'insert_failed': 6600, 'chaintoolong': 6000, 'clash_resolve': 0}, 1),
     ({'drop': 6000, 'insert_failed': 6000, 'clash_resolve': 0}, 2),
 ], ids=['chains too long', 'both', 'clashes'])
 def test_insert_failed_judges_clashes(packets: dict[str, int], state: int) -> None:

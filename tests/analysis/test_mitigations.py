@@ -86,7 +86,7 @@ def test_the_order_is_from_safe_to_costly():
     flows = [flow(CLIENT, THERE, 'TIME_WAIT', timeout=100 - k // 9, sport=k) for k in range(900)] + \
         [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(100)]
     found = mitigations.actions(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
-                                losses=Losses(300.0, {'drop': 5, 'chain_too_long': 2})))
+                                losses=Losses(300.0, {'drop': 5, 'chaintoolong': 2})))
     assert [move.title.split()[0] for move in found] == [
         'drain:', 'rate-limit', 'fix', 'tcp_timeout_time_wait', 'raise']
     assert found[0].commands[0] == 'kubectl cordon gw1'
@@ -147,7 +147,7 @@ def test_more_room_only_where_there_is_memory():
 
 def test_buckets_where_they_are_a_parameter_of_the_module():
     p = picture(entries=900, maximum=4096, limit=ChainLimit(None, by_sysctl=False),
-                losses=Losses(300.0, {'drop': 0, 'chain_too_long': 4}))
+                losses=Losses(300.0, {'drop': 0, 'chaintoolong': 4}))
     assert mitigations.actions(p)[0].commands == ('echo 4096 | sudo tee /sys/module/nf_conntrack/parameters/hashsize',)
 
 

@@ -14,7 +14,7 @@ def lost(samples):
 
 
 def test_losses_from_sample_to_sample():
-    assert lost([sample(0, 1), sample(60, 1, drop=5), sample(120, 1, drop=5, chain_too_long=2)]) == [None, 5, 2]
+    assert lost([sample(0, 1), sample(60, 1, drop=5), sample(120, 1, drop=5, chaintoolong=2)]) == [None, 5, 2]
 
 
 def test_a_reset_and_a_reboot_are_gaps():

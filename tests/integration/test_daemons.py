@@ -21,7 +21,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 SOFT, HARD = 0, 1
 MASTER_ADDRESS, AGENT_ADDRESS = '10.99.7.1', '10.99.7.2'
 NRPE_PORT = '5667'
-ALWAYS = {'usage', 'entries', 'buckets', 'lost_per_s', 'drop_per_s', 'insert_failed_per_s', 'early_drop_per_s',
+ALWAYS = {'usage', 'entries', 'buckets', 'dropped_per_s', 'drop_per_s', 'insert_failed_per_s', 'early_drop_per_s',
           'invalid_per_s'}
 
 ENDPOINTS = f"""
@@ -62,7 +62,7 @@ object Host "everything" {{
 	vars.conntrack_window = 10m
 	vars.conntrack_require = [ "usage", "counters" ]
 	vars.conntrack_verbose = true
-	vars.conntrack_drop_warning = 0
+	vars.conntrack_dropped_warning = 0
 }}
 object Host "unset" {{ import "test"; vars.conntrack_warning = null; vars.conntrack_critical = "" }}
 object Host "wrong" {{ import "test"; vars.conntrack_warning = "abc" }}
@@ -341,7 +341,7 @@ def test_a_router_is_checked_in_every_namespace(icinga: stage.Icinga) -> None:
 def test_arguments_reach_the_plugin(icinga: stage.Icinga) -> None:
     service = icinga.check('everything')
     assert service['last_check_result']['command'] == [
-        stage.PLUGIN, '--drop-warning', '0', '--require', 'usage', '--require', 'counters', '--verbose',
+        stage.PLUGIN, '--dropped-warning', '0', '--require', 'usage', '--require', 'counters', '--verbose',
         '--window', '600']
     assert service['state'] != UNKNOWN, output(service)
 

@@ -165,7 +165,7 @@ def test_prometheus_dashboard(tmp_path: Path) -> None:
     """Each query is evaluated over series as the exporter names them, and gives a value."""
     series = {'conntrack_usage_ratio': '0.5+0.001x60', 'conntrack_entries': '1000+10x60',
               'conntrack_entries_limit': '2000x60', 'conntrack_log_table_full_lines': '0x60'}
-    for name in ('drop', 'chain_too_long', 'insert_failed', 'early_drop'):
+    for name in ('drop', 'chaintoolong', 'insert_failed', 'early_drop'):
         series[f'conntrack_stat_{name}_total'] = '0+60x60'
     # (2000 - 1300) / (10/60) s
     known = {'conntrack_usage_ratio': 53, 'conntrack_log': 0, 'rate(': 1, 'vector(85)': 85, 'vector(95)': 95,
@@ -258,7 +258,7 @@ def fed() -> Iterator[Fed]:
             result = icinga.check('gw1')['last_check_result']
             time.sleep(1.1)
         labels = {item.split('=')[0] for item in result['performance_data']}
-        assert labels >= {'usage', 'entries', 'growth_per_s', 'lost_per_s'}, result['output']
+        assert labels >= {'usage', 'entries', 'growth_per_s', 'dropped_per_s'}, result['output']
         # the writer connects after 10 s, and what came before is lost to it
         stage.wait(lambda: 'Finished reconnecting to Graphite' in icinga.log(), 'connection to Graphite', 15)
         # the user can read no kernel log, and there is no profile. gw2 gives known numbers

@@ -24,7 +24,8 @@ from check_conntrack_lib.plugin import cli
 from check_conntrack_lib.readers import ctnetlink, kernel_log
 
 #: judges nothing: other tests' namespaces are on this machine, too
-UNJUDGED = [word for option in ('-w', '-c', '--trend', '--drop-warning', '--drop-critical', '--early-drop-warning',
+UNJUDGED = [word for option in ('-w', '-c', '--trend', '--dropped-warning', '--dropped-critical',
+                                       '--early-drop-warning',
                                 '--insert-failed-warning', '--table-full-critical') for word in (option, 'off')]
 #: a name as a hostile process may give itself; 15 bytes
 EVIL = b'a\n|\x1b[31m\xff=9\tz%;'
@@ -246,7 +247,7 @@ def test_the_recorder_is_deleted_between_runs(tmp_path: Path, capfd: pytest.Capt
         assert cli.main(argv, clock) == 0
         assert 'first run: losses from now on' in capfd.readouterr().out
         assert cli.main(argv, clock) == 0
-        assert 'lost_per_s=0;' in capfd.readouterr().out
+        assert 'dropped_per_s=0;' in capfd.readouterr().out
         delete()
     shutil.rmtree(history.parent)
     assert cli.main(argv, clock) == 0

@@ -75,7 +75,7 @@ def test_the_kernels_own_number_of_losses_also_after_the_table_was_drained(
     full = check(lab, history)
     assert full.status == 2
     assert re.match(r'CONNTRACK CRITICAL - table full: 150 packets lost in the last \d+ s, 100.0% used', full.text)
-    assert full.values['lost_per_s'] == full.values['drop_per_s'] > 0
+    assert full.values['dropped_per_s'] == full.values['drop_per_s'] > 0
     lab.drain()
     for _ in range(3):
         drained = check(lab, history)

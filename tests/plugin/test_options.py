@@ -11,25 +11,25 @@ from nagiosplugin import Range
 
 from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.plugin.converters import range_text
-from check_conntrack_lib.plugin.options import SETTINGS, Limits, UsageError, parse, upper_line
+from check_conntrack_lib.plugin.options import OPTIONS, Limits, UsageError, parse, upper_line
 
 
 def test_defaults() -> None:
     options = parse([])
-    assert options.usage == Limits('85', '95')
+    assert options.limits['usage'] == Limits('85', '95')
     assert (options.trend, options.horizon, options.window) == (70, 3600, 300)
-    assert options.drop == Limits('0', '10')
-    assert options.insert_failed == Limits('1', '10')
-    assert not options.insert_failed_requested
-    assert options.early_drop == Limits('0', '')
-    assert options.table_full == Limits('', '0')
+    assert options.limits['dropped'] == Limits('0', '10')
+    assert options.limits['insert_failed'] == Limits('1', '10')
+    assert not options.requested('insert_failed')
+    assert options.limits['early_drop'] == Limits('0', '')
+    assert options.limits['table_full'] == Limits('', '0')
     assert (options.require, options.not_loaded, options.kernel_log) == ((), 'unknown', 'auto')
     assert (options.procfs, options.history, options.history_days, options.timeout) == ('/proc', '', 14, 10)
 
 
 def test_empty_values_mean_the_default() -> None:
     """Icinga hands over '' for a variable that is null, NRPE for a missing argument."""
-    argv = [word for settings in SETTINGS.values() for setting in settings for word in (setting.flags[-1], '')]
+    argv = [word for group in OPTIONS.values() for option in group for word in (option.flags[-1], '')]
     assert parse([*argv, '--require', '']) == parse([])
 
 
@@ -45,7 +45,7 @@ def test_ranges(given_: str, text: str) -> None:
     '8x', '10:5', '1:2:3', ':', '@', '@:', '%', 'nan', '1e6', '--', ' 85', '85 ', '8,5', '\u0668\u0665', '1_0', 'Off',
     '85\n', '9' * 400, '|', '\x1b[2J',
 ])
-@pytest.mark.parametrize('option', ['-w', '--drop-critical'])
+@pytest.mark.parametrize('option', ['-w', '--dropped-critical'])
 def test_wrong_ranges(option: str, text: str, capfd: pytest.CaptureFixture[str]) -> None:
     status = main([option, text])
     out, err = capfd.readouterr()
@@ -69,7 +69,7 @@ def test_whatever_passes_is_a_range(text: str) -> None:
 
 @pytest.mark.parametrize(('argv', 'says'), [
     (['-w', '97'], '--warning 97 is above --critical 95'),
-    (['--drop-warning', '20'], '--drop-warning 20 is above --drop-critical 10'),
+    (['--dropped-warning', '20'], '--dropped-warning 20 is above --dropped-critical 10'),
     (['--early-drop-warning', '5', '--early-drop-critical', '1'],
      '--early-drop-warning 5 is above --early-drop-critical 1'),
     (['--procfs', '/nonexistent'], "--procfs: '/nonexistent' is not a directory"),
@@ -91,7 +91,7 @@ def test_one_sentence_says_what_is_wrong(argv: list[str], says: str) -> None:
     assert str(error.value) == says
 
 
-@pytest.mark.parametrize('option', [setting.flags[0] for settings in SETTINGS.values() for setting in settings])
+@pytest.mark.parametrize('option', [option.flags[0] for group in OPTIONS.values() for option in group])
 def test_two_dashes_are_no_value(option: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Some argparse turn them into an empty list."""
     assert main([f'{option}=--', '--history', 'off'] if option != '--history' else ['--history=--']) == 3
@@ -107,8 +107,8 @@ def test_lines_that_do_fit(argv: list[str]) -> None:
 
 
 def test_insert_failed_is_requested_even_by_the_default_value() -> None:
-    assert parse(['--insert-failed-warning', '1']).insert_failed_requested
-    assert not parse(['--insert-failed-warning', '']).insert_failed_requested
+    assert parse(['--insert-failed-warning', '1']).requested('insert_failed')
+    assert not parse(['--insert-failed-warning', '']).requested('insert_failed')
 
 
 @pytest.mark.parametrize(('text', 'seconds'), [('300', 300), ('90s', 90), ('5m', 300), ('1h', 3600), ('14d', 1209600),

@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parents[1] / 'samples'
 SEEN = [
     ('vm-5.10.257-debian11/A1-stat.txt', {'drop': (240, 0), 'early_drop': (60, 0), 'insert_failed': (0, 0)}),
     ('vm-6.12.107-debian13/E1-stat.txt',
-     {'drop': (0, 0), 'insert_failed': (20542, 0), 'chain_too_long': (20542, 0), 'clash_resolve': (0, 0)}),
+     {'drop': (0, 0), 'insert_failed': (20542, 0), 'chaintoolong': (20542, 0), 'clash_resolve': (0, 0)}),
     ('uml-6.1/B1-stat.txt', {'drop': (135,), 'early_drop': (66,)}),
     ('host-6.18/stat-full2.txt', {'drop': (197, 198), 'early_drop': (3, 2)}),
 ]
@@ -40,7 +40,7 @@ def test_every_header_by_name(tree: str, header: str) -> None:
     names = header.split()
     row = ' '.join(f'{names.index(name):08x}' for name in names)
     counters = cpu_counters.parse(f'{header}\n{row}\n{row}\n')
-    for name, column in (('drop', 'drop'), ('chain_too_long', 'chainlength'), ('clash_resolve', 'clashres')):
+    for name, column in (('drop', 'drop'), ('chaintoolong', 'chainlength'), ('clash_resolve', 'clashres')):
         if column in names:
             assert counters.per_cpu[name] == (names.index(column),) * 2
         else:

@@ -22,13 +22,13 @@ def answer(cpu: int, *attributes: bytes, kind: int = 0x104) -> bytes:
 
 
 def test_messages_of_5_4_and_6_12() -> None:
-    """5.4 has no clash_resolve and no chain_too_long; attributes come in any order and unknown ones are skipped."""
+    """5.4 has no clash_resolve and no chaintoolong; attributes come in any order and unknown ones are skipped."""
     old = answer(1, attribute(5, 300), attribute(10, 250), attribute(11, 50), attribute(9, 0))
     new = answer(258, attribute(15, 20542), attribute(99, 7), attribute(10, 3), attribute(14 | 0x4000, 9))
     (_, payload), = netlink.messages(old)
     assert ctnetlink.parse_cpu_stats(payload) == (1, {'drop': 250, 'early_drop': 50, 'insert_failed': 0})
     (_, payload), = netlink.messages(new)
-    assert ctnetlink.parse_cpu_stats(payload) == (258, {'chain_too_long': 20542, 'drop': 3, 'clash_resolve': 9})
+    assert ctnetlink.parse_cpu_stats(payload) == (258, {'chaintoolong': 20542, 'drop': 3, 'clash_resolve': 9})
 
 
 def test_rows_are_in_cpu_order() -> None:

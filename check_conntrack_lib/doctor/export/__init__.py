@@ -17,7 +17,7 @@ from ...formatting import clean
 from ...model import Missing
 from .. import DoctorError, error_line, readings
 from ..atomic_write import write_file
-from ..readings import Reading
+from ..readings import LiveReadings
 
 LOOPBACK, PORT = '127.0.0.1', 9318
 #: scrapers that come within this time get the same page
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
     source = readings.host(arguments)
 
-    def take() -> Reading:
+    def take() -> LiveReadings:
         return readings.take(source, arguments.kernel_log, arguments.window,
                             arguments.top if arguments.per_host else 0)
 

@@ -8,16 +8,16 @@ from typing import Any
 from ... import __version__
 from ...analysis.losses import log_evidence
 from ...model import KernelLog, Missing, NotLoaded, Table
-from ..readings import Reading
+from ..readings import LiveReadings
 from .per_host import PerHost
 
 
-def as_json(reading: Reading) -> str:
+def as_json(reading: LiveReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
     return json.dumps(as_dict(reading))
 
 
-def as_dict(reading: Reading) -> dict[str, Any]:
+def as_dict(reading: LiveReadings) -> dict[str, Any]:
     """The same as plain values."""
     s = reading.snapshot
     return {
@@ -44,7 +44,7 @@ def _table(table: Table | NotLoaded | Missing) -> Any:
             'usage_percent': table.usage, 'buckets': _or_missing(table.buckets)}
 
 
-def _log(reading: Reading) -> Any:
+def _log(reading: LiveReadings) -> Any:
     s = reading.snapshot
     if not isinstance(s.kernel_log, KernelLog):
         return _or_missing(s.kernel_log)

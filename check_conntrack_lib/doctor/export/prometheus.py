@@ -9,31 +9,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ...analysis.losses import log_evidence
+from ...counters import COUNTERS
 from ...model import KernelLog, Missing, NotLoaded, Table
-from ..readings import Reading
+from ..readings import LiveReadings
 from .per_host import GROUPS, PerHost
 
 #: what `generate_latest` writes; its own constant names another version in each of its releases
 CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
-#: Counters of the kernel, by the name under which they are exported. The kernel counts in 32 bits on each CPU, and
-#: begins anew at 0 after a wrap: what Prometheus takes for a counter's reset.
-COUNTED: Mapping[str, str] = {
-    'drop': 'Packets dropped: no room or no memory for an entry, an unsolved clash, or a protocol error.',
-    'early_drop': 'Entries evicted early to make room for new ones.',
-    'insert_failed': 'Entries not inserted, each with a lost packet; includes chain_too_long. '
-                     'Before Linux 5.10 solved clashes count, too.',
-    'chain_too_long': 'Packets dropped because a hash chain was too long (Linux 5.15 and later).',
-    'clash_resolve': 'Races of two packets for one entry, solved without loss.',
-    'invalid': 'Packets that could not be tracked; conntrack itself lets them pass.',
-    'icmp_error': 'ICMP packets that failed their checks; conntrack itself lets them pass.',
-    'search_restart': 'Lookups begun anew because an entry moved to another hash chain.',
+#: Columns of the stat file that are exported only. The kernel counts in 32 bits on each CPU, and starts again at 0
+#: after a wrap: what Prometheus takes for a counter's reset.
+EXPORTED_ONLY: Mapping[str, str] = {
     'found': 'Lookups that found an entry; on current kernels only those of NAT for a free port.',
     'insert': 'Entries inserted; on current kernels only those that user space inserted.',
     'expect_new': 'Expected connections that came.',
     'expect_create': 'Expectations created by helpers.',
     'expect_delete': 'Expectations removed.',
 }
+COUNTED = {**{name: counter.help for name, counter in COUNTERS.items()}, **EXPORTED_ONLY}
 
 #: node_exporter's collector/conntrack_linux.go has these, as gauges without a suffix
 NODE_COUNTED: Mapping[str, str] = {
@@ -51,7 +44,7 @@ NODE_COUNTED: Mapping[str, str] = {
 class _Readings(Collector):
     """Hands one round of readings to prometheus_client."""
 
-    def __init__(self, reading: Reading, names: str) -> None:
+    def __init__(self, reading: LiveReadings, names: str) -> None:
         self.reading = reading
         self.names = names
 
@@ -62,7 +55,7 @@ class _Readings(Collector):
         yield _scrape_error(self.reading)
 
 
-def page(reading: Reading, names: str) -> bytes:
+def page(reading: LiveReadings, names: str) -> bytes:
     """The whole text of one scrape, in CONTENT_TYPE."""
     registry = CollectorRegistry()
     registry.register(_Readings(reading, names))
@@ -70,7 +63,7 @@ def page(reading: Reading, names: str) -> bytes:
     return text
 
 
-def _own(reading: Reading) -> Iterator[Metric]:
+def _own(reading: LiveReadings) -> Iterator[Metric]:
     s = reading.snapshot
     if not isinstance(s.table, Missing):
         yield GaugeMetricFamily('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
@@ -98,7 +91,7 @@ def _table(table: Table) -> Iterator[Metric]:
         yield GaugeMetricFamily('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
 
 
-def _log(reading: Reading, log: KernelLog) -> Iterator[Metric]:
+def _log(reading: LiveReadings, log: KernelLog) -> Iterator[Metric]:
     s = reading.snapshot
     netns = None if isinstance(s.netns, Missing) else s.netns
     evidence = log_evidence(log, s.at.monotonic, reading.log_span, netns, s.initial)
@@ -110,7 +103,7 @@ def _log(reading: Reading, log: KernelLog) -> Iterator[Metric]:
                             f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
 
 
-def _node(reading: Reading) -> Iterator[Metric]:
+def _node(reading: LiveReadings) -> Iterator[Metric]:
     table = reading.snapshot.table
     if isinstance(table, Table):
         yield GaugeMetricFamily('node_nf_conntrack_entries',
@@ -135,12 +128,12 @@ def _per_host(peers: PerHost) -> Iterator[Metric]:
         yield family
 
 
-def _scrape_error(reading: Reading) -> Metric:
+def _scrape_error(reading: LiveReadings) -> Metric:
     errors = reading.errors()
     family = GaugeMetricFamily('conntrack_scrape_error', '1 where a reading failed and its metrics are absent, else 0.',
                                labels=['signal'])
-    for signal in reading.asked():
-        family.add_metric([signal], 1 if signal in errors else 0)
+    for one in reading.readings():
+        family.add_metric([one.name], 1 if one.name in errors else 0)
     return family
 
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from ...analysis.timeline import Interval, intervals, namespaces
 from ...argument_types import seconds
+from ...counters import COUNTERS
 from ...formatting import clean
 from ...history import readonly
 from ...host import Host
-from ...model import COUNTERS, Missing
+from ...model import Missing
 from .. import DoctorError
 from ..atomic_write import write_file
 from . import chart

@@ -177,8 +177,8 @@ def checklist(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, st
     told = f' (here {duration(lead)} before the first loss)' if lead else ''
     yield 'platform', f'an alert for each node before it is full: check_conntrack warns from {TREND_LINE:.0f}%{told}'
     yield 'platform', 'a way to drain a node, tried before it is needed'
-    if episode.counted.get('chain_too_long'):
-        yield 'platform', (f'{count(episode.counted["chain_too_long"], "packet")} were lost to long hash chains: more '
+    if episode.counted.get('chaintoolong'):
+        yield 'platform', (f'{count(episode.counted["chaintoolong"], "packet")} were lost to long hash chains: more '
                            'nf_conntrack_buckets, at least half as many as entries at the peak')
     yield 'platform', (f'a size for the peak of {episode.peak.sample.entries} entries: conntrack-doctor tune')
     for change in episode.changes:
@@ -197,8 +197,8 @@ def how_full(interval: Interval, seconds: bool = False) -> str:
 def losses_in_words(lost: int, counted: Mapping[str, int]) -> str:
     if not lost:
         return count(lost, 'packet')
-    too_long = min(lost, counted.get('chain_too_long', 0))
-    parts = [f'{number} {name}' for name, number in (('drop', lost - too_long), ('chain_too_long', too_long)) if number]
+    too_long = min(lost, counted.get('chaintoolong', 0))
+    parts = [f'{number} {name}' for name, number in (('drop', lost - too_long), ('chaintoolong', too_long)) if number]
     return f'{count(lost, "packet")} ({", ".join(parts)})'
 
 

@@ -6,8 +6,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ...analysis import sizing, timeouts
 from ...analysis.host_role import RoleCounter, Roles
@@ -22,7 +21,7 @@ from ...flow import Flow
 from ...history import readonly
 from ...history.profiles import Baseline
 from ...host import Host
-from ...model import History, Missing, NotLoaded, Sample, Snapshot, Table
+from ...model import History, Missing, NotLoaded, Reading, Sample, Snapshot, Table, missing
 from ...namedtuples import NamedTuple
 from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
 from ...snapshot import take_snapshot, with_log
@@ -63,14 +62,18 @@ class TriageReadings(NamedTuple):
     softirqs: Mapping[int, float] | Missing
     picture: IncidentFacts
 
-    def missing(self) -> dict[str, Missing]:
-        """What was asked for and could not be had, by name."""
-        a = self.assessment
-        named: dict[str, Any] = {'counters': a.snapshot.counters, 'kernel log': a.log, 'history': a.history,
-                                 'flows': self.diagnosis, 'role': self.roles, 'softirqs': self.softirqs}
+    def readings(self) -> Iterator[Reading]:
+        """What was asked for."""
+        yield from self.assessment.readings()
+        yield Reading('flows', self.diagnosis)
+        yield Reading('role', self.roles)
+        yield Reading('softirqs', self.softirqs)
         if isinstance(self.diagnosis, Diagnosis):
-            named['processes'] = self.diagnosis.owners
-        return {name: value for name, value in named.items() if isinstance(value, Missing) and not value.chosen}
+            yield Reading('processes', self.diagnosis.owners)
+
+    def missing(self) -> dict[str, Missing]:
+        """What was asked for and could not be had, by title."""
+        return {reading.title: why for reading, why in missing(self.readings())}
 
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,

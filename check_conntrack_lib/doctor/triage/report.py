@@ -103,7 +103,7 @@ def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
     if not a.losses.lost:
         yield StyledLine('losses', f'none {span}' + (', but for clashes' if packets['drop'] else '') + now)
     else:
-        causes = {'drop': a.losses.dropped, 'chain_too_long': packets.get('chain_too_long', 0)}
+        causes = {'drop': a.losses.dropped, 'chaintoolong': packets.get('chaintoolong', 0)}
         parts = ', '.join(f'{number} {name}' for name, number in causes.items() if number)
         yield StyledLine('losses', f'{count(a.losses.lost, "packet")} {span}, '
                                    f'{rate(a.losses.rate(a.losses.lost))} ({parts})'

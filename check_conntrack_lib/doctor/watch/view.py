@@ -10,7 +10,7 @@ from ...analysis.trend import FEWEST_POINTS, Forecast, project
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ...model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
 from ...namedtuples import NamedTuple
-from ..readings import Reading
+from ..readings import LiveReadings
 from ..state_shares import states_line
 
 #: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
@@ -32,7 +32,7 @@ class ScreenLine(NamedTuple):
 class WatchState(NamedTuple):
     """One round of readings and what is known by now."""
 
-    reading: Reading
+    reading: LiveReadings
     #: seconds and counts up to now
     points: tuple[Point, ...] = ()
     #: None: there is nothing to count from yet, or the counters began anew
@@ -46,7 +46,7 @@ class WatchState(NamedTuple):
         return self.reading.snapshot
 
 
-def following(before: WatchState | None, reading: Reading) -> WatchState:
+def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
     """The next moment."""
     now, table = reading.snapshot, reading.snapshot.table
     if not isinstance(table, Table):
@@ -121,8 +121,8 @@ def _counters(moment: WatchState) -> Iterator[ScreenLine]:
             now = _packets(moment.since_last).get(counter, 0)
             text = f'{rate(moment.since_last.rate(now))} now, {total} since the start'
             if total and name == 'lost':
-                too_long = moment.since_start.get('chain_too_long', 0)
-                text += f' ({total - too_long} drop, {too_long} chain_too_long)'
+                too_long = moment.since_start.get('chaintoolong', 0)
+                text += f' ({total - too_long} drop, {too_long} chaintoolong)'
             yield ScreenLine(name, text, 2 if now and name == 'lost' else 1 if total else 0)
         else:
             yield ScreenLine(name, 'counted from now on')

@@ -1,0 +1,10 @@
+"""Thresholds and durations that more than one module uses. Percent of nf_conntrack_max; seconds."""
+
+from __future__ import annotations
+
+#: usage at which the check is WARNING and CRITICAL (-w, -c)
+WARNING, CRITICAL = 85.0, 95.0
+#: usage from which growth is WARNING (--trend), and how far ahead it looks (--horizon)
+TREND, HORIZON = 70.0, 3600.0
+#: what rates and 'table full' messages are counted over (--window)
+WINDOW = 300.0

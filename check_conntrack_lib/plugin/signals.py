@@ -1,0 +1,137 @@
+"""The signals: what the check compares with thresholds, a row each.
+
+Options, contexts, metrics, the phrase of the first line and the lines of details follow from a row. To add a signal,
+add a row, its phrase (phrases.py) and its lines (details.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..analysis.losses import insert_failed_is_loss
+from ..argument_types import seconds
+from ..assessment import Assessment
+from ..defaults import CRITICAL, TREND, WARNING
+from ..model import Counters, Missing, Table
+from ..namedtuples import TYPE_CHECKING, NamedTuple
+from . import details, phrases
+from .converters import percent_or_off, range_text
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .options import Options
+
+
+class Option(NamedTuple):
+    """One option with a value, whose '' means its default: what Icinga and NRPE hand over for an unset variable."""
+
+    flags: tuple[str, ...]
+    #: raises ArgumentTypeError
+    convert: Callable[[str], Any]
+    metavar: str
+    default: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.flags[-1].lstrip('-').replace('-', '_')
+
+
+class Signal(NamedTuple):
+    """One signal. An assessment in which it has no value says nothing about it."""
+
+    #: stem of its thresholds' options ('' for usage: --warning), key of `Options.limits`
+    name: str
+    #: of its metric and performance data; without performance data, the metric's name only
+    label: str
+    #: heading in the help
+    group: str
+    options: tuple[Option, ...]
+    #: what is shown, in the unit; None: not known here
+    value: Callable[[Assessment], Any]
+    #: for the first line; '' says nothing
+    phrase: Callable[[Assessment], str]
+    #: for the long output; the last argument: on trouble, else asked for with -v
+    lines: Callable[[Assessment, Options, bool], Iterable[str]]
+    #: of several equally bad signals the lowest is named first
+    rank: int
+    unit: str = ''
+    minimum: float | None = 0
+    maximum: float | None = None
+    #: what is compared with the thresholds where it is not the value
+    compared: Callable[[Assessment], float] | None = None
+    #: is it compared at all on this kernel and with these options?
+    applies: Callable[[Assessment, Options], bool] | None = None
+    #: the state ('ok', 'warning' ...) where that is no matter of ranges
+    state: Callable[[Assessment, Options], str] | None = None
+
+
+def thresholds(name: str, warning: str, critical: str, what: str) -> tuple[Option, Option]:
+    """The two options of a signal."""
+    return (Option((f'--{name}-warning',), range_text, 'RANGE', warning, f'WARNING when {what} is outside'),
+            Option((f'--{name}-critical',), range_text, 'RANGE', critical, f'CRITICAL when {what} is outside'))
+
+
+def rate_of(counter: str) -> Callable[[Assessment], float | None]:
+    """Packets per second of one counter."""
+    def rate(a: Assessment) -> float | None:
+        packets = a.losses and a.losses.packets.get(counter)
+        return None if a.losses is None or packets is None else a.losses.rate(packets)
+    return rate
+
+
+def _usage(a: Assessment) -> float | None:
+    return a.snapshot.table.usage if isinstance(a.snapshot.table, Table) else None
+
+
+def _growing(a: Assessment, options: Options) -> str:
+    usage = _usage(a)
+    return 'warning' if usage is not None and usage >= options.trend and a.forecast and a.forecast.lasting else 'ok'
+
+
+def _clashes_are_losses(a: Assessment, options: Options) -> bool:
+    """Kernels before 5.10 count resolved clashes in insert_failed: compared there only on request."""
+    counters = a.snapshot.counters
+    return options.requested('insert_failed') or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
+
+
+FULL, DROPS = 'how full', 'losses'
+
+#: in the order of the help and of the performance data
+SIGNALS: tuple[Signal, ...] = (
+    Signal('usage', 'usage', FULL,
+           (Option(('-w', '--warning'), range_text, 'RANGE', f'{WARNING:g}',
+                   'WARNING when usage in percent of nf_conntrack_max is outside'),
+            Option(('-c', '--critical'), range_text, 'RANGE', f'{CRITICAL:g}', 'CRITICAL when usage is outside')),
+           _usage, phrases.usage_or_growth, details.table, rank=3, unit='%', maximum=100),
+    Signal('growth', 'growth_per_s', FULL,
+           (Option(('--trend',), percent_or_off, 'PERCENT', f'{TREND:g}',
+                   'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
+            Option(('--horizon',), seconds, 'DURATION', '1h',
+                   'how far ahead the trend looks; it must have lasted three quarters of that')),
+           lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
+           minimum=None, state=_growing),
+    Signal('dropped', 'dropped_per_s', DROPS,
+           thresholds('dropped', '0', '10', 'the rate of packets lost (but by clashes)'),
+           lambda a: a.losses.rate(a.losses.lost) if a.losses else None, phrases.dropped, details.dropped, rank=1),
+    Signal('early_drop', 'early_drop_per_s', DROPS,
+           thresholds('early-drop', '0', 'off', 'the rate of entries evicted early'),
+           rate_of('early_drop'), phrases.early_drop, details.early_drop, rank=5),
+    Signal('insert_failed', 'insert_failed_per_s', DROPS,
+           thresholds('insert-failed', '1', '10', 'the rate of insert_failed (clashes)'),
+           rate_of('insert_failed'), phrases.insert_failed, details.insert_failed, rank=6,
+           # chains too long count in it, too, and are dropped packets: compared once
+           compared=lambda a: a.losses.rate(a.losses.clashes) if a.losses else 0.0, applies=_clashes_are_losses),
+    Signal('table_full', 'table_full_lines', DROPS,
+           thresholds('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
+           lambda a: None if isinstance(a.log, Missing) else len(a.log.ages), phrases.table_full, details.kernel_log,
+           rank=2),
+    Signal('settings', 'settings', '', (), lambda a: None if isinstance(a.settings, Missing) else a.settings or None,
+           phrases.settings, details.settings, rank=7, state=lambda a, options: 'warning'),
+)
+
+
+def options_of(group: str) -> tuple[Option, ...]:
+    """The options of all signals under a heading of the help."""
+    return tuple(option for signal in SIGNALS if signal.group == group for option in signal.options)

@@ -1,0 +1,126 @@
+"""The table of signals: of every row, that its options matter, and that it is said, documented and shipped."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from nagiosplugin import Ok
+
+from check_conntrack_lib.analysis.losses import LogEvidence, Losses
+from check_conntrack_lib.analysis.sysctl_drift import Drift
+from check_conntrack_lib.analysis.trend import Forecast
+from check_conntrack_lib.assessment import Assessment
+from check_conntrack_lib.counters import COUNTERS
+from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Snapshot, Table
+from check_conntrack_lib.plugin.contexts import SignalContext, contexts
+from check_conntrack_lib.plugin.first_line import first_line
+from check_conntrack_lib.plugin.options import REQUIRABLE, parse
+from check_conntrack_lib.plugin.resource import metrics
+from check_conntrack_lib.plugin.signals import SIGNALS, Signal
+from check_conntrack_lib.readers.sysctl_files import SysctlSetting
+
+ROOT = Path(__file__).parents[2]
+PACKETS = dict.fromkeys(COUNTERS, 600)
+#: every signal has a value here: a table at 75 %, growing, with 2 of each counter per second
+TROUBLED = Assessment(
+    Snapshot(Instant(1e9, 5000.0, 5000.0), 'abc', 1, True, Table(75, 100, 64),
+             Counters(dict.fromkeys(COUNTERS, (9000,))), KernelLog('test')),
+    History(first_run=False), '', Losses(300.0, {**PACKETS, 'drop': 2400, 'insert_failed': 1200}),
+    Forecast(1.0, 20.0, 25.0, True), LogEvidence(300.0, (12.0, 3.0), {}, 0),
+    (Drift('nf_conntrack_max', SysctlSetting('net/netfilter/nf_conntrack_max', '524288', '90-ct.conf'), 524288, 100),))
+
+
+class Resource:
+    """What a context reads of nagiosplugin's resource."""
+
+    assessment = TROUBLED
+
+
+def state(a: Assessment, signal: Signal, *argv: str) -> str:
+    """The state of one signal with these options, through its context."""
+    resource = Resource()
+    resource.assessment = a
+    context = next(one for one in contexts(parse(argv)) if one.name == signal.label)
+    assert isinstance(context, SignalContext)
+    metric = next(metric for metric in metrics(a) if metric.name == signal.label)
+    return str(context.evaluate(metric, resource).state)
+
+
+RANGED = [signal for signal in SIGNALS if signal.state is None]
+
+
+@pytest.mark.parametrize('signal', RANGED, ids=lambda signal: signal.name)
+def test_every_threshold_can_change_the_state(signal: Signal) -> None:
+    warning, critical = (option.flags[-1] for option in signal.options)
+    assert state(TROUBLED, signal, warning, 'off', critical, 'off') == 'ok'
+    assert state(TROUBLED, signal, warning, '1', critical, 'off') == 'warning'
+    assert state(TROUBLED, signal, warning, 'off', critical, '1') == 'critical'
+    assert state(TROUBLED, signal, warning, '1000', critical, '1000') == 'ok'
+
+
+def test_growth_has_its_own_rule() -> None:
+    growth = next(signal for signal in SIGNALS if signal.name == 'growth')
+    assert state(TROUBLED, growth, '--trend', '70') == 'warning'
+    assert state(TROUBLED, growth, '--trend', '80') == 'ok'
+    assert state(TROUBLED, growth, '--trend', 'off') == 'ok'
+
+
+@pytest.mark.parametrize('signal', SIGNALS, ids=lambda signal: signal.name)
+def test_every_signal_is_said(signal: Signal) -> None:
+    assert signal.phrase(TROUBLED)
+    assert list(signal.lines(TROUBLED, parse([]), True))
+    assert all('|' not in line for line in signal.lines(TROUBLED, parse([]), True))
+
+
+@pytest.mark.parametrize('signal', SIGNALS, ids=lambda signal: signal.name)
+def test_every_signal_is_unlike_the_others(signal: Signal) -> None:
+    others = [one for one in SIGNALS if one is not signal]
+    assert signal.rank not in [one.rank for one in others]
+    assert signal.label not in [one.label for one in others]
+    assert signal.name not in [one.name for one in others]
+
+
+def options_by_flag() -> list[str]:
+    return [option.flags[-1] for signal in SIGNALS for option in signal.options]
+
+
+@pytest.mark.parametrize('flag', options_by_flag())
+def test_every_option_is_shipped(flag: str) -> None:
+    """In Icinga's CheckCommand and the Director's basket: python3 packaging/icinga_options.py writes both."""
+    variable = 'conntrack_' + flag[2:].replace('-', '_')
+    command = (ROOT / 'icinga/zones.d/global-templates/conntrack-command.conf').read_text()
+    assert f'value = "${variable}$"' in command
+    basket = json.loads((ROOT / 'icinga/director/conntrack-basket.json').read_text())
+    assert variable in {field['varname'] for field in basket['Datafield'].values()}
+
+
+@pytest.mark.parametrize('flag', options_by_flag())
+def test_sudo_allows_every_threshold(flag: str) -> None:
+    """The rule is written by hand: icinga/sudoers.d/check_conntrack."""
+    rule = (ROOT / 'icinga/sudoers.d/check_conntrack').read_text()
+    pattern = re.findall(r'check_conntrack\.py (\^\(.*\$)', rule)[-1].replace('\\,', ',')
+    assert re.fullmatch(pattern, f'{flag} 1')
+    assert not re.fullmatch(pattern, f'{flag} /etc/shadow')
+
+
+def test_a_missing_reading_is_required_by_its_name() -> None:
+    names = {reading.name for reading in TROUBLED.readings()}
+    assert {'usage', *REQUIRABLE} - {'namespaces'} <= names
+
+
+def test_no_signal_is_named_twice_in_the_first_line() -> None:
+    results = [SignalContext(signal, parse([])).evaluate(metric, Resource()) for signal in SIGNALS
+               for metric in metrics(TROUBLED) if metric.name == signal.label]
+    line = first_line(TROUBLED, results)
+    assert any(result.state != Ok for result in results)
+    phrases = line.split(', ')
+    assert len(phrases) == len(set(phrases))
+
+
+def test_a_counter_that_is_a_line_of_the_table_is_shown() -> None:
+    shown = {metric.name for metric in metrics(TROUBLED)}
+    assert {f'{name}_per_s' for name, counter in COUNTERS.items() if counter.rate} <= shown
+    assert not isinstance(TROUBLED.log, Missing)
