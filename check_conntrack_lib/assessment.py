@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .analysis import trend
+from .analysis import hysteresis, trend
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
     Losses,
     comparable,
+    dropped_between,
     log_evidence,
     losses,
     losses_across,
@@ -20,6 +21,7 @@ from .analysis.trend import Forecast
 from .deadline import TimeBudget
 from .history import database, location
 from .history.queries import HistoryQuery
+from .history.recent import RecentQuery
 from .host import Host
 from .model import History, Missing, Point, Reading, Sample, Snapshot, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
@@ -45,6 +47,10 @@ class Question(NamedTuple):
     history_days: float
     #: compare sysctl.d with the running values
     settings: bool = False
+    #: usage thresholds in percent, the lowest first
+    thresholds: tuple[float, ...] = ()
+    #: a crossed one clears so many points of percent lower; 0: at once
+    clear: float = 0.0
 
 
 class Assessment(NamedTuple):
@@ -61,6 +67,10 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift, ...] | Missing = ()
+    #: the highest usage threshold that was crossed and has not cleared
+    crossed: hysteresis.Crossed | None = None
+    #: packets were dropped at several times, and are not now
+    drops: hysteresis.Drops | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What this is made of."""
@@ -92,7 +102,7 @@ def assess(host: Host, question: Question, budget: TimeBudget,
 def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
     """What follows from the readings and from what was before, which the recorder keeps in that file."""
     sample = snapshot.sample()
-    lost = outlook = None
+    lost = outlook = standing = repeated = None
     if isinstance(history, History) and not isinstance(sample, Missing):
         if history.base:
             lost = losses(history.base, sample)
@@ -102,8 +112,24 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
+            standing = _crossed(history, sample, question)
+        if not (lost and lost.lost):
+            repeated = _repeated(history, sample, question)
     return Assessment(snapshot, history, file, lost, outlook,
-                      _log(snapshot, lost, log_span(history, sample, question)))
+                      _log(snapshot, lost, log_span(history, sample, question)), crossed=standing, drops=repeated)
+
+
+def _crossed(history: History, sample: Sample, question: Question) -> hysteresis.Crossed | None:
+    """The highest usage threshold whose alert stands."""
+    counts = (*history.counts, Point(sample.at.uptime, sample.entries))
+    found = [hysteresis.crossed(counts, sample.at, sample.maximum, threshold, question.clear)
+             for threshold in question.thresholds]
+    return next((one for one in reversed(found) if one), None)
+
+
+def _repeated(history: History, sample: Sample, question: Question) -> hysteresis.Drops | None:
+    """Packets dropped again and again."""
+    return hysteresis.drops(history.slots, sample, question.window) if history.slots and question.clear else None
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
@@ -111,6 +137,9 @@ def log_span(history: History | Missing, sample: Sample | Missing, question: Que
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
     counted = sample.at.uptime - history.base.at.uptime
+    repeated = _repeated(history, sample, question)
+    if repeated:
+        counted = max(counted, sample.at.wall - repeated.began)
     return max(question.window, min(counted, LONGEST_LOG_SPAN))
 
 
@@ -130,7 +159,10 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 def history_query(question: Question) -> HistoryQuery:
     """What is asked of the recorder."""
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
-                    trend.WINDOWS * question.window)
+                        trend.WINDOWS * question.window,
+                        RecentQuery(min(question.thresholds, default=100.0), hysteresis.LONGEST,
+                                    hysteresis.REPEATED_WITHIN, question.window, dropped_between)
+                        if question.clear else None)
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift, ...] | Missing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 #: where the kernel log is described, and lines of it are missing
 FLOODED = 'the log is flooded: not every line was seen'
 
@@ -26,6 +28,13 @@ def duration(seconds: float) -> str:
     if seconds < 47.5 * 3600:
         return f'{seconds / 3600:.0f} h'
     return f'{seconds / 86400:.0f} days'
+
+
+def clock_time(wall: float, now: float) -> str:
+    """Local time with its zone, the date only where it is another day's: '10:52 CET', '2026-11-25 23:10 CET'."""
+    then = time.localtime(wall)
+    today = then[:3] == time.localtime(now)[:3]
+    return time.strftime('%H:%M %Z' if today else '%Y-%m-%d %H:%M %Z', then)
 
 
 def percent(value: float) -> str:

@@ -52,7 +52,7 @@ def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Ju
 def lowest_line(arguments: Sequence[str] = ()) -> float:
     """The usage in percent below which these options never alert."""
     options = parse(list(arguments))
-    lines = (options.trend, *(upper_line(text) for text in options.usage))
+    lines = (options.trend, *(upper_line(text) for text in options.limits['usage']))
     return min([line for line in lines if line is not None], default=100.0)
 
 

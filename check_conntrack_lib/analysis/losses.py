@@ -99,6 +99,12 @@ def comparable(base: Sample, now: Sample) -> bool:
     return now.counters is None or losses(base, now) is not None
 
 
+def dropped_between(base: Sample, now: Sample) -> bool:
+    """Were packets dropped between two samples? What cannot be compared says nothing."""
+    found = losses(base, now)
+    return found is not None and found.lost > 0
+
+
 def insert_failed_is_loss(counters: Counters) -> bool:
     """Kernels without clash_resolve (before 5.10, RHEL 7) count solved clashes in insert_failed, too."""
     return 'clash_resolve' in counters.per_cpu

@@ -16,6 +16,9 @@ MOST_CPUS = 1 << 16
 #: what SQLite's integers hold, and a time that is still a date
 LARGEST, LATEST = 1 << 63, 1e12
 
+#: the rows of one namespace of one boot
+HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
+
 
 def sample_of(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
               counters: str | None) -> Sample:

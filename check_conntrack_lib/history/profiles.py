@@ -8,10 +8,9 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
-from .codec import checked_time, whole
+from .codec import HERE, checked_time, whole
 from .database import BrokenFile, RefusedFile, open_database
 from .profile_json import from_json, to_json
-from .queries import HERE
 
 #: profiles from so many seconds before the rise are what is usual
 USUAL = 86400.0

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 from ..model import History, Point, Sample
 from ..namedtuples import NamedTuple
-from .codec import sample_of, whole
+from .codec import HERE, sample_of, whole
+from .recent import RecentQuery, recent
 
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
-#: the rows of one namespace of one boot
-HERE = 'boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns'
 
 #: a delta over less than this says nothing
 YOUNGEST_BASE = 1.0
@@ -28,6 +27,8 @@ class HistoryQuery(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
     #: the newest part of the points, which are closer there
     recent: float = 0.0
+    #: what is wanted where a threshold was crossed or packets were dropped
+    trouble: RecentQuery | None = None
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
@@ -63,8 +64,10 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         'ORDER BY 1',
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    return History(base, cut, tuple(Point(float(uptime), whole(entries)) for uptime, entries in points),
-                   first_run=False, profiled=None if profiled is None else float(profiled))
+    earlier = tuple(Point(float(uptime), whole(entries)) for uptime, entries in points)
+    counts, slots = recent(database, now, look.trouble, earlier) if look.trouble else ((), ())
+    return History(base, cut, earlier, first_run=False, profiled=None if profiled is None else float(profiled),
+                   counts=counts, slots=slots)
 
 
 def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Sample, Sample] | None:

@@ -39,6 +39,8 @@ def growth_lines(a: Assessment, _options: Options, _trouble: bool) -> Iterator[s
         if a.forecast.to_full and a.forecast.to_critical is not None:
             critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
             text += (f', at the critical line in {critical}' if a.forecast.to_critical else '') + f', full in {full}'
+        if a.forecast.over is not None and a.forecast.rose:
+            text += f'; rose by {a.forecast.rose} entries, over for {duration(a.forecast.over)}'
         if a.forecast.to_critical and a.forecast.lasting is False:
             text += '; judged when it has lasted longer'
         yield text

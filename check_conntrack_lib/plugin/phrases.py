@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..analysis.hysteresis import Crossed, Drops
 from ..assessment import Assessment
-from ..formatting import count, duration, growth, percent
+from ..formatting import clock_time, count, duration, growth, percent
 from ..model import Missing, Table
 
 
@@ -14,7 +15,18 @@ def usage(a: Assessment, table: Table, rising: bool) -> str:
     text = f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
     if rising and a.forecast and a.forecast.to_full:
         text += f' and rising: full in {duration(a.forecast.to_full)} at {growth(a.forecast.growth)}'
+    if rising and a.crossed:
+        text += f', {crossed(a.crossed, a.snapshot.at.wall)}'
     return text
+
+
+def crossed(one: Crossed, now: float) -> str:
+    """Since when usage is above a threshold, and when that clears."""
+    if one.times > 1:
+        return (f'above {one.threshold:g}% {one.times} times since {clock_time(one.since, now)}, last at '
+                f'{clock_time(one.last, now)}: clears at {clock_time(one.until, now)} if it stays below')
+    return f'above {one.threshold:g}% since {clock_time(one.since, now)}, clears ' + (
+        f'below {one.clears:g}%' if one.clears < one.threshold else 'at once')
 
 
 def usage_or_growth(a: Assessment) -> str:
@@ -32,7 +44,7 @@ def is_full(a: Assessment) -> bool:
 
 def dropped(a: Assessment) -> str:
     if not a.losses or not a.losses.lost:
-        return table_full(a)
+        return repeated(a.drops, a.snapshot.at.wall) if a.drops else table_full(a)
     text = f'{count(a.losses.lost, "packet")} lost in the last {duration(a.losses.span)}'
     if is_full(a):
         return 'table full: ' + text
@@ -40,8 +52,14 @@ def dropped(a: Assessment) -> str:
     return text + (' (hash chains too long)' if too_long > a.losses.dropped else '')
 
 
+def repeated(drops: Drops, now: float) -> str:
+    """Packets dropped again and again, and when that clears."""
+    return (f'{count(drops.packets, "packet")} lost at {drops.times} times since {clock_time(drops.first, now)}, last at '
+            f'{clock_time(drops.last, now)}: clears at {clock_time(drops.until, now)} without more')
+
+
 def table_full(a: Assessment) -> str:
-    if a.losses and a.losses.lost:
+    if (a.losses and a.losses.lost) or a.drops:
         return dropped(a)
     if isinstance(a.log, Missing) or not a.log.ages:
         return ''
