@@ -23,10 +23,10 @@ from .history import database, location
 from .history.queries import HistoryQuery
 from .history.recent import RecentQuery
 from .host import Host
-from .model import History, Missing, Point, Reading, Sample, Snapshot, Table
+from .model import History, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import sysctl_files, sysctl_values
-from .snapshot import take_snapshot, with_log
+from .snapshot import Snapshot, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.sysctl_drift import Drift

@@ -8,11 +8,13 @@ from .namedtuples import NamedTuple
 SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
 OFFLOAD, HW_OFFLOAD = 1 << 14, 1 << 15
 
+#: protocols that code names
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 #: protocols that the kernel knows by name (net/netfilter/nf_conntrack_proto.c), and others that are met
 PROTOCOLS = {1: 'icmp', 2: 'igmp', 4: 'ipip', 6: 'tcp', 17: 'udp', 33: 'dccp', 41: 'ipv6', 47: 'gre', 50: 'esp',
              51: 'ah', 58: 'icmpv6', 89: 'ospf', 112: 'vrrp', 132: 'sctp', 136: 'udplite'}
-#: protocols whose entries have ports
-PORTED = frozenset({6, 17, 33, 132, 136})
+#: protocols whose entries have ports, by the names of nft and iptables
+PORTED = {TCP: 'tcp', UDP: 'udp', 33: 'dccp', 132: 'sctp', 136: 'udplite'}
 #: states by their numbers in netlink: enum tcp_conntrack, ct_dccp_states, sctp_conntrack
 STATES = {
     6: ('NONE', 'SYN_SENT', 'SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK', 'TIME_WAIT', 'CLOSE',
@@ -21,6 +23,15 @@ STATES = {
     132: ('NONE', 'CLOSED', 'COOKIE_WAIT', 'COOKIE_ECHOED', 'ESTABLISHED', 'SHUTDOWN_SENT', 'SHUTDOWN_RECD',
           'SHUTDOWN_ACK_SENT', 'HEARTBEAT_SENT', 'HEARTBEAT_ACKED'),
 }
+
+
+def address_text(address: bytes) -> str:
+    """'192.0.2.1' or '2001:db8::1' of 4 or 16 bytes; '' of none."""
+    if not address:
+        return ''
+    import socket  # not on every run's way
+
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 class Flow(NamedTuple):

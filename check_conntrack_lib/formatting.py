@@ -42,6 +42,19 @@ def percent(value: float) -> str:
     return f'{min(value, 99.9) if 99.9 < value < 100 else value:.1f}%'
 
 
+def share_text(value: float) -> str:
+    """A part of the whole, 0 to 1, as whole percent; below 1 % that is said."""
+    return f'{value * 100:.0f}%' if value >= 0.01 or value == 0 else 'under 1%'
+
+
+def size_text(number: float) -> str:
+    """Bytes: '1.5 GiB', '12 MiB', '640 KiB'."""
+    for unit, size in (('GiB', 1 << 30), ('MiB', 1 << 20)):
+        if number >= size:
+            return f'{number / size:.{1 if number < 10 * size else 0}f} {unit}'
+    return f'{number / 1024:.0f} KiB'
+
+
 def rate(per_second: float) -> str:
     """Packets a second with the digits that matter: '312/s', '5.1/s', '0.02/s'."""
     if per_second >= 99.5 or not per_second:

@@ -159,35 +159,3 @@ class History(NamedTuple):
     counts: tuple[Point, ...] = ()
     #: of the last hours, where packets were dropped: a sample a window, oldest first
     slots: tuple[Sample, ...] = ()
-
-
-class Snapshot(NamedTuple):
-    """Every reading of one run: a value, or Missing with its reason."""
-
-    at: Instant
-    boot_id: str | Missing
-    netns: int | Missing
-    #: this is the initial namespace (only it has /proc/sys/net/nf_conntrack_max)
-    initial: bool
-    table: Table | NotLoaded | Missing
-    counters: Counters | Missing
-    kernel_log: KernelLog | Missing
-
-    def readings(self) -> Iterator[Reading]:
-        """What every run reads."""
-        yield Reading('usage', self.table)
-        if not isinstance(self.table, NotLoaded):
-            yield Reading('counters', self.counters)
-        yield Reading('kernel-log', self.kernel_log)
-
-    def sample(self) -> Sample | Missing:
-        """The part that the history keeps, or why there is nothing to keep."""
-        if isinstance(self.boot_id, Missing):
-            return self.boot_id
-        if isinstance(self.netns, Missing):
-            return self.netns
-        if not isinstance(self.table, Table):
-            return Missing('no connection tracking table')
-        buckets = None if isinstance(self.table.buckets, Missing) else self.table.buckets
-        counters = None if isinstance(self.counters, Missing) else self.counters
-        return Sample(self.at, self.boot_id, self.netns, self.table.entries, self.table.maximum, buckets, counters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,3 +101,12 @@ def test_few_modules_lie_on_top() -> None:
 def test_one_version() -> None:
     from check_conntrack_lib import __version__
     assert f'\n## {__version__}' in (ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_contributing_names_what_is_there() -> None:
+    """Files and folders in CONTRIBUTING.md, from the checkout or from the library."""
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    named = set(re.findall(r'[\w.-]+(?:/[\w.-]+)+\.(?:py|md)', text))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not re.search('NAME|FORMAT', name)
+            and not (ROOT / name).exists() and not (LIBRARY / name).exists()] == []

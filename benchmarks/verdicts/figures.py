@@ -26,17 +26,18 @@ KINDS = {'dropped': ('lost_per_s', 'dropped_per_s', 'drop_per_s', 'table_full_li
 class Figures(NamedTuple):
     """Of one judge on one course, or summed over many."""
 
-    days: float = 0.0
+    days: float
     #: hard alerts by kind
-    kinds: dict[str, int] = {}
-    in_vain: int = 0
-    false_growth: int = 0
-    again: int = 0
-    notifications: int = 0
-    losses: int = 0
-    unannounced: int = 0
+    kinds: dict[str, int]
+    in_vain: int
+    false_growth: int
+    #: hard alerts within an hour of the end of the last one
+    again: int
+    notifications: int
+    losses: int
+    unannounced: int
     #: (seconds that the rise took, lead in seconds) of every rise that took 6 minutes or more
-    leads: tuple[tuple[float, float], ...] = ()
+    leads: tuple[tuple[float, float], ...]
 
     @property
     def hard(self) -> int:
@@ -65,8 +66,9 @@ def figures(course: Course, found: Sequence[Judged]) -> Figures:
 
 def add(one: Figures, other: Figures) -> Figures:
     kinds = {name: one.kinds.get(name, 0) + other.kinds.get(name, 0) for name in {**one.kinds, **other.kinds}}
-    return Figures(*(kinds if name == 'kinds' else getattr(one, name) + getattr(other, name)
-                     for name in Figures._fields))
+    return Figures(one.days + other.days, kinds, one.in_vain + other.in_vain, one.false_growth + other.false_growth,
+                   one.again + other.again, one.notifications + other.notifications, one.losses + other.losses,
+                   one.unannounced + other.unannounced, one.leads + other.leads)
 
 
 def kind(signals: str) -> str:

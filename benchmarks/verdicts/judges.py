@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 from check_conntrack_lib.assessment import Assessment, evaluate, history_query
 from check_conntrack_lib.history import database
-from check_conntrack_lib.model import Counters, Missing, Sample, Snapshot, Table
+from check_conntrack_lib.model import Counters, Missing, Sample, Table
 from check_conntrack_lib.namedtuples import NamedTuple
 from check_conntrack_lib.plugin.contexts import SEVERITY, Results, contexts
 from check_conntrack_lib.plugin.options import parse, upper_line
 from check_conntrack_lib.plugin.resource import metrics, question_of
+from check_conntrack_lib.snapshot import Snapshot
 
 #: the readings of all namespaces, the initial one first -> the exit status, and which signals were not OK
 Judge = Callable[[Sequence[Snapshot]], 'tuple[int, str]']

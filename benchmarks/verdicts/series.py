@@ -18,7 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from check_conntrack_lib.model import Counters, Instant, KernelLog, LogLine, Snapshot, Table
+from check_conntrack_lib.model import Counters, Instant, KernelLog, LogLine, Table
+from check_conntrack_lib.snapshot import Snapshot
 
 from .outcome import Episode, episodes
 from .world import INITIAL, MAXIMUM, UPTIME

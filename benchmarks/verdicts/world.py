@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import NamedTuple
 
-from check_conntrack_lib.model import Instant, Snapshot, Table
+from check_conntrack_lib.model import Instant, Table
+from check_conntrack_lib.snapshot import Snapshot
 
 from .judges import Judge
 from .scheduler import Service, after, pause

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
-from ..flow import PORTED, Flow
+from ..flow import PORTED, TCP, Flow, address_text
 from ..namedtuples import NamedTuple
 from .profile import Key
 
@@ -16,7 +15,6 @@ MOST = 20000
 #: a part that names the role
 MAIN = 0.5
 LOOPBACK = 127
-TCP = 6
 LARGEST = 20
 #: a target is named for a state, and for a source, when it has so much of its flows
 OF_STATE, OF_SOURCE = 0.3, 0.7
@@ -91,7 +89,7 @@ class RoleCounter:
         for (state, dst, port), seen in self._targets.most_common():
             if seen < OF_STATE * of_state[state] or state in found:
                 continue
-            found[state] = Key(TCP, '', _text(dst), port)
+            found[state] = Key(TCP, '', address_text(dst), port)
         return found
 
     def aims(self) -> dict[str, Key]:
@@ -99,7 +97,8 @@ class RoleCounter:
         of_source: Counter[bytes] = Counter()
         for (src, *_target), seen in self._aims.items():
             of_source[src] += seen
-        return {_text(src): Key(protocol, _text(src), _text(dst), port if protocol in PORTED else None)
+        return {address_text(src): Key(protocol, address_text(src), address_text(dst),
+                                       port if protocol in PORTED else None)
                 for (src, protocol, dst, port), seen in self._aims.most_common(LARGEST)
                 if seen >= OF_SOURCE * of_source[src]}
 
@@ -117,7 +116,3 @@ class RoleCounter:
     def _is_own(self, address: bytes) -> bool:
         # all of 127.0.0.0/8 is this host, whatever is configured
         return address in self._own or (len(address) == 4 and address[0] == LOOPBACK)
-
-
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from ..defaults import HORIZON, TREND, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers.sockets import Owner
@@ -15,7 +16,7 @@ from .timeouts import Proposal
 from .trend import Forecast
 
 #: percent of the maximum: from there on a move is due; a rising table that is full within the time, from here on
-CROWDED, RISING, SOON = 85.0, 70.0, 3600.0
+CROWDED, RISING, SOON = WARNING, TREND, HORIZON
 #: a source with this share of the table, twice the next one's, is to blame
 ONE_SOURCE = 0.25
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 
-from ..formatting import count, duration
+from ..flow import TCP, UDP
+from ..formatting import count, duration, size_text
 from ..model import Missing
 from . import rate_limit, sizing
+from .commands import conntrack
 from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, culprit, load_of, was_full
 from .profile import Key, Profile
-from .state_notes import TCP, UDP, conntrack
 from .timeouts import leaks
 
 SYSCTL = 'sudo sysctl -w net.netfilter.nf_conntrack_'
@@ -131,7 +132,7 @@ def _buckets(p: IncidentFacts) -> Iterator[Action]:
     if wanted <= now:
         return
     yield Action(f'nf_conntrack_buckets {now or "?"} -> {wanted} ends the refusals by long chains '
-               f'({_size(wanted * sizing.BUCKET)} of RAM)',
+               f'({size_text(wanted * sizing.BUCKET)} of RAM)',
                (_set_buckets(p, wanted),), _set_buckets(p, now) if now else '',
                'lookups wait for some milliseconds while all entries move' + _elsewhere(p))
 
@@ -146,11 +147,11 @@ def _raise(p: IncidentFacts) -> Iterator[Action]:
     if size.maximum <= p.table.maximum:
         return
     what = f'raise nf_conntrack_max {p.table.maximum} -> {size.maximum}'
-    cost = f'{_size(size.more)} more RAM when full'
+    cost = f'{size_text(size.more)} more RAM when full'
     if isinstance(p.available, Missing):
         cost += ', available: unknown'
     else:
-        cost += f', {_size(p.available)} available'
+        cost += f', {size_text(p.available)} available'
         if size.more > MEMORY * p.available:
             yield Action(f'not possible: {what} would take {cost}', (), '', 'add memory, or shorten timeouts')
             return
@@ -176,10 +177,6 @@ def _elsewhere(p: IncidentFacts) -> str:
 def _end(key: Key) -> str:
     host = f'[{key.destination}]' if ':' in key.destination else key.destination
     return host if key.port is None else f'{host}:{key.port}'
-
-
-def _size(number: float) -> str:
-    return f'{number / (1 << 30):.1f} GiB' if number >= 1 << 30 else f'{max(1, round(number / (1 << 20)))} MiB'
 
 
 def why_none(p: IncidentFacts) -> str:

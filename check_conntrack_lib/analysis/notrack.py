@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..flow import PORTED, PROTOCOLS
+from ..flow import ICMP, ICMPV6, PORTED, PROTOCOLS
 from ..namedtuples import NamedTuple
 from .profile import Key, Profile, Proportion
 
@@ -27,8 +27,8 @@ KNOWN: Mapping[tuple[int, int], str] = {
 }
 #: protocols without ports: their rules name echoes only, never the errors
 PINGS = {1: 'pings', 58: 'pings (IPv6)'}
-#: nft and iptables name it in rules
-RULE_NAMES = {6: 'tcp', 17: 'udp', 132: 'sctp', 1: 'icmp', 58: 'icmpv6'}
+#: as nft and iptables name them in rules
+RULE_NAMES = {**PORTED, ICMP: 'icmp', ICMPV6: 'icmpv6'}
 
 
 class Candidate(NamedTuple):

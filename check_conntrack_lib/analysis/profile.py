@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import compress, islice
 from math import sqrt
 from operator import itemgetter
 
-from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow
+from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow, address_text
 from ..namedtuples import NamedTuple
 from .heavy_hitters import HeavyHitters, Histogram
 
@@ -197,8 +196,8 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
         assured=having(ASSURED), unreplied=seen - having(SEEN_REPLY),
         snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(NAT),
         offloaded=having(OFFLOAD | HW_OFFLOAD),
-        sources=tuple((Key(source=_text(src)), count) for src, count in sources.top(TOP)),
-        destinations=tuple((Key(destination=_text(dst)), count) for dst, count in destinations.top(TOP)),
+        sources=tuple((Key(source=address_text(src)), count) for src, count in sources.top(TOP)),
+        destinations=tuple((Key(destination=address_text(dst)), count) for dst, count in destinations.top(TOP)),
         services=tuple((_key(b'', *service), count) for service, count in services.top(TOP)),
         targets=tuple((_key(*target), count) for target, count in targets.top(TOP)),
         uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
@@ -208,10 +207,4 @@ def summarize(flows: Iterable[Flow], entries: int) -> Profile:
 
 
 def _key(destination: bytes, protocol: int, port: int) -> Key:
-    return Key(protocol, '', _text(destination), port if protocol in PORTED else None)
-
-
-def _text(address: bytes) -> str:
-    if not address:
-        return ''
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return Key(protocol, '', address_text(destination), port if protocol in PORTED else None)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..flow import ICMP, ICMPV6, PORTED, TCP, UDP
 from .profile import Key, Profile
-from .state_notes import TCP, UDP
 
 #: the source may keep so much of the table
 ROOM = 0.05
 #: entries that live longer are not kept small by any rate: then it is as if they lived so many seconds
 LONGEST = 120
-#: by protocol number, as nft and iptables name them
-PORTED = {6: 'tcp', 17: 'udp', 33: 'dccp', 132: 'sctp', 136: 'udplite'}
 TABLE = 'triage'
 
 
@@ -63,5 +61,6 @@ def _lifetime(profile: Profile, key: Key, timeouts: Mapping[str, int]) -> int:
     if key.protocol == TCP and states:
         name = f'tcp_timeout_{max(states, key=lambda state: states[state]).lower()}'
     else:
-        name = {UDP: 'udp_timeout', 1: 'icmp_timeout', 58: 'icmpv6_timeout'}.get(key.protocol or 0, 'generic_timeout')
+        names = {UDP: 'udp_timeout', ICMP: 'icmp_timeout', ICMPV6: 'icmpv6_timeout'}
+        name = names.get(key.protocol or 0, 'generic_timeout')
     return max(1, min(LONGEST, timeouts.get(name, 30 if key.protocol == UDP else LONGEST)))

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Iterator
 
+from ..defaults import CRITICAL, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from .profile import Profile
+from .state_notes import meaning_of
 
 #: the recorded peak shall fill so much of the table
 FILL = 0.7
@@ -16,21 +18,11 @@ FILL = 0.7
 CUT_OFF = 0.95
 #: a peak of fewer days has seen no whole week
 FEW_DAYS = 7
-#: the check's default lines, in percent
-WARNING, CRITICAL = 85, 95
 #: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
 #: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), a bucket (struct hlist_nulls_head)
 ENTRY, EXTENSIONS, BUCKET = 320, 128, 8
 #: one key with such a share of the table makes its size
 ONE_SOURCE, ONE_TARGET, ONE_STATE, NO_REPLY = 0.25, 0.5, 0.3, 0.5
-_STATES = {
-    'SYN_SENT': 'a SYN flood, a scan, or a server that does not answer',
-    'SYN_RECV': 'a SYN flood, or answers that take another way',
-    'CLOSE_WAIT': 'an application that does not close its connections',
-    'FIN_WAIT': 'peers that do not close their side',
-    'LAST_ACK': 'peers that vanish',
-    'CLOSE': 'connections that end with a reset',
-}
 
 
 class Peak(NamedTuple):
@@ -116,7 +108,8 @@ def concentration(profile: Profile) -> Iterator[str]:
     for (protocol, state), count in profile.states.items():
         share = profile.share(count)
         if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', '') and share.low >= ONE_STATE:
-            yield f'{share.value:.0%} of the table is in state {state}: {_STATES.get(state, "unusual in such number")}'
+            meaning = meaning_of(profile, protocol, state) or 'unusual in such number'
+            yield f'{share.value:.0%} of the table is in state {state}: {meaning}'
     share = profile.share(profile.unreplied)
     if share.low >= NO_REPLY:
         yield f'{share.value:.0%} of the table has no reply: a flood, a scan, or a dead server'
@@ -130,7 +123,7 @@ def concentration(profile: Profile) -> Iterator[str]:
 def alert_lines(peak: Peak, maximum: int) -> tuple[int, int]:
     """Warning and critical usage in percent of a maximum: well above what is usual, early enough to act."""
     if peak.days < FEW_DAYS or maximum <= 0:
-        return WARNING, CRITICAL
+        return int(WARNING), int(CRITICAL)
     usual = peak.entries * 100 / maximum
-    warning = min(WARNING, max(70, 5 * math.ceil((usual + 15) / 5)))
-    return warning, max(90, min(CRITICAL, warning + 10))
+    warning = min(int(WARNING), max(70, 5 * math.ceil((usual + 15) / 5)))
+    return warning, max(90, min(int(CRITICAL), warning + 10))

@@ -1,10 +1,10 @@
-"""What the numbers mean: states in words, and flows as the arguments of conntrack(8)."""
+"""What it means when entries of one state dominate."""
 
 from __future__ import annotations
 
-from .profile import Key, Profile
+from ..flow import TCP, UDP
+from .profile import Profile
 
-TCP, UDP = 6, 17
 #: what it means when entries of one state dominate
 MEANING = {
     (TCP, 'SYN_SENT'): 'half-open, nobody answers: a scan, a flood or a dead peer',
@@ -24,20 +24,3 @@ def meaning_of(profile: Profile, protocol: int, state: str) -> str:
     if protocol == UDP and profile.unreplied >= 0.8 * profile.states[protocol, state]:
         return 'most of it never answered: a dead server, a scan, or one-way traffic such as syslog'
     return MEANING.get((protocol, state), '')
-
-
-def conntrack(action: str, key: Key) -> str:
-    """The conntrack(8) command that lists (-L) or removes (-D) these flows."""
-    words = [f'sudo conntrack {action}']
-    if ':' in key.destination + key.source:
-        words.append('-f ipv6')
-    if key.protocol is not None:
-        words.append(f'-p {Key(key.protocol)}' if not str(Key(key.protocol)).startswith('protocol') else
-                     f'-p {key.protocol}')
-    if key.source:
-        words.append(f'-s {key.source}')
-    if key.destination:
-        words.append(f'-d {key.destination}')
-    if key.port is not None and key.protocol is not None:
-        words.append(f'--dport {key.port}')
-    return ' '.join(words)

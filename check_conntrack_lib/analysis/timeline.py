@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..defaults import WARNING
 from ..model import Sample
 from ..namedtuples import NamedTuple
 from .losses import Losses, add_up, losses
 
-#: usage in percent from which a table is in trouble
-TROUBLE_USAGE = 85.0
 #: an episode is over when all was well for so many seconds
 QUIET = 1800.0
 
@@ -148,7 +147,7 @@ def changes(chronicle: Sequence[Interval]) -> tuple[Change, ...]:
 
 
 def in_trouble(interval: Interval) -> bool:
-    return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= TROUBLE_USAGE
+    return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= WARNING
 
 
 def episodes(chronicle: Sequence[Interval]) -> list[Episode]:

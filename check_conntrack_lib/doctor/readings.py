@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 
 from ..deadline import Deadline
 from ..host import Host
-from ..model import Missing, Reading, Snapshot, Table, missing
+from ..model import Missing, Reading, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters
-from ..snapshot import take_snapshot, with_log
+from ..snapshot import Snapshot, take_snapshot, with_log
 from . import DoctorError
 
 if TYPE_CHECKING:

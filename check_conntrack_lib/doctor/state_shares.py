@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..analysis.profile import Key, Profile
-
-TCP = 6
+from ..flow import TCP
 
 
 def by_state(profile: Profile) -> dict[str, int]:

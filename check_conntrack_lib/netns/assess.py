@@ -13,9 +13,9 @@ from ..assessment import Assessment, Question, evaluate, history_file, history_q
 from ..deadline import TimeBudget
 from ..history import database
 from ..host import Host
-from ..model import History, Missing, Sample, Snapshot, Table
+from ..model import History, Missing, Sample, Table
 from ..namedtuples import NamedTuple
-from ..snapshot import take_snapshot, with_log
+from ..snapshot import Snapshot, take_snapshot, with_log
 from .discover import Namespace
 from .snapshots import NamespaceSnapshot, NamespaceSnapshots, read_snapshots, title
 

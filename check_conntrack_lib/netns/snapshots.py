@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..deadline import TimeBudget
 from ..host import Host
-from ..model import KernelLog, LogLine, Missing, Snapshot, Table
+from ..model import KernelLog, LogLine, Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters
+from ..snapshot import Snapshot
 from . import discover, read_other
 from .discover import Found, Namespace
 
@@ -89,8 +90,10 @@ def title(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> str:
 
 def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_other.OtherTable) -> Snapshot:
     # nf_conntrack_max and, since 4.7, the hash table are one for all; so is the run's time
-    return own._replace(netns=namespace.inode, initial=False, table=table._replace(entries=look.entries),
-                        counters=look.counters)
+    return Snapshot(at=own.at, boot_id=own.boot_id, netns=namespace.inode, initial=False,
+                    table=Table(look.entries, table.maximum, table.buckets), counters=look.counters,
+                    # its own lines are given to it when all are known
+                    kernel_log=own.kernel_log)
 
 
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:

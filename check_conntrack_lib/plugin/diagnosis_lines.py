@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from ..analysis.commands import conntrack
 from ..analysis.profile import Key, Profile
-from ..analysis.state_notes import TCP, UDP, conntrack, meaning_of
+from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
-from ..formatting import clean, count
+from ..flow import TCP, UDP
+from ..formatting import clean, count, share_text
 from ..history.profiles import Baseline
 from ..model import Missing
 from .contexts import number
@@ -57,7 +59,7 @@ def _grown(why: Diagnosis) -> Iterator[str]:
         return
     for one in why.growth:
         source = f', most from {one.source}' if one.source else ''
-        yield (f'{one.key}: {_share(one.before)} -> {_share(one.now)} of the table ({one.entries:+d} entries)'
+        yield (f'{one.key}: {share_text(one.before)} -> {share_text(one.now)} of the table ({one.entries:+d} entries)'
                f'{_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'what changed: no single service, destination or source explains the growth'
@@ -78,14 +80,14 @@ def _state(profile: Profile) -> Iterator[str]:
     meaning = meaning_of(profile, protocol, state)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else 'all entries seen'
-    yield f'{_share(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + f' ({how})'
+    yield f'{share_text(share.value)} of the table is {name}' + (f': {meaning}' if meaning else '') + f' ({how})'
 
 
 def _evictable(profile: Profile) -> Iterator[str]:
     assured = profile.share(profile.assured).value
     unreplied = profile.share(profile.unreplied).value
-    yield (f'{_share(assured)} is assured and never gives way to new connections; '
-           f'{_share(unreplied)} was never answered')
+    yield (f'{share_text(assured)} is assured and never gives way to new connections; '
+           f'{share_text(unreplied)} was never answered')
 
 
 def _top_source(why: Diagnosis) -> Iterator[str]:
@@ -93,35 +95,30 @@ def _top_source(why: Diagnosis) -> Iterator[str]:
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and key.source not in told:
-            yield f'top source: {key.source} opened {_share(share)} of the table'
+            yield f'top source: {key.source} opened {share_text(share)} of the table'
     named = [one.key for one in why.growth]
     for key, seen in why.profile.targets[:1]:
         share = why.profile.share(seen).value
         if share >= WORTH_A_LINE and not any(one.covers(key) for one in named):
-            yield f'top service: {key} is {_share(share)} of the table'
+            yield f'top service: {key} is {share_text(share)} of the table'
 
 
 def _nat(profile: Profile) -> Iterator[str]:
     if profile.share(profile.nat).value >= WORTH_A_LINE:
         kinds = [name for name, seen in (('source', profile.snat), ('destination', profile.dnat)) if seen]
-        yield f'{_share(profile.share(profile.nat).value)} is {" and ".join(kinds)} NAT: this host is their gateway'
+        yield f'{share_text(profile.share(profile.nat).value)} is {" and ".join(kinds)} NAT: this host is their gateway'
 
 
 def _owners(why: Diagnosis) -> Iterator[str]:
     if isinstance(why.owners, Missing):
         if not why.owners.chosen:
-            yield f'{_share(why.local)} starts at this host, its processes are unknown: {clean(why.owners.why)}'
+            yield f'{share_text(why.local)} starts at this host, its processes are unknown: {clean(why.owners.why)}'
     elif why.owners:
         names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield f'{_share(why.local)} starts at this host: {names}'
+        yield f'{share_text(why.local)} starts at this host: {names}'
 
 
 def _command(why: Diagnosis) -> Iterator[str]:
     key = why.growth[0].key if why.growth else why.profile.targets[0][0] if why.profile.targets else None
     if key is not None:
         yield f"look further: {conntrack('-L', key)}"
-
-
-def _share(value: float) -> str:
-    """A share as whole percent; below 1 % that is said."""
-    return f'{value * 100:.0f}%' if value >= 0.01 or value == 0 else 'under 1%'

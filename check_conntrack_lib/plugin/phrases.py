@@ -54,8 +54,8 @@ def dropped(a: Assessment) -> str:
 
 def repeated(drops: Drops, now: float) -> str:
     """Packets dropped again and again, and when that clears."""
-    return (f'{count(drops.packets, "packet")} lost at {drops.times} times since {clock_time(drops.first, now)}, last at '
-            f'{clock_time(drops.last, now)}: clears at {clock_time(drops.until, now)} without more')
+    return (f'{count(drops.packets, "packet")} lost at {drops.times} times since {clock_time(drops.first, now)}, '
+            f'last at {clock_time(drops.last, now)}: clears at {clock_time(drops.until, now)} without more')
 
 
 def table_full(a: Assessment) -> str:

@@ -19,20 +19,10 @@ from check_conntrack_lib.analysis.losses import (
     wraps,
 )
 from check_conntrack_lib.assessment import Assessment, Question, evaluate
-from check_conntrack_lib.model import (
-    Counters,
-    History,
-    Instant,
-    KernelLog,
-    LogLine,
-    Missing,
-    Sample,
-    Snapshot,
-    Suppressed,
-    Table,
-)
+from check_conntrack_lib.model import Counters, History, Instant, KernelLog, LogLine, Missing, Sample, Suppressed, Table
 from check_conntrack_lib.plugin.contexts import contexts
 from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.snapshot import Snapshot
 
 WRAP = 2**32
 

@@ -161,7 +161,7 @@ class TestConcentration:
     def test_one_service_and_one_state(self):
         flows = [flow(n, 'SYN_SENT' if n % 4 else 'ESTABLISHED', 0 if n % 4 else SEEN_REPLY) for n in range(1000)]
         assert self.said(flows) == [
-            '75% of the table is in state SYN_SENT: a SYN flood, a scan, or a server that does not answer',
+            '75% of the table is in state SYN_SENT: half-open, nobody answers: a scan, a flood or a dead peer',
             '75% of the table has no reply: a flood, a scan, or a dead server',
             '100% of the table is tcp to 10.0.0.2:443']
 

@@ -18,10 +18,11 @@ import pytest
 from programs import need
 
 from check_conntrack_lib.doctor import atomic_write, cli, export, readings
+from check_conntrack_lib.doctor.export import metrics
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant
 
-metrics = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus', reason='pip install prometheus_client')
+prometheus = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus', reason='pip install prometheus_client')
 
 NOW = Instant(1795185614.0, 3079.0, 3000.0)
 RECORDS = ('4,1,2500000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
@@ -36,7 +37,8 @@ def tree(tmp_path):
 
 
 def page(tree, names='conntrack', log=''):
-    return metrics.page(readings.take(Host(str(tree), lambda: NOW), log or str(tree.parent / 'records'), 300), names)
+    taken = readings.take(Host(str(tree), lambda: NOW), log or str(tree.parent / 'records'), 300)
+    return prometheus.page(metrics.collect(taken, names))
 
 
 @pytest.mark.parametrize('names', ['conntrack', 'node-exporter'])
@@ -129,7 +131,8 @@ def test_the_textfile_is_replaced_in_one_step_and_readable_by_all(tree, tmp_path
     before = place.stat().st_ino
     done = proctree.doctor('export', '--procfs', tree, '--kernel-log', 'off', '--textfile', place)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
-    assert place.read_bytes() == metrics.page(readings.take(Host(str(tree)), 'off', 300), 'conntrack')
+    assert place.read_bytes() == \
+        prometheus.page(metrics.collect(readings.take(Host(str(tree)), 'off', 300), 'conntrack'))
     assert stat.S_IMODE(place.stat().st_mode) == 0o644
     assert place.stat().st_ino != before
     assert os.listdir(place.parent) == ['conntrack.prom']

@@ -113,16 +113,16 @@ def test_no_history_yet_says_where_it_looked_and_from_when_on(monkeypatch, tmp_p
         'check_conntrack on, and a second run makes a picture\n')
 
 
-def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path, monkeypatch):
+def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path):
     proctree.make(tmp_path / 'proc')
-    monkeypatch.setattr(facts, 'Host', lambda: story_host(tmp_path / 'proc'))
+    host = host_at(tmp_path / 'proc')
     (tmp_path / 'log').write_text(
         '4,1,50000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
         '4,1,1000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
         '4,1,60000000,-;nf_conntrack: nf_conntrack: table full in netns 4026532501, dropping packet\n')
     own = facts.HistoryFacts('', past(boot_id=proctree.BOOT_ID), [], [], (), []).intervals
-    assert facts.log_marks(own, str(tmp_path / 'log')) == (pasts.BEGIN + 50,)
-    other = facts.log_marks(past(boot_id='other'), str(tmp_path / 'log'))
+    assert facts.log_marks(host, own, str(tmp_path / 'log')) == (pasts.BEGIN + 50,)
+    other = facts.log_marks(host, past(boot_id='other'), str(tmp_path / 'log'))
     assert isinstance(other, Missing)
     assert other.chosen
 
@@ -133,7 +133,7 @@ def past(boot_id):
     return intervals([pasts.sample(20.0 + k, 1, netns=proctree.NETNS)._replace(boot_id=boot_id) for k in range(50)])
 
 
-def story_host(root):
+def host_at(root):
     from check_conntrack_lib.host import Host
     from check_conntrack_lib.model import Instant
 

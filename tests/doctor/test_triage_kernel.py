@@ -107,7 +107,8 @@ def test_nobody_sees_what_anybody_may():
 
 
 def test_ctrl_c_is_clean():
-    code = ('import sys; from check_conntrack_lib.doctor import cli, scene; scene.PAUSE = 60; '
+    code = ('import sys; from check_conntrack_lib.doctor import cli; '
+            'from check_conntrack_lib.doctor.triage import reading; reading.PAUSE = 60; '
             'print("ready", flush=True); sys.exit(cli.main(["triage", "--kernel-log", "off", "--exact"]))')
     process = subprocess.Popen([sys.executable, '-c', code], cwd=proctree.ROOT, text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)

@@ -95,7 +95,7 @@ def test_shipped_command_lines_mean_the_defaults(file: str, pattern: str, count:
     lines = command_lines(file, pattern)
     assert len(lines) == count
     for argv in lines:
-        assert options.parse(argv).usage == options.Limits('85', '95')
+        assert options.parse(argv).limits['usage'] == options.Limits('85', '95')
 
 
 def test_losses_outlive_the_soft_states() -> None:
@@ -269,7 +269,7 @@ def test_sudo_allows_what_is_shipped(plain_stage: stage.Stage) -> None:
     # every option at once, in Icinga's order
     everything = [part for option in sorted(plugin_options()) if option != '--procfs' for part in example(option)]
     assert options.parse(everything)
-    required = [['--require', signal] for signal in options.SIGNALS]
+    required = [['--require', signal] for signal in options.REQUIRABLE]
     for argv in ([], *lines, *required, ['--critical', '95', '--warning', '80%'], everything):
         assert allowed(plain_stage, *argv), argv
 

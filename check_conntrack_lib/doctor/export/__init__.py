@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
+from ...defaults import WINDOW
 from ...formatting import clean
 from ...model import Missing
 from .. import DoctorError, error_line, readings
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--names', choices=('conntrack', 'node-exporter'), default='conntrack',
                         help='node-exporter: names and types as node_exporter has them (node_nf_conntrack_entries), '
                              "for hosts where its own conntrack collector is off; two sources of one name don't mix")
-    parser.add_argument('--window', metavar='DURATION', type=seconds, default=300.0,
+    parser.add_argument('--window', metavar='DURATION', type=seconds, default=WINDOW,
                         help='how far back lines of the kernel log are counted (default: 5m)')
     parser.add_argument('--per-host', action='store_true',
                         help='also TCP connections by remote host: opening, open, closing, closed (needs root; above '
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(as_json(take()))
         return 0
     try:
-        from . import prometheus
+        from . import metrics, prometheus
     except ImportError:
         raise DoctorError('export needs the Python library prometheus_client: apt install python3-prometheus-client, '
                       'or pip install prometheus_client') from None
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         nonlocal told
         taken = take()
         told = _tell(taken.errors(), told) if lasting else {}
-        return prometheus.page(taken, arguments.names)
+        return prometheus.page(metrics.collect(taken, arguments.names))
 
     if arguments.listen:
         host, port = arguments.listen

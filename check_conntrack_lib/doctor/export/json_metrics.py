@@ -9,6 +9,7 @@ from ... import __version__
 from ...analysis.losses import log_evidence
 from ...model import KernelLog, Missing, NotLoaded, Table
 from ..readings import LiveReadings
+from .metrics import collect
 from .per_host import PerHost
 
 
@@ -32,6 +33,9 @@ def as_dict(reading: LiveReadings) -> dict[str, Any]:
             'source': s.counters.source, 'total': reading.totals(), 'per_cpu': dict(s.counters.per_cpu)},
         'kernel_log': _log(reading),
         **({} if reading.peers is None else {'per_host': _per_host(reading.peers)}),
+        'metrics': [{'name': metric.name, 'kind': metric.kind, 'samples': [
+            {'labels': dict(labels), 'value': None if value == float('inf') else value}
+            for labels, value in metric.samples]} for metric in collect(reading, 'conntrack')],
     }
 
 

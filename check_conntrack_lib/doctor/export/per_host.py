@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...deadline import TimeBudget
 from ...diagnosis import sample_flows
-from ...flow import Flow
+from ...flow import TCP, Flow, address_text
 from ...host import Host
 from ...model import Missing, Table
 from ...namedtuples import NamedTuple
 from ...readers.sockets import is_local
 
-TCP = 6
 GROUPS: Mapping[str, str] = {
     'SYN_SENT': 'opening', 'SYN_RECV': 'opening', 'SYN_SENT2': 'opening', 'ESTABLISHED': 'open',
     'FIN_WAIT': 'closing', 'CLOSE_WAIT': 'closing', 'LAST_ACK': 'closing', 'TIME_WAIT': 'closing', 'CLOSE': 'closed'}
@@ -64,7 +62,7 @@ def rank(pairs: Mapping[tuple[bytes, bytes, str], int], own: set[bytes], top: in
         remote = source if destination in own else destination
         hosts.setdefault(remote, Counter())[group] += connections
     order = sorted(hosts, key=lambda remote: (-sum(hosts[remote].values()), remote))
-    named = [(_text(remote), _scaled(hosts[remote], scale)) for remote in order[:top]]
+    named = [(address_text(remote), _scaled(hosts[remote], scale)) for remote in order[:top]]
     rest: Counter[str] = Counter()
     for remote in order[top:]:
         rest.update(hosts[remote])
@@ -79,8 +77,4 @@ def _own_addresses(pairs: Mapping[tuple[bytes, bytes, str], int]) -> set[bytes]:
     destinations: Counter[bytes] = Counter()
     for (_source, destination, _group), connections in pairs.items():
         destinations[destination] += connections
-    return {address for address, _ in destinations.most_common(MOST_PROBES) if is_local(_text(address))}
-
-
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return {address for address, _ in destinations.most_common(MOST_PROBES) if is_local(address_text(address))}

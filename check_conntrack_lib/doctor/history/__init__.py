@@ -15,9 +15,8 @@ from ...argument_types import seconds
 from ...counters import COUNTERS
 from ...formatting import clean
 from ...history import readonly
-from ...host import Host
 from ...model import Missing
-from .. import DoctorError
+from .. import DoctorError, readings
 from ..atomic_write import write_file
 from . import chart
 from .facts import HistoryFacts, log_marks
@@ -38,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--html', metavar='FILE',
                         help='write picture, facts of the worst episode and numbers to one self-contained file')
     parser.add_argument('--csv', action='store_true', help='print every recorded sample as comma-separated values')
-    parser.add_argument('--kernel-log', metavar='SOURCE', default='auto',
-                        help='where table-full lines are looked for, if the history is of this host: auto, kmsg, '
-                             'journal, off, or a FILE (default: auto)')
+    readings.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not samples:
         raise DoctorError(f'{clean(path)}: nothing is recorded between these times')
     everything = intervals(samples)
-    all_namespaces, host = namespaces(everything), Host()
+    all_namespaces, host = namespaces(everything), readings.host(arguments)
     called = names(host, everything)
     recorded = choose(host, all_namespaces, arguments.netns, called)
     if arguments.csv:
@@ -62,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     own = [interval for interval in everything if interval.sample.netns == recorded.netns]
     others = [interval for interval in everything if interval.sample.netns != recorded.netns]
     profiles = readonly.read_profiles(path, arguments.since, arguments.until)
-    history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(own, arguments.kernel_log),
+    history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(host, own, arguments.kernel_log),
                   [] if isinstance(profiles, Missing) else [past for past in profiles if past.netns == recorded.netns],
                   called)
     if arguments.svg:

@@ -9,6 +9,7 @@ from ...analysis.losses import add_up, log_evidence
 from ...analysis.profile_diff import growth as growth_by
 from ...analysis.timeline import Change, Episode, Interval, RecordedNamespace, changes, episodes, peak, worst
 from ...deadline import Deadline
+from ...defaults import TREND
 from ...formatting import clean, count, duration, growth, percent
 from ...history.readonly import PastProfile
 from ...host import Host
@@ -19,7 +20,6 @@ from ..state_shares import states_line
 from .netns_names import Names
 
 #: from this usage on the check warns of a table that fills, in percent
-TREND_LINE = 70.0
 #: profiles from so many seconds before an episode are what is usual
 USUAL = 86400.0
 #: seconds for reading the kernel log
@@ -54,9 +54,8 @@ class HistoryFacts(NamedTuple):
         return worst(episodes(self.intervals))
 
 
-def log_marks(own: Sequence[Interval], choice: str) -> tuple[float, ...] | Missing:
+def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, ...] | Missing:
     """When this host's kernel logged that the table of these steps was full, as far as the log goes back."""
-    host = Host()
     boot_id, netns = host.boot_id(), own[-1].sample.netns
     if boot_id not in {interval.sample.boot_id for interval in own}:
         return Missing('not recorded since this host was booted', chosen=True)
@@ -134,7 +133,7 @@ def retrospective(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str
                             f'{when(interval.sample.at.wall, True)}: {count(interval.lost, "packet")}'
         lead = _lead(history, interval)
         if lead:
-            yield 'time to act', f'the table was above {TREND_LINE:.0f}% for {duration(lead)} before that'
+            yield 'time to act', f'the table was above {TREND:.0f}% for {duration(lead)} before that'
     yield 'packets lost', losses_in_words(episode.lost, episode.counted)
     yield 'peak', how_full(episode.peak, True)
     yield from _who(episode, history)
@@ -175,7 +174,7 @@ def checklist(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, st
         yield 'edge', 'resilience to floods: a limit of new connections by source before they are tracked'
     lead = _lead(history, episode.first_loss) if episode.first_loss else None
     told = f' (here {duration(lead)} before the first loss)' if lead else ''
-    yield 'platform', f'an alert for each node before it is full: check_conntrack warns from {TREND_LINE:.0f}%{told}'
+    yield 'platform', f'an alert for each node before it is full: check_conntrack warns from {TREND:.0f}%{told}'
     yield 'platform', 'a way to drain a node, tried before it is needed'
     if episode.counted.get('chaintoolong'):
         yield 'platform', (f'{count(episode.counted["chaintoolong"], "packet")} were lost to long hash chains: more '
@@ -221,7 +220,7 @@ def _lead(history: HistoryFacts, loss: Interval) -> float | None:
     known = loss.sample.at.wall - (loss.span or 0.0)
     above = None
     for interval in reversed(history.intervals[:history.intervals.index(loss)]):
-        if interval.usage < TREND_LINE or interval.sample.boot_id != loss.sample.boot_id:
+        if interval.usage < TREND or interval.sample.boot_id != loss.sample.boot_id:
             break
         above = interval.sample.at.wall
     return known - above if above is not None and known > above else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from ... import __version__
 from ...analysis import incident, mitigations
 from ...analysis.profile import Key
 from ...model import Missing
+from ..json_values import plain
 from .reading import TriageReadings
 
 
@@ -17,7 +17,7 @@ def as_json(scene: TriageReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
     a, p, table = scene.assessment, scene.picture, scene.table
     profile = p.profile
-    return json.dumps(_plain({
+    return json.dumps(plain({
         'version': __version__, 'time': a.snapshot.at.wall, 'node': scene.node, 'kernel': scene.release,
         'netns': a.snapshot.netns, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
@@ -46,13 +46,3 @@ def as_json(scene: TriageReadings) -> str:
 
 def _key(key: Key) -> dict[str, Any]:
     return {'name': str(key), **key._asdict()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Missing):
-        return {'missing': value.why, 'remedy': value.remedy}
-    if isinstance(value, tuple) and hasattr(value, '_asdict'):
-        return _plain(value._asdict())
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value

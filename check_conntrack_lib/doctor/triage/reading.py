@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -16,20 +15,18 @@ from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, summarize
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
+from ...defaults import CRITICAL, HORIZON, WINDOW
 from ...diagnosis import Diagnosis, explain, sample_flows
-from ...flow import Flow
+from ...flow import Flow, address_text
 from ...history import readonly
 from ...history.profiles import Baseline
 from ...host import Host
-from ...model import History, Missing, NotLoaded, Reading, Sample, Snapshot, Table, missing
+from ...model import History, Missing, NotLoaded, Reading, Sample, Table, missing
 from ...namedtuples import NamedTuple
 from ...readers import addresses, cpu_times, ctnetlink, keepers, meminfo, programs, slabinfo, sysctl_values
-from ...snapshot import take_snapshot, with_log
+from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError
 
-#: the look-back and how far the trend looks ahead, in seconds, and the line that it is projected to, in percent:
-#: the check's defaults
-WINDOW, HORIZON, CRITICAL = 300.0, 3600.0, 95.0
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
 #: where programs of the administrator are, whatever the PATH of this user
@@ -168,13 +165,9 @@ def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, f
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
         diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
         tally.aims(),
-        frozenset() if isinstance(own, Missing) else frozenset(map(_text, own)),
+        frozenset() if isinstance(own, Missing) else frozenset(map(address_text, own)),
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
         sizing.chain_limit(release), programs.read(host, DRAINS), {one.name for one in keepers.read(host)},
         bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH))
-
-
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

@@ -10,8 +10,9 @@ from ...analysis.incident import Action
 from ...analysis.losses import Losses
 from ...analysis.profile import Key, Profile
 from ...analysis.state_notes import meaning_of
+from ...defaults import CRITICAL
 from ...diagnosis import Diagnosis
-from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
+from ...formatting import FLOODED, clean, count, duration, growth, percent, rate, share_text
 from ...history.profiles import Baseline
 from ...model import Missing
 from ..terminal import StyledLine, TextLayout
@@ -58,14 +59,14 @@ def _role(scene: TriageReadings) -> Iterator[StyledLine]:
     profile = scene.picture.profile
     if profile is None:
         return
-    nat = f'{_share(profile.share(profile.snat).value)} source NAT, {_share(profile.share(profile.dnat).value)} ' \
-          'destination NAT'
+    source, destination = profile.share(profile.snat).value, profile.share(profile.dnat).value
+    nat = f'{share_text(source)} source NAT, {share_text(destination)} destination NAT'
     roles = scene.roles
     if isinstance(roles, Missing):
         yield StyledLine('role', f'{"translates addresses" if profile.nat else "no NAT"}: {nat}')
         return
     parts = {'forwards': roles.forwarded, 'serves': roles.served, 'opens': roles.open_database, 'within': roles.within}
-    said = ', '.join(f'{name} {_share(roles.share(seen))}' for name, seen in parts.items() if seen)
+    said = ', '.join(f'{name} {share_text(roles.share(seen))}' for name, seen in parts.items() if seen)
     yield StyledLine('role', f'{roles.name}: {said}; {nat}')
 
 
@@ -82,7 +83,7 @@ def _usage(scene: TriageReadings) -> Iterator[StyledLine]:
     elif scene.now:
         said += f', {scene.now.entries:+d} in the last {duration(scene.now.span)} (no trend yet)'
     bad = incident.crowded(scene.picture)
-    yield StyledLine('usage', said, bad + (bad and table.usage >= 95))
+    yield StyledLine('usage', said, bad + (bad and table.usage >= CRITICAL))
 
 
 def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
@@ -139,8 +140,8 @@ def _changed(scene: TriageReadings) -> Iterator[StyledLine]:
     label = 'changed'
     for one in why.growth:
         source = f', most from {one.source}' if one.source else ''
-        yield StyledLine(label, f'{one.key}: {_share(one.before)} -> {_share(one.now)} of the table ({one.entries:+d} '
-                          f'entries){_since(why.baseline, why.at)}{source}', 1)
+        yield StyledLine(label, f'{one.key}: {share_text(one.before)} -> {share_text(one.now)} of the table '
+                                f'({one.entries:+d} entries){_since(why.baseline, why.at)}{source}', 1)
         label = ''
     if not why.growth:
         yield StyledLine(label, 'no single service, destination or source explains the growth')
@@ -156,12 +157,12 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
         return
     (protocol, state), seen = max(profile.states.items(), key=lambda item: item[1])
     share, meaning = profile.share(seen), meaning_of(profile, protocol, state)
-    said = f'{_share(share.value)} is {Key(protocol)} {state}'.rstrip() + (f': {meaning}' if meaning else '')
+    said = f'{share_text(share.value)} is {Key(protocol)} {state}'.rstrip() + (f': {meaning}' if meaning else '')
     yield StyledLine('state', said)
     how = f'{profile.seen} of {profile.entries} entries seen, +-{share.margin * 100:.1f}%' if share.margin \
         else f'all {profile.seen} entries seen'
-    yield StyledLine('', f'{_share(profile.share(profile.assured).value)} is assured and never gives way, '
-                   f'{_share(profile.share(profile.unreplied).value)} never answered ({how})')
+    yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} is assured and never gives way, '
+                   f'{share_text(profile.share(profile.unreplied).value)} never answered ({how})')
 
 
 def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
@@ -195,7 +196,7 @@ def _top_sources(scene: TriageReadings, paper: TextLayout) -> list[str]:
     profile = scene.picture.profile
     if profile is None:
         return []
-    columns = [(title, [f'{name} {_share(share)}' for name, share in top(profile, sort)])
+    columns = [(title, [f'{name} {share_text(share)}' for name, share in top(profile, sort)])
                for title, sort in (('source', 'sources'), ('target', 'destinations'), ('port', 'services'))]
     if not any(cells for _title, cells in columns):
         return paper.rows(StyledLine('top', 'no address or port has 1% of the table'))
@@ -213,7 +214,7 @@ def _processes(scene: TriageReadings) -> Iterator[StyledLine]:
     why = scene.diagnosis
     if isinstance(why, Diagnosis) and not isinstance(why.owners, Missing) and why.owners:
         names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield StyledLine('processes', f'{_share(why.local)} starts at this host: {names}')
+        yield StyledLine('processes', f'{share_text(why.local)} starts at this host: {names}')
 
 
 def _missing(scene: TriageReadings) -> Iterator[StyledLine]:
@@ -227,7 +228,3 @@ def _missing(scene: TriageReadings) -> Iterator[StyledLine]:
 def _clock(moment: float, at: float) -> str:
     then = time.localtime(moment)
     return time.strftime('%H:%M:%S' if then[:3] == time.localtime(at)[:3] else '%Y-%m-%d %H:%M:%S', then)
-
-
-def _share(value: float) -> str:
-    return f'{value:.0%}' if value >= 0.01 or value == 0 else 'under 1%'

@@ -6,14 +6,14 @@ import json
 import re
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ...analysis import notrack, timeouts
-from ...analysis.profile import Profile
 from ...analysis.sizing import FEW_DAYS
-from ...formatting import clean, percent
+from ...formatting import clean, percent, size_text
 from ...model import Missing
+from ..json_values import plain
 from . import sysctl_file
 from .plan import Plan, Recorded
 
@@ -98,15 +98,15 @@ def _hash(plan: Plan) -> str:
 def _memory(plan: Plan) -> Iterator[str]:
     size, available = plan.size, plan.readings.available
     how = 'measured' if size.measured else 'an estimate: only root reads /proc/slabinfo'
-    yield (f'memory     {_bytes(size.memory)} when full ({size.entry:.0f} bytes an entry, its object {how}), '
-           f'{_bytes(size.more)} more than now; each network namespace may fill as much')
+    yield (f'memory     {size_text(size.memory)} when full ({size.entry:.0f} bytes an entry, its object {how}), '
+           f'{size_text(size.more)} more than now; each network namespace may fill as much')
     if isinstance(available, Missing):
         yield f'           memory available: unknown ({clean(available.why)})'
     elif size.more > available:
-        yield f'           only {_bytes(available)} are available: shorten timeouts, or add memory, before that'
+        yield f'           only {size_text(available)} are available: shorten timeouts, or add memory, before that'
     else:
         much = ', a large part of it' if size.more > MUCH * available else ''
-        yield f'           {_bytes(available)} are available{much}'
+        yield f'           {size_text(available)} are available{much}'
 
 
 def _timeouts(plan: Plan) -> Iterator[str]:
@@ -176,7 +176,7 @@ def _alerts(plan: Plan) -> Iterator[str]:
 
 def as_json(plan: Plan, expires: float | None) -> str:
     """Everything."""
-    record = _plain(plan)
+    record = plain(plan)
     record['drop_in'] = sysctl_file.text(plan, expires)
     record['rules'] = {'nft': notrack.nft(plan.candidates), 'iptables': notrack.iptables(plan.candidates, 4),
                        'ip6tables': notrack.iptables(plan.candidates, 6),
@@ -184,26 +184,5 @@ def as_json(plan: Plan, expires: float | None) -> str:
     return json.dumps(record, indent=2)
 
 
-def _plain(value: Any) -> Any:
-    """Named tuples as objects, profiles by what was seen only."""
-    if isinstance(value, Profile):
-        return {'entries': value.entries, 'seen': value.seen, 'assured': value.assured,
-                'unreplied': value.unreplied, 'nat': value.nat}
-    if isinstance(value, Missing):
-        return {'missing': value.why, 'remedy': value.remedy}
-    if isinstance(value, tuple) and hasattr(value, '_asdict'):
-        return {name: _plain(part) for name, part in value._asdict().items()}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
-
-
 def _share(share: Any) -> str:
     return f'{share.value:.1%} +-{share.margin * 100:.1f}'
-
-
-def _bytes(number: float) -> str:
-    for unit, size in (('GiB', 1 << 30), ('MiB', 1 << 20)):
-        if number >= size:
-            return f'{number / size:.1f} {unit}'
-    return f'{number / 1024:.0f} KiB'

@@ -10,10 +10,10 @@ import time
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
+from ...defaults import WINDOW
 from .. import DoctorError, error_line, readings
 from .view import ScreenLine, WatchState, following, one_line, screen
 
-LOG_SPAN = 300.0
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
 FLOWS = 2000
 #: the width of the usage line without its bar
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                moment = following(moment, readings.take(source, arguments.kernel_log, LOG_SPAN, flows=FLOWS))
+                moment = following(moment, readings.take(source, arguments.kernel_log, WINDOW, flows=FLOWS))
                 lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = error_line(error)

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping
 from ...analysis.losses import Losses, log_evidence, losses
 from ...analysis.profile import Profile
 from ...analysis.trend import FEWEST_POINTS, Forecast, project
+from ...defaults import CRITICAL, WARNING
 from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
-from ...model import KernelLog, Missing, NotLoaded, Point, Snapshot, Table
+from ...model import KernelLog, Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
+from ...snapshot import Snapshot
 from ..readings import LiveReadings
 from ..state_shares import states_line
 
 #: growth is measured over so many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
 #: where a line of the screen becomes a warning or worse, in percent
-NEARLY_FULL, FULL = 85.0, 95.0
 #: what is shown, and the counter behind it; `lost` is what `Losses` makes of several
 SHOWN = {'lost': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
 
@@ -101,7 +102,7 @@ def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
             text = f'[{"#" * filled}{"-" * (bar - filled)}] {text}'
         if not isinstance(table.buckets, Missing) and table.buckets > 0:
             text += f', {table.entries / table.buckets:.1f} a bucket'
-        yield ScreenLine('usage', text, (table.usage > NEARLY_FULL) + (table.usage > FULL))
+        yield ScreenLine('usage', text, (table.usage > WARNING) + (table.usage > CRITICAL))
 
 
 def _growth(moment: WatchState) -> Iterator[ScreenLine]:

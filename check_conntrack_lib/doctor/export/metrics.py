@@ -1,0 +1,133 @@
+"""One round of readings as a neutral list of metrics, under our own names or under node_exporter's.
+
+Every output format (prometheus.py, json_metrics.py) renders this list. To export something else, add it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ...analysis.losses import log_evidence
+from ...counters import COUNTERS
+from ...model import KernelLog, Missing, NotLoaded, Table
+from ...namedtuples import NamedTuple
+from ..readings import LiveReadings
+from .per_host import GROUPS, PerHost
+
+#: Columns of the stat file that are exported only. The kernel counts in 32 bits on each CPU, and starts again at 0
+#: after a wrap: what Prometheus takes for a counter's reset.
+EXPORTED_ONLY: Mapping[str, str] = {
+    'found': 'Lookups that found an entry; on current kernels only those of NAT for a free port.',
+    'insert': 'Entries inserted; on current kernels only those that user space inserted.',
+    'expect_new': 'Expected connections that came.',
+    'expect_create': 'Expectations created by helpers.',
+    'expect_delete': 'Expectations removed.',
+}
+COUNTED = {**{name: counter.help for name, counter in COUNTERS.items()}, **EXPORTED_ONLY}
+
+#: node_exporter's collector/conntrack_linux.go has these, as gauges without a suffix
+NODE_COUNTED: Mapping[str, str] = {
+    'found': 'Number of lookups that found an entry.',
+    'invalid': 'Number of packets that could not be tracked.',
+    'ignore': 'Number of packets that needed no lookup; 0 since Linux 5.10.',
+    'insert': 'Number of entries inserted.',
+    'insert_failed': 'Number of entries not inserted.',
+    'drop': 'Number of packets dropped by connection tracking.',
+    'early_drop': 'Number of entries evicted early to make room for new ones.',
+    'search_restart': 'Number of lookups begun anew because an entry moved to another hash chain.',
+}
+
+
+class Metric(NamedTuple):
+    """One metric with its samples."""
+
+    #: a counter's without the '_total' that Prometheus adds
+    name: str
+    #: 'gauge', 'counter' or 'unknown', as Prometheus and OpenMetrics have them
+    kind: str
+    help: str
+    #: (labels, value)
+    samples: tuple[tuple[Mapping[str, str], float], ...]
+
+
+def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
+    """Everything that was read; names: 'conntrack' or 'node-exporter'."""
+    yield from _node(reading) if names == 'node-exporter' else _own(reading)
+    if isinstance(reading.peers, PerHost):
+        yield from _per_host(reading.peers)
+    yield _scrape_error(reading)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return Metric(name, 'gauge', text, (({}, value),))
+
+
+def _own(reading: LiveReadings) -> Iterator[Metric]:
+    s = reading.snapshot
+    if not isinstance(s.table, Missing):
+        yield _gauge('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
+                                0 if isinstance(s.table, NotLoaded) else 1)
+    if not isinstance(s.netns, Missing):
+        yield Metric('conntrack_netns_info', 'gauge', 'The network namespace that is measured, by its inode.',
+                     (({'netns': str(s.netns), 'initial': str(s.initial).lower()}, 1),))
+    if isinstance(s.table, Table):
+        yield from _table(s.table)
+    totals = reading.totals()
+    for name, text in COUNTED.items():
+        if name in totals:
+            yield Metric(f'conntrack_stat_{name}', 'counter', text, (({}, totals[name]),))
+    if isinstance(s.kernel_log, KernelLog):
+        yield from _log(reading, s.kernel_log)
+
+
+def _table(table: Table) -> Iterator[Metric]:
+    yield _gauge('conntrack_entries', 'Entries in the table of this network namespace.', table.entries)
+    yield _gauge('conntrack_entries_limit', 'nf_conntrack_max, in entries; +Inf: no limit.', _limit(table))
+    yield _gauge('conntrack_usage_ratio', 'Entries by limit: 1 is full.', table.usage / 100)
+    if not isinstance(table.buckets, Missing):
+        yield _gauge('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
+
+
+def _log(reading: LiveReadings, log: KernelLog) -> Iterator[Metric]:
+    s = reading.snapshot
+    netns = None if isinstance(s.netns, Missing) else s.netns
+    evidence = log_evidence(log, s.at.monotonic, reading.log_span, netns, s.initial)
+    span = f'in the last {reading.log_span:.0f} seconds'
+    yield _gauge('conntrack_log_table_full_lines',
+                            f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
+                            len(evidence.ages))
+    yield _gauge('conntrack_log_suppressed_messages',
+                            f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
+
+
+def _node(reading: LiveReadings) -> Iterator[Metric]:
+    table = reading.snapshot.table
+    if isinstance(table, Table):
+        yield _gauge('node_nf_conntrack_entries',
+                                'Number of currently allocated flow entries for connection tracking.', table.entries)
+        yield _gauge('node_nf_conntrack_entries_limit', 'Maximum size of connection tracking table.',
+                                _limit(table))
+    totals = reading.totals()
+    for name, text in NODE_COUNTED.items():
+        if name in totals:
+            yield _gauge(f'node_nf_conntrack_stat_{name}', text, totals[name])
+
+
+def _per_host(peers: PerHost) -> Iterator[Metric]:
+    yield _gauge('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
+                                                       'below 1 the counts are estimates.', peers.share)
+    for group in dict.fromkeys(GROUPS.values()):
+        # a number that falls is no counter; a gauge must not be called total: the names are another exporter's
+        yield Metric(f'conntrack_{group}_connections_total', 'unknown', f'TCP connections to a host that are {group}.',
+                     tuple(({'host': host}, groups[group]) for host, groups in peers.hosts))
+
+
+def _scrape_error(reading: LiveReadings) -> Metric:
+    errors = reading.errors()
+    return Metric('conntrack_scrape_error', 'gauge', '1 where a reading failed and its metrics are absent, else 0.',
+                  tuple(({'signal': one.name}, 1 if one.name in errors else 0) for one in reading.readings()))
+
+
+def _limit(table: Table) -> int | float:
+    # with 0 for 'no limit' every alert on entries / limit would fire
+    return float('inf') if table.unlimited else table.maximum
