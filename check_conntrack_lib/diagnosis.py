@@ -11,8 +11,9 @@ from .analysis.profile_diff import Growth, growth
 from .assessment import Assessment
 from .deadline import TimeBudget
 from .flow import Flow
-from .history import profiles
-from .history.profiles import Baseline
+from .history import peak, profiles
+from .history.peak import Peak
+from .history.profiles import EMPTY, Baseline
 from .host import Host
 from .model import Missing, Sample, Table
 from .namedtuples import NamedTuple
@@ -23,6 +24,14 @@ from .readers.sockets import Owner
 SAMPLE_SECONDS = 1.0
 #: flows of a profile that is recorded while all is well
 BASELINE_FLOWS = 2000
+#: a table below this part of its peak has emptied since
+EMPTIED = 0.75
+#: what was there at this part of the way back up to the peak shows what filled it
+NEAR_PEAK = 0.25
+#: entries below this part of nf_conntrack_max explain nothing
+NEWS = 0.01
+#: how far before the trouble its peak is looked for, in seconds
+BEFORE = 300.0
 #: local processes are looked for when so much of the table starts at this host
 LOCAL_SHARE = 0.1
 
@@ -40,6 +49,20 @@ class Diagnosis(NamedTuple):
     #: share of the table, 0 to 1, that this host's own addresses opened; only the largest sources are looked at
     local: float
     owners: tuple[Owner, ...] | Missing
+    #: the table has emptied since the trouble, of which `cause` is what was seen nearest to its peak
+    emptied: bool = False
+    cause: Cause | None = None
+
+
+class Cause(NamedTuple):
+    """What filled a table that has emptied since."""
+
+    #: wall time of the profile, and usage then in percent
+    at: float
+    usage: float
+    profile: Profile
+    baseline: Baseline | Missing
+    growth: tuple[Growth, ...]
 
 
 def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '') -> Profile | Missing:
@@ -87,24 +110,77 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not isinstance(table, Table):
         return Missing('no connection tracking table')
-    if not table.entries:
+    emptied, highest = (False, None) if quiet else _emptied(a, table, sample, budget, patience)
+    if not table.entries and not emptied:
         return Missing('the table is empty', chosen=True)
-    profile = take_profile(host, table, most, budget, netns_file)
+    profile = take_profile(host, table, most, budget, netns_file) if table.entries else EMPTY
     if isinstance(profile, Missing):
-        return profile
+        if not emptied:
+            return profile
+        profile = EMPTY
     baseline: Baseline | Missing = Missing('no history')
+    cause = None
     if a.history_file and isinstance(sample, Sample):
         with budget():
             baseline = profiles.read_baseline(a.history_file, sample, patience)
+        if highest is not None:
+            with budget():
+                cause = _cause(a.history_file, table, highest, patience)
+        if profile is not EMPTY:
+            with budget():
+                profiles.record(a.history_file, sample, profile, quiet, patience)
+    if not emptied:
+        return explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file, table.maximum)
+    left = () if isinstance(baseline, Missing) else worth_telling(growth(profile, baseline.profiles), table.maximum)
+    return Diagnosis(a.snapshot.at.wall, profile, baseline, left, 0.0, (), True, cause)
+
+
+def _emptied(a: Assessment, table: Table, sample: Sample | Missing, budget: TimeBudget,
+             patience: float) -> tuple[bool, Peak | None]:
+    """Is the table well below the peak of the trouble that the check reports? And that peak, where it was recorded."""
+    now = a.snapshot.at.wall
+    logged = () if isinstance(a.log, Missing) else a.log.ages
+    full = bool(logged or a.drops or (a.losses and (a.losses.dropped or a.losses.packets.get('early_drop'))))
+    spans = [BEFORE, *logged, *(now - one for one in (a.crossed and a.crossed.since, a.drops and a.drops.first) if one)]
+    if a.losses and a.losses.lost:
+        spans.append(a.losses.span)
+    highest: Peak | Missing | None = None
+    if a.history_file and isinstance(sample, Sample):
         with budget():
-            profiles.record(a.history_file, sample, profile, quiet, patience)
-    return explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file)
+            highest = peak.read_peak(a.history_file, sample, max(spans) + BEFORE, patience)
+    if not isinstance(highest, Peak):
+        return full and not table.unlimited and table.entries < EMPTIED * table.maximum, None
+    # without a limit, or where it was raised since, the table was as full as it was seen
+    limit = min(highest.maximum, table.maximum) if highest.maximum > 0 else 0
+    most = max(highest.entries, limit) if full and not table.unlimited else highest.entries
+    troubled = full or (a.crossed is not None and a.crossed.held)
+    return troubled and table.entries < EMPTIED * most, highest._replace(entries=most)
+
+
+def _cause(file: str, table: Table, highest: Peak, patience: float) -> Cause | None:
+    """What the profile nearest to the peak says, where much of what filled the table was still there."""
+    then, profile = highest.sample, highest.profile
+    if then is None or profile is None \
+            or then.entries - table.entries < NEAR_PEAK * (highest.entries - table.entries):
+        return None
+    baseline = profiles.read_baseline(file, then, patience)
+    grown = () if isinstance(baseline, Missing) else growth(profile, baseline.profiles)
+    usage = then.entries * 100.0 / then.maximum if then.maximum > 0 else 0.0
+    return Cause(then.at.wall, usage, profile, baseline, worth_telling(grown, then.maximum))
+
+
+def worth_telling(grown: tuple[Growth, ...], maximum: int) -> tuple[Growth, ...]:
+    """Those that grew by more than next to nothing."""
+    return tuple(one for one in grown if one.entries >= NEWS * maximum)
 
 
 def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, budget: TimeBudget,
-            netns_file: str = '') -> Diagnosis:
-    """What a profile of this wall time says beside a baseline; abroad: see `take_profile`."""
-    grown = growth(profile, baseline.profiles) if isinstance(baseline, Baseline) else ()
+            netns_file: str = '', maximum: int = 0) -> Diagnosis:
+    """What a profile of this wall time says beside a baseline.
+
+    netns_file: see `take_profile`; maximum: of the table.
+    """
+    grown = worth_telling(growth(profile, baseline.profiles), maximum) if isinstance(baseline, Baseline) else ()
     local, owned = (0.0, Missing('another namespace', chosen=True)) if netns_file \
         else _local(host, profile, grown, budget)
     return Diagnosis(at, profile, baseline, grown, local, owned)

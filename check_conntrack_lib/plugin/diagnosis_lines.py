@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from ..analysis.commands import conntrack
 from ..analysis.profile import Key, Profile
 from ..analysis.state_notes import meaning_of
-from ..diagnosis import Diagnosis
+from ..diagnosis import Cause, Diagnosis
 from ..flow import TCP, UDP
-from ..formatting import clean, count, share_text
+from ..formatting import clean, clock_time, count, percent, share_text
 from ..history.profiles import Baseline
 from ..model import Missing
 from .contexts import number
@@ -24,6 +24,8 @@ def lines(why: Profile | Diagnosis | Missing) -> list[str]:
     """What a diagnosis says, in reading order; a profile taken for later says nothing."""
     if isinstance(why, (Missing, Profile)):
         return []
+    if why.emptied:
+        return [*_emptied(why)]
     return [*_grown(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
             *_owners(why), *_command(why)]
 
@@ -53,7 +55,7 @@ def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
         yield f'flows_{kind}={number(profile.estimate(seen), 0)};;;0'
 
 
-def _grown(why: Diagnosis) -> Iterator[str]:
+def _grown(why: Diagnosis | Cause) -> Iterator[str]:
     if isinstance(why.baseline, Missing):
         yield f'what changed: unknown, {clean(why.baseline.why)}'
         return
@@ -63,6 +65,21 @@ def _grown(why: Diagnosis) -> Iterator[str]:
                f'{_since(why.baseline, why.at)}{source}')
     if not why.growth:
         yield 'what changed: no single service, destination or source explains the growth'
+
+
+def _emptied(why: Diagnosis) -> Iterator[str]:
+    """The cause of what is over: from the profile nearest to the peak, else what is left of it."""
+    if why.cause is None:
+        yield 'it has emptied since; what filled it was not seen'
+        for one in why.growth:
+            source = f', most from {one.source}' if one.source else ''
+            yield f'still in the table: {one.entries:+d} entries of {one.key}{source}'
+        return
+    yield (f'it has emptied since; what filled it, as seen at {clock_time(why.cause.at, why.at)} '
+           f'({percent(why.cause.usage)} used):')
+    yield from _grown(why.cause)
+    yield from _state(why.cause.profile)
+    yield from _evictable(why.cause.profile)
 
 
 def _since(baseline: Baseline, at: float) -> str:

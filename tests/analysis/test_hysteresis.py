@@ -63,7 +63,7 @@ def test_twice_within_hours_clears_after_an_hour() -> None:
 
 
 def test_the_maximum_was_raised() -> None:
-    assert crossed([Point(AT.uptime - 60, 870), Point(AT.uptime - 30, 870), Point(AT.uptime, 870)], AT, 2000, 85, 5) is None
+    assert crossed([Point(AT.uptime - 30 * k, 870) for k in (2, 1, 0)], AT, 2000, 85, 5) is None
 
 
 def test_no_limit_no_threshold() -> None:

@@ -92,7 +92,8 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
     tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
     profile, roles = _flows(host, table, own, tally, most, share)
-    found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
+    found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share,
+                                                                        maximum=table.maximum)
     pause(max(0.0, PAUSE - (host.clock().monotonic - began)))
     later, after = take_snapshot(host, share), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
