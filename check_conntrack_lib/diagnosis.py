@@ -52,6 +52,9 @@ class Diagnosis(NamedTuple):
     #: the table has emptied since the trouble, of which `cause` is what was seen nearest to its peak
     emptied: bool = False
     cause: Cause | None = None
+    #: then: is it known that it was full, and why its flows could not be read now
+    was_full: bool = False
+    unread: Missing | None = None
 
 
 class Cause(NamedTuple):
@@ -110,14 +113,15 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
     table, sample = a.snapshot.table, a.snapshot.sample()
     if not isinstance(table, Table):
         return Missing('no connection tracking table')
-    emptied, highest = (False, None) if quiet else _emptied(a, table, sample, budget, patience)
+    emptied, was_full, highest = (False, False, None) if quiet else _emptied(a, table, sample, budget, patience)
+    unread: Missing | None = None
     if not table.entries and not emptied:
         return Missing('the table is empty', chosen=True)
     profile = take_profile(host, table, most, budget, netns_file) if table.entries else EMPTY
     if isinstance(profile, Missing):
         if not emptied:
             return profile
-        profile = EMPTY
+        profile, unread = EMPTY, profile
     baseline: Baseline | Missing = Missing('no history')
     cause = None
     if a.history_file and isinstance(sample, Sample):
@@ -132,15 +136,20 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
     if not emptied:
         return explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file, table.maximum)
     left = () if isinstance(baseline, Missing) else worth_telling(growth(profile, baseline.profiles), table.maximum)
-    return Diagnosis(a.snapshot.at.wall, profile, baseline, left, 0.0, (), True, cause)
+    return Diagnosis(a.snapshot.at.wall, profile, baseline, left, 0.0, (), True, cause, was_full, unread)
 
 
 def _emptied(a: Assessment, table: Table, sample: Sample | Missing, budget: TimeBudget,
-             patience: float) -> tuple[bool, Peak | None]:
-    """Is the table well below the peak of the trouble that the check reports? And that peak, where it was recorded."""
+             patience: float) -> tuple[bool, bool, Peak | None]:
+    """Is the table well below the peak of the trouble that the check reports? Is it known that it was full then?
+
+    And that peak, where it was recorded.
+    """
     now = a.snapshot.at.wall
     logged = () if isinstance(a.log, Missing) else a.log.ages
-    full = bool(logged or a.drops or (a.losses and (a.losses.dropped or a.losses.packets.get('early_drop'))))
+    was_full = bool(logged or (a.losses and a.losses.packets.get('early_drop')))
+    # a packet is dropped for want of memory, too
+    full = was_full or bool(a.drops or (a.losses and a.losses.dropped))
     spans = [BEFORE, *logged, *(now - one for one in (a.crossed and a.crossed.since, a.drops and a.drops.first) if one)]
     if a.losses and a.losses.lost:
         spans.append(a.losses.span)
@@ -149,12 +158,13 @@ def _emptied(a: Assessment, table: Table, sample: Sample | Missing, budget: Time
         with budget():
             highest = peak.read_peak(a.history_file, sample, max(spans) + BEFORE, patience)
     if not isinstance(highest, Peak):
-        return full and not table.unlimited and table.entries < EMPTIED * table.maximum, None
+        return full and not table.unlimited and table.entries < EMPTIED * table.maximum, was_full, None
     # without a limit, or where it was raised since, the table was as full as it was seen
     limit = min(highest.maximum, table.maximum) if highest.maximum > 0 else 0
     most = max(highest.entries, limit) if full and not table.unlimited else highest.entries
     troubled = full or (a.crossed is not None and a.crossed.held)
-    return troubled and table.entries < EMPTIED * most, highest._replace(entries=most)
+    return (troubled and table.entries < EMPTIED * most, was_full or table.entries < EMPTIED * highest.entries,
+            highest._replace(entries=most))
 
 
 def _cause(file: str, table: Table, highest: Peak, patience: float) -> Cause | None:

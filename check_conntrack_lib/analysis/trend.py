@@ -29,6 +29,18 @@ FEWEST_TO_END = 4
 STEADY = 0.01
 
 
+class Rise(NamedTuple):
+    """A rise within the newest part of the past that has ended."""
+
+    #: by so many, in so many seconds
+    entries: int
+    span: float
+    #: seconds since it ended
+    ended: float
+    #: the table has fallen by so many since
+    fell: int
+
+
 class Forecast(NamedTuple):
     """Where the table is heading."""
 
@@ -40,9 +52,8 @@ class Forecast(NamedTuple):
     to_full: float | None
     #: growing for so long that the critical line is to be expected within the horizon; None: no such line within it
     lasting: bool | None = None
-    #: a rise that is over: so many entries, and seconds since it ended
-    rose: int = 0
-    over: float | None = None
+    #: what is over, where the growth of this part of the past is none of now
+    rise: Rise | None = None
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -111,15 +122,18 @@ def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
     emptied = all(points[-1].entries < point.entries for point in points[:-1])
     if growth <= 0 or emptied or table.unlimited:
         return Forecast(growth, None, None)
-    over = _ended(points, growth)
-    if over is not None:
-        return Forecast(growth, None, None, rose=max(0, points[-1].entries - min(p.entries for p in points)), over=over)
+    ended = _ended(points, growth)
+    if ended:
+        newest, peak = points[-1], max(point.entries for point in points)
+        rise = Rise(peak - min(point.entries for point in points), newest.uptime - points[0].uptime, ended,
+                    max(0, peak - newest.entries))
+        return Forecast(growth, None, None, rise=rise)
     line = table.maximum * critical / 100
     return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.maximum - table.entries) / growth)
 
 
-def _ended(points: Sequence[Point], growth: float) -> float | None:
-    """Seconds since the growth of these points ended; None: it goes on.
+def _ended(points: Sequence[Point], growth: float) -> float:
+    """Seconds since the growth of these points ended; 0: it goes on.
 
     It goes on in the newest third, too, and by now it would have left the band in which the table has stayed.
     """
@@ -131,9 +145,7 @@ def _ended(points: Sequence[Point], growth: float) -> float | None:
     if growth * steady > 2 * band:
         return steady
     last = recent_of(points, (newest.uptime - points[0].uptime) / PARTS, FEWEST_TO_END)
-    if slope(last) > 0:
-        return None
-    return newest.uptime - max(reversed(points), key=lambda point: point.entries).uptime
+    return 0.0 if slope(last) > 0 else newest.uptime - max(points, key=lambda point: point.entries).uptime
 
 
 def recent_of(points: Sequence[Point], span: float, fewest: int = FEWEST_POINTS) -> Sequence[Point]:

@@ -9,7 +9,7 @@ from ..assessment import Assessment
 from ..formatting import FLOODED, count, duration, growth, percent, rate
 from ..model import Missing, Table
 from ..namedtuples import TYPE_CHECKING
-from .phrases import is_full
+from .phrases import crossed, is_full, packets_dropped, risen
 
 if TYPE_CHECKING:
     from .options import Options
@@ -30,6 +30,8 @@ def table(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
         text = f'table: {percent(table.usage)} of nf_conntrack_max: {table.entries} of {table.maximum} entries'
     if not isinstance(table.buckets, Missing) and table.buckets > 0:
         text += f', {table.entries / table.buckets:.1f} a bucket'
+    if a.crossed and packets_dropped(a):
+        text += f'; {crossed(a.crossed, a.snapshot.at.wall)}'
     yield text
 
 
@@ -39,8 +41,8 @@ def growth_lines(a: Assessment, _options: Options, _trouble: bool) -> Iterator[s
         if a.forecast.to_full and a.forecast.to_critical is not None:
             critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
             text += (f', at the critical line in {critical}' if a.forecast.to_critical else '') + f', full in {full}'
-        if a.forecast.over is not None and a.forecast.rose:
-            text += f'; rose by {a.forecast.rose} entries, over for {duration(a.forecast.over)}'
+        if a.forecast.rise:
+            text += f'; {risen(a.forecast.rise)}'
         if a.forecast.to_critical and a.forecast.lasting is False:
             text += '; judged when it has lasted longer'
         yield text

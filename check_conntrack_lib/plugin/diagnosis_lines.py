@@ -35,8 +35,9 @@ def merge(why: Profile | Diagnosis | Missing, found: list[str]) -> list[str]:
     both = [*lines(why), *found]
     commands = [line for line in both if line.startswith('look further: ')][:1]
     told = [line for line in both if not line.startswith('look further: ')]
-    if isinstance(why, Missing) and not why.chosen:
-        told.append(f'not diagnosed: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else ''))
+    unread = why if isinstance(why, Missing) else why.unread if isinstance(why, Diagnosis) else None
+    if unread and not unread.chosen:
+        told.append(f'not diagnosed: {clean(unread.why)}' + (f'; {clean(unread.remedy)}' if unread.remedy else ''))
     return [*told[:MOST_LINES - len(commands)], *commands]
 
 
@@ -70,7 +71,8 @@ def _grown(why: Diagnosis | Cause) -> Iterator[str]:
 def _emptied(why: Diagnosis) -> Iterator[str]:
     """The cause of what is over: from the profile nearest to the peak, else what is left of it."""
     if why.cause is None:
-        yield 'it has emptied since; what filled it was not seen'
+        yield 'it has emptied since; what filled it was not seen' if why.was_full else \
+            'what the table held when packets were dropped was not seen'
         for one in why.growth:
             source = f', most from {one.source}' if one.source else ''
             yield f'still in the table: {one.entries:+d} entries of {one.key}{source}'

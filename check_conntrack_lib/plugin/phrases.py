@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..analysis.hysteresis import Crossed, Drops
+from ..analysis.trend import Rise
 from ..assessment import Assessment
 from ..formatting import clock_time, count, duration, growth, percent
 from ..model import Missing, Table
@@ -15,9 +16,22 @@ def usage(a: Assessment, table: Table, rising: bool) -> str:
     text = f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
     if rising and a.forecast and a.forecast.to_full:
         text += f' and rising: full in {duration(a.forecast.to_full)} at {growth(a.forecast.growth)}'
-    if rising and a.crossed:
+    elif rising and a.forecast and a.forecast.rise and not packets_dropped(a):
+        text += f', {risen(a.forecast.rise)}'
+    if rising and a.crossed and not packets_dropped(a):
         text += f', {crossed(a.crossed, a.snapshot.at.wall)}'
     return text
+
+
+def packets_dropped(a: Assessment) -> bool:
+    """Were packets dropped? Then that is what the first line is about."""
+    return bool(a.drops or is_full(a) or (a.losses and a.losses.lost))
+
+
+def risen(rise: Rise) -> str:
+    """A rise that has ended."""
+    return (f'rose by {rise.entries} in the last {duration(rise.span)}, '
+            f'{"falling" if rise.fell else "steady"} for {duration(rise.ended)}')
 
 
 def crossed(one: Crossed, now: float) -> str:

@@ -127,12 +127,12 @@ SIGNALS: tuple[Signal, ...] = (
            (Option(('--trend',), percent_or_off, 'PERCENT', f'{TREND:g}',
                    'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
             Option(('--horizon',), seconds, 'DURATION', '1h',
-                   'how far ahead growth is projected; before, each third of three quarters of that (45 min at least) '
-                   'must have been fuller all the time than the third before'),
+                   'how far ahead growth is projected; it must have lasted three quarters of that, 45 min at least, '
+                   'each third of them fuller than the one before'),
             Option(('--clear',), points, 'POINTS', f'{CLEAR:g}',
-                   'a usage threshold that was crossed for 30 s clears so many points of percent lower, an hour after '
-                   'it was last exceeded at the latest; what was crossed, or dropped packets, twice within six hours '
-                   'clears after an hour without; 0: at once')),
+                   'a usage threshold that was crossed for 30 s clears so many points of percent lower, after an hour '
+                   'at the latest; where it is crossed, or packets are dropped, again within 6 h, it clears after an '
+                   'hour without; 0: at once')),
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
            minimum=None, state=_growing),
     Signal('dropped', 'dropped_per_s', DROPS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.trend import Forecast, forecast, points_span, slope, spread
+from check_conntrack_lib.analysis.trend import Forecast, Rise, forecast, points_span, slope, spread
 from check_conntrack_lib.model import Point, Table
 
 TABLE = Table(75_000, 100_000, 100_000)
@@ -166,7 +166,7 @@ def test_two_steps_are_no_rise_once_they_are_over(flat: int) -> None:
     assert found
     assert (found.to_critical, found.to_full, found.lasting) == (None, None, None)
     if found.growth > 0:
-        assert (found.rose, found.over) == (11_400, flat * 60)
+        assert found.rise == Rise(11_400, (8 + flat) * 60 if flat < 8 else 900, flat * 60, 0)
 
 
 def test_a_rise_that_turned_into_a_fall_is_over() -> None:
@@ -174,7 +174,7 @@ def test_a_rise_that_turned_into_a_fall_is_over() -> None:
     found = forecast(points, Table(73_000, 100_000, 100_000), 300, 3600, 95)
     assert found
     assert found.growth > 0
-    assert (found.to_full, found.rose, found.over) == (None, 13_000, 240)
+    assert (found.to_full, found.rise) == (None, Rise(18_000, 780, 240, 5_000))
 
 
 def test_a_slow_rise_below_the_noise_goes_on() -> None:
