@@ -189,7 +189,7 @@ def _host(name: str) -> tuple[Path, dict[str, bytes], dict[str, str]]:
     files = {str(path.relative_to(directory)): path for path in directory.rglob('*')}
     return (directory,
             {name: path.read_bytes() for name, path in files.items()
-             if path.is_file() and not path.is_symlink() and name != 'scenario.json' and name != 'baseline'},
+             if path.is_file() and not path.is_symlink() and name != 'scenario.txt' and name != 'baseline'},
             {name: os.readlink(path) for name, path in files.items() if path.is_symlink()})
 
 

@@ -14,5 +14,5 @@ def seconds(text: str) -> float:
     """A duration such as 300, 90s, 5m, 1h or 14d. Raises ArgumentTypeError."""
     match = re.fullmatch(r'(\d{1,9}(?:\.\d{1,3})?)([smhd]?)', text, re.ASCII)
     if not match or not 0 < float(match[1]) * UNITS[match[2]] <= LONGEST:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a duration, such as 300, 90s, 5m, 1h or 14d")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a duration above 0, e.g. 300, 90s, 5m, 1h, 14d")
     return float(match[1]) * UNITS[match[2]]

@@ -13,6 +13,9 @@ from .formatting import duration
 #: what bounds the time of one reading, such as `Deadline.budget`
 TimeBudget = Callable[[], AbstractContextManager[None]]
 
+#: what a package's modules do, '{}' is the module's name in words
+READING = {'readers': 'reading {}', 'history': 'using the history file', 'netns': 'reading network namespaces'}
+
 
 class OutOfTime(TimeoutError):
     """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
@@ -31,6 +34,8 @@ class Deadline:
         self._armed = seconds
         self._running = False
         self._before: object = None
+        #: what the alarm interrupted, such as 'reading /proc/net/stat/nf_conntrack'; '' where that has no name
+        self.doing = ''
 
     def start(self) -> None:
         self._before = signal.signal(signal.SIGALRM, self._ring)
@@ -43,7 +48,7 @@ class Deadline:
         signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]
 
     def extend_to(self, seconds: float) -> None:
-        """Counts the limit anew, still from the same beginning."""
+        """Sets another limit, counted from the same start."""
         self.limit = seconds
         self._arm(self.left())
 
@@ -68,7 +73,21 @@ class Deadline:
         # 0 would switch the timer off
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
-    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+    def _ring(self, _signal: int, frame: FrameType | None) -> None:
+        self.doing = _doing(frame)
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
         raise OutOfTime(f'no answer within {duration(self._armed)}')
+
+
+def _doing(frame: FrameType | None) -> str:
+    """What the interrupted code was doing, by the innermost function of ours that reads something."""
+    while frame is not None:
+        module = frame.f_globals.get('__name__', '')
+        if module == f'{__package__}.host' and frame.f_code.co_name == 'read':
+            return f'reading {frame.f_locals["self"].path(frame.f_locals["name"])}'
+        for package, what in READING.items():
+            if module.startswith(f'{__package__}.{package}.'):
+                return what.format(module.rpartition('.')[2].replace('_', ' '))
+        frame = frame.f_back
+    return ''

@@ -121,7 +121,8 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
     if isinstance(profile, Missing):
         if not emptied:
             return profile
-        profile, unread = EMPTY, profile
+        unread = profile
+        profile = EMPTY
     baseline: Baseline | Missing = Missing('no history')
     cause = None
     if a.history_file and isinstance(sample, Sample):

@@ -1,11 +1,11 @@
-"""Words that both doors use, words for numbers, and one way to make foreign text harmless."""
+"""Numbers, durations and times as text, and foreign text made harmless."""
 
 from __future__ import annotations
 
 import time
 
-#: where the kernel log is described, and lines of it are missing
-FLOODED = 'the log is flooded: not every line was seen'
+#: where the kernel log is described, and messages of it are missing
+FLOODED = 'the kernel log overflowed, some messages were not read'
 
 
 def clean(text: str, limit: int = 200) -> str:
@@ -19,7 +19,9 @@ def clean(text: str, limit: int = 200) -> str:
 
 def duration(seconds: float) -> str:
     """A span of time in the one unit that a reader needs: '45 s', '21 min', '3 h', '2 days'."""
-    if 0.05 <= seconds < 0.95:
+    if 0 < seconds < 0.0095:
+        return f'{max(1, round(seconds * 1000))} ms'
+    if seconds and seconds < 0.95:
         return f'{seconds:.1f} s'
     if seconds < 119.5:
         return f'{seconds:.0f} s'
@@ -30,15 +32,17 @@ def duration(seconds: float) -> str:
     return f'{seconds / 86400:.0f} days'
 
 
-def clock_time(wall: float, now: float) -> str:
-    """Local time with its zone, the date only where it is another day's: '10:52 CET', '2026-11-25 23:10 CET'."""
+def clock_time(wall: float, now: float, seconds: bool = False) -> str:
+    """Wall time (seconds since 1970) in the host's zone: '11:00 CET'; with the date when that is not today's."""
     then = time.localtime(wall)
-    today = then[:3] == time.localtime(now)[:3]
-    return time.strftime('%H:%M %Z' if today else '%Y-%m-%d %H:%M %Z', then)
+    date = '' if then[:3] == time.localtime(now)[:3] else '%Y-%m-%d '
+    return time.strftime(f'{date}%H:%M{":%S" if seconds else ""} %Z', then)
 
 
 def percent(value: float) -> str:
-    """One decimal; 100.0% is said of a full table only."""
+    """One decimal, '100%' without; of a table that is not quite full at most '99.9%'."""
+    if value == 100:
+        return '100%'
     return f'{min(value, 99.9) if 99.9 < value < 100 else value:.1f}%'
 
 
@@ -56,7 +60,7 @@ def size_text(number: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Packets a second with the digits that matter: '312/s', '5.1/s', '0.02/s'."""
+    """Packets per second with the digits that matter: '312/s', '5.1/s', '0.02/s'."""
     if per_second >= 99.5 or not per_second:
         return f'{per_second:.0f}/s'
     if per_second >= 0.095:
@@ -65,14 +69,14 @@ def rate(per_second: float) -> str:
 
 
 def growth(per_second: float) -> str:
-    """Entries a minute, signed: '+3210/min'; 'steady' below one in two minutes."""
-    return f'{per_second * 60:+.0f}/min' if abs(per_second) * 60 >= 0.5 else 'steady'
+    """Entries per minute, signed: '+3210 entries/min'; 'steady' below one in two minutes."""
+    return f'{per_second * 60:+.0f} entries/min' if abs(per_second) * 60 >= 0.5 else 'steady'
 
 
 def count(number: int, noun: str) -> str:
-    """'1 packet', '2 packets', '1 entry', '2 entries', '2 processes'."""
+    """'1 packet', '2 packets', '2 entries', '2 processes', '2 clashes'."""
     if number == 1:
         return f'1 {noun}'
-    if noun.endswith('ss'):
+    if noun.endswith(('ss', 'sh')):
         return f'{number} {noun}es'
     return f'{number} {noun[:-1]}ies' if noun.endswith('ry') else f'{number} {noun}s'

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import isolation
 import nagiosplugin
 import pytest
 
 # numpy's threads (by matplotlib) would take the alarms that the tested thread holds back
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
+MEMORY = '/dev/shm'
 REASONS_CI_CANNOT_CURE = ('this kernel', 'no Python ')
+
+# a shell ignores it for what it starts with '&', and ignored it would stay in all that the tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--update-golden', action='store_true', help='write tests/golden anew from what is printed now')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main() -> int | None:
+    """Root's tests run in namespaces of their own."""
+    status = isolation.enter()
+    if status is not None:
+        # nothing of this process is of use any more; at its exit it would write over what the tests' process wrote
+        os._exit(status)
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Packages are installed from where pip finds them."""
+    with isolation.true_network() if request.node.get_closest_marker('packages') else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +57,13 @@ def _private_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Tem
     monkeypatch.delenv('SUDO_UID', raising=False)
     monkeypatch.setenv('TZ', 'UTC')
     time.tzset()
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory for databases: on a disk each of thousands of transactions would be waited for."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else tmp_path) as directory:
+        yield Path(directory)
 
 
 @pytest.hookimpl(hookwrapper=True)

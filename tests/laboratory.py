@@ -26,8 +26,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import isolation
+
 COUNT = Path('/proc/sys/net/netfilter/nf_conntrack_count')
-MAXIMUM = Path('/proc/sys/net/netfilter/nf_conntrack_max')
+MAXIMUM = Path(isolation.true_path('nf_conntrack_max'))
 LOCK = '/run/check_conntrack-laboratory.lock'
 CHAIN = 'chain {0} {{ type filter hook {0} priority 0; ct state new counter; }};'
 RULES = f'table inet lab {{ {CHAIN.format("input")} {CHAIN.format("output")} }}'
@@ -211,6 +213,22 @@ class Namespace:
                 except PermissionError:
                     lost += 1
         return Flood(sent, lost)
+
+
+@contextlib.contextmanager
+def named(number: int) -> Iterator[list[str]]:
+    """So many namespaces made at once by ip netns; without rules nothing is tracked in them."""
+    names = [f'ctfleet-{os.getpid()}-{k}' for k in range(number)]
+
+    def batch(verb: str) -> None:
+        subprocess.run(['ip', '-force', '-batch', '-'], input=''.join(f'netns {verb} {name}\n' for name in names),
+                       text=True, capture_output=True, check=False, timeout=60)
+
+    batch('add')
+    try:
+        yield names
+    finally:
+        batch('del')
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Settings that outlive their purpose, and settings that never took effect."""
+"""Settings in sysctl.d that are past their expiry note, or differ from the running values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDED = 8192
 
 
 class Drift(NamedTuple):
-    """One configured value that needs somebody's attention."""
+    """One configured value that should be changed."""
 
     #: the sysctl's name without its path: 'nf_conntrack_max'
     name: str
@@ -42,18 +42,35 @@ class Drift(NamedTuple):
     def __str__(self) -> str:
         file = clean(self.setting.file, 60)
         if self.expired is not None:
-            return f'{self.name}={self.value} in {file} was to expire {duration(self.expired)} ago'
-        reason = 'applied before the module was loaded' if self.never_applied else 'changed since it was applied'
-        return f'{file} says {self.name}={self.value}, running is {self.running}: {reason}'
+            return f'{self.name} = {self.value} in {file} expired {duration(self.expired)} ago'
+        return f'{self.name} is {self.running}, but {file} sets {self.value}'
+
+    @property
+    def reason(self) -> str:
+        """What happened, as a sentence without its full stop."""
+        setting = f'{clean(self.setting.file, 60)}: {self.name} = {self.value}'
+        if self.expired is not None:
+            return f'{setting} expired {duration(self.expired)} ago'
+        if self.never_applied:
+            return f'{setting} was applied before the module was loaded'
+        return f'{setting}, but the running value {self.running} was set later'
 
     @property
     def remedy(self) -> str:
-        """What to do about it, in a few words."""
+        """What to do about it."""
         if self.expired is not None:
-            return 'remove the line and set the old value, or move the date of its note'
+            return 'Remove the line and restore the old value, or extend "# expires:"'
         if self.never_applied:
-            return 'sysctl --system applies it now; nf_conntrack in modules-load.d loads the module first at boot'
-        return 'save the value that is wanted; kube-proxy sets its own (--conntrack-*)'
+            return ('Now: sudo sysctl --system; at boot: echo nf_conntrack '
+                    'to a file in /etc/modules-load.d (it is loaded before sysctl.d is applied)')
+        return ('Store the intended value; '
+                'kube-proxy overrides it (--conntrack-max-per-core, --conntrack-min)')
+
+    @property
+    def command(self) -> str:
+        """The command to begin with."""
+        return 'sudo sysctl --system' if self.never_applied and self.expired is None else \
+            f'grep -rn {self.name} /etc/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf'
 
 
 def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[str, int], table: Table,

@@ -1,4 +1,4 @@
-"""Profiles of the flows in the flight recorder: how the table looked while all was well."""
+"""Profiles of the flows in the history file: the baseline, recorded while the check is OK."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | 
     if not rows:
         size = _smallest_size(database, sample)
         if size is None or size > sample.entries * NEXT_TO_NOTHING:
-            return Missing('no profile of quieter times is recorded yet')
+            return Missing('no baseline recorded yet (recorded every 10 min while OK)')
         rows = [(0.0, EMPTY._replace(entries=size))]
     entries = sorted(profile.entries for _, profile in rows)
     middle = entries[(len(entries) - 1) // 2]

@@ -1,4 +1,4 @@
-"""Every namespace in one verdict: which one leads, and what is said of the others."""
+"""All namespaces in one state: the worst one determines it, the others are listed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .resource import metrics
 MOST_NAMED = 5
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
+TABLE_FULL = '"table full" message'
 
 
 class _ResourceStub(NamedTuple):
@@ -73,7 +74,7 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
         ranks[place] = (worst, -member.lost, -member.logged, -member.usage)
     order = tuple(assessments.members[place] for place in sorted(ranks, key=lambda place: ranks[place]))
     limit = upper_line(options.limits['usage'].warning)
-    line = 'outside the warning range' if limit is None else f'over {limit:g}%'
+    line = 'outside the warning range' if limit is None else f'above {limit:g}%'
     titles = tuple(assessments.title(host, member) for member in order[:MOST_NAMED])
     fine = min(ranks.values())[0] == SEVERITY.index(Ok)
     return Ranking(assessments, order, titles, over, line, fine, options.netns == (ALL,))
@@ -92,10 +93,10 @@ def namespace_metrics(ranking: Ranking) -> Iterator[Metric]:
 def missing(assessments: NamespaceAssessments) -> Missing | None:
     """What was asked for and not seen."""
     snapshots = assessments.snapshots
-    parts = [f'no network namespace {clean(word, 60)}' for word in snapshots.unknown]
+    parts = [f'network namespace {clean(word, 60)} not found' for word in snapshots.unknown]
     parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
-        parts.append(f'those of {count(snapshots.hidden, "process")} not told apart: needs root')
+        parts.append(f'namespaces of {count(snapshots.hidden, "process")} not identified: needs root')
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
     remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
@@ -103,52 +104,56 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
 
 
 def phrase(ranking: Ranking) -> str:
-    """How the leader stands among the others."""
+    """How the worst namespace stands among the others."""
     number = len(ranking.order)
+    if number == 1:
+        return ''
     if ranking.over_warning:
-        return f'{ranking.over_warning} of {count(number, "namespace")} {ranking.line}'
-    return f'the {"fullest" if ranking.fine else "worst"} of {number} namespaces' if number > 1 else ''
+        return f'{ranking.over_warning} of {number} namespaces {ranking.line}'
+    return f'the {"fullest" if ranking.fine else "worst"} of {number} namespaces'
 
 
-def lines(ranking: Ranking) -> list[str]:
+def lines(ranking: Ranking, options: Options) -> list[str]:
     """What the long output says of all namespaces."""
     assessments = ranking.assessments
-    said = []
+    found = []
     if len(ranking.order) > 1:
-        said.append(('fullest' if ranking.fine else 'worst') + ' namespaces: ' + ', '.join(
+        found.append(('fullest' if ranking.fine else 'worst') + ' namespaces: ' + ', '.join(
             f'{title} {_how_full(member)}' for place, (title, member) in enumerate(zip(ranking.titles, ranking.order))
             if place == 0 or member.entries or member.lost))
-        megabytes = assessments.entries * BYTES_AN_ENTRY / 1e6
-        said.append(f'memory: {len(ranking.order)} namespaces hold {count(assessments.entries, "entry")} together, '
-                    f'about {megabytes:.{0 if megabytes >= 10 else 1}f} MB; nf_conntrack_max limits each one alone')
+        if options.verbose:
+            megabytes = assessments.entries * BYTES_AN_ENTRY / 1e6
+            found.append(f'memory: {count(assessments.entries, "entry")} in total, about '
+                         f'{megabytes:.{0 if megabytes >= 10 else 1}f} MB; nf_conntrack_max applies per namespace')
     if assessments.guessed:
-        said.append('kernel log: this kernel does not say which namespace: '
-                    'taken for the one that lost most, else the fullest')
+        found.append('kernel log: this kernel does not name the namespace: '
+                     'attributed to the namespace with most drops, else the fullest')
     if assessments.other_owners and ranking.everything:
-        owners = ', '.join(f'network namespace {inode}' if inode else 'the initial network namespace'
-                           for inode in list(assessments.other_owners)[:MOST_NAMED])
-        said.append(f'kernel log: {count(sum(assessments.other_owners.values()), "table-full line")} for {owners}: '
-                    'gone, or not among those looked at')
+        for inode, number in list(assessments.other_owners.items())[:MOST_NAMED]:
+            owner = f'network namespace {inode}, which no longer exists or was not checked' if inode \
+                else 'the host (initial network namespace), which was not checked'
+            found.append(f'kernel log: {count(number, TABLE_FULL)} for {owner}')
     unseen = missing(assessments)
     if unseen:
-        said.append(f'not checked: namespaces: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
+        found.append(f'namespaces not checked: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
     if assessments.snapshots.stale:
-        said.append(f'names in /run/netns that lead to no namespace: {assessments.snapshots.stale}')
-    return said
+        found.append(f'stale names in /run/netns: {assessments.snapshots.stale}')
+    return found
 
 
-def commands(ranking: Ranking, told: list[str]) -> list[str]:
-    """The lines, the command to look further among them made to look into the leader's namespace."""
-    prefix = 'look further: sudo '
+def commands(ranking: Ranking, given: list[str]) -> list[str]:
+    """The lines, their next command made to look into the worst namespace."""
+    prefix = 'next: sudo conntrack-doctor'
     one = ranking.worst.namespace
     if not ranking.is_other_netns or not (one.name or one.pids):
-        return told
+        return given
     enter = f'ip netns exec {shlex.quote(clean(one.name))}' if one.name else f'nsenter -t {one.pids[0]} -n'
-    return [f'{prefix}{enter} {line[len(prefix):]}' if line.startswith(prefix) else line for line in told]
+    return [f'next: sudo {enter} conntrack-doctor{line[len(prefix):]}' if line.startswith(prefix) else line
+            for line in given]
 
 
 def netns_file(host: Host, ranking: Ranking) -> str:
-    """The file to enter the leader's namespace by; '' when this process is in it."""
+    """The file to enter the worst namespace by; '' when this process is in it."""
     one = ranking.worst.namespace
     return (one.path or host.path(f'{one.pids[0] if one.pids else 0}/ns/net')) if ranking.is_other_netns else ''
 
@@ -159,7 +164,7 @@ def _how_full(member: NamespaceAssessment) -> str:
         return '(unreadable)'
     parts = [count(table.entries, 'entry')]
     if member.lost:
-        parts.append(f'{count(member.lost, "packet")} lost')
+        parts.append(f'{count(member.lost, "packet")} dropped')
     if member.logged:
-        parts.append(count(member.logged, 'table-full line'))
+        parts.append(count(member.logged, TABLE_FULL))
     return ', '.join(parts) if table.unlimited else f'{percent(table.usage)} ({", ".join(parts)})'

@@ -17,7 +17,7 @@ from ..model import History, Instant, Missing, Table
 from ..namedtuples import TYPE_CHECKING
 from .contexts import Results, contexts
 from .options import Options, UsageError, parse
-from .output import NAME, Verdict, render, unknown
+from .output import NAME, Text, render, unknown
 from .resource import ConnectionTracking
 
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instan
     except ENDINGS as error:
         return _ended(error, deadline), UNKNOWN
     except Exception as error:  # the last border: a plugin must not end with a traceback
-        output = unknown(f'internal error: {type(error).__name__}: {error} (-vv shows where)')
+        output = unknown(f'internal error: {type(error).__name__}: {error} '
+                         '(run with -vv for a traceback, please report it)')
         return output + (_trace() if verbose > 1 else ''), UNKNOWN
 
 
 def _ended(error: BaseException, deadline: Deadline) -> str:
     if isinstance(error, OutOfTime):
-        return unknown(f'no verdict within {duration(deadline.limit)} (--timeout)')
+        doing = f' while {deadline.doing}' if deadline.doing else ''
+        return unknown(f'timed out after {duration(deadline.limit)} (--timeout){doing}')
     return unknown(f'stopped by {"SIGTERM" if isinstance(error, _Terminated) else "SIGINT"}')
 
 
@@ -94,7 +96,7 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
     """The plugin's output and exit status."""
     judges = contexts(options)
     resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
-    check = Check(resource, *judges, Results(), Verdict(options))
+    check = Check(resource, *judges, Results(), Text(options))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()

@@ -119,6 +119,8 @@ def performance(metric: Metric, warning: float | None = None, critical: float | 
     # a rate below 1 gets six decimals: one lost packet in an hour is not 0
     places = 2 if metric.uom == '%' or abs(metric.value) >= 1 else 6
     warn, crit, low, high = (None if n is None else number(n, 6) for n in (warning, critical, metric.min, metric.max))
+    # without thresholds the minimum 0 says nothing, and NRPE's old protocol has 1024 bytes for all
+    low = None if low == '0' and not (warn or crit or high) else low
     return Performance(metric.name, number(metric.value, places), metric.uom, warn, crit, low, high)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from nagiosplugin import Range
 
-from ..argument_types import UNITS, seconds
+from ..argument_types import LONGEST, UNITS, seconds
 
 _NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
 _RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
@@ -38,8 +38,11 @@ def percent_or_off(text: str) -> float:
     if text == 'off':
         return float('inf')
     if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage, such as 70, or off")
-    return float(text.rstrip('%'))
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage from 0 to 100, e.g. 70, or off")
+    number = float(text.rstrip('%'))
+    if number > 100:
+        raise argparse.ArgumentTypeError(f'{text} is above 100 percent')
+    return number
 
 
 def points(text: str) -> float:
@@ -53,9 +56,10 @@ def points(text: str) -> float:
 
 def days(text: str) -> float:
     """A number of days, the 'd' optional. Raises ArgumentTypeError."""
-    if text.isdecimal() or re.fullmatch(r'\d+\.\d+', text):
-        text += 'd'
-    return seconds(text) / UNITS['d']
+    bare = text.removesuffix('d')
+    if re.fullmatch(r'\d{1,4}(?:\.\d{1,6})?', bare, re.ASCII) and 0 < float(bare) * UNITS['d'] <= LONGEST:
+        return float(bare)
+    raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, e.g. 14")
 
 
 def entries(text: str) -> int:
@@ -69,7 +73,7 @@ def one_of(*names: str) -> Callable[[str], str]:
     """A converter that takes these words only."""
     def convert(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
+            raise argparse.ArgumentTypeError(f"invalid value '{text}', choose from {', '.join(names)}")
         return text
     return convert
 
@@ -79,12 +83,14 @@ def namespaces(text: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
     if not all(words) or any('/' in word or not word.isprintable() for word in words):
         raise argparse.ArgumentTypeError(f"'{text}' is neither current, nor all, nor names of network namespaces")
-    return ('all',) if 'all' in words else words
+    if 'all' in words and len(words) > 1:
+        raise argparse.ArgumentTypeError("'all' cannot be combined with names")
+    return words
 
 
 def path_or(*names: str) -> Callable[[str], str]:
-    """A converter that takes these words, or a path, which has a '/': a slip in a word is no file's name, and root,
-    who may be told the words by sudo's rule, is told no file with them.
+    """A converter that takes these words, or a path, which has a '/': a misspelt word is no file's name, and sudo's
+    rule, which allows the words, allows no file.
     """
     def convert(text: str) -> str:
         if text and text not in names and '/' not in text:

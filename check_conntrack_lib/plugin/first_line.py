@@ -1,59 +1,144 @@
-"""The first line: what set the state, then what else is known, in the words a pager shows."""
+"""The first line: what set the state, since when, how full the table is, and the cause, within 120 characters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from nagiosplugin import Ok, Result
+from nagiosplugin import Result
 
 from ..assessment import Assessment
-from ..formatting import clean
+from ..formatting import clean, growth, percent
 from ..model import Missing, NotLoaded, Reading, Table
-from .phrases import usage
+from ..namedtuples import NamedTuple
+from .alerts import troubles
+from .phrases import are_chains_too_long, crossed, full_when, is_drained, risen, usage
 from .signals import SIGNALS
 
-RANKS = {signal.label: signal.rank for signal in SIGNALS}
+#: 'CONNTRACK CRITICAL - ' and the first line's text are at most so long together
+LONGEST = 120
+LONGEST_STATE = len('CONNTRACK CRITICAL - ')
+#: metrics that say that packets are dropped, beside which the usage is no more than a remark
+LOSING = {'dropped_per_s', 'table_full_lines', 'insert_failed_per_s'}
+HALF = 50.0
+#: the cause of a single reading on the first line
+LONGEST_REASON = 50
 
 
-def first_line(a: Assessment, results: list[Result], among: str = '') -> str:
-    """One line out of the results, the worst first; among: how this namespace stands among others."""
+class Part(NamedTuple):
+    """One part of the line with its separator in front."""
+
+    #: the same in fewer and fewer words
+    texts: tuple[str, ...]
+    #: parts of a higher weight are shortened first
+    weight: int
+
+
+def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause: str = '') -> str:
+    """One line out of the results, the worst first.
+
+    among: how this namespace stands among others; cause: what the flows say, '' when that is not known.
+    """
     table = a.snapshot.table
+    bad = troubles(results)
     if isinstance(table, NotLoaded):
-        return f'connection tracking is not loaded: no {clean(table.path)}'
-    troubles = [result for result in results if result.state != Ok]
-    # the worst state is in front: it stays there
-    order = {state: index for index, state in enumerate(dict.fromkeys(result.state for result in troubles))}
-    troubles.sort(key=lambda result: (order[result.state], RANKS.get(result.metric.name, len(RANKS) + 1)))
-    phrases = [_phrase(a, result) for result in troubles]
+        path = clean(table.path)
+        return f'nf_conntrack is not loaded (no {"" if path.startswith("/") else "/"}{path})' if bad \
+            else 'nf_conntrack is not loaded, as configured (--not-loaded ok)'
+    phrases = list(dict.fromkeys(filter(None, (_phrase(a, result) for result in bad))))
+    parts = [Part((phrase,) if place == 0 else (f', {phrase}', ''), 10 * place) for place, phrase in enumerate(phrases)]
     if isinstance(table, Table):
-        rising = any(result.metric.name in ('usage', 'growth_per_s') for result in troubles)
-        phrases.append(usage(a, table, rising))
-    phrases.append(among)
-    phrases.extend(_not_checked(results))
-    phrases.extend(_not_yet(a))
-    return ', '.join(dict.fromkeys(phrase for phrase in phrases if phrase))
+        parts += _usage(a, table, bad, first=not phrases)
+    if cause and bad:
+        parts.append(Part((f': {cause}', ''), 3))
+    if among:
+        parts.append(Part((f', {among}', ''), 4))
+    parts += _not_checked(results, kept=not bad)
+    parts += _not_yet(a)
+    return _fitted(parts)
+
+
+def _fitted(parts: list[Part]) -> str:
+    """The parts in their order, the heaviest of them shortened until all fit, or nothing is left to shorten."""
+    while sum(len(part.texts[0]) for part in parts) > LONGEST - LONGEST_STATE:
+        heaviest = max((part for part in parts if len(part.texts) > 1), key=lambda part: part.weight, default=None)
+        if heaviest is None:
+            break
+        parts[parts.index(heaviest)] = heaviest._replace(texts=heaviest.texts[1:])
+    return ''.join(part.texts[0] for part in parts)
 
 
 def _phrase(a: Assessment, result: Result) -> str:
     name, value = result.metric.name, result.metric.value
     if isinstance(value, Missing):
-        return f'cannot read {_title(name)}: {clean(value.why)}' if name == 'usage' \
-            else f'{_title(name)} required but not readable: {clean(value.why)}'
+        why = _reason(value)
+        if name == 'usage':
+            return why if why.startswith('network namespace ') else f'cannot read usage: {why}'
+        return f'{_title(name)} not readable (--require {name}): {why}'
+    if name in ('usage', 'growth_per_s'):
+        return ''  # see _usage
     return next(signal.phrase(a) for signal in SIGNALS if signal.label == name)
 
 
-def _not_checked(results: list[Result]) -> Iterator[str]:
-    missing = [f'{_title(result.metric.name)} ({clean(result.metric.value.why)})' for result in results
-               if isinstance(result.metric.value, Missing) and result.state == Ok and not result.metric.value.chosen]
+def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Iterator[Part]:
+    """How full the table is, and where that is the trouble, since when and until when."""
+    if table.unlimited:
+        yield Part((f'{"" if first else ", "}{usage(a, table)}',), 0)
+        return
+    full = percent(table.usage)
+    names = {result.metric.name for result in bad}
+    before = '' if first else ', '
+    if names & LOSING and not names & {'usage', 'growth_per_s'}:
+        before += 'only ' if are_chains_too_long(a) else 'now ' if is_drained(a) else \
+            'table only ' if table.usage < HALF else ''
+    yield Part((f'{before}{full} used', ''), 2) if not first else Part((f'{full} used',), 0)
+    yield Part((f' ({table.entries} of {table.maximum})', ''), 5 if bad else 1)
+    trouble = next((result for result in bad if result.metric.name in ('usage', 'growth_per_s')), None)
+    if trouble is None or table.entries >= table.maximum:
+        return
+    when = full_when(a, table)
+    if when:
+        yield Part((f', {when}', f', {when.partition(" at ")[0]}', ''), 4)
+    if a.crossed and trouble.metric.name == 'usage':
+        text = crossed(a.crossed, a.snapshot.at.wall)
+        # of an alert that is held this is the reason
+        yield Part((f', {text}', f', {text.partition(", clears")[0]}', ''), 2 if a.crossed.held else 5)
+    if not when and trouble.metric.name == 'usage' and not (a.crossed and a.crossed.held):
+        yield Part((_not_growing(a), ''), 4)
+
+
+def _not_growing(a: Assessment) -> str:
+    if a.forecast is None:
+        return ''
+    if a.forecast.rise:
+        return f', {risen(a.forecast.rise)}'
+    return ', not growing' if a.forecast.to_full is None else f', {growth(a.forecast.growth)}'
+
+
+def _not_checked(results: Sequence[Result], kept: bool) -> Iterator[Part]:
+    """kept: of an OK this is the most important part."""
+    missing = [(_title(result.metric.name), _reason(result.metric.value)) for result in results
+               if isinstance(result.metric.value, Missing) and result.state.code == 0
+               and not result.metric.value.chosen]
     if missing:
-        yield 'not checked: ' + '; '.join(missing)
+        texts = (', not checked: ' + ', '.join(f'{title} ({why})' for title, why in missing),
+                 ', not checked: ' + ', '.join(title for title, _why in missing))
+        yield Part(texts if kept else (*texts, ''), 2 if kept else 6)
 
 
-def _not_yet(a: Assessment) -> Iterator[str]:
-    """Why losses are not counted although both counters and history are there."""
+def _not_yet(a: Assessment) -> Iterator[Part]:
+    """Why drops are not counted although both counters and history are there."""
     if a.losses or isinstance(a.snapshot.counters, Missing) or isinstance(a.history, Missing) or a.history.unwritten:
         return
-    yield 'first run: losses from now on' if a.history.first_run else 'counters were reset: losses from now on'
+    why = 'first run' if a.history.first_run else 'counters were reset'
+    yield Part((f', {why}: drops are counted from now on', f', {why}', ''), 7)
+
+
+def _reason(missing: Missing) -> str:
+    """Why a reading is missing; of a long path the end."""
+    why = clean(missing.why)
+    if len(why) <= LONGEST_REASON:
+        return why
+    return f'...{why[3 - LONGEST_REASON:]}' if why.startswith('/') else clean(why, LONGEST_REASON)
 
 
 def _title(name: str) -> str:

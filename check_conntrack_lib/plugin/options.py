@@ -23,7 +23,7 @@ STATES = ('ok', 'warning', 'critical', 'unknown')
 
 
 class UsageError(Exception):
-    """A command line that cannot be obeyed; its text is one sentence."""
+    """A wrong command line; its text is one sentence."""
 
 
 class Limits(NamedTuple):
@@ -75,7 +75,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     FULL: options_of(FULL),
     DROPS: (
         Option(('--window',), seconds, 'DURATION', '5m',
-               'look back at least so far: a loss stays visible for as long'),
+               'drops are counted over at least this time, and keep the state for as long'),
         *options_of(DROPS),
     ),
     'what is read': (
@@ -85,24 +85,25 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
                 'auto (kmsg, else journal), kmsg, journal, off, or a FILE of records as /dev/kmsg gives them'),
         Option(('--procfs',), str, 'DIR', '/proc', "another proc file system, such as the host's in a container"),
         Option(('--netns',), namespaces, 'WHICH', 'current',
-                'network namespaces: current, all (the worst one leads), or NAME[,NAME...]: as ip netns shows '
-                'it, or the first digits of a container id; others need root'),
+                'network namespaces: current, all (the worst one determines the state), or NAME[,NAME...]: as '
+                'ip netns shows it, or the first digits of a container id; others need root'),
         Option(('--history',), path_or('off'), 'FILE', '',
-                "the flight recorder's SQLite file, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, "
+                'the SQLite file of the history, or off (default: in $NAGIOS_PLUGIN_STATE_DIRECTORY, '
                 '/var/lib/check_conntrack or ~/.local/state/check_conntrack)'),
         Option(('--history-days',), days, 'DAYS', '14', 'how long samples are kept'),
         Option(('--settings-check',), one_of('warning', 'off'), 'STATE', 'warning',
-                'warning or off: values in sysctl.d that are not the running ones, or past their expires note'),
+                'warning or off: sysctl.d values that differ from the running kernel or are past "# expires:"'),
     ),
-    'why': (
+    'diagnosis': (
         Option(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
-                'say who fills the table and what changed: auto (when not OK), always or never; needs root'),
-        Option(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis looks at'),
+                'name the traffic that fills the table and what it grew by: auto (when not OK), always or never; '
+                'needs root'),
+        Option(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis reads'),
         Option(('--baseline-every',), seconds_or_off, 'DURATION', '10m',
-                'how often to record what is usual while all is well; 0: at every run, off: never'),
+                'how often to record the baseline while the state is OK; 0: at every run, off: never'),
     ),
     'other': (
-        Option(('-t', '--timeout'), seconds, 'DURATION', '10s', 'give up after so long, with UNKNOWN'),
+        Option(('-t', '--timeout'), seconds, 'DURATION', '10s', 'end with UNKNOWN after this time'),
     ),
 }
 
@@ -118,14 +119,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser, whose help is the manual."""
+    """The parser."""
     p = _Parser(
         prog='check_conntrack', add_help=False, allow_abbrev=False, usage='%(prog)s [options]',
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=110),
-        description='Warns before a Linux connection tracking table is full: usage and its trend, packets lost, '
-                    'entries evicted and the kernel log, in one verdict.',
+        description='Warns before a Linux connection tracking table is full: usage and its growth, dropped '
+                    'packets, evicted entries and the kernel log, as one state.',
         epilog='RANGE is a Nagios range: 85 alerts above 85; off sets no limit. Rates are packets per second over the '
-               'look-back. DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default. '
+               'window. DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default. '
                'Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.')
     for title, options in OPTIONS.items():
         group = p.add_argument_group(title)
@@ -139,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
                                help='UNKNOWN when this signal cannot be read: ' + ', '.join(REQUIRABLE)
                                     + '; repeatable (usage is always required)')
     group.add_argument('-v', '--verbose', action='count', default=0,
-                       help='a line for every signal also when all is well; -vv: where an internal error arose')
+                       help='a line for every signal also when the state is OK; -vv: a traceback on an internal error')
     group.add_argument('-V', '--version', action='version', version=f'check_conntrack {__version__}',
                        help='the version')
     group.add_argument('-h', '--help', action='help', help='this help')

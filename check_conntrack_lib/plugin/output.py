@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from nagiosplugin import Check, Ok, Summary
+from nagiosplugin import Check, Summary
 
 from ..assessment import Assessment
 from ..formatting import clean
+from ..model import Missing
 from . import long_output
+from .alerts import alert
 from .contexts import Results
 from .first_line import first_line
 
@@ -14,64 +16,86 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
     from ..diagnosis import Diagnosis
-    from ..model import Missing
     from .options import Options
     from .resource import ConnectionTracking
 
 NAME = 'CONNTRACK'
 
 
-class Verdict(Summary):
+class Text(Summary):
     """The first line for any state, and the lines below it."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        #: set once the state is known
+        self.why: Profile | Diagnosis | Missing | None = None
 
     def ok(self, results: Results) -> str:
         ranking = _resource(results).ranking
+        cause = ''
+        if self.why is not None:
+            from . import diagnosis_lines  # only where flows were looked at
+
+            cause = diagnosis_lines.short_cause(self.why)
         if ranking is None:
-            return first_line(_assessment(results), list(results))
+            return first_line(_assessment(results), list(results), '', cause)
         from . import all_namespaces
 
-        text = first_line(ranking.worst.assessment, list(results), all_namespaces.phrase(ranking))
+        text = first_line(ranking.worst.assessment, list(results), all_namespaces.phrase(ranking), cause)
         return f'{ranking.titles[0]}: {text}'
 
     problem = ok
 
     def verbose(self, results: Results) -> list[str]:
-        """On trouble, or when asked to, every finding; the command to look further only on trouble."""
+        """On trouble the cause, the next command and the kind of alert; then, or with -v, every detail."""
         a = _assessment(results)
-        trouble = results.most_significant_state != Ok
-        whole = trouble or self.options.verbose > 0
-        lines = long_output.lines(a, self.options, trouble) if whole else list(long_output.notes(a))
+        found = alert(a, results, self.options)
+        causes, details = self._diagnosed()
+        if found is None and not self.options.verbose:
+            return [*causes, *details, *long_output.notes(a)]
         ranking = _resource(results).ranking
-        if ranking is not None and whole:
+        details = details if found else [*causes, *details]
+        heads: list[str] = []
+        if found is not None:
+            # what the flows say of dropped packets is more than what the counters say
+            if found.cause and not (found.code == 'dropped' and causes and not isinstance(self.why, Missing)):
+                heads.append(f'cause: {found.cause}')
+                causes = [line.replace('cause not determined:', 'flows not read:') for line in causes]
+                details = [*details, *causes]
+            else:
+                heads += causes[:1]
+                details = [*causes[1:], *details]
+            heads += found.lines()
+        lines = [*details, *long_output.lines(a, self.options, trouble=found is not None)]
+        if ranking is not None:
             from . import all_namespaces
 
-            lines = [*all_namespaces.lines(ranking), *lines]
-        return [*lines, long_output.command(a)] if trouble and a.losses is not None else lines
+            heads = all_namespaces.commands(ranking, heads)
+            lines = [*all_namespaces.lines(ranking, self.options), *lines]
+        return [*heads, *lines][:long_output.MOST_LINES]
+
+    def _diagnosed(self) -> tuple[list[str], list[str]]:
+        if self.why is None:
+            return [], []
+        from . import diagnosis_lines
+
+        return diagnosis_lines.causes(self.why), diagnosis_lines.details(self.why)
 
 
 def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> str:
     """The plugin's whole output. Performance data stand on the first line: NRPE may cut what follows."""
+    check.summary.why = why
     performance = [str(p) for p in (result.metric.performance() for result in check.results.results) if p]
     first = f'{NAME} {str(check.state).upper()} - {check.summary_str}'
-    lines = list(check.verbose_str)
     if why is not None:
-        from . import diagnosis_lines  # only where flows were looked at
+        from . import diagnosis_lines
 
         performance += diagnosis_lines.performance(why)
-        lines = diagnosis_lines.merge(why, lines)
-    ranking = _resource(check.results).ranking
-    if ranking is not None:
-        from . import all_namespaces
-
-        lines = all_namespaces.commands(ranking, lines)
-    return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *lines]) + '\n'
+    return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *check.verbose_str]) + '\n'
 
 
 def unknown(reason: str) -> str:
-    """The whole output of a run that came to no verdict."""
+    """The whole output of a run that ended before the state was known."""
     return f'{NAME} UNKNOWN - {clean(reason, 400)}\n'
 
 

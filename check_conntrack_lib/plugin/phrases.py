@@ -5,27 +5,40 @@ from __future__ import annotations
 from ..analysis.hysteresis import Crossed, Drops
 from ..analysis.trend import Rise
 from ..assessment import Assessment
-from ..formatting import clock_time, count, duration, growth, percent
+from ..formatting import clock_time, count, duration, growth, percent, rate
 from ..model import Missing, Table
 
+#: usage in percent from which a table that dropped packets is called full, not drained
+STILL_FULL = 99.0
+#: a growth that fills the table later than this is not worth a place on the first line, in seconds
+FAR = 2 * 86400.0
 
-def usage(a: Assessment, table: Table, rising: bool) -> str:
-    """How full the table is and, where it matters, until when it lasts."""
+
+def usage(a: Assessment, table: Table) -> str:
+    """How full the table is."""
     if table.unlimited:
         return f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
-    text = f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
-    if rising and a.forecast and a.forecast.to_full:
-        text += f' and rising: full in {duration(a.forecast.to_full)} at {growth(a.forecast.growth)}'
-    elif rising and a.forecast and a.forecast.rise and not packets_dropped(a):
-        text += f', {risen(a.forecast.rise)}'
-    if rising and a.crossed and not packets_dropped(a):
-        text += f', {crossed(a.crossed, a.snapshot.at.wall)}'
-    return text
+    return f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
 
 
-def packets_dropped(a: Assessment) -> bool:
-    """Were packets dropped? Then that is what the first line is about."""
-    return bool(a.drops or is_full(a) or (a.losses and a.losses.lost))
+def full_when(a: Assessment, table: Table) -> str:
+    """When the table is full at the present growth; '' when it is full or does not grow."""
+    to_full = a.forecast and a.forecast.to_full
+    if not a.forecast or not to_full or to_full > FAR or table.unlimited:
+        return ''
+    if to_full < 60:
+        return 'full in under 1 min'
+    now = a.snapshot.at.wall
+    return f'full in {duration(to_full)} ({clock_time(now + to_full, now)}) at {growth(a.forecast.growth)}'
+
+
+def crossed(one: Crossed, now: float) -> str:
+    """Since when usage is above a threshold, and when that clears."""
+    if one.times > 1:
+        return (f'above {one.threshold:g}% {one.times} times since {clock_time(one.since, now)}, '
+                f'clears at {clock_time(one.until, now)}')
+    clears = f', clears below {one.clears:g}%' if one.clears < one.threshold else ''
+    return f'above {one.threshold:g}% since {clock_time(one.since, now)}{clears}'
 
 
 def risen(rise: Rise) -> str:
@@ -34,70 +47,81 @@ def risen(rise: Rise) -> str:
             f'{"falling" if rise.fell else "steady"} for {duration(rise.ended)}')
 
 
-def crossed(one: Crossed, now: float) -> str:
-    """Since when usage is above a threshold, and when that clears."""
-    if one.times > 1:
-        return (f'above {one.threshold:g}% {one.times} times since {clock_time(one.since, now)}, last at '
-                f'{clock_time(one.last, now)}: clears at {clock_time(one.until, now)} if it stays below')
-    return f'above {one.threshold:g}% since {clock_time(one.since, now)}, clears ' + (
-        f'below {one.clears:g}%' if one.clears < one.threshold else 'at once')
+def repeated(drops: Drops, now: float) -> str:
+    """Packets dropped again and again, and when that clears."""
+    return (f'{count(drops.packets, "packet")} dropped at {drops.times} times since {clock_time(drops.first, now)}, '
+            f'last at {clock_time(drops.last, now)}, clears at {clock_time(drops.until, now)}')
 
 
 def usage_or_growth(a: Assessment) -> str:
     table = a.snapshot.table
-    return usage(a, table, rising=True) if isinstance(table, Table) else ''
+    return ', '.join(filter(None, (usage(a, table), full_when(a, table)))) if isinstance(table, Table) else ''
 
 
 def is_full(a: Assessment) -> bool:
-    """Is a full table what loses the packets? Other causes count in `drop`, too."""
+    """Was a full table the cause of the drops? `drop` has other causes, too."""
     table = a.snapshot.table
     full_now = isinstance(table, Table) and not table.unlimited and table.entries >= table.maximum
     logged = not isinstance(a.log, Missing) and bool(a.log.ages)
     return full_now or logged or bool(a.losses and a.losses.packets.get('early_drop'))
 
 
+def is_drained(a: Assessment) -> bool:
+    """Was the table full within the window, and is no more?"""
+    table = a.snapshot.table
+    return is_full(a) and isinstance(table, Table) and not table.unlimited and table.usage < STILL_FULL
+
+
+def are_chains_too_long(a: Assessment) -> bool:
+    """Were most packets dropped because of long hash chains?"""
+    return bool(a.losses) and a.losses is not None and a.losses.packets.get('chaintoolong', 0) > a.losses.dropped
+
+
+def since(a: Assessment, span: float) -> str:
+    """'since 11:00 CET': the time that counters or messages are counted from."""
+    now = a.snapshot.at.wall
+    return f'since {clock_time(now - span, now)}'
+
+
 def dropped(a: Assessment) -> str:
     if not a.losses or not a.losses.lost:
         return repeated(a.drops, a.snapshot.at.wall) if a.drops else table_full(a)
-    text = f'{count(a.losses.lost, "packet")} lost in the last {duration(a.losses.span)}'
-    if is_full(a):
-        return 'table full: ' + text
-    too_long = a.losses.packets.get('chaintoolong', 0)
-    return text + (' (hash chains too long)' if too_long > a.losses.dropped else '')
-
-
-def repeated(drops: Drops, now: float) -> str:
-    """Packets dropped again and again, and when that clears."""
-    return (f'{count(drops.packets, "packet")} lost at {drops.times} times since {clock_time(drops.first, now)}, '
-            f'last at {clock_time(drops.last, now)}: clears at {clock_time(drops.until, now)} without more')
+    text = (f'{count(a.losses.lost, "packet")} dropped {since(a, a.losses.span)} '
+            f'({rate(a.losses.rate(a.losses.lost))})')
+    if are_chains_too_long(a):
+        return text + ': hash chains too long'
+    return f'table {"was " if is_drained(a) else ""}full, {text}' if is_full(a) else text
 
 
 def table_full(a: Assessment) -> str:
-    if (a.losses and a.losses.lost) or a.drops:
+    if a.drops or (a.losses and a.losses.lost and not are_chains_too_long(a)):
         return dropped(a)
     if isinstance(a.log, Missing) or not a.log.ages:
         return ''
-    return f'table full: logged {count(len(a.log.ages), "time")} in the last {duration(a.log.span)}'
+    number = len(a.log.ages)
+    return f'kernel logged "table full" {"once" if number == 1 else f"{number} times"} {since(a, a.log.ages[0])}'
 
 
 def early_drop(a: Assessment) -> str:
-    return f'{count(a.losses.packets["early_drop"], "entry")} evicted early in the last {duration(a.losses.span)}' \
-        if a.losses else ''
+    # a full table that dropped packets has evicted entries before
+    if not a.losses or a.losses.lost:
+        return dropped(a) if a.losses else ''
+    return f'{count(a.losses.packets["early_drop"], "entry")} evicted (early_drop) {since(a, a.losses.span)}'
 
 
 def insert_failed(a: Assessment) -> str:
-    # chains too long are told as lost packets
+    # long hash chains count in `dropped`
     if not a.losses or not a.losses.clashes:
         return ''
-    span = duration(a.losses.span)
     by_clashes = a.losses.packets['drop'] - a.losses.dropped
+    failed = since(a, a.losses.span) + f' ({rate(a.losses.rate(a.losses.clashes))})'
     if by_clashes:
-        return f'{count(by_clashes, "packet")} lost in the last {span} to connections that clashed (insert_failed)'
-    return f'insert_failed {a.losses.clashes} times in the last {span}'
+        return f'{count(by_clashes, "packet")} dropped {failed}: insert_failed (clashes)'
+    return f'{count(a.losses.clashes, "clash")} (insert_failed) {failed}'
 
 
 def settings(a: Assessment) -> str:
     if isinstance(a.settings, Missing) or not a.settings:
         return ''
-    more = len(a.settings) - 1
-    return f'{a.settings[0]} (and {count(more, "other setting")})' if more else str(a.settings[0])
+    number = len(a.settings)
+    return f'{a.settings[0]} ({number} settings differ)' if number > 1 else str(a.settings[0])

@@ -39,7 +39,7 @@ class Option(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """One signal. An assessment in which it has no value says nothing about it."""
+    """One signal. Nothing is said of it where it has no value."""
 
     #: stem of its thresholds' options ('' for usage: --warning), key of `Options.limits`
     name: str
@@ -114,7 +114,7 @@ def _clashes_are_losses(a: Assessment, options: Options) -> bool:
     return options.requested('insert_failed') or (isinstance(counters, Counters) and insert_failed_is_loss(counters))
 
 
-FULL, DROPS = 'how full', 'losses'
+FULL, DROPS = 'usage and growth', 'dropped packets'
 
 #: in the order of the help and of the performance data
 SIGNALS: tuple[Signal, ...] = (
@@ -125,7 +125,7 @@ SIGNALS: tuple[Signal, ...] = (
            _usage, phrases.usage_or_growth, details.table, rank=3, unit='%', maximum=100, compared=_usage_compared),
     Signal('growth', 'growth_per_s', FULL,
            (Option(('--trend',), percent_or_off, 'PERCENT', f'{TREND:g}',
-                   'WARNING from this usage on when the critical line will be reached within the horizon; or off'),
+                   'WARNING from this usage on when the critical threshold will be reached within the horizon; or off'),
             Option(('--horizon',), seconds, 'DURATION', '1h',
                    'how far ahead growth is projected; it must have lasted three quarters of that, 45 min at least, '
                    'each third of them fuller than the one before'),
@@ -136,19 +136,19 @@ SIGNALS: tuple[Signal, ...] = (
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
            minimum=None, state=_growing),
     Signal('dropped', 'dropped_per_s', DROPS,
-           thresholds('dropped', '0', '10', 'the rate of packets lost (but by clashes)'),
+           thresholds('dropped', '0', '10', 'the rate of dropped packets (without those of clashes)'),
            lambda a: a.losses.rate(a.losses.lost) if a.losses else None, phrases.dropped, details.dropped, rank=1,
            compared=_dropped_compared),
     Signal('early_drop', 'early_drop_per_s', DROPS,
-           thresholds('early-drop', '0', 'off', 'the rate of entries evicted early'),
+           thresholds('early-drop', '0', 'off', 'the rate of entries evicted (early_drop)'),
            rate_of('early_drop'), phrases.early_drop, details.early_drop, rank=5),
     Signal('insert_failed', 'insert_failed_per_s', DROPS,
-           thresholds('insert-failed', '1', '10', 'the rate of insert_failed (clashes)'),
+           thresholds('insert-failed', '1', '10', 'the rate of unresolved clashes (insert_failed)'),
            rate_of('insert_failed'), phrases.insert_failed, details.insert_failed, rank=6,
            # chains too long count in it, too, and are dropped packets: compared once
            compared=lambda a: a.losses.rate(a.losses.clashes) if a.losses else 0.0, applies=_clashes_are_losses),
     Signal('table_full', 'table_full_lines', DROPS,
-           thresholds('table-full', 'off', '0', "the number of 'table full' lines in the kernel log"),
+           thresholds('table-full', 'off', '0', "the number of 'table full' messages in the kernel log"),
            lambda a: None if isinstance(a.log, Missing) else len(a.log.ages), phrases.table_full, details.kernel_log,
            rank=2),
     Signal('settings', 'settings', '', (), lambda a: None if isinstance(a.settings, Missing) else a.settings or None,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -161,16 +159,15 @@ def proposal(monkeypatch, profile, name, now, proposed, protocol, state):
 
 
 def test_entries_of_known_idle_times_are_gone_when_it_says(monkeypatch):
-    """Those idle for more than 9 of 12 s are those that the kernel collects within the next 3."""
+    """A quarter has been idle for more than 1000 of 1200 s; the kernel collects them within the next three."""
     entries = 6000
-    idle = [second % 12 for second in range(entries)]
+    left = [1 + n % 3 if n % 4 == 0 else 300 + n % 900 for n in range(entries)]
     with laboratory.maximum(200_000), laboratory.namespace() as made:
-        made.fill(Flow('tcp', f'10.1.{n // 250}.{n % 250}', state='TIME_WAIT', timeout=12 - idle[n])
+        made.fill(Flow('tcp', f'10.1.{n // 250}.{n % 250}', state='TIME_WAIT', timeout=left[n])
                   for n in range(entries))
-        filled = time.monotonic()
         profile = profile_of(made, 2000)
-        found = proposal(monkeypatch, profile, 'tcp_timeout_time_wait', 12, 9, 6, 'TIME_WAIT')
-        time.sleep(max(0.0, filled + 3.3 - time.monotonic()))
+        found = proposal(monkeypatch, profile, 'tcp_timeout_time_wait', 1200, 1000, 6, 'TIME_WAIT')
+        time.sleep(3.1)
         gone = entries - listed(made)[6, 'TIME_WAIT']
     assert profile.seen == 2000
     assert gone == entries / 4
@@ -234,12 +231,3 @@ def test_the_predicted_effect_is_the_real_one(monkeypatch):
         unsteady = 0.08 * before[kind]
         low, high = found[name].share.low * profile.entries, found[name].share.high * profile.entries
         assert low - unsteady <= freed <= high + unsteady, (name, before[kind], after[kind], found[name])
-
-
-def test_reading_the_settings_of_this_host_costs_at_most_2_ms():
-    code = ('import time; from check_conntrack_lib.host import Host; began = time.perf_counter(); '
-            'from check_conntrack_lib.readers import sysctl_files; sysctl_files.effective(sysctl_files.read(Host())); '
-            'print((time.perf_counter() - began) * 1000)')
-    best = min(float(subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
-                                    check=True, env=os.environ).stdout) for _ in range(5))
-    assert best < 2.0

@@ -56,7 +56,7 @@ def run(**changes: object) -> soak.Run:
 
 
 @pytest.mark.parametrize(('bad', 'complaint'), [
-    (run(status=3, text='CONNTRACK UNKNOWN - no verdict within 10 s (--timeout)\n'), 'exit statuses: all OK'),
+    (run(status=3, text='CONNTRACK UNKNOWN - timed out after 10 s (--timeout)\n'), 'exit statuses: all OK'),
     (run(fault='no whole line'), 'outputs that are no proper plugin output'),
     (run(text=GOOD.replace(' |', ', not checked: history (database is locked) |')), 'verdicts without the recorder'),
     (run(text=GOOD + 'not recorded: h.sqlite: database is locked\n'), 'verdicts without the recorder'),

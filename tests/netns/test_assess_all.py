@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from netns_tree import Proc
+from recorder_samples import DAY, LOOK, rows, sample
 from sqlite_steps import counted_steps
-from test_database import DAY, LOOK, rows, sample
-from test_discover import Proc
 
 from check_conntrack_lib.assessment import Question
 from check_conntrack_lib.history import codec as recorded
@@ -18,8 +18,8 @@ from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / 'history.sqlite'
+def path(in_memory: Path) -> Path:
+    return in_memory / 'history.sqlite'
 
 
 def assessed(proc: Proc, log: str, history: str = 'off') -> NamespaceAssessments:
@@ -105,14 +105,14 @@ def test_a_pause_of_the_check_drops_nobody(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_namespaces_for_two_weeks(path: Path, tmp_path: Path) -> None:
+def test_two_hundred_namespaces_for_two_weeks(path: Path) -> None:
     """Below 100 MB, and a run is little more work than with an empty file."""
     names = recorded.CODES
     idle = Counters(dict.fromkeys(names, (0,) * 8))
     busy = Counters({**idle.per_cpu, 'invalid': tuple(range(100, 108)), 'clash_resolve': (0, 1, 0, 2, 0, 0, 0, 0)})
     counters = [busy if n % 4 == 0 else idle for n in range(200)]
     texts = [recorded.counters_to_text(one) for one in counters]
-    other = tmp_path / 'empty.sqlite'
+    other = path.with_name('empty.sqlite')
     end = int(14 * DAY)
 
     def now(second: float) -> list[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ MAXIMUM = 2000
 BEGIN = 1_800_000_000.0
 UPTIME = 90_000.0
 #: no line of the log, no entry evicted: memory may have been short
-UNSEEN = 'what the table held when packets were dropped was not seen'
+UNSEEN = 'cause: unknown, what the table held when packets were dropped was not seen: it was full, or memory was short'
 CULPRIT = 'tcp to 203.0.113.9:8080'
 
 Check = Callable[..., tuple[int, list[str]]]
@@ -73,14 +74,12 @@ def test_the_profile_at_the_peak_names_the_cause(check: Check) -> None:
     assert CULPRIT in lines[1]
     status, lines = check(602, quiet(600), 300)
     assert status > 0
-    assert lines[1].startswith('it has emptied since; what filled it, as seen at ')
-    assert '(100.0% used)' in lines[1]
-    assert lines[2].startswith(f'{CULPRIT}: 0% -> 70% of the table (+1400 entries)')
-    assert 'most from 10.66.0.6' in lines[2]
+    assert re.match(rf'cause at \d\d:\d\d \w+ \(100% used\): {CULPRIT} grew from 0% to 70% of the table '
+                    r'\(\+1400 entries\) since .*, mostly from 10\.66\.0\.6$', lines[1])
     # what is there now filled nothing
     assert '10.0.0.53' not in text(lines)
     # performance data are those of now
-    assert 'flows_udp=300;;;0' in lines[0]
+    assert 'flows_udp=300 ' in lines[0]
 
 
 def test_what_was_not_seen_is_not_guessed(check: Check) -> None:
@@ -105,7 +104,7 @@ def test_what_is_left_of_a_burst_between_two_checks(check: Check) -> None:
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')
     lines = check(600, [*quiet(590), *flood(200, 'TIME_WAIT')], 300)[1]
     assert lines[1] == UNSEEN
-    assert lines[2] == f'still in the table: +200 entries of {CULPRIT}, most from 10.66.0.6'
+    assert lines[4] == f'still in the table: +200 entries of {CULPRIT}, mostly from 10.66.0.6'
 
 
 @pytest.mark.parametrize('entries', [0, 3])
@@ -122,7 +121,7 @@ def test_a_table_that_is_still_full_is_told_as_it_is(check: Check) -> None:
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')
     check(600, [*quiet(600), *flood(1400)], 300)
     lines = check(615, [*quiet(600), *flood(1200)], 300)[1]
-    assert lines[1].startswith(f'{CULPRIT}: 0% -> 67% of the table (+1200 entries)')
+    assert lines[1].startswith(f'cause: {CULPRIT} grew from 0% to 67% of the table (+1200 entries)')
 
 
 def test_profiles_of_trouble_are_bounded(check: Check, tmp_path: Path) -> None:
@@ -139,4 +138,4 @@ def test_profiles_of_trouble_are_bounded(check: Check, tmp_path: Path) -> None:
 def test_evictions_prove_that_it_was_full(check: Check) -> None:
     check(0, quiet(600))
     lines = check(60, quiet(600), 300, evicted=9)[1]
-    assert lines[1] == 'it has emptied since; what filled it was not seen'
+    assert lines[1] == 'cause: unknown, it has emptied since; what filled it was not seen'

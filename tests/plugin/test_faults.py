@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from pathlib import Path
 import laboratory
 import proctree
 import pytest
-from test_kernel import PYTHON, SCRIPT, SIZE, Checked
-from test_netns_kernel import named
+from checked import PYTHON, SCRIPT, SIZE, Checked
+from deadlines import within
 
+from check_conntrack_lib.formatting import FLOODED
 from check_conntrack_lib.model import Instant
 from check_conntrack_lib.plugin import cli
 from check_conntrack_lib.readers import ctnetlink, kernel_log
@@ -105,8 +107,8 @@ def test_the_table_is_full_while_the_check_runs(lab: laboratory.Namespace, tmp_p
         lost = lab.cpu_stats()['drop'] - before
     for one in seen:
         assert one.status == 2
-        assert one.text.startswith('CONNTRACK CRITICAL - table full: ')
-        assert 'not diagnosed' not in one.long
+        assert one.text.startswith('CONNTRACK CRITICAL - table full, ')
+        assert 'cause not determined' not in one.long
         assert 0 < int(one.text.split()[5]) <= lost
 
 
@@ -114,7 +116,7 @@ def test_the_table_is_full_while_the_check_runs(lab: laboratory.Namespace, tmp_p
 def test_namespaces_come_and_go(lab: laboratory.Namespace, tmp_path: Path) -> None:
     """The named ones by tens, and those of processes that end at once."""
     def storm() -> None:
-        with named(10):
+        with laboratory.named(10):
             subprocess.run(['unshare', '--net', 'true'], check=True, timeout=20)
 
     with meanwhile(storm):
@@ -141,7 +143,7 @@ def test_entries_churn_during_a_sample(lab: laboratory.Namespace, tmp_path: Path
             seen = check(lab, '--history', tmp_path / 'h.sqlite', '--diagnose', 'always', '--kernel-log', 'off',
                          *UNJUDGED)
             assert seen.status == 0, seen.text
-            assert 'not diagnosed: ctnetlink' not in seen.long
+            assert 'cause not determined: ctnetlink' not in seen.long
 
 
 @pytest.mark.kernel
@@ -170,7 +172,7 @@ def test_a_hostile_process_owns_the_flows(lab: laboratory.Namespace) -> None:
     with evil(lab) as pid:
         done = lab.run([PYTHON, str(SCRIPT), '--history', 'off', '--diagnose', 'always', '--kernel-log', 'off'])
     first, *rest = done.stdout.splitlines()
-    owners, = (line for line in rest if 'starts at this host' in line)
+    owners, = (line for line in rest if 'opened by this host' in line)
     assert f'(pid {pid})' in owners
     assert all(line.isprintable() and '|' not in line for line in rest)
     assert first.count('|') == 1
@@ -182,21 +184,19 @@ def test_slow_sources_cost_no_verdict(lab: laboratory.Namespace, tmp_path: Path,
                                       capfd: pytest.CaptureFixture[str], slow: str) -> None:
     lab.fill_to(100)
     program = tmp_path / 'journalctl'
-    program.write_text('#!/bin/sh\nsleep 30\n' if slow != 'ctnetlink' else '#!/bin/sh\n')
+    program.write_text('#!/bin/sh\nsleep 300\n' if slow != 'ctnetlink' else '#!/bin/sh\n')
     program.chmod(0o755)
     monkeypatch.setattr(kernel_log, 'JOURNALCTL', (str(program),))
     if slow != 'journalctl':
-        monkeypatch.setattr(ctnetlink, 'dump', lambda *_args: (b'' for _ in iter(lambda: time.sleep(30), 1)))
-    began = time.monotonic()
-    with lab.in_netns():
+        monkeypatch.setattr(ctnetlink, 'dump', lambda *_args: (b'' for _ in iter(lambda: time.sleep(300), 1)))
+    with lab.in_netns(), within(3):
         status = cli.main(['--kernel-log', 'journal', '--history', 'off', '--diagnose', 'always', '-t', '3', *UNJUDGED])
-    assert time.monotonic() - began < 3.5
     out = capfd.readouterr().out
     assert status == 0
     assert '(100 of ' in out
-    assert ('not checked: kernel log (' in out) == (slow != 'ctnetlink')
+    assert ('kernel log not checked: ' in out) == (slow != 'ctnetlink')
     # where the kernel has it, /proc/net/nf_conntrack serves instead
-    assert 'tcp to 198.18.0.1:443 is 100% of the table' in out or 'not diagnosed: ' in out
+    assert 'tcp to 198.18.0.1:443 is 100% of the table' in out or 'cause not determined: ' in out
 
 
 #: a whole run whose journal is read of another program; then the most memory that it took, in MB
@@ -214,24 +214,22 @@ TABLE_FULL = '$(date +%s).000000 gw1 kernel: nf_conntrack: nf_conntrack: table f
 
 
 @pytest.mark.parametrize(('body', 'said'), [
-    (f'exec yes "{TABLE_FULL}"', ' - table full: logged '),
-    ('exec yes "1795000000.000000 gw1 kernel: eth0: link up"', '; the log is flooded: not every line was seen\n'),
-    ('exec cat /dev/zero', '; the log is flooded: not every line was seen\n'),
-    ('exec head -c 500M /dev/zero', '; the log is flooded: not every line was seen\n'),
-    ('exec yes "what is wrong" >&2', 'not checked: kernel log ('),
-    (f'echo "{TABLE_FULL}"; exec sleep 30', 'not checked: kernel log ('),
+    (f'exec yes "{TABLE_FULL}"', ' - kernel logged "table full" '),
+    ('exec yes "1795000000.000000 gw1 kernel: eth0: link up"', f'; {FLOODED}\n'),
+    ('exec cat /dev/zero', f'; {FLOODED}\n'),
+    ('exec head -c 500M /dev/zero', f'; {FLOODED}\n'),
+    ('exec yes "what is wrong" >&2', 'kernel log not checked: '),
+    (f'echo "{TABLE_FULL}"; exec sleep 300', 'kernel log not checked: '),
 ], ids=['full', 'noise', 'no line', 'one line', 'errors', 'silence'])
 def test_a_journal_without_an_end(tmp_path: Path, body: str, said: str) -> None:
     """A verdict in time, in little memory, and journalctl is not left behind."""
     proc, program = proctree.make(tmp_path / 'proc'), tmp_path / 'journalctl'
     program.write_text(f'#!/bin/sh\necho $$ > {tmp_path}/pid\n{body}\n')
     program.chmod(0o755)
-    began = time.monotonic()
     done = subprocess.run([sys.executable, '-c', WITH_JOURNAL, str(program), '--procfs', str(proc), '-v'],
-                          cwd=proctree.ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert time.monotonic() - began < 6
+                          cwd=proctree.ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert said in done.stdout
-    assert done.returncode == (2 if 'table full: ' in said else 0)
+    assert done.returncode == (2 if 'logged' in said else 0)
     assert int(done.stderr) < 120
     assert not Path('/proc', (tmp_path / 'pid').read_text().strip()).exists()
 
@@ -245,13 +243,13 @@ def test_the_recorder_is_deleted_between_runs(tmp_path: Path, capfd: pytest.Capt
     for delete in (history.unlink, lambda: (shutil.rmtree(history.parent), history.parent.mkdir(mode=0o700)),
                    lambda: history.write_bytes(b'')):
         assert cli.main(argv, clock) == 0
-        assert 'first run: losses from now on' in capfd.readouterr().out
+        assert 'first run: drops are counted from now on' in capfd.readouterr().out
         assert cli.main(argv, clock) == 0
         assert 'dropped_per_s=0;' in capfd.readouterr().out
         delete()
     shutil.rmtree(history.parent)
     assert cli.main(argv, clock) == 0
-    assert f'not checked: history ({history.parent}: No such file or directory)' in capfd.readouterr().out
+    assert re.search(r'not checked: history \(.*: No such file or directory\)', capfd.readouterr().out)
 
 
 def clocks(offsets: Iterator[float]) -> Callable[[], Instant]:
@@ -274,7 +272,7 @@ def test_the_clock_jumps_an_hour_back_and_forth(tmp_path: Path, capfd: pytest.Ca
                     for columns in [proctree.HEADER.split()[1:]] * 2]
             proctree.make(tmp_path / 'proc', 100, 1000, '\n'.join([proctree.HEADER, *rows, '']))
             status = cli.main([*argv, '--history', str(tmp_path / f'{name}.sqlite')], clock)
-            said.append((status, capfd.readouterr().out))
+            said.append((status, re.sub(r'(?:\d{4}-\d\d-\d\d )?\d\d:\d\d UTC', 'TIME', capfd.readouterr().out)))
         seen[name] = said
     assert seen['jumping'] == seen['steady']
     assert [status for status, _out in seen['steady']] == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
@@ -307,11 +305,10 @@ def test_the_log_turns_over_while_it_is_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, 'open', open_database)
     monkeypatch.setattr(os, 'read', read)
     proc = proctree.make(tmp_path / 'proc')
-    began = time.monotonic()
-    status = cli.main(['--procfs', str(proc), '--history', 'off', '--kernel-log', 'kmsg', '-t', '6'],
-                      clocks(itertools.repeat(0)))
-    assert time.monotonic() - began < 6
+    with within(6):
+        status = cli.main(['--procfs', str(proc), '--history', 'off', '--kernel-log', 'kmsg', '-t', '6'],
+                          clocks(itertools.repeat(0)))
     out = capfd.readouterr().out
     # a slow machine may not reach the end of 262144 records in its share of the time, and says so
-    assert out.startswith('CONNTRACK CRITICAL - table full: logged ') or 'no answer within' in out
+    assert out.startswith('CONNTRACK CRITICAL - kernel logged "table full" ') or 'no answer within' in out
     assert status in (0, 2)

@@ -10,19 +10,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import isolation
 import laboratory
 import pytest
+from checked import PYTHON, SCRIPT, SIZE, Checked
 
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog
 from check_conntrack_lib.readers import kernel_log
 
 pytestmark = pytest.mark.kernel
-
-SCRIPT = Path(__file__).parents[2] / 'check_conntrack.py'
-PYTHON = '/usr/bin/python3'
-SIZE = 2000
-
 
 @pytest.fixture
 def lab() -> Iterator[laboratory.Namespace]:
@@ -34,18 +31,6 @@ def lab() -> Iterator[laboratory.Namespace]:
         pytest.skip('python3-nagiosplugin is not installed')
     with laboratory.namespace() as namespace, laboratory.maximum(SIZE):
         yield namespace
-
-
-class Checked:
-    """The check's answer, taken apart as a monitoring system does."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        assert done.stderr == ''
-        assert 'Traceback' not in done.stdout
-        self.status = done.returncode
-        self.text, _, perfdata = done.stdout.partition('\n')[0].partition(' | ')
-        self.long = done.stdout.partition('\n')[2]
-        self.values = {label: float(value) for label, value in re.findall(r'(\w+)=([-0-9.]+)', perfdata)}
 
 
 def check(lab: laboratory.Namespace, history: Path, *argv: str, user: str | None = None) -> Checked:
@@ -74,51 +59,52 @@ def test_the_kernels_own_number_of_losses_also_after_the_table_was_drained(
     time.sleep(1.1)
     full = check(lab, history)
     assert full.status == 2
-    assert re.match(r'CONNTRACK CRITICAL - table full: 150 packets lost in the last \d+ s, 100.0% used', full.text)
+    assert re.match(r'CONNTRACK CRITICAL - table full, 150 packets dropped since [^,]*, 100% used', full.text)
     assert full.values['dropped_per_s'] == full.values['drop_per_s'] > 0
     lab.drain()
     for _ in range(3):
         drained = check(lab, history)
         assert drained.status == 2
-        assert re.match(r'CONNTRACK CRITICAL - table full: 150 packets lost in the last \d+ s, 0.0% used', drained.text)
+        assert re.match(r'CONNTRACK CRITICAL - (table was full, )?150 packets dropped since [^,]*, .*0.0% used',
+                        drained.text)
 
 
 def test_the_log_names_this_namespace(lab: laboratory.Namespace, tmp_path: Path) -> None:
     """What the kernel logs of this namespace is judged here, and mentioned only elsewhere."""
     began = time.monotonic() - 0.1
     lab.fill_to(SIZE)
-    lab.flood(30)
-    if not _logged(lab.inode, began):
-        # all network code shares 10 lines in 5 s
-        time.sleep(5.5)
-        lab.flood(30)
+    # all network code of the machine shares 10 lines in 5 s: beside a full container it takes many tries
+    while not _logged(lab.inode, began):
+        if _logged(None, began):
+            pytest.skip('this kernel does not name namespaces in its log')
+        assert time.monotonic() < began + 120, 'the kernel logged none of the refused packets'
+        lab.flood(3000)
     lab.drain()
-    if not _logged(lab.inode, began):
-        pytest.skip('this kernel does not name namespaces in its log')
-    here = check(lab, tmp_path / 'h.sqlite')
+    log = ('--kernel-log', isolation.true_path('kmsg'))
+    here = check(lab, tmp_path / 'h.sqlite', *log)
     assert here.status == 2
     # lines of a dead namespace that had the same inode count, too: the kernel tells them not apart
     assert here.values['table_full_lines'] > 0
-    assert here.text.startswith('CONNTRACK CRITICAL - table full: logged ')
+    assert here.text.startswith('CONNTRACK CRITICAL - kernel logged "table full" ')
     with ExitStack() as namespaces:
         # the kernel gives inodes of dead namespaces away again, with what was logged of them
         others = (namespaces.enter_context(laboratory.namespace()) for _ in range(50))
         other = next(namespace for namespace in others if not _logged(namespace.inode))
-        there = check(other, tmp_path / 'h.sqlite', '-v')
+        there = check(other, tmp_path / 'h.sqlite', '-v', *log)
     assert there.status == 0
     assert there.values['table_full_lines'] == 0
-    assert re.search(rf'lines? of .*(network namespace {lab.inode}|and \d+ more).*: not judged here', there.long)
+    assert re.search(rf'messages? (from network namespace {lab.inode}|of \d+ more network namespaces), ignored here', there.long)
 
 
-def _logged(inode: int, since: float = 0.0) -> bool:
-    """Has the kernel logged a full table of this namespace since then (CLOCK_MONOTONIC)?"""
-    log = kernel_log.read(Host(), 'kmsg', 300)
+def _logged(inode: int | None, since: float = 0.0) -> bool:
+    """Has the kernel logged a full table of this namespace since then (CLOCK_MONOTONIC)? None: of one without name."""
+    log = kernel_log.read(Host(), isolation.true_path('kmsg'), 300)
     assert isinstance(log, KernelLog)
     return any(line.netns == inode and line.stamp >= since for line in log.table_full)
 
 
 def test_evicted_entries_are_counted_as_the_kernel_does(lab: laboratory.Namespace, tmp_path: Path) -> None:
-    """Unassured entries give way to some of the new ones; of 2000 in 262144 buckets, to one in eight or so."""
+    """Some of the new entries evict one that is not assured; of 2000 in 262144 buckets, to one in eight or so."""
     history = tmp_path / 'h.sqlite'
     flow = laboratory.Flow(proto='udp', assured=False, seen_reply=False, timeout=600)
     lab.fill(laboratory.mixed_flows(SIZE, {flow._replace(src='10.0.0.0/16'): 1.0}))
@@ -130,7 +116,7 @@ def test_evicted_entries_are_counted_as_the_kernel_does(lab: laboratory.Namespac
     seen = check(lab, history, '--kernel-log', 'off', '-w', 'off', '-c', 'off', '--trend', 'off')
     assert moved['early_drop'] > 0
     assert seen.status == 2
-    assert f', {moved["early_drop"]} entr' in seen.text
+    assert f'early_drop: {moved["early_drop"]} entr' in seen.long
     assert f'table full: {moved["drop"]} packets lost' in seen.text
 
 
@@ -152,7 +138,7 @@ def test_nobody_with_a_place_of_its_own(lab: laboratory.Namespace) -> None:
         time.sleep(1.1)
         seen = check(lab, directory / 'h.sqlite', user='nobody')
         assert seen.status == 2
-        assert 'table full: 70 packets lost in the last ' in seen.text
+        assert '70 packets dropped since ' in seen.text
     finally:
         subprocess.run(['rm', '-rf', str(directory)], check=True)
 
@@ -160,15 +146,18 @@ def test_nobody_with_a_place_of_its_own(lab: laboratory.Namespace) -> None:
 def test_trend_before_anything_is_lost(lab: laboratory.Namespace, tmp_path: Path) -> None:
     """A table that fills: WARNING below the warning line, with the time to full that the fill rate gives."""
     history = tmp_path / 'h.sqlite'
-    argv = ('--window', '4s', '--horizon', '15s', '--kernel-log', 'off')
-    began = time.monotonic()
-    for entries in range(1080, 1500, 20):
-        lab.fill_to(entries)
+    argv = ('--window', '4s', '--horizon', '20s', '--kernel-log', 'off')
+    began, entries = time.monotonic(), 0
+    while entries < 1480:
+        # 2000 a minute, however long a run takes
+        entries = 1080 + int((time.monotonic() - began) * 2000 / 60)
+        lab.fill_to(min(entries, 1690))
         seen = check(lab, history, *argv)
-        time.sleep(max(0, began + (entries - 1060) / 20 * 0.6 - time.monotonic()))
+        time.sleep(0.4)
     assert seen.status == 1, seen.text
-    match = re.match(r'CONNTRACK WARNING - 74.0% used \(1480 of 2000\) and rising: full in (\d+) s at \+(\d+)/min',
-                     seen.text)
-    assert match, seen.text
-    assert int(match[2]) == pytest.approx(2000, rel=0.15)
-    assert int(match[1]) == pytest.approx(520 / 33.3, rel=0.2)
+    entries = seen.values['entries']
+    assert re.match(r'CONNTRACK WARNING - [\d.]+% used \(\d+ of 2000\), full in under 1 min', seen.text)
+    match = re.search(r'growth: \+(\d+) entries/min.* full in (\d+) s', seen.long)
+    assert match, seen.long
+    assert int(match[1]) == pytest.approx(2000, rel=0.4)
+    assert int(match[2]) == pytest.approx((2000 - entries) * 60 / int(match[1]), abs=1)

@@ -76,7 +76,7 @@ def can_alert(signal: Signal) -> bool:
 @pytest.mark.parametrize('signal', [one for one in SIGNALS if can_alert(one)], ids=lambda signal: signal.name)
 def test_every_signal_is_said(signal: Signal) -> None:
     assert signal.phrase(TROUBLED)
-    assert list(signal.lines(TROUBLED, parse([]), True))
+    assert list(signal.lines(TROUBLED, parse(['-v']), True))
     assert all('|' not in line for line in signal.lines(TROUBLED, parse([]), True))
 
 

@@ -15,6 +15,7 @@ from check_conntrack_lib.doctor.export import json_metrics
 from check_conntrack_lib.doctor.terminal import TextLayout
 from check_conntrack_lib.doctor.triage import json_output, reading, report
 from check_conntrack_lib.doctor.watch import view
+from check_conntrack_lib.formatting import FLOODED
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant
 from check_conntrack_lib.plugin import cli
@@ -22,8 +23,8 @@ from check_conntrack_lib.readers import kernel_log
 
 NOW = Instant(1795185614.0, 3079.0, 3000.0)
 FULL = b'4,1,2990000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
-FIRST = ('40.0% used (400 of 1000), first run: losses from now on | usage=40%;85;95;0;100 '
-         'entries=400;850;950;0;1000 buckets=65536;;;0')
+FIRST = ('40.0% used (400 of 1000), first run: drops are counted from now on | usage=40%;85;95;0;100 '
+         'entries=400;850;950;0;1000 buckets=65536')
 
 
 class Log:
@@ -77,39 +78,42 @@ def test_the_long_output_says_it(log: Log, capfd: pytest.CaptureFixture[str]) ->
     assert check(log, '-v') == 0
     assert capfd.readouterr().out == (
         f'CONNTRACK OK - {FIRST} table_full_lines=0;;0;0\n'
-        'table: 40.0% of nf_conntrack_max: 400 of 1000 entries, 0.0 a bucket\n'
-        'kernel log: no table-full line in the last 5 min; the log is flooded: not every line was seen\n')
+        'table: 400 of 1000 entries (nf_conntrack_max), 0.0 per bucket\n'
+        f'kernel log: no "table full" message in the last 5 min; {FLOODED}\n')
 
 
 def test_it_stands_beside_the_lines_that_were_seen(log: Log, capfd: pytest.CaptureFixture[str]) -> None:
     log.records = [FULL]
+    short = FIRST.replace(': drops are counted from now on', '')
     assert check(log, '--diagnose', 'never') == 2
     assert capfd.readouterr().out == (
-        f'CONNTRACK CRITICAL - table full: logged 1 time in the last 5 min, {FIRST} table_full_lines=1;;0;0\n'
-        'table: 40.0% of nf_conntrack_max: 400 of 1000 entries, 0.0 a bucket\n'
-        'kernel log: 1 table-full line in the last 5 min, the newest 10 s ago (rate-limited: lines are not packets); '
-        'the log is flooded: not every line was seen\n')
+        f'CONNTRACK CRITICAL - kernel logged "table full" once since 14:40 UTC, now {short} '
+        'table_full_lines=1;;0;0\n'
+        "next: sudo conntrack-doctor history --from '2026-11-20 14:25'\n"
+        'alert: table-full (docs/alerts.md#table-full); clears at about 14:45 UTC unless more packets are dropped '
+        '(--window)\n'
+        f'kernel log: 1 "table full" message at 14:40:04 UTC (rate-limited, not a packet count); {FLOODED}\n')
 
 
-@pytest.mark.parametrize(('records', 'lines'), [([], 'no table-full line in the last 5 min'),
-                                                ([FULL], '1 table-full line in the last 5 min, the newest 10 s ago')])
+@pytest.mark.parametrize(('records', 'lines'), [([], 'no "table full" message in the last 5 min'),
+                                                ([FULL], '1 "table full" message, the newest 10 s ago')])
 def test_watch_and_the_json_of_the_exporter(log: Log, records: list[bytes], lines: str) -> None:
     log.records = records
     taken = readings.take(Host(str(log.path.parent / 'proc'), lambda: NOW), str(log.path), 300.0)
     moment = view.following(None, taken)
     assert [line.text for line in view.screen(moment, 0) if line.name == 'kernel log'] \
-        == [f'{lines}; the log is flooded: not every line was seen']
+        == [f'{lines}; {FLOODED}']
     assert json_metrics.as_dict(taken)['kernel_log']['flooded'] is True
 
 
-@pytest.mark.parametrize(('records', 'lines'), [([], 'no table-full line in the last 5 min; the log is flooded: '),
-                                                ([FULL], '1 table-full line at 14:40:04; the log is flooded: ')])
+@pytest.mark.parametrize(('records', 'lines'), [([], 'no "table full" message in the last 5 min; '),
+                                                ([FULL], '1 "table full" message at 14:40:04 UTC; ')])
 def test_triage(log: Log, records: list[bytes], lines: str) -> None:
     log.records = records
     seen = reading.gather(Host(str(log.path.parent / 'proc'), lambda: NOW), str(log.path), str(log.path) + '.none', 100,
                           contextlib.nullcontext, lambda _: None)
     screen = ' '.join(report.text(seen, TextLayout(80)).split())
-    assert f' log {lines}not every line was seen ' in screen
+    assert f' log {lines}{FLOODED} ' in screen
     assert json.loads(json_output.as_json(seen))['log']['flooded'] is True
 
 

@@ -1,0 +1,149 @@
+"""Kinds of alerts: the code of each is its section in docs/alerts.md; with it its cause, the next command, and when
+it clears. The cause is '' where only the flows can say it (see diagnosis_lines).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from nagiosplugin import Ok, Result
+
+from ..assessment import Assessment
+from ..formatting import clean, clock_time, duration
+from ..model import Missing, NotLoaded, Table
+from ..namedtuples import TYPE_CHECKING, NamedTuple
+from .phrases import are_chains_too_long, is_drained, is_full
+from .signals import SIGNALS
+
+if TYPE_CHECKING:
+    from .options import Options
+
+# no pipe in a command: Icinga and Nagios take what follows one for performance data, on every line
+TRIAGE = 'sudo conntrack-doctor triage'
+#: entries per bucket from which more buckets are the remedy for long hash chains
+TOO_FEW_BUCKETS = 2
+PAGE_OF_BUCKETS = 512
+BUCKET_BYTES = 8
+
+RANKS: Mapping[str, int] = {signal.label: signal.rank for signal in SIGNALS}
+NAMES: Mapping[str, str] = {signal.label: signal.name.replace('_', '-') for signal in SIGNALS}
+
+
+class Alert(NamedTuple):
+    """What the state was set by, in the terms of docs/alerts.md."""
+
+    #: the section's anchor, such as 'table-full'
+    code: str
+    #: '' where the signals themselves do not say it
+    cause: str
+    #: one command
+    next: str
+    #: when the state is OK again; '' where that is obvious
+    clears: str
+
+    def lines(self) -> list[str]:
+        """The first lines of the long output, without the cause."""
+        clears = f'; clears {self.clears}' if self.clears else ''
+        return [f'next: {self.next}', f'alert: {self.code} (docs/alerts.md#{self.code}){clears}']
+
+
+def troubles(results: Iterable[Result]) -> list[Result]:
+    """The results that are not OK: the worst state first, within a state the signal of the lowest rank."""
+    bad = [result for result in results if result.state != Ok]
+    order = {state: index for index, state in enumerate(dict.fromkeys(result.state for result in bad))}
+    return sorted(bad, key=lambda result: (order[result.state], RANKS.get(result.metric.name, len(RANKS) + 1)))
+
+
+def alert(a: Assessment, results: Iterable[Result], options: Options) -> Alert | None:
+    """The alert that the worst result is; None when all are OK."""
+    bad = troubles(results)
+    if not bad:
+        return None
+    code = _code(a, bad[0])
+    return Alert(code, _cause(a, code), _next(a, code), _clears(a, code, bad[0], options))
+
+
+def _code(a: Assessment, result: Result) -> str:
+    name = result.metric.name
+    if isinstance(a.snapshot.table, NotLoaded):
+        return 'not-loaded'
+    if isinstance(result.metric.value, Missing):
+        return 'not-readable'
+    if name in ('dropped_per_s', 'table_full_lines', 'early_drop_per_s') and a.losses and a.losses.lost \
+            and are_chains_too_long(a):
+        return 'hash-chains'
+    if name == 'table_full_lines' or (name == 'dropped_per_s' and is_full(a)):
+        return 'table-full'
+    return NAMES.get(name, 'not-readable')
+
+
+def _cause(a: Assessment, code: str) -> str:
+    table = a.snapshot.table
+    if code == 'hash-chains' and isinstance(table, Table) and not isinstance(table.buckets, Missing):
+        load = table.entries / max(table.buckets, 1)
+        if load < TOO_FEW_BUCKETS:
+            return (f'single hash chains are too long although there are {load:.1f} entries per bucket: '
+                    'many flows with the same address and port, or too few buckets at the peak')
+        return f'nf_conntrack_buckets is {table.buckets} for {table.entries} entries ({load:.0f} per bucket)'
+    if code == 'insert-failed':
+        return ('two packets tried to create the same entry (DNS A and AAAA queries from one socket), '
+                'or SNAT has no free source port')
+    if code == 'dropped':
+        return 'not known from the counters: the table was full for a moment, or memory was short'
+    return ''
+
+
+def _next(a: Assessment, code: str) -> str:
+    table = a.snapshot.table
+    if code == 'not-loaded':
+        return 'systemctl status nftables (or firewalld, ufw, docker: whatever sets up the firewall or NAT here)'
+    if code == 'settings' and not isinstance(a.settings, Missing) and a.settings:
+        return a.settings[0].command
+    if code == 'hash-chains' and isinstance(table, Table) and isinstance(table.buckets, int) and a.snapshot.initial \
+            and table.buckets * TOO_FEW_BUCKETS <= table.entries:
+        wanted = -(-max(table.entries, table.maximum) // PAGE_OF_BUCKETS) * PAGE_OF_BUCKETS
+        size = max(1, round(wanted * BUCKET_BYTES / (1 << 20)))
+        return (f'sudo sysctl -w net.netfilter.nf_conntrack_buckets={wanted} '
+                f'({size} MiB of memory; undo: ={table.buckets})')
+    if code == 'table-full' and is_drained(a):
+        # there is nothing left to look at now
+        span = a.losses.span if a.losses else a.log.span if not isinstance(a.log, Missing) else 0.0
+        begin = time.localtime(a.snapshot.at.wall - span - 600)
+        return f"sudo conntrack-doctor history --from '{time.strftime('%Y-%m-%d %H:%M', begin)}'"
+    return TRIAGE
+
+
+def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
+    window = duration(options.window)
+    if a.drops and code in ('table-full', 'dropped'):
+        return f'at {clock_time(a.drops.until, a.snapshot.at.wall)} unless more packets are dropped (--clear)'
+    if code == 'table-full' and is_drained(a) and not isinstance(a.log, Missing) and a.log.ages:
+        now = a.snapshot.at.wall
+        at = clock_time(now - a.log.ages[-1] + options.window, now)
+        return f'at about {at} unless more packets are dropped (--window)'
+    if code in ('table-full', 'hash-chains', 'dropped', 'early-drop'):
+        return f'{window} after the last {"eviction" if code == "early-drop" else "drop"} (--window)'
+    if code == 'usage':
+        limits = options.limits['usage']
+        flag, variable = ('-w', 'warning') if limits.warning else ('-c', 'critical')
+        limit = limits.warning or limits.critical
+        if a.crossed and a.crossed.times > 1:
+            return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless it is crossed again (--clear)'
+        if a.crossed and limit.isdecimal():
+            lower = max(0.0, int(limit) - options.clear)
+            return f'below {lower:g}% ({flag}, --clear; Icinga: vars.conntrack_{variable})'
+        below = f'below {limit}%' if limit.isdecimal() else f'inside {limit}'
+        return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'
+    if code == 'growth':
+        return f'when the table no longer fills within {duration(options.horizon)} (--trend, --horizon)'
+    if code == 'insert-failed':
+        flag = f'--{code}-warning'
+        return f'below {options.limits["insert_failed"].warning or "the threshold"}/s over {window} ({flag})'
+    if code == 'settings':
+        return 'when file and kernel agree; off: --settings-check off'
+    if code == 'not-loaded':
+        return 'when the module is loaded; if that is intended: --not-loaded ok (vars.conntrack_not_loaded)'
+    if code == 'not-readable':
+        return f'when {clean(result.metric.name)} can be read (docs/troubleshooting.md)'
+    return ''

@@ -1,0 +1,57 @@
+"""The RPM: built, read by rpmlint, installed into a bare root, and run from there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: said of every RPM that is built outside a distribution
+NOT_OURS = {'no-signature', 'no-packager-tag', 'no-group-tag', 'no-changelogname-tag'}
+pytestmark = [pytest.mark.packages, pytest.mark.skipif(not shutil.which('rpmbuild'), reason='apt install rpm')]
+
+
+@pytest.fixture(scope='module')
+def rpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp('rpm')
+    environment = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    subprocess.run([ROOT / 'packaging/rpm.sh', target, sys.executable], check=True, stdout=subprocess.DEVNULL,
+                   env=environment)
+    return next(target.glob('*.noarch.rpm'))
+
+
+@pytest.mark.skipif(not shutil.which('rpmlint'), reason='apt install rpmlint')
+def test_rpmlint(rpm: Path) -> None:
+    done = subprocess.run(['rpmlint', rpm], capture_output=True, text=True, check=False)
+    errors = set(re.findall(r'^\S+: E: ([\w-]+)', done.stdout, re.M))
+    assert errors <= NOT_OURS, done.stdout
+
+
+def test_what_it_needs(rpm: Path) -> None:
+    needs = subprocess.run(['rpm', '-qp', '--requires', rpm], capture_output=True, text=True, check=True).stdout
+    assert {line for line in needs.splitlines() if not line.startswith('rpmlib(')} == {sys.executable}
+
+
+def test_installed_into_a_bare_root(rpm: Path, tmp_path: Path) -> None:
+    root = tmp_path / 'root'
+    root.mkdir()
+    # the interpreter is this machine's: no package of the bare root has it
+    subprocess.run(['rpm', '--root', root, '--install', '--nodeps', rpm], check=True)
+    for name in ('usr/lib/nagios/plugins/check_conntrack.py', 'usr/lib64/nagios/plugins/check_conntrack.py',
+                 'usr/sbin/check_conntrack'):
+        done = subprocess.run([root / name, '--procfs', ROOT / 'tests/hosts/quiet-gateway/proc', '--history', 'off',
+                               '--kernel-log', 'off'], cwd='/', capture_output=True, text=True, check=False)
+        assert done.stdout.startswith('CONNTRACK OK - 12.4% used (32512 of 262144)'), done.stderr
+        assert done.returncode == 0
+    done = subprocess.run([root / 'usr/sbin/conntrack-doctor', '--version'], cwd='/', capture_output=True, text=True,
+                          check=False)
+    assert done.stdout.startswith('conntrack-doctor ')
+    files = subprocess.run(['rpm', '-qplv', rpm], capture_output=True, text=True, check=True).stdout.splitlines()
+    modes = r'(-rw-r--r--|-rwxr-xr-x|drwxr-xr-x|lrwxrwxrwx) .* root +root '
+    assert [line for line in files if not re.match(modes, line)] == []
