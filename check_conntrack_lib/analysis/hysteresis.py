@@ -48,6 +48,8 @@ class Crossed(NamedTuple):
     held: bool
     #: how many times it was crossed, where that is why it is held; then it clears after LONGEST
     times: int = 1
+    #: it was above already when the history begins
+    longer: bool = False
 
     @property
     def until(self) -> float:
@@ -104,7 +106,7 @@ def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float
                 return None
     first = confirmed[0].first if times > 1 else newest.first
     return Crossed(threshold, lower, _wall(at, first), _wall(at, newest.last), newest.entries * 100.0 / maximum,
-                   not exceeded, times)
+                   not exceeded, times, first == points[0].uptime)
 
 
 def drops(slots: Sequence[Sample], now: Sample, window: float) -> Drops | None:

@@ -49,7 +49,7 @@ def details(why: Profile | Diagnosis | Missing) -> list[str]:
 
 def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
     """Estimated entries by kind, for the graph."""
-    if isinstance(why, Missing):
+    if isinstance(why, Missing) or (isinstance(why, Diagnosis) and why.unread):
         return
     profile = why if isinstance(why, Profile) else why.profile
     states = profile.states
@@ -70,7 +70,7 @@ def _emptied(why: Diagnosis) -> Iterator[str]:
     yield 'cause: unknown, it has emptied since; what filled it was not seen' if why.was_full else \
         'cause: unknown, what the table held when packets were dropped was not seen: it was full, or memory was short'
     if why.unread and not why.unread.chosen:
-        yield f'not read: {clean(why.unread.why)}' + (f' ({clean(why.unread.remedy)})' if why.unread.remedy else '')
+        yield f'flows not read: {clean(why.unread.why)}' + (f' ({clean(why.unread.remedy)})' if why.unread.remedy else '')
     for one in why.growth:
         source = f', mostly from {one.source}' if one.source else ''
         yield f'still in the table: {one.entries:+d} entries of {one.key}{source}'
