@@ -23,6 +23,8 @@ MOST_POINTS = 30
 PARTS = 3
 #: of so many samples of a part one may be odd
 ODD_ONE_OF = 8
+#: growth that slows down by less than a tenth from part to part is steady
+SLOWING = 1.1
 #: one odd sample among so many does not end a growth
 FEWEST_TO_END = 4
 #: a table that stays within this share of its entries is steady
@@ -91,28 +93,46 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
         return found
     past = points_span(window, horizon)
     whole = since_a_fall(spread(points, past / MOST_POINTS))
-    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past and fuller_in_each_part(whole, past)
+    parts = parts_of(whole, past)
+    line = table.maximum * critical / 100
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past and fuller_in_each(parts) and leads_to(parts) >= line
     if lasting:
         slowest = slope(whole)
-        lasting = slowest > 0 and table.entries + slowest * horizon >= table.maximum * critical / 100
+        lasting = slowest > 0 and table.entries + slowest * horizon >= line
     return found._replace(lasting=lasting)
 
 
-def fuller_in_each_part(points: Sequence[Point], past: float) -> bool:
-    """Was the table in each third of the last `past` seconds fuller all the time than at any time of the third before?
-
-    A burst fills the newest part only, noise and a curve that levels off fill none more than the one before. One
-    sample of eight in each part may be odd.
-    """
-    parts: list[list[int]] = [[] for _ in range(PARTS)]
+def parts_of(points: Sequence[Point], past: float) -> list[list[Point]]:
+    """The points of each third of the last `past` seconds, the emptiest first; the newest third first."""
+    parts: list[list[Point]] = [[] for _ in range(PARTS)]
     for point in points:
         age = points[-1].uptime - point.uptime
-        parts[min(PARTS - 1, int(age * PARTS / past))].append(point.entries)
-    if not all(parts):
-        return False
-    ordered = [sorted(part) for part in parts]
-    return all(newer[len(newer) // ODD_ONE_OF] > older[-1 - len(older) // ODD_ONE_OF]
-               for newer, older in zip(ordered, ordered[1:]))
+        parts[min(PARTS - 1, int(age * PARTS / past))].append(point)
+    return [sorted(part, key=lambda point: point.entries) for part in parts]
+
+
+def fuller_in_each(parts: Sequence[list[Point]]) -> bool:
+    """Was the table in each part fuller all the time than at any time of the part before? The newest part first.
+
+    A burst fills the newest part only, noise and load that swings fill none more than the one before. One sample of
+    eight in each part may be odd.
+    """
+    return all(parts) and all(newer[len(newer) // ODD_ONE_OF].entries > older[-1 - len(older) // ODD_ONE_OF].entries
+                              for newer, older in zip(parts, parts[1:]))
+
+
+def leads_to(parts: Sequence[list[Point]]) -> float:
+    """The entries that a growth ends at which slows down from part to part as it did; infinite when it does not."""
+    (now, newest), (then, middle), (past, oldest) = (_middle(part) for part in parts)
+    before, after = (middle - oldest) / (then - past), (newest - middle) / (now - then)
+    ratio = SLOWING * after / before if before > 0 else 1.0
+    return newest + (newest - middle) * ratio / (1 - ratio) if ratio < 1 else float('inf')
+
+
+def _middle(part: Sequence[Point]) -> tuple[float, float]:
+    """The mean time of a part, and the median of its entries."""
+    high, low = part[len(part) // 2], part[(len(part) - 1) // 2]
+    return sum(point.uptime for point in part) / len(part), (high.entries + low.entries) / 2
 
 
 def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:

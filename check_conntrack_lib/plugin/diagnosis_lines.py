@@ -70,7 +70,8 @@ def _emptied(why: Diagnosis) -> Iterator[str]:
     yield 'cause: unknown, it has emptied since; what filled it was not seen' if why.was_full else \
         'cause: unknown, what the table held when packets were dropped was not seen: it was full, or memory was short'
     if why.unread and not why.unread.chosen:
-        yield f'flows not read: {clean(why.unread.why)}' + (f' ({clean(why.unread.remedy)})' if why.unread.remedy else '')
+        remedy = f' ({clean(why.unread.remedy)})' if why.unread.remedy else ''
+        yield f'flows not read: {clean(why.unread.why)}{remedy}'
     for one in why.growth:
         source = f', mostly from {one.source}' if one.source else ''
         yield f'still in the table: {one.entries:+d} entries of {one.key}{source}'
