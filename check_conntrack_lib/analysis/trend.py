@@ -25,6 +25,8 @@ PARTS = 3
 ODD_ONE_OF = 8
 #: growth that slows down by less than a tenth from part to part is steady
 SLOWING = 1.1
+#: a growth that is more than so many times as fast as in the part before has just begun
+MOST_FASTER = 4.0
 #: one odd sample among so many does not end a growth
 FEWEST_TO_END = 4
 #: a table that stays within this share of its entries is steady
@@ -125,6 +127,8 @@ def leads_to(parts: Sequence[list[Point]]) -> float:
     """The entries that a growth ends at which slows down from part to part as it did; infinite when it does not."""
     (now, newest), (then, middle), (past, oldest) = (_middle(part) for part in parts)
     before, after = (middle - oldest) / (then - past), (newest - middle) / (now - then)
+    if before * MOST_FASTER < after:
+        return newest  # it has just begun: what grew before was noise
     ratio = SLOWING * after / before if before > 0 else 1.0
     return newest + (newest - middle) * ratio / (1 - ratio) if ratio < 1 else float('inf')
 
