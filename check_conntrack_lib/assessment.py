@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from .analysis import trend
+from .analysis import hysteresis, trend
 from .analysis.hash_chains import HashLoad, chain_limit, hash_load
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
     Losses,
     comparable,
+    dropped_between,
     log_evidence,
     losses,
     losses_across,
@@ -24,6 +25,7 @@ from .deadline import TimeBudget
 from .history import cloud_limit, database, location
 from .history.identity import Identify
 from .history.queries import LONGEST_BASE, MUCH_OLDER, HistoryQuery
+from .history.recent import RecentQuery
 from .host import Host
 from .model import History, LogMemory, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
@@ -53,6 +55,10 @@ class Question(NamedTuple):
     settings: bool = False
     #: entries, where another limit than nf_conntrack_max counts, too; 0: none
     limit: int = 0
+    #: usage thresholds in percent, the lowest first
+    thresholds: tuple[float, ...] = ()
+    #: a crossed one clears this many points of percent lower; 0: at once
+    clear: float = 0.0
 
 
 class Assessment(NamedTuple):
@@ -77,6 +83,10 @@ class Assessment(NamedTuple):
     ports: PortUse | None = None
     #: limits of an AWS instance; None: it is none
     cloud: CloudLimit | Missing | None = None
+    #: the highest usage threshold that was crossed and has not cleared
+    crossed: hysteresis.Crossed | None = None
+    #: packets were dropped at several times, and are not now
+    drops: hysteresis.Drops | None = None
 
     def readings(self) -> Iterator[Reading]:
         """What this is made of."""
@@ -125,7 +135,7 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
     sample = snapshot.sample()
     if question.limit and isinstance(snapshot.table, Table):
         snapshot = snapshot._replace(table=snapshot.table._replace(other_limit=question.limit))
-    lost = outlook = None
+    lost = outlook = standing = repeated = None
     if isinstance(history, History) and not isinstance(sample, Missing):
         base = None if stale_base(history, sample, question) else history.base
         if base:
@@ -136,9 +146,25 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
+            standing = _crossed(history, sample, snapshot.table, question)
+        if not (lost and lost.lost):
+            repeated = _repeated(history, sample, question)
     return Assessment(snapshot, history, file, lost, outlook,
                       log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot),
-                      stale_base=stale_base(history, sample, question))
+                      stale_base=stale_base(history, sample, question), crossed=standing, drops=repeated)
+
+
+def _crossed(history: History, sample: Sample, table: Table, question: Question) -> hysteresis.Crossed | None:
+    """The highest usage threshold whose alert stands."""
+    counts = (*history.counts, Point(sample.at.uptime, sample.entries))
+    found = [hysteresis.crossed(counts, sample.at, table.limit, threshold, question.clear)
+             for threshold in question.thresholds]
+    return next((one for one in reversed(found) if one), None)
+
+
+def _repeated(history: History, sample: Sample, question: Question) -> hysteresis.Drops | None:
+    """Packets dropped again and again."""
+    return hysteresis.drops(history.slots, sample, question.window) if history.slots and question.clear else None
 
 
 def stale_base(history: History | Missing, sample: Sample | Missing, question: Question) -> float | None:
@@ -181,6 +207,9 @@ def log_span(history: History | Missing, sample: Sample | Missing, question: Que
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
     counted = 0.0 if stale_base(history, sample, question) else sample.at.uptime - history.base.at.uptime
+    repeated = _repeated(history, sample, question)
+    if repeated:
+        counted = max(counted, sample.at.wall - repeated.began)
     return max(question.window, min(counted, LONGEST_LOG_SPAN))
 
 
@@ -205,7 +234,10 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 def history_query(question: Question) -> HistoryQuery:
     """What is asked of the history."""
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
-                        trend.WINDOWS * question.window, moved=moved)
+                        trend.WINDOWS * question.window, moved=moved,
+                        trouble=RecentQuery(min(question.thresholds, default=100.0), hysteresis.LONGEST,
+                                            hysteresis.REPEATED_WITHIN, question.window, dropped_between)
+                        if question.clear else None)
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift | UnusableSetting, ...] | Missing:

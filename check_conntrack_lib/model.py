@@ -231,3 +231,7 @@ class History(NamedTuple):
     unwritten: str = ''
     #: what was done to the file, said once
     note: str = ''
+    #: of the last hours, where a usage threshold was crossed: every count before this run, oldest first
+    counts: tuple[Point, ...] = ()
+    #: of the last hours, where packets were dropped: a sample a window, oldest first
+    slots: tuple[Sample, ...] = ()

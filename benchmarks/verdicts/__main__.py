@@ -7,7 +7,9 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 
+from .curves import PEAKS, as_json, lines, measure
 from .judges import Judge, delta, own, usage_alone
 from .outcome import Outcome, failures, outcome
 from .scenarios import scenarios
@@ -68,7 +70,19 @@ def main() -> int:
                                                              'the others what is missed')
     parser.add_argument('--unprivileged', action='store_true', help='also without the kernel log')
     parser.add_argument('-v', '--verbose', action='store_true', help='every change of state')
+    parser.add_argument('--series', type=Path, metavar='DIR', help='real load curves instead: every CSV file of a '
+                                                                   'folder, columns timestamp and value')
+    parser.add_argument('--peak', type=lambda text: [float(part) for part in text.split(',')], default=PEAKS,
+                        help='of the series: their quiet peaks in percent (default: 60,75,84,110)')
+    parser.add_argument('--option', action='append', default=[], help='of the series: an option of the check, such as '
+                                                                      '--option=--trend=off; repeatable')
+    parser.add_argument('--own', action='store_true', help='of the series: only check_conntrack, not the others')
+    parser.add_argument('--json', action='store_true', help='of the series: all figures of each as JSON')
     given = parser.parse_args()
+    if given.series:
+        found = measure(given.series, given.peak, given.option, not given.own, given.seed)
+        print(as_json(found) if given.json else '\n'.join(lines(found, given.peak)))
+        return 0
     wanted = [s for s in scenarios(given.days) if not given.scenario or s.name in given.scenario]
     if not wanted:
         parser.error('no such scenario; there are: ' + ', '.join(s.name for s in scenarios()))

@@ -9,12 +9,15 @@ from check_conntrack_lib.history import database
 from check_conntrack_lib.model import Counters, Missing, Sample, Table
 from check_conntrack_lib.namedtuples import NamedTuple
 from check_conntrack_lib.plugin.contexts import SEVERITY, Results, contexts
-from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.options import parse, upper_line
 from check_conntrack_lib.plugin.resource import metrics, question_of
 from check_conntrack_lib.snapshot import Snapshot
 
 #: the readings of all namespaces, the initial one first -> the exit status, and which signals were not OK
 Judge = Callable[[Sequence[Snapshot]], 'tuple[int, str]']
+
+#: seconds after which a drop no longer counts: the window, and an hour for which an alert may be held
+HOLD = 7200.0
 
 
 class Stand(NamedTuple):
@@ -45,6 +48,13 @@ def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Ju
         worst = sorted({r.metric.name for r in results if r.state == state}) if state != SEVERITY[-1] else ()
         return state.code, ' '.join(worst)
     return judge
+
+
+def lowest_line(arguments: Sequence[str] = ()) -> float:
+    """The usage in percent below which these options never alert."""
+    options = parse(list(arguments))
+    lines = (options.trend, *(upper_line(text) for text in options.limits['usage']))
+    return min([line for line in lines if line is not None], default=100.0)
 
 
 def usage_alone(warning: float = 80.0, critical: float = 90.0) -> Judge:

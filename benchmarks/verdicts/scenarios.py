@@ -82,6 +82,54 @@ def working_days(busiest: float) -> Callable[[Random], Load]:
     return make
 
 
+def bursts(level: float, top: float, minutes: Sequence[float], every: float = 3 * HOUR) -> Callable[[Random], Load]:
+    """Short batches on a level load: one every three hours, each of another length."""
+    def load(now: float) -> Mapping[str, float]:
+        number, since = divmod(now, every)
+        inside = HOUR <= since < HOUR + minutes[int(number) % len(minutes)] * MINUTE
+        return mix(top if inside else level)
+    return varied(load, 0.005)
+
+
+def evenings(level: float, top: float) -> Callable[[Random], Load]:
+    """Each day from 17:00 the load rises, fast at first and then less and less, and falls from 22:00 on."""
+    def load(now: float) -> Mapping[str, float]:
+        hour = now % DAY / HOUR
+        risen = -math.expm1(-max(0.0, hour - 17) / 0.7)
+        return mix(level + (top - level) * risen * (1 if hour < 22 else max(0.0, 1 - (hour - 22))))
+    return varied(load, 0.005)
+
+
+def heavy_tails(level: float, top: float) -> Callable[[Random], Load]:
+    """Batches at any time, most of them small and short, a few large and long (Pareto), never above `top`."""
+    def make(random: Random) -> Load:
+        batches: list[tuple[float, float, float]] = []
+
+        def load(now: float) -> Mapping[str, float]:
+            while not batches or batches[-1][0] <= now:
+                begin = (batches[-1][0] if batches else 0.0) + random.expovariate(1 / HOUR)
+                length = min(40.0, 3 * random.paretovariate(1.1)) * MINUTE
+                batches.append((begin, begin + length, min(top - level, 3 * random.paretovariate(1.1))))
+            added = sum(size for begin, end, size in batches[-50:] if begin <= now < end)
+            return mix(min(top, level + added))
+        return varied(load, 0.005)(random)
+    return make
+
+
+def black_friday(busiest: float, day: int, top: float) -> Callable[[Random], Load]:
+    """Working days, and on one of them from 8:00 a rise of two hours and a half on top of the usual."""
+    def make(random: Random) -> Load:
+        usual = working_days(busiest)(random)
+        begin = day * DAY + 8 * HOUR
+        points = ((begin, 0.0), (begin + 2.5 * HOUR, top), (begin + 3 * HOUR, top), (begin + 3.5 * HOUR, 0.0))
+
+        def load(now: float) -> Mapping[str, float]:
+            rates, more = usual(now), mix(curve(points, now))
+            return {kind: rate + more[kind] for kind, rate in rates.items()}
+        return load
+    return make
+
+
 def blip(at: float, seconds: float = 15.0, rate: float = 12000.0, percent: float = 60.0) -> Callable[[Random], Load]:
     """Health checks gone wild for some seconds: short connections, each assured until it has timed out."""
     return with_extra(steady((0, percent)), 'health check', (at, rate), (at + seconds, 0.0))
@@ -96,6 +144,17 @@ def scenarios(days: float = 30.0) -> tuple[Scenario, ...]:
     return (
         Scenario('quiet', f'{days:g} days, daily curve and noise up to 80 %', days * DAY, (working_days(76.0),),
                  step=15.0),
+        Scenario('bursts', 'of 5 to 40 minutes from 50 to 82 %, eight a day', 3 * DAY,
+                 (bursts(50.0, 82.0, (5, 10, 15, 20, 25, 30, 35, 40)),), step=15.0),
+        Scenario('evenings', 'from 17:00 a rise from 50 to 83 % that levels off', 5 * DAY, (evenings(50.0, 83.0),),
+                 step=15.0),
+        Scenario('jumps', 'from 50 to 70 to 80 % at once, hours on each', 12 * hour,
+                 (steady((3 * hour, 50), (3 * hour + 60, 70), (6 * hour, 70), (6 * hour + 60, 80), (9 * hour, 80),
+                         (9 * hour + 60, 50), noise=0.005),), step=15.0),
+        Scenario('heavy tails', 'batches of any length and size from 45 up to 82 %', 5 * DAY,
+                 (heavy_tails(45.0, 82.0),), step=15.0),
+        Scenario('black friday', 'a week up to 60 %, then 60 % more within hours', 4.7 * DAY,
+                 (black_friday(60.0, 4, 60.0),), (4 * DAY + 8 * hour, 4 * DAY + 12 * hour), step=15.0, lead=600),
         Scenario('leak', 'dead clients, 17 % of the table a day', 5 * DAY,
                  (with_extra(working_days(45.0), 'dead client', leaking, (4.6 * DAY, 0.0)),),
                  (DAY, 5 * DAY), step=15.0, events=((4.6 * DAY, 'double'),), lead=600),

@@ -131,6 +131,12 @@ def moved(old: Sample, new: Sample) -> bool:
     return found is None or any(found.packets.get(name) for name in JUDGED)
 
 
+def dropped_between(base: Sample, now: Sample) -> bool:
+    """Were packets dropped between two samples? What cannot be compared says nothing."""
+    found = losses(base, now)
+    return found is not None and found.lost > 0
+
+
 def insert_failed_is_loss(counters: Counters) -> bool:
     """Kernels without clash_resolve (before 5.10, RHEL 7) count clashes that were resolved in insert_failed, too."""
     return 'clash_resolve' in counters.per_cpu

@@ -11,12 +11,38 @@ from ..namedtuples import NamedTuple
 WINDOWS = 3
 FEWEST_POINTS = 3
 SHORTEST_SPAN = 120.0
-#: who looks an hour ahead must have seen it grow for three quarters of an hour: the load of a quarter is mostly noise
+#: a forecast for an hour needs growth for three quarters of an hour: the load of a quarter is mostly noise
 PAST_OF_HORIZON = 0.75
+#: and however short the horizon, so that no burst of half an hour passes for growth, in seconds
+SHORTEST_PAST = 2700.0
 #: a sample is seldom just that old
 WHOLE = 0.8
-#: the slope of more points takes longer and tells no more
-MOST_POINTS = 20
+#: ten for each third of three quarters of an hour; more take longer and say no more
+MOST_POINTS = 30
+#: growth shows in each of so many parts of the past, each fuller than the one before
+PARTS = 3
+#: of so many samples of a part one may be odd
+ODD_ONE_OF = 8
+#: growth that slows down by less than a tenth from part to part is steady
+SLOWING = 1.1
+#: a growth that is more than so many times as fast as in the part before has just begun
+MOST_FASTER = 4.0
+#: one odd sample among so many does not end a growth
+FEWEST_TO_END = 4
+#: a table that stays within this share of its entries is steady
+STEADY = 0.01
+
+
+class Rise(NamedTuple):
+    """A rise within the newest part of the past that has ended."""
+
+    #: by so many, in so many seconds
+    entries: int
+    span: float
+    #: seconds since it ended
+    ended: float
+    #: the table has fallen by so many since
+    fell: int
 
 
 class Forecast(NamedTuple):
@@ -30,6 +56,8 @@ class Forecast(NamedTuple):
     to_full: float | None
     #: growing for so long that the critical threshold is expected within the horizon; None: it is not within it
     lasting: bool | None = None
+    #: what is over, where the growth of this part of the past is none of now
+    rise: Rise | None = None
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -50,7 +78,7 @@ def slope(points: Sequence[Point]) -> float:
 
 def points_span(window: float, horizon: float) -> float:
     """How far back a forecast that looks `horizon` seconds ahead wants points, in seconds."""
-    return max(WINDOWS * window, PAST_OF_HORIZON * horizon)
+    return max(WINDOWS * window, PAST_OF_HORIZON * horizon, SHORTEST_PAST)
 
 
 def forecast(points: Sequence[Point], table: Table, window: float, horizon: float, critical: float) -> Forecast | None:
@@ -67,28 +95,87 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
         return found
     past = points_span(window, horizon)
     whole = since_a_fall(spread(points, past / MOST_POINTS))
-    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past
+    parts = parts_of(whole, past)
+    line = table.limit * critical / 100
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past and fuller_in_each(parts) and leads_to(parts) >= line
     if lasting:
         slowest = slope(whole)
-        lasting = slowest > 0 and table.entries + slowest * horizon >= table.limit * critical / 100
+        lasting = slowest > 0 and table.entries + slowest * horizon >= line
     return found._replace(lasting=lasting)
+
+
+def parts_of(points: Sequence[Point], past: float) -> list[list[Point]]:
+    """The points of each third of the last `past` seconds, the emptiest first; the newest third first."""
+    parts: list[list[Point]] = [[] for _ in range(PARTS)]
+    for point in points:
+        age = points[-1].uptime - point.uptime
+        parts[min(PARTS - 1, int(age * PARTS / past))].append(point)
+    return [sorted(part, key=lambda point: point.entries) for part in parts]
+
+
+def fuller_in_each(parts: Sequence[list[Point]]) -> bool:
+    """Was the table in each part fuller all the time than at any time of the part before? The newest part first.
+
+    A burst fills the newest part only, noise and load that swings fill none more than the one before. One sample of
+    eight in each part may be odd.
+    """
+    return all(parts) and all(newer[len(newer) // ODD_ONE_OF].entries > older[-1 - len(older) // ODD_ONE_OF].entries
+                              for newer, older in zip(parts, parts[1:]))
+
+
+def leads_to(parts: Sequence[list[Point]]) -> float:
+    """The entries that a growth ends at which slows down from part to part as it did; infinite when it does not."""
+    (now, newest), (then, middle), (past, oldest) = (_middle(part) for part in parts)
+    before, after = (middle - oldest) / (then - past), (newest - middle) / (now - then)
+    if before * MOST_FASTER < after:
+        return newest  # it has just begun: what grew before was noise
+    ratio = SLOWING * after / before if before > 0 else 1.0
+    return newest + (newest - middle) * ratio / (1 - ratio) if ratio < 1 else float('inf')
+
+
+def _middle(part: Sequence[Point]) -> tuple[float, float]:
+    """The mean time of a part, and the median of its entries."""
+    high, low = part[len(part) // 2], part[(len(part) - 1) // 2]
+    return sum(point.uptime for point in part) / len(part), (high.entries + low.entries) / 2
 
 
 def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
     """Where the growth of these points leads, at least one."""
     growth = slope(points)
-    # emptier than at any time of the window: whatever filled it is over
-    over = all(points[-1].entries < point.entries for point in points[:-1])
-    if growth <= 0 or over or table.unlimited:
+    # emptier than at any time of the window: whatever filled it has ended
+    emptied = all(points[-1].entries < point.entries for point in points[:-1])
+    if growth <= 0 or emptied or table.unlimited:
         return Forecast(growth, None, None)
+    ended = _ended(points, growth)
+    if ended:
+        newest, peak = points[-1], max(point.entries for point in points)
+        rise = Rise(peak - min(point.entries for point in points), newest.uptime - points[0].uptime, ended,
+                    max(0, peak - newest.entries))
+        return Forecast(growth, None, None, rise=rise)
     line = table.limit * critical / 100
     return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.limit - table.entries) / growth)
 
 
-def recent_of(points: Sequence[Point], span: float) -> Sequence[Point]:
+def _ended(points: Sequence[Point], growth: float) -> float:
+    """Seconds since the growth of these points ended; 0: it goes on.
+
+    It goes on in the newest third, too, and by now it would have left the band in which the table has stayed.
+    """
+    newest = points[-1]
+    band = STEADY * newest.entries
+    inside = next((k for k in range(len(points) - 1, 0, -1)
+                   if abs(points[k - 1].entries - newest.entries) > band), 0)
+    steady = newest.uptime - points[inside].uptime
+    if growth * steady > 2 * band:
+        return steady
+    last = recent_of(points, (newest.uptime - points[0].uptime) / PARTS, FEWEST_TO_END)
+    return 0.0 if slope(last) > 0 else newest.uptime - max(points, key=lambda point: point.entries).uptime
+
+
+def recent_of(points: Sequence[Point], span: float, fewest: int = FEWEST_POINTS) -> Sequence[Point]:
     """Those of the last `span` seconds, or the newest few."""
     first = next((k for k, point in enumerate(points) if points[-1].uptime - point.uptime <= span), 0)
-    return points[max(0, min(first, len(points) - FEWEST_POINTS)):]
+    return points[max(0, min(first, len(points) - fewest)):]
 
 
 def spread(points: Sequence[Point], slot: float) -> Sequence[Point]:

@@ -112,7 +112,7 @@ class Rounds:
                 peers = read(source, snapshot.table, top, deadline.budget)
             profile: Profile | Missing | None = None
             if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
-                from ..diagnosis import take_profile
+                from ..diagnosis.sample import take_profile
 
                 profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=ports)
         finally:

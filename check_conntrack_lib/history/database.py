@@ -205,6 +205,12 @@ def _check_schema(database: sqlite3.Connection) -> None:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
 
 
+def record(path: str, samples: list[Sample], days: float, patience: float) -> None:
+    """Keeps samples of one boot without a look at what was before: for pasts that are made. Raises sqlite3.Error."""
+    with open_database(path, patience) as database:
+        _record(database, samples, days, HistoryQuery(0.0, 0.0, lambda _old, _new: True), [History()] * len(samples))
+
+
 def _add_names(database: sqlite3.Connection) -> None:
     """To a file of before namespaces had names."""
     if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):

@@ -17,6 +17,8 @@ from .profile_json import from_json, to_json
 USUAL = 86400.0
 #: a table that was smaller than this part of today's was never profiled, and need not have been
 NEXT_TO_NOTHING = 0.2
+#: profiles of every run while the check is not OK are kept for so long, then one of each slot, in seconds
+TROUBLE_KEPT, TROUBLE_SLOT = 3600.0, 600.0
 EMPTY = Profile(0, 0, {}, 0, 0, 0, 0, 0, 0, (), (), (), ())
 
 
@@ -36,9 +38,23 @@ def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: f
             database.execute(
                 'INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
                 (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))
+            if not quiet:
+                _thin(database, sample)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
         return Missing.because(error, clean(path))
     return None
+
+
+def _thin(database: sqlite3.Connection, sample: Sample) -> None:
+    """Of the profiles of trouble that is an hour old and more, keeps the one of the fullest table in each slot."""
+    database.execute(
+        f"""DELETE FROM profile WHERE rowid IN (SELECT id FROM (
+            SELECT profile.rowid AS id, row_number() OVER (
+                PARTITION BY CAST(uptime / :slot AS INTEGER) ORDER BY sample.entries DESC, uptime) AS place
+            FROM profile LEFT JOIN sample USING (boot, netns, uptime)
+            WHERE {HERE} AND NOT quiet AND uptime < :until AND uptime >= :until - :span) WHERE place > 1)""",
+        {'boot_id': sample.boot_id, 'netns': sample.netns, 'slot': TROUBLE_SLOT, 'span': 2 * TROUBLE_SLOT,
+         'until': sample.at.uptime - TROUBLE_KEPT})
 
 
 def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:

@@ -11,6 +11,7 @@ from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import identity
 from .codec import checked_entries, checked_time, sample_of
 from .identity import HERE, Identify
+from .recent import RecentQuery, recent
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -26,7 +27,7 @@ MUCH_OLDER = 2.0
 #: drops are counted from no base that is older, in seconds: after a pause that long the counting starts again
 LONGEST_BASE = 86400.0
 #: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
-RECENT_POINTS, OLDER_POINTS = 20, 20
+RECENT_POINTS, OLDER_POINTS = 20, 30
 
 
 class HistoryQuery(NamedTuple):
@@ -42,6 +43,8 @@ class HistoryQuery(NamedTuple):
     identify: Identify = Identify()
     #: did the counters that are judged move between these two samples?
     moved: Callable[[Sample, Sample], bool] | None = None
+    #: what is wanted where a threshold was crossed or packets were dropped
+    trouble: RecentQuery | None = None
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
@@ -72,8 +75,10 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
          'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
     earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
+    counts, slots = recent(database, now, look.trouble, earlier) if look.trouble else ((), ())
     return History(base, cuts, earlier, first_run=False,
-                   profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(text))
+                   profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(text),
+                   counts=counts, slots=slots)
 
 
 def _ports_used(text: str | None) -> float:

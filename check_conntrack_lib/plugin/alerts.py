@@ -129,6 +129,8 @@ def _next(a: Assessment, code: str) -> str:
 
 def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
     window = duration(options.window)
+    if a.drops and code in ('table-full', 'dropped'):
+        return f'at {clock_time(a.drops.until, a.snapshot.at.wall)} unless more packets are dropped (--clear)'
     if code == 'table-full' and is_drained(a) and not isinstance(a.log, Missing) and a.log.ages:
         now = a.snapshot.at.wall
         at = clock_time(now - a.log.ages[-1] + options.window, now)
@@ -141,6 +143,11 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
         limits = options.limits['usage']
         flag, variable = ('-w', 'warning') if limits.warning else ('-c', 'critical')
         limit = limits.warning or limits.critical
+        if a.crossed and a.crossed.times > 1:
+            return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless it is crossed again (--clear)'
+        if a.crossed and limit.isdecimal():
+            lower = max(0.0, int(limit) - options.clear)
+            return f'below {lower:g}% ({flag}, --clear; Icinga: vars.conntrack_{variable})'
         below = f'below {limit}%' if limit.isdecimal() else f'inside {limit}'
         return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'
     if code == 'growth':

@@ -44,6 +44,15 @@ def percent_or_off(text: str) -> float:
     return number
 
 
+def points(text: str) -> float:
+    """Points of percent; 0 for 'off'. Raises ArgumentTypeError."""
+    if text == 'off':
+        return 0.0
+    if not re.fullmatch(r'\d{1,2}(?:\.\d{1,6})?%?', text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of points of percent, such as 5, or 0")
+    return float(text.rstrip('%'))
+
+
 def days(text: str) -> float:
     """A number of days, the 'd' optional. Raises ArgumentTypeError."""
     bare = text.removesuffix('d')

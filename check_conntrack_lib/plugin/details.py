@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..analysis.losses import INITIAL, UNNAMED, insert_failed_is_loss
-from ..analysis.trend import PAST_OF_HORIZON
+from ..analysis.trend import PAST_OF_HORIZON, SHORTEST_PAST
 from ..assessment import Assessment
 from ..formatting import FLOODED, clock_time, count, duration, growth, rate
 from ..model import Missing, Table
 from ..namedtuples import TYPE_CHECKING
 from . import nat_lines
-from .phrases import is_drained, is_full
+from .phrases import is_drained, is_full, risen
 
 if TYPE_CHECKING:
     from .options import Options
@@ -50,8 +50,11 @@ def growth_lines(a: Assessment, options: Options, trouble: bool) -> Iterator[str
         above = upper_line(options.limits['usage'].critical)
         critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
         text += (f'; above {above or 100:g}% in {critical},' if a.forecast.to_critical else ';') + f' full in {full}'
+    if a.forecast.rise:
+        text += f'; {risen(a.forecast.rise)}'
     if a.forecast.to_critical and a.forecast.lasting is False:
-        text += f'; no alert yet: must last {duration(options.horizon * PAST_OF_HORIZON)} (--horizon)'
+        lasting = max(options.horizon * PAST_OF_HORIZON, SHORTEST_PAST)
+        text += f'; no alert yet: must rise for {duration(lasting)} (--horizon)'
     yield text
 
 

@@ -8,8 +8,9 @@ from ..analysis.profile import OFFLOADED, Key, Profile
 from ..analysis.rates import about
 from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
+from ..diagnosis.emptied import Cause
 from ..flow import TCP, UDP
-from ..formatting import clean, clock_time, count, share_text
+from ..formatting import clean, clock_time, count, percent, share_text
 from ..history.profiles import Baseline
 from ..model import Missing
 from .contexts import number
@@ -21,9 +22,12 @@ MOST = 0.5
 
 def short_cause(why: Profile | Diagnosis | Missing) -> str:
     """What grew most, for the first line; '' when that is not known."""
-    if isinstance(why, (Missing, Profile)) or not why.growth:
+    if isinstance(why, (Missing, Profile)):
         return ''
-    one = why.growth[0]
+    grown = (why.cause.growth if why.cause else ()) if why.emptied else why.growth
+    if not grown:
+        return ''
+    one = grown[0]
     source = f' from {one.source}' if one.source else ''
     return f'{one.entries:+d} {one.key}{source}'
 
@@ -34,20 +38,23 @@ def causes(why: Profile | Diagnosis | Missing) -> list[str]:
         return []
     if isinstance(why, Missing):
         return [f'cause not determined: {clean(why.why)}' + (f' ({clean(why.remedy)})' if why.remedy else '')]
-    return list(_grown(why))
+    return list(_emptied(why) if why.emptied else _grown(why))
 
 
 def details(why: Profile | Diagnosis | Missing) -> list[str]:
     """What else a diagnosis says, in reading order."""
     if isinstance(why, (Missing, Profile)):
         return []
+    if why.emptied:
+        return [] if why.cause is None else [f'then {line}' for line in (*_state(why.cause.profile),
+                                                                         *_evictable(why.cause.profile))]
     return [*_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
             *_owners(why)]
 
 
 def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
     """Estimated entries by kind, for the graph."""
-    if isinstance(why, Missing):
+    if isinstance(why, Missing) or (isinstance(why, Diagnosis) and why.unread):
         return
     profile = why if isinstance(why, Profile) else why.profile
     states = profile.states
@@ -62,17 +69,33 @@ def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
         yield f'flows_{kind}={number(profile.estimate(seen), 0)}'
 
 
-def _grown(why: Diagnosis) -> Iterator[str]:
+def _emptied(why: Diagnosis) -> Iterator[str]:
+    """The cause of what is over: from the profile nearest to the peak, else what is left of it."""
+    if why.cause is not None:
+        yield from _grown(why.cause, f' at {clock_time(why.cause.at, why.at)} ({percent(why.cause.usage)} used)')
+        return
+    yield 'cause: unknown, it has emptied since; what filled it was not seen' if why.was_full else \
+        'cause: unknown, what the table held when packets were dropped was not seen: it was full, or memory was short'
+    if why.unread and not why.unread.chosen:
+        remedy = f' ({clean(why.unread.remedy)})' if why.unread.remedy else ''
+        yield f'flows not read: {clean(why.unread.why)}{remedy}'
+    for one in why.growth:
+        source = f', mostly from {one.source}' if one.source else ''
+        yield f'still in the table: {one.entries:+d} entries of {one.key}{source}'
+
+
+def _grown(why: Diagnosis | Cause, when: str = '') -> Iterator[str]:
+    """when: the time of the profile, where that is not now."""
     if isinstance(why.baseline, Missing):
-        yield f'cause: unknown, {clean(why.baseline.why)}'
+        yield f'cause{when}: unknown, {clean(why.baseline.why)}'
         return
     for place, one in enumerate(why.growth):
         source = f', mostly from {why.profile.named(one.source)}' if one.source else ''
         key = f'{one.key}{why.profile.name_behind(one.key)}'
-        yield (f'{"also" if place else "cause"}: {key} grew from {share_text(one.before)} to '
+        yield (f'{"also" if place else "cause" + when}: {key} grew from {share_text(one.before)} to '
                f'{share_text(one.now)} of the table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
     if not why.growth:
-        yield 'cause: growth is spread over many sources and destinations'
+        yield f'cause{when}: growth is spread over many sources and destinations'
 
 
 def _new(why: Diagnosis) -> Iterator[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nagiosplugin import Critical, Ok, Result
+from nagiosplugin import Ok, Result
 
 from ..assessment import Assessment
-from ..formatting import clean, clock_time, duration, growth, percent
+from ..formatting import clean, growth, percent
 from ..model import Missing, NotLoaded, Reading, Table
 from ..namedtuples import NamedTuple
 from .alerts import troubles
-from .phrases import are_chains_too_long, full_when, is_drained, usage
+from .phrases import are_chains_too_long, crossed, full_when, is_drained, risen, usage
 from .signals import SIGNALS
 
 #: of the whole first line up to its performance data, names of containers excepted
@@ -105,33 +105,19 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     when = full_when(a, table)
     if when:
         yield Part((f', {when}', f', {when.partition(" at ")[0]}', ''), 4)
-    elif trouble.metric.name == 'usage':
-        yield Part((f'{_above_since(a, table, trouble)}{_not_growing(a)}', ''), 4)
-
-
-def _above_since(a: Assessment, table: Table, result: Result) -> str:
-    """', above 85% since 10:52 CET', as far as the history goes."""
-    limits = getattr(result.context, 'limits', None)
-    text = '' if limits is None else limits.critical if result.state == Critical else limits.warning
-    if isinstance(a.history, Missing) or not text.replace('.', '', 1).isdecimal() or table.usage <= float(text):
-        return ''
-    above = []
-    for point in reversed(a.history.points):
-        if point.entries * 100.0 / table.limit <= float(text):
-            break
-        above.append(point)
-    if not above:
-        return ''
-    at = a.snapshot.at
-    span = at.uptime - above[-1].uptime
-    if len(above) == len(a.history.points):
-        return f', above {text}% for {duration(span)} or longer'
-    return f', above {text}% since {clock_time(at.wall - span, at.wall)}'
+    if a.crossed and trouble.metric.name == 'usage':
+        text = crossed(a.crossed, a.snapshot.at.wall)
+        # of an alert that is held this is the reason
+        yield Part((f', {text}', f', {text.partition(", clears")[0]}', ''), 2 if a.crossed.held else 5)
+    if not when and trouble.metric.name == 'usage' and not (a.crossed and a.crossed.held):
+        yield Part((_not_growing(a), ''), 4)
 
 
 def _not_growing(a: Assessment) -> str:
     if a.forecast is None:
         return ''
+    if a.forecast.rise:
+        return f', {risen(a.forecast.rise)}'
     return ', not growing' if a.forecast.to_full is None else f', {growth(a.forecast.growth)}'
 
 

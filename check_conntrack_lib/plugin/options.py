@@ -43,6 +43,8 @@ class Options(NamedTuple):
     #: percent; infinite: switched off
     trend: float
     horizon: float
+    #: points of percent; 0: off
+    clear: float
     window: float
     #: entries; 0: none
     limit: int

@@ -6,6 +6,7 @@ from nagiosplugin import Check, Summary
 
 from ..assessment import Assessment
 from ..formatting import clean
+from ..model import Missing
 from . import long_output
 from .alerts import alert
 from .contexts import Results
@@ -15,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
     from ..diagnosis import Diagnosis
-    from ..model import Missing
     from .options import Options
     from .resource import ConnectionTracking
 
@@ -57,7 +57,8 @@ class Text(Summary):
         details = details if found else [*causes, *details]
         heads: list[str] = []
         if found is not None:
-            if found.cause:
+            # what the flows say of dropped packets is more than what the counters say
+            if found.cause and not (found.code == 'dropped' and causes and not isinstance(self.why, Missing)):
                 heads.append(f'cause: {found.cause}')
                 causes = [line.replace('cause not determined:', 'flows not read:') for line in causes]
                 details = [*details, *causes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..analysis.hysteresis import Crossed, Drops
+from ..analysis.trend import Rise
 from ..assessment import Assessment
 from ..formatting import clock_time, count, duration, growth, percent, rate
 from ..model import Missing, Table
@@ -30,6 +32,29 @@ def full_when(a: Assessment, table: Table) -> str:
         return 'full in under 1 min'
     now = a.snapshot.at.wall
     return f'full in {duration(to_full)} ({clock_time(now + to_full, now)}) at {growth(a.forecast.growth)}'
+
+
+def crossed(one: Crossed, now: float) -> str:
+    """Since when usage is above a threshold, and when that clears."""
+    if one.times > 1:
+        return (f'above {one.threshold:g}% {one.times} times since {clock_time(one.since, now)}, '
+                f'clears at {clock_time(one.until, now)}')
+    clears = f', clears below {one.clears:g}%' if one.clears < one.threshold else ''
+    if one.longer and one.since < now:
+        return f'above {one.threshold:g}% for {duration(now - one.since)} or longer{clears}'
+    return f'above {one.threshold:g}% since {clock_time(one.since, now)}{clears}'
+
+
+def risen(rise: Rise) -> str:
+    """A rise that has ended."""
+    return (f'rose by {rise.entries} in the last {duration(rise.span)}, '
+            f'{"falling" if rise.fell else "steady"} for {duration(rise.ended)}')
+
+
+def repeated(drops: Drops, now: float) -> str:
+    """Packets dropped again and again, and when that clears."""
+    return (f'{count(drops.packets, "packet")} dropped at {drops.times} times since {clock_time(drops.first, now)}, '
+            f'last at {clock_time(drops.last, now)}, clears at {clock_time(drops.until, now)}')
 
 
 def usage_or_growth(a: Assessment) -> str:
@@ -64,7 +89,7 @@ def since(a: Assessment, span: float) -> str:
 
 def dropped(a: Assessment) -> str:
     if not a.losses or not a.losses.lost:
-        return table_full(a)
+        return repeated(a.drops, a.snapshot.at.wall) if a.drops else table_full(a)
     text = (f'{count(a.losses.lost, "packet")} dropped {since(a, a.losses.span)} '
             f'({rate(a.losses.rate(a.losses.lost))})')
     if are_chains_too_long(a):
@@ -73,7 +98,7 @@ def dropped(a: Assessment) -> str:
 
 
 def table_full(a: Assessment) -> str:
-    if a.losses and a.losses.lost and not are_chains_too_long(a):
+    if a.drops or (a.losses and a.losses.lost and not are_chains_too_long(a)):
         return dropped(a)
     if isinstance(a.log, Missing) or not a.log.ages:
         return ''

@@ -101,10 +101,11 @@ class ConnectionTracking(Resource):
 
 def question_of(options: Options) -> Question:
     """What these options ask."""
-    critical = upper_line(options.limits['usage'].critical)
+    lines = [upper_line(text) for text in options.limits['usage']]
+    critical = lines[-1]
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                     options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
-                    options.limit)
+                    options.limit, tuple(line for line in lines if line is not None), options.clear)
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:

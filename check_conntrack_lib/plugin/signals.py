@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from ..analysis.losses import insert_failed_is_loss
 from ..argument_types import seconds
 from ..assessment import Assessment
-from ..defaults import CRITICAL, TREND, WARNING
-from ..model import Counters, Missing, Table
+from ..defaults import CLEAR, CRITICAL, TREND, WARNING
+from ..model import Counters, History, Missing, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import cloud_lines, details, nat_lines, phrases
-from .converters import percent_or_off, range_text
+from .converters import percent_or_off, points, range_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -85,9 +85,27 @@ def _usage(a: Assessment) -> float | None:
     return a.snapshot.table.usage if isinstance(a.snapshot.table, Table) else None
 
 
+def _usage_compared(a: Assessment) -> float:
+    """Usage, or what it was when it last exceeded a threshold that has not cleared."""
+    usage = _usage(a) or 0.0
+    return max(usage, a.crossed.usage) if a.crossed and a.crossed.held else usage
+
+
+def _dropped_compared(a: Assessment) -> float:
+    """Packets per second, of the last time where packets are dropped again and again."""
+    now = a.losses.rate(a.losses.lost) if a.losses else 0.0
+    return max(now, a.drops.rate) if a.drops else now
+
+
 def _growing(a: Assessment, options: Options) -> str:
-    usage = _usage(a)
-    return 'warning' if usage is not None and usage >= options.trend and a.forecast and a.forecast.lasting else 'ok'
+    table = a.snapshot.table
+    if not isinstance(table, Table) or not a.forecast or not a.forecast.lasting:
+        return 'ok'
+    fullest = table.entries
+    if table.usage >= options.trend - options.clear and isinstance(a.history, History):
+        # it clears lower, too
+        fullest = max([table.entries, *(point.entries for point in a.history.points)])
+    return 'warning' if not table.unlimited and fullest * 100.0 / table.maximum >= options.trend else 'ok'
 
 
 def _clashes_are_losses(a: Assessment, options: Options) -> bool:
@@ -104,17 +122,23 @@ SIGNALS: tuple[Signal, ...] = (
            (Option(('-w', '--warning'), range_text, 'RANGE', f'{WARNING:g}',
                    'WARNING when usage in percent of nf_conntrack_max is outside'),
             Option(('-c', '--critical'), range_text, 'RANGE', f'{CRITICAL:g}', 'CRITICAL when usage is outside')),
-           _usage, phrases.usage_or_growth, details.table, rank=3, unit='%', maximum=100),
+           _usage, phrases.usage_or_growth, details.table, rank=3, unit='%', maximum=100, compared=_usage_compared),
     Signal('growth', 'growth_per_s', FULL,
            (Option(('--trend',), percent_or_off, 'PERCENT', f'{TREND:g}',
                    'WARNING from this usage on when the critical threshold will be reached within the horizon; or off'),
             Option(('--horizon',), seconds, 'DURATION', '1h',
-                   'how far ahead growth is projected; it must have lasted three quarters of that')),
+                   'how far ahead growth is projected; it must have lasted three quarters of that, 45 min at least, '
+                   'each third of them fuller than the one before'),
+            Option(('--clear',), points, 'POINTS', f'{CLEAR:g}',
+                   'a usage threshold that was crossed for 30 s clears so many points of percent lower, after an hour '
+                   'at the latest; where it is crossed, or packets are dropped, again within 6 h, it clears after an '
+                   'hour without; 0: at once')),
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
            minimum=None, state=_growing),
     Signal('dropped', 'dropped_per_s', DROPS,
            thresholds('dropped', '0', '10', 'the rate of dropped packets (without those of clashes)'),
-           lambda a: a.losses.rate(a.losses.lost) if a.losses else None, phrases.dropped, details.dropped, rank=1),
+           lambda a: a.losses.rate(a.losses.lost) if a.losses else None, phrases.dropped, details.dropped, rank=1,
+           compared=_dropped_compared),
     Signal('hash', 'hash_refused', DROPS,
            thresholds('hash', '0.1', 'off',
                       'the share of new connections in percent that are dropped because of long hash chains'),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.trend import Forecast, forecast, points_span, slope, spread
+from check_conntrack_lib.analysis.trend import Forecast, Rise, forecast, points_span, slope, spread
 from check_conntrack_lib.model import Point, Table
 
 TABLE = Table(75_000, 100_000, 100_000)
@@ -148,11 +148,67 @@ def test_five_minutes_between_checks_are_enough(late: int) -> None:
 
 
 def test_the_look_back() -> None:
-    assert (points_span(300, 3600), points_span(300, 600), points_span(1800, 3600)) == (2700, 900, 5400)
+    assert (points_span(300, 3600), points_span(300, 600), points_span(1800, 3600)) == (2700, 2700, 5400)
+    assert points_span(300, 7200) == 5400
 
 
 def test_checked_every_ten_minutes() -> None:
     found = forecast([Point(600 * k, 60_000 + 3_600 * k) for k in range(5)], TABLE, 300, 3600, 95)
     assert found
     assert found.growth == 6
+    assert found.lasting
+
+
+@pytest.mark.parametrize('flat', [2, 3, 4, 6, 9])
+def test_two_steps_are_no_rise_once_they_are_over(flat: int) -> None:
+    points = line(*[8_000] * 4, *[17_400] * 4, *[19_400] * (flat + 1))
+    found = forecast(points, Table(19_400, 20_000, 65_536), 300, 3600, 95)
+    assert found
+    assert (found.to_critical, found.to_full, found.lasting) == (None, None, None)
+    if found.growth > 0:
+        assert found.rise == Rise(11_400, (8 + flat) * 60 if flat < 8 else 900, flat * 60, 0)
+
+
+def test_a_rise_that_turned_into_a_fall_is_over() -> None:
+    points = line(*range(60_000, 80_000, 2_000), 76_000, 75_000, 74_000, 73_000)
+    found = forecast(points, Table(73_000, 100_000, 100_000), 300, 3600, 95)
+    assert found
+    assert found.growth > 0
+    assert (found.to_full, found.rise) == (None, Rise(18_000, 780, 240, 5_000))
+
+
+def test_a_slow_rise_below_the_noise_goes_on() -> None:
+    points = [Point(60 * k, 75_000 + 100 * k + (300 if k % 3 == 1 else 0)) for k in range(46)]
+    found = forecast(points, Table(points[-1].entries, 100_000, 100_000), 300, 3600, 82)
+    assert found
+    assert found.to_full is not None
+    assert found.lasting
+
+
+@pytest.mark.parametrize('horizon', [600, 1800, 3600])
+@pytest.mark.parametrize('minutes', [5, 15, 24, 30])
+def test_a_burst_is_no_growth_of_three_quarters_of_an_hour(minutes: int, horizon: float) -> None:
+    # level at half, a jump, and rising since then
+    points = [Point(60 * k, 50_000 + k % 3) for k in range(60 - minutes)]
+    points += [Point(60 * (60 - minutes + k), 70_000 + 8_000 * k // minutes) for k in range(minutes + 1)]
+    found = forecast(points, Table(78_000, 100_000, 100_000), 300, horizon, 95)
+    assert found
+    assert not found.lasting
+
+
+def test_a_rise_that_levels_off_is_no_growth() -> None:
+    # towards 85 %, half of what is left every ten minutes
+    points = [Point(60 * k, round(85_000 - 40_000 * 0.5 ** (k / 10))) for k in range(61)]
+    for now in range(20, 61):
+        found = forecast(points[:now + 1], Table(points[now].entries, 100_000, 100_000), 300, 3600, 95)
+        assert found
+        assert not (found.lasting and points[now].entries >= 84_000)
+
+
+def test_one_odd_sample_in_each_part_ends_no_growth() -> None:
+    points = rise(45, 500)
+    for k in (5, 20, 35):
+        points[k] = Point(points[k].uptime, 90_000)
+    found = forecast(points, TABLE, 300, 3600, 95)
+    assert found
     assert found.lasting

@@ -18,7 +18,7 @@ from programs import need
 from check_conntrack_lib.analysis import timeouts
 from check_conntrack_lib.analysis.profile import Profile
 from check_conntrack_lib.analysis.timeouts import Shorter, TimeoutRule
-from check_conntrack_lib.diagnosis import take_profile
+from check_conntrack_lib.diagnosis.sample import take_profile
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Table
 from check_conntrack_lib.readers import ctnetlink, sysctl_files, sysctl_values

@@ -16,7 +16,7 @@ import scenarios
 from deadlines import within
 from laboratory import Flow
 
-from check_conntrack_lib import diagnosis
+from check_conntrack_lib.diagnosis import sample
 from check_conntrack_lib.history import profiles as profiles_module
 from check_conntrack_lib.model import Missing
 from check_conntrack_lib.plugin.cli import main
@@ -70,7 +70,7 @@ def test_a_diagnosis_that_fails_leaves_the_verdict(tmp_path: Path, monkeypatch: 
                                                    capfd: pytest.CaptureFixture[str]) -> None:
     """It hangs: the alert comes in time all the same, and says what it lacks."""
     run('why-one-client', tmp_path, monkeypatch, capfd)
-    monkeypatch.setattr(diagnosis.proc_conntrack, 'parse_line', lambda _line: time.sleep(3600))
+    monkeypatch.setattr(sample.proc_conntrack, 'parse_line', lambda _line: time.sleep(3600))
     with within(3):
         status, out = run('why-one-client', tmp_path, monkeypatch, capfd, '-t', '3')
     assert status == 2

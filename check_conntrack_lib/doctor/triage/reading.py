@@ -18,7 +18,8 @@ from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
-from ...diagnosis import IN_NO_LIST, Diagnosis, checked, count_ports, explain, sample_flows
+from ...diagnosis import Diagnosis, explain
+from ...diagnosis.sample import IN_NO_LIST, checked, count_ports, sample_flows
 from ...flow import Flow, address_text
 from ...history import cloud_limit, readonly
 from ...history.cloud_limit import Counted
@@ -140,7 +141,8 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
         pause(max(0.0, FIRST_PART - listener.seconds()))
         ctnetlink_events.start_sample(listener, LISTEN)
     profile, roles = _flows(host, table, own, tally, fresh, most, share)
-    found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share)
+    found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share,
+                                                                 maximum=table.maximum)
     listened = 0.0 if isinstance(listener, Missing) else LISTEN - listener.seconds()
     pause(max(0.0, PAUSE - (host.clock().monotonic - began), listened))
     new = listener if isinstance(listener, Missing) else ctnetlink_events.finish(listener)

@@ -14,7 +14,7 @@ from ...analysis.rates import Fresh, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
-from ...diagnosis import IN_NO_LIST, take_profile
+from ...diagnosis.sample import IN_NO_LIST, take_profile
 from ...formatting import clean
 from ...history import readonly
 from ...host import Host

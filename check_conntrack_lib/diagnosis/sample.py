@@ -1,4 +1,4 @@
-"""What fills the table and what changed, from a sample of its flows. It explains a state and never changes it."""
+"""A sample of the table: the first entries that the kernel lists, as a profile."""
 
 from __future__ import annotations
 
@@ -6,59 +6,29 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from .analysis import nat_ports
-from .analysis.nat_ports import PortUse
-from .analysis.profile import Profile, spares_offloaded, summarize
-from .analysis.profile_diff import Growth, growth
-from .analysis.rates import Fresh, NewRate
-from .assessment import Assessment
-from .deadline import OutOfTime, TimeBudget
-from .flow import Flow
-from .history import profiles
-from .history.profiles import Baseline
-from .host import Host
-from .model import Missing, Sample, Table
-from .namedtuples import NamedTuple
-from .netns import address_names
-from .readers import ctnetlink, proc_conntrack, sockets, sysctl_values
-from .readers.kernel_version import read_release
-from .readers.sockets import Owner
+from ..analysis import nat_ports
+from ..analysis.nat_ports import PortUse
+from ..analysis.profile import Profile, spares_offloaded, summarize
+from ..deadline import TimeBudget
+from ..flow import Flow
+from ..host import Host
+from ..model import Missing, Table
+from ..readers import ctnetlink, proc_conntrack, sysctl_values
+from ..readers.kernel_version import read_release
 
 #: seconds for reading a sample
 SAMPLE_SECONDS = 1.0
-#: flows of a profile that is recorded while all is well
-BASELINE_FLOWS = 2000
-#: entries that are counted and not listed: so many are none that came and went meanwhile, and this part of the table
+#: entries that are counted and not listed: fewer than these came and went meanwhile; and the part of the table
 LEAST_UNLISTED, UNLISTED = 100, 0.2
 IN_NO_LIST = 'counted entries are in no list: packets that a queue holds, or entries that a module never gave back'
 NOT_LISTED = ('sudo conntrack -L unconfirmed, sudo conntrack -L dying and /proc/net/netfilter/nfnetlink_queue show '
               'them, else only a reboot frees them; a larger table does not help')
-#: local processes are looked for when so much of the table starts at this host
-LOCAL_SHARE = 0.1
 #: NAT ports are counted where this part of them may be used
 COUNTED = 0.5
 #: seconds for that
 COUNT_SECONDS = 1.8
 
-#: keys of each sort whose addresses are given a name
-NAMED = 4
-
 _T = TypeVar('_T')
-
-
-class Diagnosis(NamedTuple):
-    """What a sample of the flows says."""
-
-    #: wall time of the sample
-    at: float
-    profile: Profile
-    baseline: Baseline | Missing
-    growth: tuple[Growth, ...]
-    #: share of the table, 0 to 1, that this host's own addresses opened; only the largest sources are looked at
-    local: float
-    owners: tuple[Owner, ...] | Missing
-    #: new connections per second by the time left of the entries; None: not known
-    rate: NewRate | None = None
 
 
 def take_profile(host: Host, table: Table, most: int, budget: TimeBudget, netns_file: str = '',
@@ -107,7 +77,7 @@ def _count(host: Host, netns_file: str) -> int | None:
     try:
         if not netns_file:
             return read()
-        from .netns import enter
+        from ..netns import enter
 
         found = enter.run_in_netns(host, netns_file, read)
     except (OSError, ValueError):
@@ -135,7 +105,7 @@ def _count_ports(host: Host, use: PortUse, budget: TimeBudget, netns_file: str) 
     began = time.monotonic()
     with budget():
         if netns_file:
-            from .netns import enter
+            from ..netns import enter
 
             counted = enter.run_in_netns(host, netns_file, read)
         else:
@@ -156,7 +126,7 @@ def sample_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int, bud
             return _read_flows(host, use, most)
         if not host.is_this_kernel():
             return Missing('flows are read of the running kernel only')
-        from .netns import enter  # only where another namespace is the worst
+        from ..netns import enter  # only where another namespace is the worst
 
         until = time.monotonic() + SAMPLE_SECONDS
         opened = enter.open_netlink(host, netns_file)
@@ -175,81 +145,3 @@ def _read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int) -> _
         lines = proc_conntrack.read_flows(host, use, most, until)
         made = made if isinstance(lines, Missing) and host.is_this_kernel() else lines
     return made
-
-
-def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience: float, quiet: bool,
-             netns_file: str = '') -> Diagnosis | Missing:
-    """The cause behind an assessment, each part within its own share of the time.
-
-    quiet: the check is OK, so the profile counts as a usual one; netns_file: see `take_profile`.
-    """
-    table, sample = a.snapshot.table, a.snapshot.sample()
-    if not isinstance(table, Table):
-        return Missing('no connection tracking table')
-    if not table.entries:
-        return Missing('the table is empty', chosen=True)
-    # the timeouts of another namespace are its own
-    seconds = sysctl_values.read_timeouts(host) if not netns_file else Missing('another namespace')
-    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
-    profile = take_profile(host, table, most, budget, netns_file, fresh.watch)
-    if isinstance(profile, Missing):
-        return profile
-    baseline: Baseline | Missing = Missing('no history')
-    if a.history_file and isinstance(sample, Sample):
-        with budget():
-            baseline = profiles.read_baseline(a.history_file, sample, patience)
-    found = explain(host, a.snapshot.at.wall, profile, baseline, budget, netns_file)
-    if a.history_file and isinstance(sample, Sample):
-        with budget():
-            # with the names: who had an address may be gone in the morning
-            profiles.record(a.history_file, sample, found.profile, quiet, patience)
-    return found._replace(rate=fresh.rate(table.entries))
-
-
-def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missing, budget: TimeBudget,
-            netns_file: str = '') -> Diagnosis:
-    """What a profile of this wall time says beside a baseline; netns_file: see `take_profile`."""
-    grown = growth(profile, baseline.profiles) if isinstance(baseline, Baseline) else ()
-    local, owned = (0.0, Missing('another namespace', chosen=True)) if netns_file \
-        else _local(host, profile, grown, budget)
-    return Diagnosis(at, with_names(host, profile, grown, budget), baseline, grown, local, owned)
-
-
-def with_names(host: Host, profile: Profile, grown: tuple[Growth, ...], budget: TimeBudget) -> Profile:
-    """The profile with what this host knows of the addresses that are mentioned."""
-    keys = [key for keys in (profile.sources, profile.destinations, profile.targets) for key, _seen in keys[:NAMED]]
-    keys += [one.key for one in grown]
-    wanted = {address for key in keys for address in (key.source, key.destination)} | {one.source for one in grown}
-    try:
-        with budget():
-            return profile._replace(names=address_names.resolve(host, wanted - {''}))
-    except OutOfTime:
-        return profile
-
-
-def keep_baseline(host: Host, a: Assessment, budget: TimeBudget, patience: float,
-                  netns_file: str = '') -> Profile | None:
-    """While all is well: takes and records a small baseline profile."""
-    table, sample = a.snapshot.table, a.snapshot.sample()
-    if not (a.history_file and isinstance(table, Table) and isinstance(sample, Sample)):
-        return None
-    profile = take_profile(host, table, BASELINE_FLOWS, budget, netns_file)
-    if isinstance(profile, Missing):
-        return None
-    with budget():
-        profiles.record(a.history_file, sample, profile, quiet=True, patience=patience)
-    return profile
-
-
-def _local(host: Host, profile: Profile, grown: tuple[Growth, ...],
-           budget: TimeBudget) -> tuple[float, tuple[Owner, ...] | Missing]:
-    """How much of the table starts at this host, and which processes own the most of it."""
-    if not host.is_this_kernel():
-        return 0.0, Missing('another host', chosen=True)
-    with budget():
-        local = sum(count for key, count in profile.sources if sockets.is_local(key.source)) / profile.seen
-    if local < LOCAL_SHARE:
-        return local, ()
-    key = grown[0].key if grown else None
-    with budget():
-        return local, sockets.owners(*((key.destination, key.port) if key else ()))

@@ -1,0 +1,135 @@
+"""Why an alert does not clear at once: thresholds that were crossed clear lower, repeated trouble clears later.
+
+All of it follows from the history, so that re-checks, runs by hand and those of other users come to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..model import Instant, Point, Sample
+from ..namedtuples import NamedTuple
+from .losses import losses
+
+#: nothing is held for longer than this after the threshold was last crossed, in seconds
+LONGEST = 3600.0
+#: trouble that came at least twice in so many seconds clears only after LONGEST without it
+REPEATED_WITHIN = 21600.0
+#: a usage above the threshold for less than this is held by nothing: the third check 15 s apart makes an alert hard
+CONFIRMED = 30.0
+
+
+class Crossing(NamedTuple):
+    """Usage above a threshold, until it was below the threshold where it clears. Seconds since boot."""
+
+    first: float
+    #: of the last sample above the threshold, and its entries
+    last: float
+    entries: int
+    #: no sample since then was below
+    standing: bool
+
+    @property
+    def confirmed(self) -> bool:
+        return self.last - self.first >= CONFIRMED
+
+
+class Crossed(NamedTuple):
+    """A usage threshold whose alert has not cleared. Percent of the maximum; times in seconds since 1970."""
+
+    threshold: float
+    #: usage below which it clears
+    clears: float
+    since: float
+    #: when the threshold was last exceeded, and the usage then
+    last: float
+    usage: float
+    #: the threshold is not exceeded now
+    held: bool
+    #: how many times it was crossed, where that is why it is held; then it clears after LONGEST
+    times: int = 1
+    #: it was above already when the history begins
+    longer: bool = False
+
+    @property
+    def until(self) -> float:
+        return self.last + LONGEST
+
+
+class Drops(NamedTuple):
+    """Packets dropped at several times. Seconds since 1970."""
+
+    times: int
+    packets: int
+    first: float
+    #: when the last of these times began and ended, and its packets per second
+    began: float
+    last: float
+    rate: float
+
+    @property
+    def until(self) -> float:
+        return self.last + LONGEST
+
+
+def crossings(points: Sequence[Point], threshold: float, clears: float) -> list[Crossing]:
+    """Every crossing in points, oldest first; threshold, clears: in entries."""
+    found: list[Crossing] = []
+    for point in points:
+        standing = bool(found) and found[-1].standing
+        if point.entries > threshold:
+            first = found.pop().first if standing else point.uptime
+            found.append(Crossing(first, point.uptime, point.entries, True))
+        elif standing and (point.entries < clears or point.uptime - found[-1].last > LONGEST):
+            found[-1] = found[-1]._replace(standing=False)
+    return found
+
+
+def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float, clear: float) -> Crossed | None:
+    """Whether the alert of a usage threshold (percent) stands at the last of the points; clear: points of percent."""
+    if maximum <= 0 or not points:
+        return None
+    lower = max(0.0, threshold - clear)
+    found = crossings(points, threshold * maximum / 100, lower * maximum / 100)
+    if not found:
+        return None
+    now, newest = points[-1], found[-1]
+    exceeded = newest.last == now.uptime
+    confirmed = [one for one in found if one.confirmed]
+    times = 1
+    if not exceeded:
+        if clear <= 0 or now.uptime - newest.last > LONGEST or not newest.confirmed:
+            return None
+        if not newest.standing:
+            times = len(confirmed)
+            if times < 2:
+                return None
+    first = confirmed[0].first if times > 1 else newest.first
+    return Crossed(threshold, lower, _wall(at, first), _wall(at, newest.last), newest.entries * 100.0 / maximum,
+                   not exceeded, times, first == points[0].uptime)
+
+
+def drops(slots: Sequence[Sample], now: Sample, window: float) -> Drops | None:
+    """The times at which packets were dropped, where there were several and the last is over.
+
+    slots: about one sample a window, oldest first. A drop is in an alert for a window, so that what is dropped within
+    two of them belongs together.
+    """
+    times: list[tuple[float, float, int]] = []
+    for before, after in zip(slots, (*slots[1:], now)):
+        found = losses(before, after)
+        if found is None or not found.lost:
+            continue
+        if times and before.at.uptime - times[-1][1] <= 2 * window:
+            times[-1] = (times[-1][0], after.at.uptime, times[-1][2] + found.lost)
+        else:
+            times.append((before.at.uptime, after.at.uptime, found.lost))
+    if len(times) < 2 or now.at.uptime - times[-1][1] > LONGEST:
+        return None
+    began, last, packets = times[-1]
+    return Drops(len(times), sum(one[2] for one in times), _wall(now.at, times[0][0]), _wall(now.at, began),
+                 _wall(now.at, last), packets / max(window, last - began))
+
+
+def _wall(at: Instant, uptime: float) -> float:
+    return at.wall - (at.uptime - uptime)

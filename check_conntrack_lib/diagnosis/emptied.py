@@ -1,0 +1,78 @@
+"""The cause of a loss that is over: what was in the table when it was fullest, by the recorded profiles."""
+
+from __future__ import annotations
+
+from ..analysis.profile import Profile
+from ..analysis.profile_diff import Growth, growth
+from ..assessment import Assessment
+from ..deadline import TimeBudget
+from ..history import peak, profiles
+from ..history.peak import Peak
+from ..history.profiles import Baseline
+from ..model import Missing, Sample, Table
+from ..namedtuples import NamedTuple
+
+#: a table below this part of its peak has emptied since
+EMPTIED = 0.75
+#: what was there at this part of the way back up to the peak shows what filled it
+NEAR_PEAK = 0.25
+#: entries below this part of nf_conntrack_max explain nothing
+NEWS = 0.01
+#: how far before the trouble its peak is looked for, in seconds
+BEFORE = 300.0
+
+
+class Cause(NamedTuple):
+    """What filled a table that has emptied since."""
+
+    #: wall time of the profile, and usage then in percent
+    at: float
+    usage: float
+    profile: Profile
+    baseline: Baseline | Missing
+    growth: tuple[Growth, ...]
+
+
+def has_emptied(a: Assessment, table: Table, sample: Sample | Missing, budget: TimeBudget,
+             patience: float) -> tuple[bool, bool, Peak | None]:
+    """Is the table well below the peak of the trouble that the check reports? Is it known that it was full then?
+
+    And that peak, where it was recorded.
+    """
+    now = a.snapshot.at.wall
+    logged = () if isinstance(a.log, Missing) else a.log.ages
+    was_full = bool(logged or (a.losses and a.losses.packets.get('early_drop')))
+    # a packet is dropped for want of memory, too
+    full = was_full or bool(a.drops or (a.losses and a.losses.dropped))
+    spans = [BEFORE, *logged, *(now - one for one in (a.crossed and a.crossed.since, a.drops and a.drops.first) if one)]
+    if a.losses and a.losses.lost:
+        spans.append(a.losses.span)
+    highest: Peak | Missing | None = None
+    if a.history_file and isinstance(sample, Sample):
+        with budget():
+            highest = peak.read_peak(a.history_file, sample, max(spans) + BEFORE, patience)
+    if not isinstance(highest, Peak):
+        return full and not table.unlimited and table.entries < EMPTIED * table.maximum, was_full, None
+    # without a limit, or where it was raised since, the table was as full as it was seen
+    limit = min(highest.maximum, table.maximum) if highest.maximum > 0 else 0
+    most = max(highest.entries, limit) if full and not table.unlimited else highest.entries
+    troubled = full or (a.crossed is not None and a.crossed.held)
+    return (troubled and table.entries < EMPTIED * most, was_full or table.entries < EMPTIED * highest.entries,
+            highest._replace(entries=most))
+
+
+def cause_at(file: str, table: Table, highest: Peak, patience: float) -> Cause | None:
+    """What the profile nearest to the peak says, where much of what filled the table was still there."""
+    then, profile = highest.sample, highest.profile
+    if then is None or profile is None \
+            or then.entries - table.entries < NEAR_PEAK * (highest.entries - table.entries):
+        return None
+    baseline = profiles.read_baseline(file, then, patience)
+    grown = () if isinstance(baseline, Missing) else growth(profile, baseline.profiles)
+    usage = then.entries * 100.0 / then.maximum if then.maximum > 0 else 0.0
+    return Cause(then.at.wall, usage, profile, baseline, worth_telling(grown, then.maximum))
+
+
+def worth_telling(grown: tuple[Growth, ...], maximum: int) -> tuple[Growth, ...]:
+    """Those that grew by more than next to nothing."""
+    return tuple(one for one in grown if one.entries >= NEWS * maximum)

@@ -1,0 +1,105 @@
+"""When an alert clears."""
+
+from __future__ import annotations
+
+import pytest
+
+from check_conntrack_lib.analysis.hysteresis import LONGEST, crossed, drops
+from check_conntrack_lib.model import Counters, Instant, Point, Sample
+
+AT = Instant(1_800_000_000.0, 50_000.0, 50_000.0)
+
+
+def counts(*usage: float, step: float = 60.0) -> list[Point]:
+    """Percent of 1000 entries, the last now."""
+    return [Point(AT.uptime - step * (len(usage) - 1 - k), round(10 * one)) for k, one in enumerate(usage)]
+
+
+def wall(minutes: float) -> float:
+    return AT.wall - 60 * minutes
+
+
+def test_above_since() -> None:
+    found = crossed(counts(70, 84, 86, 84, 88, 90), AT, 1000, 85, 5)
+    assert found is not None
+    assert (found.since, found.last, found.usage, found.held, found.clears) == (wall(3), wall(0), 90, False, 80)
+
+
+@pytest.mark.parametrize(('usage', 'held'), [
+    ((70, 86, 87, 84), True),
+    ((70, 86, 87, 80), True),
+    ((70, 86, 87, 79.9), False),
+    ((70, 86, 87, 79, 84), False),
+    ((70, 84, 80), False),
+    # a single sample above it would not have become hard
+    ((70, 86, 84), False),
+])
+def test_it_clears_lower(usage: tuple[float, ...], held: bool) -> None:
+    found = crossed(counts(*usage), AT, 1000, 85, 5)
+    assert (found is not None) is held
+    if found:
+        assert found.held
+        assert found.usage == 87
+
+
+def test_off() -> None:
+    assert crossed(counts(86, 87, 84), AT, 1000, 85, 0) is None
+    assert crossed(counts(86, 87, 88), AT, 1000, 85, 0) is not None
+
+
+def test_an_hour_at_most() -> None:
+    minutes = int(LONGEST / 60)
+    assert crossed(counts(86, 87, *[83] * minutes), AT, 1000, 85, 5) is not None
+    assert crossed(counts(86, 87, *[83] * (minutes + 1)), AT, 1000, 85, 5) is None
+
+
+def test_twice_within_hours_clears_after_an_hour() -> None:
+    found = crossed(counts(86, 87, *[60] * 30, 88, 89, *[50] * 59), AT, 1000, 85, 5)
+    assert found is not None
+    assert (found.times, found.since, found.last, found.until) == (2, wall(92), wall(59), wall(59) + LONGEST)
+    assert crossed(counts(86, 87, *[60] * 30, 88, 89, *[50] * 61), AT, 1000, 85, 5) is None
+    # the second was over at once
+    assert crossed(counts(86, 87, *[60] * 30, 88, *[50] * 9), AT, 1000, 85, 5) is None
+
+
+def test_the_maximum_was_raised() -> None:
+    assert crossed([Point(AT.uptime - 30 * k, 870) for k in (2, 1, 0)], AT, 2000, 85, 5) is None
+
+
+def test_no_limit_no_threshold() -> None:
+    assert crossed(counts(90, 90, 90), AT, 0, 85, 5) is None
+    assert crossed([], AT, 1000, 85, 5) is None
+
+
+def sample(minutes: float, dropped: int) -> Sample:
+    """So many minutes ago."""
+    uptime = AT.uptime - 60 * minutes
+    return Sample(Instant(AT.wall - 60 * minutes, uptime, uptime), 'boot', 1, 900, 1000, 1000,
+                  Counters({'drop': (dropped, 0)}))
+
+
+def test_drops_at_two_times() -> None:
+    slots = [sample(60, 0), sample(55, 100), sample(50, 100), sample(45, 100), sample(40, 100), sample(35, 700),
+             *(sample(30 - 5 * k, 700) for k in range(6))]
+    found = drops(slots, sample(0, 700), 300)
+    assert found is not None
+    assert (found.times, found.packets, found.first, found.began, found.last) \
+        == (2, 700, wall(60), wall(40), wall(35))
+    assert found.rate == 2
+    assert found.until == wall(35) + LONGEST
+
+
+def test_one_time_is_none() -> None:
+    slots = [sample(60 - 5 * k, 0 if k < 3 else 100 * min(k, 6)) for k in range(12)]
+    assert drops(slots, sample(0, 600), 300) is None
+
+
+def test_an_hour_without_drops_ends_it() -> None:
+    slots = [sample(180, 0), sample(175, 9), *(sample(170 - 5 * k, 9) for k in range(10)), sample(115, 20),
+             *(sample(110 - 5 * k, 20) for k in range(22))]
+    assert drops(slots, sample(0, 20), 300) is None
+
+
+def test_a_reset_of_the_counters_is_no_drop() -> None:
+    slots = [sample(60, 500), sample(55, 600), sample(50, 600), sample(45, 600), sample(40, 0), sample(30, 0)]
+    assert drops(slots, sample(0, 0), 300) is None
