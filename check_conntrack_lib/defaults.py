@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: usage at which the check is WARNING and CRITICAL (-w, -c)
 WARNING, CRITICAL = 85.0, 95.0
-#: a crossed usage threshold clears so many points of percent lower (--clear)
+#: a crossed usage threshold clears this many points of percent lower (--clear)
 CLEAR = 5.0
 #: usage from which growth is WARNING (--trend), and how far ahead it looks (--horizon)
 TREND, HORIZON = 70.0, 3600.0

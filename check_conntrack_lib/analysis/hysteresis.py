@@ -13,7 +13,7 @@ from .losses import losses
 
 #: nothing is held for longer than this after the threshold was last crossed, in seconds
 LONGEST = 3600.0
-#: trouble that came at least twice in so many seconds clears only after LONGEST without it
+#: trouble that came at least twice in this many seconds clears only after LONGEST without it
 REPEATED_WITHIN = 21600.0
 #: a usage above the threshold for less than this is held by nothing: the third check 15 s apart makes an alert hard
 CONFIRMED = 30.0

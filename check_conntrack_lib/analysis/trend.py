@@ -25,7 +25,7 @@ PARTS = 3
 ODD_ONE_OF = 8
 #: growth that slows down by less than a tenth from part to part is steady
 SLOWING = 1.1
-#: a growth that is more than so many times as fast as in the part before has just begun
+#: a growth that is more than this many times as fast as in the part before has just begun
 MOST_FASTER = 4.0
 #: one odd sample among so many does not end a growth
 FEWEST_TO_END = 4
@@ -36,7 +36,7 @@ STEADY = 0.01
 class Rise(NamedTuple):
     """A rise within the newest part of the past that has ended."""
 
-    #: by so many, in so many seconds
+    #: by this many, in this many seconds
     entries: int
     span: float
     #: seconds since it ended

@@ -23,7 +23,7 @@ class RecentQuery(NamedTuple):
 
     #: the lowest usage threshold
     threshold: float
-    #: nothing is wanted where the threshold was not crossed, and no packet dropped, in so many seconds
+    #: nothing is wanted where the threshold was not crossed, and no packet dropped, in this many seconds
     held: float
     span: float
     window: float
