@@ -130,7 +130,7 @@ SIGNALS: tuple[Signal, ...] = (
                    'how far ahead growth is projected; it must have lasted three quarters of that, 45 min at least, '
                    'each third of them fuller than the one before'),
             Option(('--clear',), points, 'POINTS', f'{CLEAR:g}',
-                   'a usage threshold that was crossed for 30 s clears this many percent points of percent lower, after an hour '
+                   'a usage threshold that was crossed for 30 s clears this many percentage points lower, after 1 h '
                    'at the latest; where it is crossed, or packets are dropped, again within 6 h, it clears after an '
                    'hour without; 0: at once')),
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
