@@ -24,7 +24,8 @@ def load():
             # another python3 may stand before the distribution's in the PATH
             leave('the Python library nagiosplugin is not installed for %s (%d.%d): '
                   'apt install python3-nagiosplugin is for /usr/bin/python3; else %s -m pip install nagiosplugin'
-                  % (sys.executable or 'this Python', *sys.version_info[:2], sys.executable or 'python3'))
+                  % (sys.executable or 'this Python', sys.version_info[0], sys.version_info[1],
+                     sys.executable or 'python3'))
         leave('incomplete installation: %s' % error)
     except KeyboardInterrupt:
         leave('stopped by SIGINT')

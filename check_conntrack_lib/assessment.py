@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from .analysis import hysteresis, trend
-from .analysis.hash_chains import HashLoad, chain_limit, hash_load
+from .analysis.hash_chains import HashLoad
 from .analysis.losses import (
     LONGEST_LOG_SPAN,
     LogEvidence,
@@ -30,7 +30,7 @@ from .host import Host
 from .model import History, LogMemory, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
 from .readers import kernel_log, log_clock, sysctl_files, sysctl_values
-from .snapshot import Snapshot, take_snapshot, with_log
+from .snapshot import Snapshot, hash_of, take_snapshot, with_log
 
 if TYPE_CHECKING:
     from .analysis.cloud import CloudLimit
@@ -177,16 +177,6 @@ def stale_base(history: History | Missing, sample: Sample | Missing, question: Q
     age = sample.at.uptime - history.base.at.uptime
     longest = MUCH_OLDER * question.window if history.unwritten else max(LONGEST_BASE, MUCH_OLDER * question.window)
     return age if age > longest else None
-
-
-def hash_of(snapshot: Snapshot) -> HashLoad | None:
-    """The load of the hash table: of all namespaces where they can be counted, else of this one."""
-    table = snapshot.table
-    if not isinstance(table, Table) or isinstance(table.buckets, Missing):
-        return None
-    everywhere = 0 if isinstance(snapshot.all_entries, Missing) else snapshot.all_entries
-    return hash_load(max(table.entries, everywhere), table.buckets, bool(everywhere),
-                     chain_limit(snapshot.release, snapshot.stable))
 
 
 def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence | Missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .analysis.hash_chains import chain_limit
+from .analysis.hash_chains import HashLoad, chain_limit, hash_load
 from .deadline import TimeBudget
 from .host import Host
 from .model import Counters, Instant, KernelLog, Missing, NotLoaded, Reading, Sample, Table
@@ -117,3 +117,13 @@ def _counters(host: Host) -> Counters | Missing:
     if isinstance(answer, Missing):
         return answer._replace(remedy=f'{counters.why}; {answer.remedy or answer.why}')
     return answer
+
+
+def hash_of(snapshot: Snapshot) -> HashLoad | None:
+    """The load of the hash table: of all namespaces where they can be counted, else of this one."""
+    table = snapshot.table
+    if not isinstance(table, Table) or isinstance(table.buckets, Missing):
+        return None
+    everywhere = 0 if isinstance(snapshot.all_entries, Missing) else snapshot.all_entries
+    return hash_load(max(table.entries, everywhere), table.buckets, bool(everywhere),
+                     chain_limit(snapshot.release, snapshot.stable))

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 
 from ..analysis import lifeline
 from ..analysis.lifeline import COMMENT, TABLE, FilterChain
+from ..defaults import CRITICAL
 from ..formatting import clean
 from ..host import Host
-from ..model import Missing
+from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers import listeners
 from ..readers.listeners import MonitoringWays
@@ -134,3 +135,13 @@ def _head(found: MonitoringWays, whom: Sequence[str], kind: str, firewall: Firew
         if other:
             yield f'the same for the other addresses: --lifeline {"ip6tables" if kind == "iptables" else "iptables"}'
     yield from lifeline.CAVEATS
+
+
+def for_full_table(host: Host, table: Table) -> str | Missing | None:
+    """The rules for this host where the monitoring is about to be cut off, or why there are none; None: it is not."""
+    if table.unlimited or table.usage < CRITICAL or not host.is_this_kernel():
+        return None
+    try:
+        return make(host, (), 'auto')
+    except DoctorError as error:
+        return Missing(str(error), command())

@@ -104,26 +104,6 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
         return Missing.because(error, clean(path))
 
 
-def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, tuple[str, float]]:
-    """Of words that stand for no namespace now: the recorded name, and when it was recorded last (wall time)."""
-    try:
-        with open_database(path, patience) as database:
-            return {word: seen for word in words for seen in [identity.last_seen(database, word)] if seen}
-    except (OSError, sqlite3.Error, BrokenFile, RefusedFile):
-        return {}
-
-
-def recall_log(path: str, boot_id: str, source: str, patience: float = 1.5) -> LogMemory | None:
-    """What is remembered of a kernel log; None also where the file cannot be read, which `query_and_record` tells."""
-    if not os.path.exists(path):
-        return NOTHING_READ
-    try:
-        with open_database(path, patience) as database:
-            return log_memory.recall(database, boot_id, source) or NOTHING_READ
-    except (BrokenFile, RefusedFile, OSError, sqlite3.Error):
-        return None
-
-
 def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float,
              book: LogBook | None) -> list[History]:
     with open_database(path, patience) as database:
@@ -199,7 +179,7 @@ def _check_schema(database: sqlite3.Connection) -> None:
             for statement in SCHEMA.split(';'):
                 database.execute(statement)
         database.execute('COMMIT')
-    _add_names(database)
+    identity.add_table(database)
     version = _one(database, 'PRAGMA user_version')
     if version != SCHEMA_VERSION:
         raise RefusedFile(f'recorded by another version of check_conntrack (schema {version})')
@@ -209,16 +189,6 @@ def record(path: str, samples: list[Sample], days: float, patience: float) -> No
     """Keeps samples of one boot without a look at what was before: for pasts that are made. Raises sqlite3.Error."""
     with open_database(path, patience) as database:
         _record(database, samples, days, HistoryQuery(0.0, 0.0, lambda _old, _new: True), [History()] * len(samples))
-
-
-def _add_names(database: sqlite3.Connection) -> None:
-    """To a file of before namespaces had names."""
-    if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):
-        database.execute('BEGIN IMMEDIATE')
-        if not _one(database, "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"):
-            for statement in identity.SCHEMA.split(';'):
-                database.execute(statement)
-        database.execute('COMMIT')
 
 
 def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: HistoryQuery,

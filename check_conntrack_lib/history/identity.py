@@ -133,3 +133,14 @@ def forget(database: sqlite3.Connection, part: int, parts: int) -> None:
     database.execute(
         'DELETE FROM netns WHERE inode % ? = ? AND NOT EXISTS (SELECT 1 FROM sample WHERE sample.boot = netns.boot '
         f'AND sample.netns = netns.inode AND uptime >= since AND uptime < {_NEXT})', (parts, part))
+
+
+def add_table(database: sqlite3.Connection) -> None:
+    """To a file of before namespaces had names."""
+    present = "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"
+    if not database.execute(present).fetchone()[0]:
+        database.execute('BEGIN IMMEDIATE')
+        if not database.execute(present).fetchone()[0]:
+            for statement in SCHEMA.split(';'):
+                database.execute(statement)
+        database.execute('COMMIT')

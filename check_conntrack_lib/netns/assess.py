@@ -12,7 +12,7 @@ from functools import partial
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
 from ..deadline import TimeBudget
-from ..history import database
+from ..history import database, lookups
 from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, Sample, Table
@@ -97,7 +97,7 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     source = kernel_log.remembered_source(question.kernel_log)
     with budget():
         file = history_file(question.history)
-        memory = database.recall_log(file, own.boot_id, source, patience) \
+        memory = lookups.recall_log(file, own.boot_id, source, patience) \
             if source and isinstance(file, str) and isinstance(own.boot_id, str) else None
     own = with_log(own, host, question.kernel_log, longest, budget, partial(kernel_log.read, memory=memory))
     seen = read_snapshots(host, own, wanted, budget)
@@ -109,7 +109,7 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
         initial = own.netns if own.initial and isinstance(own.netns, int) else None
         known = identify(host, [one.namespace for one in seen.seen], initial)
         histories = _histories(file, [one.snapshot for one in seen.seen], question, patience, known, book)
-        recorded = database.last_seen(file, seen.unknown, patience) \
+        recorded = lookups.last_seen(file, seen.unknown, patience) \
             if not isinstance(file, Missing) and seen.unknown else {}
     file = '' if isinstance(file, Missing) else file
     members = tuple(

@@ -35,7 +35,7 @@ def test_namespaces_do_not_mix_and_runs_without_counters_are_gaps():
                sample(180, 10, drop=200)]
     assert lost(samples) == [None, None, 1, 1, None, None]
     found = timeline.namespaces(timeline.intervals(samples))
-    assert [(place.netns, place.boots, place.samples, place.peak.sample.entries, place.lost) for place in found] \
+    assert [(one.peak.sample.netns, one.boots, one.samples, one.peak.sample.entries, one.lost) for one in found] \
         == [(pasts.CONTAINER, 1, 2, 50, 1), (pasts.INITIAL, 1, 4, 10, 1)]
 
 

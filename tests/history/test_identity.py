@@ -10,8 +10,9 @@ from recorder_samples import DAY, LOOK, rows, sample
 
 from check_conntrack_lib.analysis import timeline
 from check_conntrack_lib.history import readonly
-from check_conntrack_lib.history.database import last_seen, query_and_record, query_and_record_all
+from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.history.identity import Identify, means
+from check_conntrack_lib.history.lookups import last_seen
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History, Sample
 

@@ -8,8 +8,10 @@ import hostile
 import pytest
 
 from check_conntrack_lib.analysis.sizing import Peak
+from check_conntrack_lib.doctor.netns_target import INITIAL
 from check_conntrack_lib.doctor.tune import plan, report, sysctl_file
 from check_conntrack_lib.doctor.tune.plan import Readings, Recorded
+from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
 from check_conntrack_lib.readers import sysctl_files
 
@@ -46,6 +48,6 @@ def test_a_size_that_memory_cannot_hold_is_a_comment(entries: int) -> None:
 def test_entries_that_no_table_had_are_no_peak(theirs: Path) -> None:
     path = hostile.write(theirs / 'history.sqlite', entries=400_000_000)
     theirs.chmod(0o700)
-    found, profile = plan._recorded(str(path))
+    found, profile = plan._recorded(str(path), Host(), INITIAL)
     assert isinstance(found, Missing)
     assert profile is None

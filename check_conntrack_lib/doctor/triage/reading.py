@@ -41,7 +41,7 @@ from ...readers import (
 )
 from ...readers.ctnetlink_events import Listener, NewConnections
 from ...snapshot import Snapshot, take_snapshot, with_log
-from .. import DoctorError
+from .. import DoctorError, lifeline
 from ..netns_target import INITIAL, Target
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
@@ -161,18 +161,7 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
         rules = nat_rules.read() if host.is_this_kernel() else ()
         picture = picture._replace(nat_rules=() if isinstance(rules, Missing) else rules)
     return TriageReadings(node, release, table, a, now, found, roles, busy, picture, target,
-                          new if isinstance(new, Missing) else None, _lifeline(host, table))
-
-
-def _lifeline(host: Host, table: Table) -> str | Missing | None:
-    if table.unlimited or table.usage < CRITICAL or not host.is_this_kernel():
-        return None
-    from .. import lifeline  # only where the monitoring is about to be cut off
-
-    try:
-        return lifeline.make(host, (), 'auto')
-    except DoctorError as error:
-        return Missing(str(error), lifeline.command())
+                          new if isinstance(new, Missing) else None, lifeline.for_full_table(host, table))
 
 
 def _cloud(first: Counted | None, last: Counted | None) -> CloudLimit | None:

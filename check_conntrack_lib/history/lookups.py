@@ -1,0 +1,30 @@
+"""Questions that are put to the history file outside of a run's own query."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from ..model import NOTHING_READ, LogMemory
+from . import identity, log_memory
+from .database import BrokenFile, RefusedFile, open_database
+
+
+def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, tuple[str, float]]:
+    """Of words that stand for no namespace now: the recorded name, and when it was recorded last (wall time)."""
+    try:
+        with open_database(path, patience) as database:
+            return {word: seen for word in words for seen in [identity.last_seen(database, word)] if seen}
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile):
+        return {}
+
+
+def recall_log(path: str, boot_id: str, source: str, patience: float = 1.5) -> LogMemory | None:
+    """What is remembered of a kernel log; None also where the file cannot be read, which `query_and_record` tells."""
+    if not os.path.exists(path):
+        return NOTHING_READ
+    try:
+        with open_database(path, patience) as database:
+            return log_memory.recall(database, boot_id, source) or NOTHING_READ
+    except (BrokenFile, RefusedFile, OSError, sqlite3.Error):
+        return None
