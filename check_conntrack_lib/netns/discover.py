@@ -73,19 +73,21 @@ def find(host: Host) -> Found:
     own_table = _inode(host.path(cpu_counters.FILE))
     if not isinstance(own, Missing):
         ways[True, own] = Namespace(own)
-    stale: list[str] = []
+    dead: list[str] = []
     closed = ''
     for root, pid in _roots(host):
         for inode, path in mounts.parse_netns(mounts.read(host, pid)):
             _add_bound(ways, inode, root, path)
         try:
-            stale += _add_unbound_names(os.path.join(root, NAMED), ways)
+            dead += _add_unbound_names(os.path.join(root, NAMED), ways)
         except PermissionError:
             closed = closed or os.path.join(root, NAMED)
     pids, hidden = _processes(host, own, own_table)
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
             pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
+    # one that was just made or removed is a file without a namespace for a moment
+    stale = dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path))
     return Found(tuple(ways.values()), hidden, tuple(stale), closed)
 
 
@@ -142,7 +144,8 @@ def _add_bound(ways: dict[tuple[bool, int], Namespace], inode: int, root: str, p
 
 
 def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> list[str]:
-    """Names in a directory that are not in the mount table: adds those that are links to a namespace, returns the dead.
+    """Names in a directory that are not in the mount table: adds those that are links to a namespace, returns the
+    paths of the dead.
 
     Whatever is wrong with one name costs that name only. Raises PermissionError, OutOfTime.
     """
@@ -158,14 +161,24 @@ def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> l
         except OutOfTime:
             raise
         except (OSError, ValueError):
-            dead += [name] if os.path.lexists(path) else []  # else removed meanwhile
+            dead.append(path)
             continue
         if status.st_dev != device:
-            dead.append(name)
+            dead.append(path)
             continue
         known = ways.get((True, status.st_ino), Namespace(status.st_ino))
         ways[True, status.st_ino] = known._replace(path=known.path or path, name=known.name or name)
     return dead
+
+
+def _leads_nowhere(path: str) -> bool:
+    """Is the name still there, and still no namespace? Raises OutOfTime."""
+    try:
+        return os.stat(path).st_dev != _nsfs_device()
+    except OutOfTime:
+        raise
+    except (OSError, ValueError):
+        return os.path.lexists(path)
 
 
 def _listed(place: str) -> list[str]:

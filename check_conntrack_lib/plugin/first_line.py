@@ -106,9 +106,11 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     if when:
         yield Part((f', {when}', f', {when.partition(" at ")[0]}', ''), 4)
     if a.crossed and trouble.metric.name == 'usage':
-        text = crossed(a.crossed, a.snapshot.at.wall)
+        since, _, clears = crossed(a.crossed, a.snapshot.at.wall).partition(', clears')
         # of an alert that is held this is the reason
-        yield Part((f', {text}', f', {text.partition(", clears")[0]}', ''), 2 if a.crossed.held else 5)
+        yield Part((f', {since}', ''), 2 if a.crossed.held else 4)
+        # the line below says it, too
+        yield Part((f', clears{clears}', ''), 3 if a.crossed.held else 7)
     if not when and trouble.metric.name == 'usage' and not (a.crossed and a.crossed.held):
         yield Part((_not_growing(a), ''), 4)
 

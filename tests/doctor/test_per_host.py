@@ -105,7 +105,7 @@ def test_a_large_table_is_estimated(lab):
 def test_without_the_capability_only_this_is_missing(lab, tmp_path):
     got = json.loads(exported(lab, '--json', user='nobody'))
     assert got['per_host'] == {'missing': 'needs root',
-                               'remedy': 'ctnetlink answers only with CAP_NET_ADMIN: run the check by sudo'}
+                               'remedy': 'ctnetlink answers only with CAP_NET_ADMIN: run the check with sudo'}
     assert got['table']['loaded']
 
 

@@ -19,6 +19,7 @@ from check_conntrack_lib.analysis import timeouts
 from check_conntrack_lib.analysis.profile import Profile
 from check_conntrack_lib.analysis.timeouts import Shorter, TimeoutRule
 from check_conntrack_lib.diagnosis.sample import take_profile
+from check_conntrack_lib.history.database import open_database
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Table
 from check_conntrack_lib.readers import ctnetlink, sysctl_files, sysctl_values
@@ -48,6 +49,8 @@ def advised(tmp_path_factory):
     """What tune prints for such a table, by its arguments."""
     printed = {}
     missing = str(tmp_path_factory.mktemp('tune') / 'history.sqlite')
+    with open_database(missing, 5):
+        pass  # it is there, without a sample
     with laboratory.maximum(MAXIMUM), laboratory.namespace() as made:
         made.fill(laboratory.mixed_flows(10000, SHARES))
         for argv in ('', '--drop-in', '--drop-in --expires 48h', '--rules nft', '--rules iptables',

@@ -88,7 +88,7 @@ def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
         refused = (one.fill_to(SIZE), one.flood(40).refused)[1]
         full = check(tmp_path / 'h.sqlite', '--netns', 'all')
     assert seen.status == 2
-    assert re.match(rf'CONNTRACK CRITICAL - {two.name}: 97.5% used \(1950 of 2000\), 2 of \d+ namespaces above 85%',
+    assert re.match(rf'CONNTRACK CRITICAL - {two.name}: 97.5% used.*, 2 of \d+ namespaces above 85%',
                     seen.text)
     assert seen.values['usage'] == 97.5
     assert seen.values['namespaces'] >= 203
@@ -99,13 +99,13 @@ def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
     assert by_name.text.startswith(f'CONNTRACK WARNING - {one.name}: 87.5% used')
     assert by_name.values['namespaces'] == 2
     assert refused == 40
-    assert re.match(rf'CONNTRACK CRITICAL - {one.name}: table full, 40 packets dropped since .*, 100% used',
+    assert re.match(rf'CONNTRACK CRITICAL - {one.name}: table full, 40 packets dropped since ',
                     full.text)
 
 
 def test_the_history_knows_them_by_name(tmp_path: Path) -> None:
     def history(*argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, '-m', 'check_conntrack_lib', 'history', '--file',
+        return subprocess.run([sys.executable, '-m', 'check_conntrack_lib', 'history', '--history',
                                str(tmp_path / 'h.sqlite'), '--kernel-log', 'off', *argv],
                               cwd=SCRIPT.parent, capture_output=True, text=True, timeout=60, check=False)
     with isolation.true_network(), laboratory.namespace() as one, laboratory.maximum(SIZE):
@@ -115,8 +115,8 @@ def test_the_history_knows_them_by_name(tmp_path: Path) -> None:
         shown, other = history(), history('--netns', 'host')
         unknown = history('--netns', 'nowhere')
         number = one.inode
-    assert f'{one.name} ({number}) is shown; also recorded: host (' in ' '.join(shown.stdout.split())
-    assert f'is shown; also recorded: {one.name} ({number}): peak 75.0%, 0 lost' in ' '.join(other.stdout.split())
+    assert f'showing {one.name} ({number}); also in this file: host (' in ' '.join(shown.stdout.split())
+    assert f'also in this file: {one.name} ({number}): peak 75.0%, 0 dropped' in ' '.join(other.stdout.split())
     assert unknown.returncode
     assert f'no namespace nowhere is recorded, but {one.name} ({number}), host (' in unknown.stderr
     with isolation.true_network():

@@ -170,7 +170,7 @@ def test_every_printed_command_shows_the_table(lab: Lab) -> None:
         output = lab.check('--netns', str(os.stat(f'/proc/{line.pid}/ns/net').st_ino))
         command = re.search(r'^next: sudo (.* conntrack-doctor .*)$', output, re.M)
         assert command, (line, output)
-        shown = lab.run('sh', '-c', f'{command[1]} --kernel-log off --history /none')
+        shown = lab.run('sh', '-c', f'{command[1]} --kernel-log off')
         words = ' '.join(shown.stdout.split())
         assert '(5000 of 262144)' in words, (line, command[1], shown)
         assert f', {title(output)}, kernel' in words, (line, command[1], shown)
@@ -180,13 +180,13 @@ def test_triage_says_where_it_is_and_prints_commands_for_there(lab: Lab) -> None
     for runtime, enter in (('lxc', 'nsenter -t {} -n '), ('cri', 'ip netns exec cni-')):
         line = lab.of(runtime)
         lab.fill(line.pid, 5000)
-        by_name = lab.doctor('triage', '--netns', line.name, '--kernel-log', 'off', '--history', '/none')
+        by_name = lab.doctor('triage', '--netns', line.name, '--kernel-log', 'off')
         assert f', {TITLES[runtime]}, kernel' in ' '.join(by_name.stdout.split()), by_name
         inside = lab.run('nsenter', '-t', str(line.pid), '-n', sys.executable, '-m', 'check_conntrack_lib', 'triage',
-                         '--kernel-log', 'off', '--history', '/none')
+                         '--kernel-log', 'off')
         assert f', {TITLES[runtime]}, kernel' in ' '.join(inside.stdout.split())
         with laboratory.maximum(5100):
-            full = lab.doctor('triage', '--netns', line.name, '--kernel-log', 'off', '--history', '/none').stdout
+            full = lab.doctor('triage', '--netns', line.name, '--kernel-log', 'off').stdout
         commands = re.findall(r'^ {5}(sudo .*(?:\n {5}(?!sudo).*)*)', full, re.M)
         elsewhere = [one for one in commands if 'nf_conntrack_max' not in one and 'nf_conntrack_buckets' not in one]
         assert elsewhere, full

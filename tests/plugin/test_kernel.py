@@ -43,7 +43,7 @@ def test_ok_warning_critical_by_usage(lab: laboratory.Namespace, tmp_path: Path)
         lab.fill_to(entries)
         seen = check(lab, history, '--kernel-log', 'off')
         assert (seen.status, seen.values['entries']) == (status, entries)
-        assert seen.text.startswith(f'CONNTRACK {state} - {entries / 20:.1f}% used ({entries} of {SIZE})')
+        assert seen.text.startswith(f'CONNTRACK {state} - {entries / 20:.1f}% used')
         assert seen.values['usage'] == pytest.approx(entries / 20, abs=0.005)
 
 
@@ -59,7 +59,7 @@ def test_the_kernels_own_number_of_losses_also_after_the_table_was_drained(
     time.sleep(1.1)
     full = check(lab, history)
     assert full.status == 2
-    assert re.match(r'CONNTRACK CRITICAL - table full, 150 packets dropped since [^,]*, 100% used', full.text)
+    assert re.match(r'CONNTRACK CRITICAL - table full, 150 packets dropped since \d\d:\d\d UTC \(', full.text)
     assert full.values['dropped_per_s'] == full.values['drop_per_s'] > 0
     lab.drain()
     for _ in range(3):
@@ -126,7 +126,7 @@ def test_as_nobody_in_the_namespace(lab: laboratory.Namespace, tmp_path: Path) -
     lab.fill_to(1950)
     seen = check(lab, Path('off'), user='nobody')
     assert seen.status == 2
-    assert seen.text == f'CONNTRACK CRITICAL - 97.5% used (1950 of {SIZE}), not checked: kernel log (needs root)'
+    assert seen.text.startswith(f'CONNTRACK CRITICAL - 97.5% used (1950 of {SIZE}), not checked: kernel log (')
 
 
 def test_nobody_with_a_place_of_its_own(lab: laboratory.Namespace) -> None:
@@ -145,9 +145,9 @@ def test_nobody_with_a_place_of_its_own(lab: laboratory.Namespace) -> None:
 
 
 def test_trend_before_anything_is_lost(lab: laboratory.Namespace, tmp_path: Path) -> None:
-    """A table that fills: WARNING below the warning line, with the time to full that the fill rate gives."""
+    """A table that fills: the time to full is what the fill rate gives."""
     history = tmp_path / 'h.sqlite'
-    argv = ('--window', '4s', '--horizon', '20s', '--kernel-log', 'off')
+    argv = ('--window', '4s', '--horizon', '2m', '--kernel-log', 'off', '-v')
     began, entries = time.monotonic(), 0
     while entries < 1480:
         # 2000 a minute, however long a run takes
@@ -155,9 +155,10 @@ def test_trend_before_anything_is_lost(lab: laboratory.Namespace, tmp_path: Path
         lab.fill_to(min(entries, 1690))
         seen = check(lab, history, *argv)
         time.sleep(0.4)
-    assert seen.status == 1, seen.text
+    # an alert takes growth of 45 minutes
+    assert seen.status == 0, seen.text
     entries = seen.values['entries']
-    assert re.match(r'CONNTRACK WARNING - [\d.]+% used \(\d+ of 2000\), full in under 1 min', seen.text)
+    assert 'no alert yet' in seen.long
     match = re.search(r'growth: \+(\d+) entries/min.* full in (\d+) s', seen.long)
     assert match, seen.long
     assert int(match[1]) == pytest.approx(2000, rel=0.4)
