@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Root's tests run in namespaces of their own; with -n (pytest-xdist), groups stay together."""
-    if getattr(config.option, 'numprocesses', None) and config.option.dist == 'no':
+    if getattr(config.option, 'numprocesses', None) and config.option.dist in ('no', 'load'):
         config.option.dist = 'loadgroup'
     status = isolation.enter()
     if status is not None:
@@ -41,6 +41,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that look at all namespaces run one after the other; what takes longest is begun first."""
     for item in items:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from contextlib import suppress
 
 from ..deadline import OutOfTime
@@ -26,6 +27,10 @@ _MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20
 _DOCKER = re.compile(r'[0-9a-f]{12}')
 #: flag of a process that is the kernel's own (include/linux/sched.h)
 _PF_KTHREAD = 0x00200000
+
+
+#: seconds that `ip netns add` takes between the file and the mount, on a busy host
+MOMENT = 0.01
 
 
 class Namespace(NamedTuple):
@@ -86,7 +91,11 @@ def find(host: Host) -> Found:
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
             pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
-    # one that was just made or removed is a file without a namespace for a moment
+    # one that is just being made or removed is a file without a namespace for a moment
+    for _ in range(2):
+        dead = [path for path in dead if _leads_nowhere(path)]
+        if dead:
+            time.sleep(MOMENT)
     stale = dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path))
     return Found(tuple(ways.values()), hidden, tuple(stale), closed)
 
