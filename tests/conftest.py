@@ -30,10 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Root's tests run in namespaces of their own; with -n (pytest-xdist), groups stay together."""
-    if getattr(config.option, 'numprocesses', None) and config.option.dist in ('no', 'load'):
-        config.option.dist = 'loadgroup'
+def pytest_cmdline_main() -> int | None:
+    """Root's tests run in namespaces of their own."""
     status = isolation.enter()
     if status is not None:
         # nothing of this process is of use any more; at its exit it would write over what the tests' process wrote
@@ -41,13 +39,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return None
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Those that look at all namespaces run one after the other; xdist reads the mark as soon as all are collected."""
+    group = next((name for name, marks in GROUPS.items() if any(map(item.get_closest_marker, marks))), None)
+    if group:
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that look at all namespaces run one after the other; what takes longest is begun first."""
-    for item in items:
-        group = next((name for name, marks in GROUPS.items() if any(map(item.get_closest_marker, marks))), None)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
+    """What takes longest is begun first."""
     items.sort(key=lambda item: (item.get_closest_marker('xdist_group') is None,
                                  item.get_closest_marker('slow') is None))
 
