@@ -129,6 +129,11 @@ def _answer(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
             return opened
         with closing(opened) as database:
             return ask(database)
+    except sqlite3.OperationalError as error:
+        if 'no such table' in str(error):
+            return Missing(f'{clean(path)} was written by an earlier version of check_conntrack',
+                           'its next run brings the file up to date')
+        return Missing.because(error, clean(path))
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # the last five: a row that is none of ours
         return Missing.because(error, clean(path))

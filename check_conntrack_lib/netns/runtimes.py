@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ..deadline import OutOfTime
 from ..host import GONE, Host
 from ..namedtuples import TYPE_CHECKING, NamedTuple
+from ..readers import processes
 from . import mounts
 from .cgroup import Cgroup, is_id
 
@@ -74,10 +75,11 @@ def _of_containerd(host: Host, pid: int, shim: int, words: list[str], known: Con
     ident = known.id or known.name or _value(words, '-id')
     space = _value(words, '-namespace')
     if space == 'moby':
-        name = _docker_name(host, pid, shim, ident) if _FILE_NAME.fullmatch(ident) and _is_trusted(known.uid) else ''
+        readable = _FILE_NAME.fullmatch(ident) and _is_trusted(host, shim, known.uid)
+        name = _docker_name(host, pid, shim, ident) if readable else ''
         return _kubernetes_name(known._replace(id=ident, runtime='docker', name=name))
     notes: Mapping[str, Any] = {}
-    if _FILE_NAME.fullmatch(ident) and _is_trusted(known.uid):
+    if _FILE_NAME.fullmatch(ident) and _is_trusted(host, shim, known.uid):
         notes = _json(host.path(f'{shim}/cwd/../{ident}/config.json')).get('annotations') or {}
     if not isinstance(notes, Mapping):
         notes = {}
@@ -98,7 +100,7 @@ def _of_conmon(host: Host, conmon: int, words: list[str], known: Container) -> C
     if infra:
         # podman gives a pod's name to its first container as host name
         config = _json(host.path(os.path.join(f'{conmon}/root', _value(words, '-b').lstrip('/'), 'config.json'))) \
-            if _is_trusted(known.uid) else {}
+            if _is_trusted(host, conmon, known.uid) else {}
         return known._replace(pod=str(config.get('hostname') or infra[1]))
     return _kubernetes_name(known)
 
@@ -169,9 +171,15 @@ def _uid(host: Host, pid: int) -> int:
     return int(match[1]) if match else NOBODY
 
 
-def _is_trusted(uid: int) -> bool:
-    """May files that a process of this user leads to be opened?"""
-    return uid in (0, os.geteuid())
+def _is_trusted(host: Host, pid: int, uid: int) -> bool:
+    """May files that this runtime leads to be opened? Of root's only those of the host: a container has a root, too."""
+    if uid:
+        return uid == os.geteuid()
+    try:
+        # a runtime may have a mount namespace of its own
+        return processes.is_hosts_own(host, pid, ('pid', 'user'))
+    except (OSError, ValueError):
+        return False
 
 
 def _json(path: str) -> Mapping[str, Any]:

@@ -91,18 +91,18 @@ def _named(host: Host, names: Collection[str]) -> Iterator[tuple[int, str, bool]
         try:
             name = host.read(f'{pid}/comm').rstrip('\n')
             if name in names:
-                yield pid, name, _is_hosts_own(host, pid)
+                yield pid, name, is_hosts_own(host, pid)
         except (OSError, ValueError):
             continue  # it ended meanwhile
 
 
-def _is_hosts_own(host: Host, pid: int) -> bool:
-    """Is it root's, and in no container? Raises OSError, ValueError."""
+def is_hosts_own(host: Host, pid: int, kinds: Collection[str] = NAMESPACES) -> bool:
+    """Is it root's, in no container, and in the host's own namespaces of these kinds? Raises OSError, ValueError."""
     status = host.read(f'{pid}/status')
     if not (_UIDS.search(status) and _PIDS.search(status)) or _CONTAINED.search(host.read(f'{pid}/cgroup')):
         return False
     try:
-        return all(os.readlink(host.path(f'{pid}/ns/{kind}')) == _hosts(host, kind) for kind in NAMESPACES)
+        return all(os.readlink(host.path(f'{pid}/ns/{kind}')) == _hosts(host, kind) for kind in kinds)
     except PermissionError:
         # only root sees these of root's processes; to be one, and to have no second pid, is not to be had otherwise
         return os.geteuid() != 0

@@ -11,6 +11,7 @@ from recorder_samples import DAY, LOOK, rows, sample
 from sqlite_steps import counted_steps
 
 from check_conntrack_lib.assessment import Question
+from check_conntrack_lib.counters import COUNTERS
 from check_conntrack_lib.history import codec as recorded
 from check_conntrack_lib.history import retention
 from check_conntrack_lib.history.database import query_and_record, query_and_record_all
@@ -142,8 +143,7 @@ def test_a_pause_of_the_check_drops_nobody(path: Path) -> None:
 @pytest.mark.slow
 def test_two_hundred_namespaces_for_two_weeks(path: Path) -> None:
     """Below 100 MB, and a run is little more work than with an empty file."""
-    names = recorded.CODES
-    idle = Counters(dict.fromkeys(names, (0,) * 8))
+    idle = Counters(dict.fromkeys(COUNTERS, (0,) * 8))
     busy = Counters({**idle.per_cpu, 'invalid': tuple(range(100, 108)), 'clash_resolve': (0, 1, 0, 2, 0, 0, 0, 0)})
     counters = [busy if n % 4 == 0 else idle for n in range(200)]
     texts = [recorded.counters_to_text(one) for one in counters]
