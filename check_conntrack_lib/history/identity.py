@@ -32,7 +32,8 @@ _BOOT = '(SELECT id FROM boot WHERE boot_id = :boot_id)'
 _NEXT = ('coalesce((SELECT min(later.since) FROM netns AS later WHERE later.boot = netns.boot '
          'AND later.inode = netns.inode AND later.since > netns.since), 1e18)')
 #: SQL: the rows of one namespace of one boot
-HERE = (f'boot = {_BOOT} AND netns = :netns AND uptime >= '
+# with a plus: of two lower bounds the index would take this one, and read all of the namespace's rows
+HERE = (f'boot = {_BOOT} AND netns = :netns AND +uptime >= '
         f'coalesce((SELECT max(since) FROM netns WHERE boot = {_BOOT} AND inode = :netns), 0)')
 
 
