@@ -44,7 +44,7 @@ AT_ONCE = 64
 CHURN, FEW, AGAIN = 5000, 500, 0.5
 #: a recorder that was busy, refused or damaged says one of these
 RECORDER_TROUBLE = ('history', 'not recorded')
-FIRST_RUN = 'first run: losses from now on'
+FIRST_RUN = 'first run'
 
 
 class Run(NamedTuple):
@@ -191,7 +191,7 @@ def exporter(place: laboratory.Namespace, readings: int) -> Iterator[Demand]:
     """The exporter in a namespace whose entries come and go, everything asked of it."""
     looks = max(readings // 10, 10), readings
     with churning([place], FEW):
-        yield grown(f'{readings} scrapes', looks, scraped(['--per-host'], looks, place.in_netns))
+        yield grown(f'{readings} scrapes', looks, scraped(['--per-host', '--kernel-log', 'off'], looks, place.in_netns))
         yield grown(f'{readings} textfiles', looks, written(['--per-host'], looks, place.in_netns))
 
 

@@ -72,8 +72,14 @@ def mirror() -> str:
     """Where this machine's own packages come from."""
     texts = [path.read_text() for path in (Path('/etc/apt/sources.list'), *Path('/etc/apt/sources.list.d').glob('*'))
              if path.exists()]
-    found = re.search(r'^(?:deb |URIs: *)\s*(?:\[.*?\] )?(http\S+)', '\n'.join(texts), re.M)
-    return found[1] if found else 'http://deb.debian.org/debian'
+    for stanza in re.split(r'\n\s*\n', '\n\n'.join(texts)):
+        one_line = re.search(r'^deb\s+(?:\[.*?\]\s+)?(http\S+)\s+bookworm\s+main', stanza, re.M)
+        if one_line:
+            return one_line[1]
+        place = re.search(r'^URIs:\s*(http\S+)', stanza, re.M)
+        if place and re.search(r'^Suites:(.*\s)?bookworm(\s|$)', stanza, re.M):
+            return place[1]
+    return 'http://deb.debian.org/debian'
 
 
 @pytest.fixture(scope='module')

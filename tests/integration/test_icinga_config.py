@@ -177,7 +177,8 @@ def example(option: str) -> list[str]:
     special = {'--not-loaded': 'critical', '--kernel-log': 'journal', '--history': 'off', '--require': 'kernel-log',
                '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
                '--netns': 'web-1_a,4f2',
-               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7'}
+               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7',
+               '--clear': '5', '--limit': '500000'}
     return [option, special.get(option, '@0:20.5')]
 
 
