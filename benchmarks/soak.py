@@ -191,8 +191,9 @@ def exporter(place: laboratory.Namespace, readings: int) -> Iterator[Demand]:
     """The exporter in a namespace whose entries come and go, everything asked of it."""
     looks = max(readings // 10, 10), readings
     with churning([place], FEW):
-        yield grown(f'{readings} scrapes', looks, scraped(['--per-host', '--kernel-log', 'off'], looks, place.in_netns))
-        yield grown(f'{readings} textfiles', looks, written(['--per-host'], looks, place.in_netns))
+        options = ['--per-host', '--kernel-log', 'off']
+        yield grown(f'{readings} scrapes', looks, scraped(options, looks, place.in_netns))
+        yield grown(f'{readings} textfiles', looks, written(options, looks, place.in_netns))
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ os.environ['OPENBLAS_NUM_THREADS'] = '1'
 MEMORY = '/dev/shm'
 #: tests of these marks run in one process of pytest-xdist
 GROUPS = {'machine': ('kernel', 'daemons'), 'packages': ('packages',)}
-REASONS_CI_CANNOT_CURE = ('this kernel', 'no Python ')
+REASONS_CI_CANNOT_CURE = ('this kernel', 'no Python ', 'no base image')
 
 # a shell ignores it for what it starts with '&', and ignored it would stay in all that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -328,7 +328,7 @@ def test_sudo_reads_the_kernel_log_too(icinga: stage.Icinga) -> None:
     # the tests' own /dev/kmsg is none
     assert 'table_full_lines' in performance(service) or "is not the kernel's log" in output(service)
     assert ';80;95;' in performance(service)['usage']
-    assert 'not checked' not in output(service)
+    assert 'not checked: history' not in output(service)
 
 
 def test_a_router_is_checked_in_every_namespace(icinga: stage.Icinga) -> None:
