@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -89,7 +90,8 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     absent = [name for name in PROGRAMS if not shutil.which(name)]
     if why or absent:
         pytest.skip(why or f'not installed: {", ".join(absent)}')
-    directory = tmp_path_factory.mktemp('podman')
+    # podman takes no runroot of more than 50 characters
+    directory = Path(tempfile.mkdtemp(prefix='ct-'))
     base = Path(os.environ.get(BASE, '') or directory / 'base.tar')
     if not base.exists():
         root = directory / 'base'
@@ -111,6 +113,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
             run('rm', '-fa', '-t', '0', check=False)
             run('rmi', '-fa', check=False)
             subprocess.run(['umount', '-R', str(directory / 'root')], check=False, capture_output=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def metrics(page: str, name: str) -> Sequence[str]:
