@@ -177,7 +177,7 @@ def _is_trusted(host: Host, pid: int, uid: int) -> bool:
         return uid == os.geteuid()
     try:
         # a runtime may have a mount namespace of its own
-        return processes.is_hosts_own(host, pid, ('pid', 'user'))
+        return processes.is_hosts_own(host, pid, ('pid', 'user'), monitor=True)
     except (OSError, ValueError):
         return False
 

@@ -96,10 +96,15 @@ def _named(host: Host, names: Collection[str]) -> Iterator[tuple[int, str, bool]
             continue  # it ended meanwhile
 
 
-def is_hosts_own(host: Host, pid: int, kinds: Collection[str] = NAMESPACES) -> bool:
-    """Is it root's, in no container, and in the host's own namespaces of these kinds? Raises OSError, ValueError."""
+def is_hosts_own(host: Host, pid: int, kinds: Collection[str] = NAMESPACES, monitor: bool = False) -> bool:
+    """Is it root's, in no container, and in the host's own namespaces of these kinds? Raises OSError, ValueError.
+
+    monitor: a container's monitor counts, too, though it is in the container's cgroup.
+    """
     status = host.read(f'{pid}/status')
-    if not (_UIDS.search(status) and _PIDS.search(status)) or _CONTAINED.search(host.read(f'{pid}/cgroup')):
+    if not (_UIDS.search(status) and _PIDS.search(status)):
+        return False
+    if not monitor and _CONTAINED.search(host.read(f'{pid}/cgroup')):
         return False
     try:
         return all(os.readlink(host.path(f'{pid}/ns/{kind}')) == _hosts(host, kind) for kind in kinds)
