@@ -41,11 +41,7 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         home = os.open(_own(host), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            there = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                _setns(there)
-            finally:
-                os.close(there)
+            stay(path)
             try:
                 yield
             finally:
@@ -59,11 +55,7 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
 def switch(path: str) -> Missing | None:
     """Moves this process to the namespace of that file for the rest of its life; None when it is there."""
     try:
-        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            _setns(there)
-        finally:
-            os.close(there)
+        stay(path)
     except PermissionError:
         return NEEDS_ROOT
     except OSError as error:
