@@ -28,7 +28,7 @@ class Roles(NamedTuple):
     #: from elsewhere to here
     served: int
     #: from here to elsewhere
-    open_database: int
+    opened: int
     #: both ends are here
     within: int
     #: those of `forwarded` whose source, and whose destination, is translated
@@ -37,7 +37,7 @@ class Roles(NamedTuple):
 
     @property
     def seen(self) -> int:
-        return self.forwarded + self.served + self.open_database + self.within
+        return self.forwarded + self.served + self.opened + self.within
 
     def share(self, count: int) -> float:
         """0 to 1."""
@@ -54,7 +54,7 @@ class Roles(NamedTuple):
             return 'router or firewall'
         if self.share(self.served) >= MAIN:
             return 'server'
-        if self.share(self.open_database) >= MAIN:
+        if self.share(self.opened) >= MAIN:
             return 'client'
         return 'talks to itself' if self.share(self.within) >= MAIN else 'several roles'
 

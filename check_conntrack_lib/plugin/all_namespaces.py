@@ -29,10 +29,6 @@ BYTES_AN_ENTRY = 400
 TABLE_FULL = '"table full" message'
 
 
-MOUNTED_ELSEWHERE = ('whoever made it mounted it in a mount namespace of its own (mount propagation), or it is a '
-                     'leftover: ip netns delete removes that')
-
-
 class _ResourceStub(NamedTuple):
     """What a context asks of a resource."""
 

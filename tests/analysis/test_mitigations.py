@@ -70,7 +70,7 @@ def test_roles(flows, name):
 def test_a_role_is_a_sample_the_flows_are_not():
     tally = RoleCounter({HERE})
     assert sum(1 for _ in tally.watch(flow(HERE, THERE) for _ in range(30000))) == 30000
-    assert tally.roles().open_database == 20000
+    assert tally.roles().opened == 20000
 
 
 def test_nothing_to_do():

@@ -289,7 +289,7 @@ def test_the_log_turns_over_while_it_is_read(tmp_path: Path, monkeypatch: pytest
     handles, turn = set(), itertools.count()
     line = b'4,%d,%d,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
 
-    def open_database(path: str, *args: int, **kw: int) -> int:
+    def opened(path: str, *args: int, **kw: int) -> int:
         handle = true_open(path, *args, **kw)
         if path == str(device):
             handles.add(handle)
@@ -305,7 +305,7 @@ def test_the_log_turns_over_while_it_is_read(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(kernel_log, 'DEVICE', str(device))
     monkeypatch.setattr(kernel_log, 'is_kernel_log', lambda _status, _path: True)
-    monkeypatch.setattr(os, 'open', open_database)
+    monkeypatch.setattr(os, 'open', opened)
     monkeypatch.setattr(os, 'read', read)
     proc = proctree.make(tmp_path / 'proc')
     with within(6):

@@ -17,7 +17,6 @@ from ...snapshot import take_snapshot, with_log
 from ..readings import LONGEST_ROUND, LiveReadings
 from .metrics import Metric, collect
 
-LABELS = ('netns', 'name', 'namespace', 'pod', 'container')
 #: the one that stands for all that are not exported by name
 OTHER = 'other'
 

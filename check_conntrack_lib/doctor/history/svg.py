@@ -59,7 +59,7 @@ def svg(history: HistoryFacts) -> str:
         from matplotlib.figure import Figure
     except ImportError:
         raise DoctorError('--svg and --html need the Python library matplotlib: apt install python3-matplotlib, '
-                      'or pip install matplotlib') from None
+                          'or pip install matplotlib') from None
     settings: dict[Any, Any] = {
         'svg.fonttype': 'none', 'svg.hashsalt': 'conntrack', 'font.family': 'sans-serif', 'font.size': 9,
         'text.color': INK, 'axes.labelcolor': INK, 'axes.edgecolor': GRID, 'xtick.color': INK, 'ytick.color': INK,
@@ -75,9 +75,9 @@ def svg(history: HistoryFacts) -> str:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         slot = max((history.end - history.begin) / MOST_POINTS, 1.0)
         buckets = list(condense(history.intervals, history.begin, slot).values())
-        for recorded, panel in zip(axes, panels):
-            recorded.grid(axis='y', linewidth=0.5)
-            panel(recorded, history, buckets)
+        for own, panel in zip(axes, panels):
+            own.grid(axis='y', linewidth=0.5)
+            panel(own, history, buckets)
         axes[-1].set_xlim(history.begin, max(history.end, history.begin + 1))
         _times(axes[-1], history)
         out = io.StringIO()
@@ -131,7 +131,7 @@ def _other(axes: Axes, history: HistoryFacts, recorded: RecordedNamespace) -> No
     axes.plot(*_line(points), color=GREY, linewidth=0.8, label=f'namespace {history.called.of(recorded.newest)}')
 
 
-def _growth(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:
+def _growth(axes: Axes, history: HistoryFacts, _buckets: Sequence[TimeBucket]) -> None:
     slot = max((history.end - history.begin) / GROWTH_POINTS, 1.0)
     smoothed = condense(history.intervals, history.begin, slot).values()
     x, y = _stairs([(s.begin, s.end, None if s.growth is None else s.growth * 60) for s in smoothed])
@@ -160,7 +160,7 @@ def _losses(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) ->
     axes.legend(loc='upper left', ncols=3, fontsize=7)
 
 
-def _states(axes: Axes, history: HistoryFacts, _stretches: Sequence[TimeBucket]) -> None:
+def _states(axes: Axes, history: HistoryFacts, _buckets: Sequence[TimeBucket]) -> None:
     known = [by_state(past.profile) for past in history.profiles]
     names = largest(known, len(STATES) - 1)
     layers = [[float(profile.get(name, 0)) for profile in known] for name in names]

@@ -87,7 +87,7 @@ def _role(scene: TriageReadings) -> Iterator[StyledLine]:
     if isinstance(roles, Missing):
         yield StyledLine('role', f'{"translates addresses" if profile.nat else "no NAT"}: {nat}')
         return
-    parts = {'forwards': roles.forwarded, 'serves': roles.served, 'opens': roles.open_database, 'local': roles.within}
+    parts = {'forwards': roles.forwarded, 'serves': roles.served, 'opens': roles.opened, 'local': roles.within}
     said = ', '.join(f'{name} {share_text(roles.share(seen))}' for name, seen in parts.items() if seen)
     yield StyledLine('role', f'{roles.name}: {said}; {nat}')
 
