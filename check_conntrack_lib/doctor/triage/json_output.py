@@ -14,22 +14,22 @@ from ..json_values import plain
 from .reading import TriageReadings
 
 
-def as_json(scene: TriageReadings) -> str:
+def as_json(readings: TriageReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
-    a, p, table = scene.assessment, scene.picture, scene.table
+    a, p, table = readings.assessment, readings.facts, readings.table
     profile = p.profile
     return json.dumps(plain({
         'schema_version': SCHEMA_VERSION, 'version': __version__,
-        'time': a.snapshot.at.wall, 'node': scene.node, 'kernel': scene.release,
-        'netns': a.snapshot.netns, 'netns_name': scene.target.title, 'initial_netns': a.snapshot.initial,
+        'time': a.snapshot.at.wall, 'node': readings.node, 'kernel': readings.release,
+        'netns': a.snapshot.netns, 'netns_name': readings.target.title, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
                   'usage_percent': table.usage, 'buckets': table.buckets,
                   'entries_per_bucket': incident.load_of(p),
                   'entries_per_bucket_limit': p.limit.entries_per_bucket},
         'crowded': incident.crowded(p), 'chains_too_long': incident.chains_too_long(p),
-        'role': scene.roles if isinstance(scene.roles, Missing) else {'name': scene.roles.name,
-                                                                      **scene.roles._asdict()},
-        'forecast': a.forecast, 'losses': a.losses, 'log': a.log, 'now': scene.now,
+        'role': readings.roles if isinstance(readings.roles, Missing) else {'name': readings.roles.name,
+                                                                      **readings.roles._asdict()},
+        'forecast': a.forecast, 'losses': a.losses, 'log': a.log, 'now': readings.now,
         'profile': None if profile is None else {
             **{name: getattr(profile, name) for name in ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat',
                                                          'nat', 'offloaded')},
@@ -41,7 +41,7 @@ def as_json(scene: TriageReadings) -> str:
         'changed': [{**_key(one.key), 'before': one.before, 'now': one.now, 'entries': one.entries,
                      'most_from': one.source} for one in p.growth],
         'local': {'share': p.local, 'processes': p.owners},
-        'softirqs': scene.softirqs,
+        'softirqs': readings.softirqs,
         'new_connections': p.rate and {
             'per_second': p.rate.rate, 'refused_per_second': p.rate.refused, 'counted': p.rate.counted,
             'seen': p.rate.seen,
@@ -53,8 +53,8 @@ def as_json(scene: TriageReadings) -> str:
                       for one in (profile.nat_ports if profile else ())],
         'cloud': p.cloud,
         'moves': mitigations.actions(p),
-        'lifeline': scene.lifeline,
-        'missing': scene.missing(),
+        'lifeline': readings.lifeline,
+        'missing': readings.missing(),
     }))
 
 

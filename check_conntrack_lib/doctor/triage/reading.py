@@ -78,7 +78,7 @@ class TriageReadings(NamedTuple):
     roles: Roles | Missing
     #: share of softirqs by CPU, 0 to 1
     softirqs: Mapping[int, float] | Missing
-    picture: IncidentFacts
+    facts: IncidentFacts
     target: Target = INITIAL
     #: why new connections were not counted
     uncounted: Missing | None = None
@@ -150,17 +150,17 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, histo
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
     node, release = _name(host, 'hostname'), kernel_version.read_release(host)
     now = _now(snapshot, later)
-    picture = _picture(host, node, release, table, a, found, own, tally, known)._replace(enter=target.enter)
-    picture = picture._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
+    facts = _facts(host, node, release, table, a, found, own, tally, known)._replace(enter=target.enter)
+    facts = facts._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
     if a.losses is None and now:
-        picture = picture._replace(losses=now.losses)
-    picture = picture._replace(cloud=_cloud(began_cloud, cloud_limit.read_now(host)))
+        facts = facts._replace(losses=now.losses)
+    facts = facts._replace(cloud=_cloud(began_cloud, cloud_limit.read_now(host)))
     if isinstance(found, Missing) and IN_NO_LIST in found.why:
-        picture = picture._replace(unlisted=found.why)
-    if resources.worst(picture) == resources.NAT:
+        facts = facts._replace(unlisted=found.why)
+    if resources.worst(facts) == resources.NAT:
         rules = nat_rules.read() if host.is_this_kernel() else ()
-        picture = picture._replace(nat_rules=() if isinstance(rules, Missing) else rules)
-    return TriageReadings(node, release, table, a, now, found, roles, busy, picture, target,
+        facts = facts._replace(nat_rules=() if isinstance(rules, Missing) else rules)
+    return TriageReadings(node, release, table, a, now, found, roles, busy, facts, target,
                           new if isinstance(new, Missing) else None, lifeline.for_full_table(host, table))
 
 
@@ -235,7 +235,7 @@ def _now(first: Snapshot, last: Snapshot) -> Now | None:
     return Now(span, new.entries - old.entries, losses(old, new))
 
 
-def _picture(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
+def _facts(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
              own: frozenset[bytes] | Missing, tally: RoleCounter, known: Mapping[str, int]) -> IncidentFacts:
     diagnosis = None if isinstance(found, Missing) else found
     return IncidentFacts(

@@ -29,42 +29,42 @@ LEAST = 0.01
 WORTH = 0.1
 
 
-def text(scene: TriageReadings, paper: TextLayout) -> str:
+def text(readings: TriageReadings, paper: TextLayout) -> str:
     """The whole screen."""
-    stamp = time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(scene.assessment.snapshot.at.wall))
-    inside = f', {clean(scene.target.title)}' if scene.target.title else ''
-    host = f'{clean(scene.node or "?")}{inside}, kernel {clean(scene.release or "?")}'
+    stamp = time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(readings.assessment.snapshot.at.wall))
+    inside = f', {clean(readings.target.title)}' if readings.target.title else ''
+    host = f'{clean(readings.node or "?")}{inside}, kernel {clean(readings.release or "?")}'
     rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
     for part in (_role, resource_lines.lines, _losses, _log, _new, _changed, _state):
-        rows += [row for line in part(scene) for row in paper.rows(line)]
-    rows += _top_sources(scene, paper)
-    rows += [row for part in (_names, _processes, _missing) for line in part(scene) for row in paper.rows(line)]
-    found = mitigations.actions(scene.picture)
+        rows += [row for line in part(readings) for row in paper.rows(line)]
+    rows += _top_sources(readings, paper)
+    rows += [row for part in (_names, _processes, _missing) for line in part(readings) for row in paper.rows(line)]
+    found = mitigations.actions(readings.facts)
     if not found:
-        rows += ['', *paper.fold(f'Actions: {mitigations.why_none(scene.picture)}'), *_lifeline(scene, paper)]
+        rows += ['', *paper.fold(f'Actions: {mitigations.why_none(readings.facts)}'), *_lifeline(readings, paper)]
         return '\n'.join(rows) + '\n'
     rows += ['', *map(paper.bold, paper.fold('Actions, least disruptive first (nothing has been changed):'))]
     for place, action in enumerate(found, 1):
         rows += _action(place, action, paper)
-    doctor = within('sudo conntrack-doctor', scene.target.enter) if scene.target.enter else 'conntrack-doctor'
+    doctor = within('sudo conntrack-doctor', readings.target.enter) if readings.target.enter else 'conntrack-doctor'
     rows += paper.fold(f'Afterwards: {doctor} watch to verify, {doctor} tune for permanent settings.')
-    return '\n'.join([*rows, *_lifeline(scene, paper)]) + '\n'
+    return '\n'.join([*rows, *_lifeline(readings, paper)]) + '\n'
 
 
-def _lifeline(scene: TriageReadings, paper: TextLayout) -> Iterator[str]:
+def _lifeline(readings: TriageReadings, paper: TextLayout) -> Iterator[str]:
     """How the monitoring and SSH get through a full table."""
-    if scene.lifeline is None:
+    if readings.lifeline is None:
         return
     yield ''
     yield from map(paper.bold, paper.fold('The way to the monitoring (connections that are open go on, new ones are '
                                           'refused: restart neither the agent nor sshd now)'))
-    if isinstance(scene.lifeline, Missing):
-        yield from paper.fold(clean(scene.lifeline.why, 400), '   ')
-        if 'name the addresses' in scene.lifeline.why:
-            yield f'     {scene.lifeline.remedy}'
+    if isinstance(readings.lifeline, Missing):
+        yield from paper.fold(clean(readings.lifeline.why, 400), '   ')
+        if 'name the addresses' in readings.lifeline.why:
+            yield f'     {readings.lifeline.remedy}'
         return
     yield from paper.fold('rules that keep them out of the table; what to know before is in the lines with #:', '   ')
-    yield from (f'     {row}' for row in scene.lifeline.splitlines())
+    yield from (f'     {row}' for row in readings.lifeline.splitlines())
 
 
 def _action(place: int, action: Action, paper: TextLayout) -> Iterator[str]:
@@ -77,13 +77,13 @@ def _action(place: int, action: Action, paper: TextLayout) -> Iterator[str]:
         yield f'   undo: {action.undo}'
 
 
-def _role(scene: TriageReadings) -> Iterator[StyledLine]:
-    profile = scene.picture.profile
+def _role(readings: TriageReadings) -> Iterator[StyledLine]:
+    profile = readings.facts.profile
     if profile is None:
         return
     source, destination = profile.share(profile.snat).value, profile.share(profile.dnat).value
     nat = f'{share_text(source)} source NAT, {share_text(destination)} destination NAT'
-    roles = scene.roles
+    roles = readings.roles
     if isinstance(roles, Missing):
         yield StyledLine('role', f'{"translates addresses" if profile.nat else "no NAT"}: {nat}')
         return
@@ -92,11 +92,11 @@ def _role(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('role', f'{roles.name}: {said}; {nat}')
 
 
-def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
-    a = scene.assessment
+def _losses(readings: TriageReadings) -> Iterator[StyledLine]:
+    a = readings.assessment
     now = ''
-    if scene.now and scene.now.losses:
-        now = f'; now {rate(scene.now.losses.rate(scene.now.losses.lost))}'
+    if readings.now and readings.now.losses:
+        now = f'; now {rate(readings.now.losses.rate(readings.now.losses.lost))}'
     if a.losses is None:
         if isinstance(a.snapshot.counters, Missing):
             return
@@ -121,18 +121,18 @@ def _losses(scene: TriageReadings) -> Iterator[StyledLine]:
     if packets.get('early_drop'):
         yield StyledLine('', f'{count(packets["early_drop"], "entry")} evicted (early_drop)', 1)
     if a.losses.clashes:
-        yield StyledLine('', f'{count(a.losses.clashes, "clash")} (insert_failed): {_failed(scene, a.losses)}', 1)
+        yield StyledLine('', f'{count(a.losses.clashes, "clash")} (insert_failed): {_failed(readings, a.losses)}', 1)
 
 
-def _failed(scene: TriageReadings, lost: Losses) -> str:
-    why = cause(lost, resources.fullest(scene.picture))
+def _failed(readings: TriageReadings, lost: Losses) -> str:
+    why = cause(lost, resources.fullest(readings.facts))
     if why == PORTS:
         return 'NAT found no free port'
     return 'clashes not resolved' if why == RACING else 'clashes not resolved, or NAT found no free port'
 
 
-def _log(scene: TriageReadings) -> Iterator[StyledLine]:
-    log, at = scene.assessment.log, scene.assessment.snapshot.at.wall
+def _log(readings: TriageReadings) -> Iterator[StyledLine]:
+    log, at = readings.assessment.log, readings.assessment.snapshot.at.wall
     if isinstance(log, Missing):
         return
     flooded = f'; {FLOODED}' if log.flooded else ''
@@ -145,12 +145,12 @@ def _log(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('log', f'{count(len(log.ages), TABLE_FULL)} {times}{more}{flooded}', 2)
 
 
-def _changed(scene: TriageReadings) -> Iterator[StyledLine]:
-    why = scene.diagnosis
+def _changed(readings: TriageReadings) -> Iterator[StyledLine]:
+    why = readings.diagnosis
     if isinstance(why, Missing):
         return
     if isinstance(why.baseline, Missing):
-        if not isinstance(scene.assessment.history, Missing):
+        if not isinstance(readings.assessment.history, Missing):
             yield StyledLine('cause', f'unknown, {clean(why.baseline.why)}')
         return
     label = 'cause'
@@ -168,8 +168,8 @@ def _since(baseline: Baseline, at: float) -> str:
     return ' for more than a day' if baseline.since is None else f' since {_clock(baseline.since, at)}'
 
 
-def _new(scene: TriageReadings) -> Iterator[StyledLine]:
-    new = scene.picture.rate
+def _new(readings: TriageReadings) -> Iterator[StyledLine]:
+    new = readings.facts.rate
     if new is None:
         return
     if not new.counted:
@@ -180,7 +180,7 @@ def _new(scene: TriageReadings) -> Iterator[StyledLine]:
         said += f', and {new.refused:.0f} packets/s refused: about {new.attempts:.0f} attempts/s'
     largest = [(one, new.share(one.seen)) for one in new.openers[:2]]
     named = [f'{one.source} opens {share_text(share)}{_aim(one)}' for one, share in largest if share >= WORTH]
-    yield StyledLine('new', said + (f'; {", ".join(named)}' if named else ''), bool(incident.opener(scene.picture)))
+    yield StyledLine('new', said + (f'; {", ".join(named)}' if named else ''), bool(incident.opener(readings.facts)))
 
 
 def _aim(one: Opener) -> str:
@@ -188,8 +188,8 @@ def _aim(one: Opener) -> str:
     return f' ({target})' if target else ''
 
 
-def _state(scene: TriageReadings) -> Iterator[StyledLine]:
-    profile = scene.picture.profile
+def _state(readings: TriageReadings) -> Iterator[StyledLine]:
+    profile = readings.facts.profile
     if profile is None:
         return
     (protocol, state), seen = max(profile.states.items(), key=lambda item: item[1])
@@ -202,8 +202,8 @@ def _state(scene: TriageReadings) -> Iterator[StyledLine]:
                    f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
 
 
-def _top_sources(scene: TriageReadings, paper: TextLayout) -> list[str]:
-    profile = scene.picture.profile
+def _top_sources(readings: TriageReadings, paper: TextLayout) -> list[str]:
+    profile = readings.facts.profile
     if profile is None:
         return []
     columns = [(title, [f'{name} {share_text(share)}' for name, share in top(profile, sort)])
@@ -220,22 +220,22 @@ def top(profile: Profile, sort: str) -> list[tuple[str, float]]:
             for key, share in shares if share >= LEAST]
 
 
-def _names(scene: TriageReadings) -> Iterator[StyledLine]:
-    profile = scene.picture.profile
+def _names(readings: TriageReadings) -> Iterator[StyledLine]:
+    profile = readings.facts.profile
     if profile is not None and profile.names:
         yield StyledLine('names', ', '.join(f'{address} is {name}' for address, name in profile.names.items()))
 
 
-def _processes(scene: TriageReadings) -> Iterator[StyledLine]:
-    why = scene.diagnosis
+def _processes(readings: TriageReadings) -> Iterator[StyledLine]:
+    why = readings.diagnosis
     if isinstance(why, Diagnosis) and not isinstance(why.owners, Missing) and why.owners:
         names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
         yield StyledLine('processes', f'{share_text(why.local)} opened by this host: {names}')
 
 
-def _missing(scene: TriageReadings) -> Iterator[StyledLine]:
+def _missing(readings: TriageReadings) -> Iterator[StyledLine]:
     label = 'unavailable'
-    for name, missing in scene.missing().items():
+    for name, missing in readings.missing().items():
         remedy = f'; {clean(missing.remedy)}' if missing.remedy else ''
         yield StyledLine(label, f'{name}: {clean(missing.why)}{remedy}')
         label = ''

@@ -14,17 +14,17 @@ MOST_CPUS = 8
 WORTH_SHOWING = 0.5
 
 
-def lines(scene: TriageReadings) -> Iterator[StyledLine]:
+def lines(readings: TriageReadings) -> Iterator[StyledLine]:
     """The worst first."""
-    for name, level in resources.levels(scene.picture).items():
-        for line in LINES[name](scene):
-            was = name == resources.TABLE and scene.table.usage < resources.FULL
+    for name, level in resources.levels(readings.facts).items():
+        for line in LINES[name](readings):
+            was = name == resources.TABLE and readings.table.usage < resources.FULL
             words = f'{"was full" if was else "exhausted"}: {line.text}' if level == resources.EXHAUSTED else line.text
             yield line._replace(text=words, trouble=level)
 
 
-def _table(scene: TriageReadings) -> Iterator[StyledLine]:
-    table, a = scene.table, scene.assessment
+def _table(readings: TriageReadings) -> Iterator[StyledLine]:
+    table, a = readings.table, readings.assessment
     if table.unlimited:
         said = f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
     else:
@@ -36,30 +36,30 @@ def _table(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('usage', said)
 
 
-def _hash(scene: TriageReadings) -> Iterator[StyledLine]:
-    load, limit = incident.load_of(scene.picture), scene.picture.limit.entries_per_bucket
+def _hash(readings: TriageReadings) -> Iterator[StyledLine]:
+    load, limit = incident.load_of(readings.facts), readings.facts.limit.entries_per_bucket
     if load is None:
         return
     # worth a line above half of the limit, now or when full
-    full = None if scene.table.unlimited else incident.load_at(scene.table, scene.table.maximum)
+    full = None if readings.table.unlimited else incident.load_at(readings.table, readings.table.maximum)
     if limit is None or max(load, full or 0.0) < limit / 2:
         return
     said = f'{load:.1f} entries per bucket'
-    if scene.picture.all_entries > scene.table.entries:
-        said += f' with those of other namespaces ({scene.picture.all_entries} entries in all)'
+    if readings.facts.all_entries > readings.table.entries:
+        said += f' with those of other namespaces ({readings.facts.all_entries} entries in all)'
     elif full is not None:
         said += f', {full:.1f} when full'
-    if scene.release:
-        said += f'; this kernel drops new connections above about {scene.picture.limit}'
+    if readings.release:
+        said += f'; this kernel drops new connections above about {readings.facts.limit}'
     yield StyledLine('hash', said)
 
 
-def _softirqs(scene: TriageReadings) -> Iterator[StyledLine]:
-    if isinstance(scene.softirqs, Missing) or not scene.softirqs:
+def _softirqs(readings: TriageReadings) -> Iterator[StyledLine]:
+    if isinstance(readings.softirqs, Missing) or not readings.softirqs:
         return
-    if max(scene.softirqs.values()) < WORTH_SHOWING:
+    if max(readings.softirqs.values()) < WORTH_SHOWING:
         return
-    ranked = sorted(scene.softirqs.items(), key=lambda item: (-item[1], item[0]))
+    ranked = sorted(readings.softirqs.items(), key=lambda item: (-item[1], item[0]))
     said = ', '.join(f'cpu{cpu} {share:.0%}' for cpu, share in ranked[:MOST_CPUS])
     if len(ranked) > MOST_CPUS:
         said += f', {len(ranked) - MOST_CPUS} others less'
@@ -69,14 +69,14 @@ def _softirqs(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('softirq', said)
 
 
-def _nat_ports(scene: TriageReadings) -> Iterator[StyledLine]:
-    use = resources.fullest(scene.picture)
+def _nat_ports(readings: TriageReadings) -> Iterator[StyledLine]:
+    use = resources.fullest(readings.facts)
     if use is None:
         return
     about = '' if use.exact else 'about '
     said = f'{use}: {about}{use.share:.0%} used ({use.used} of {use.size})'
-    lost = scene.picture.losses
-    if resources.refuses(scene.picture) and lost:
+    lost = readings.facts.losses
+    if resources.refuses(readings.facts) and lost:
         said += f', {lost.clashes} packets refused in the last {duration(lost.span)}'
     states = [f'{part / use.seen:.0%} {state}' for state, part in use.states[:2] if state]
     if states and use.share >= resources.NEAR_PORTS:
@@ -84,8 +84,8 @@ def _nat_ports(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('NAT ports', said)
 
 
-def _cloud(scene: TriageReadings) -> Iterator[StyledLine]:
-    limit = scene.picture.cloud
+def _cloud(readings: TriageReadings) -> Iterator[StyledLine]:
+    limit = readings.facts.cloud
     if limit is None:
         return
     said = 'limit of tracked connections: '
@@ -103,8 +103,8 @@ def _cloud(scene: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('AWS', said)
 
 
-def _memory(scene: TriageReadings) -> Iterator[StyledLine]:
-    p = scene.picture
+def _memory(readings: TriageReadings) -> Iterator[StyledLine]:
+    p = readings.facts
     if isinstance(p.available, Missing):
         return
     said = f'{size_text(p.available)} available'
