@@ -10,11 +10,10 @@ import re
 import time
 from collections.abc import Collection, Iterable
 
-#: where the programs are, whatever PATH says; the first that is there and knows kube-proxy's rules counts
-COMMANDS = (('/usr/sbin/iptables-save', '-t', 'nat'), ('/usr/sbin/iptables-legacy-save', '-t', 'nat'),
-            ('/usr/sbin/ip6tables-save', '-t', 'nat'),
-            ('/usr/sbin/nft', 'list', 'map', 'ip', 'kube-proxy', 'service-ips'),
-            ('/usr/sbin/nft', 'list', 'map', 'ip6', 'kube-proxy', 'service-ips'))
+from . import iptables_save
+
+#: of kube-proxy that uses nft
+MAPS = (('list', 'map', 'ip', 'kube-proxy', 'service-ips'), ('list', 'map', 'ip6', 'kube-proxy', 'service-ips'))
 #: seconds for all of them: a node with thousands of services takes a good part of one
 LONGEST = 2.0
 _IPTABLES = re.compile(r'-A KUBE-SERVICES .*?-d ([0-9a-f.:]+)/(?:32|128) .*?--comment "?([a-z0-9./-]+/[a-z0-9.-]+)')
@@ -38,7 +37,7 @@ def read(wanted: Collection[str]) -> dict[str, str]:
 
     found: dict[str, str] = {}
     until = time.monotonic() + LONGEST
-    for command in COMMANDS:
+    for command in _commands():
         left = until - time.monotonic()
         if left <= 0 or len(found) == len(wanted):
             break
@@ -49,3 +48,9 @@ def read(wanted: Collection[str]) -> dict[str, str]:
             continue
         found.update(parse(done.stdout.decode('ascii', 'replace').split('\n'), wanted))
     return found
+
+
+def _commands() -> list[tuple[str, ...]]:
+    saves = (*iptables_save.nat_programs(), *iptables_save.nat_programs6())
+    nft = iptables_save.find('nft')
+    return [(path, '-t', 'nat') for path in saves] + [(nft, *words) for words in MAPS if nft]

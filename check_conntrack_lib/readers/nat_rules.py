@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..model import Missing
 from ..namedtuples import NamedTuple
+from . import iptables_save
 
 NFT, IPTABLES = 'nft', 'iptables'
-#: where the programs are looked for: nobody but root can write there
-DIRECTORIES = ('/usr/sbin', '/sbin', '/usr/bin', '/bin')
 SECONDS = 2.0
 LARGEST = 8 << 20
 
@@ -89,9 +88,11 @@ def read() -> tuple[NatRule, ...] | Missing:
     """All of this network namespace."""
     found: list[NatRule] = []
     why: Missing | None = None
-    for program, arguments, parse in (('nft', ('-a', 'list', 'ruleset'), parse_nft),
-                                      ('iptables-save', ('-t', 'nat'), parse_iptables)):
-        printed = _run(program, *arguments)
+    listings: list[tuple[str, tuple[str, ...], Callable[[str], Iterator[NatRule]]]] = [
+        (iptables_save.find('nft'), ('-a', 'list', 'ruleset'), parse_nft)]
+    listings += [(path, ('-t', 'nat'), parse_iptables) for path in iptables_save.nat_programs()]
+    for path, arguments, parse in listings:
+        printed = _run(path, *arguments) if path else Missing('no nft')
         if isinstance(printed, Missing):
             why = printed
         else:
@@ -99,17 +100,15 @@ def read() -> tuple[NatRule, ...] | Missing:
     return why if why and not found else tuple(found)
 
 
-def _run(program: str, *arguments: str) -> str | Missing:
+def _run(path: str, *arguments: str) -> str | Missing:
     import os
     import subprocess  # only where NAT ports are used up
 
-    path = next((f'{directory}/{program}' for directory in DIRECTORIES if os.access(f'{directory}/{program}', os.X_OK)),
-                '')
-    if not path:
-        return Missing(f'no {program}')
+    program = os.path.basename(path)
     try:
         done = subprocess.run([path, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, timeout=SECONDS, env={'PATH': ':'.join(DIRECTORIES)})
+                              stderr=subprocess.DEVNULL, timeout=SECONDS,
+                              env={'PATH': ':'.join(iptables_save.DIRECTORIES)})
     except (OSError, subprocess.TimeoutExpired) as error:
         return Missing.because(error, program)
     if done.returncode or len(done.stdout) > LARGEST:

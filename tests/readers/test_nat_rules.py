@@ -7,7 +7,7 @@ import shlex
 import laboratory
 import pytest
 
-from check_conntrack_lib.readers import nat_rules
+from check_conntrack_lib.readers import iptables_save, nat_rules
 from check_conntrack_lib.readers.nat_rules import parse_iptables, parse_nft
 
 NFT = """table inet filter { # handle 1
@@ -72,8 +72,8 @@ def test_other_text(text):
 
 
 def test_no_program(monkeypatch):
-    monkeypatch.setattr(nat_rules, 'DIRECTORIES', ('/nonexistent',))
-    assert nat_rules.read().why == 'no iptables-save'
+    monkeypatch.setattr(iptables_save, 'DIRECTORIES', ('/nonexistent',))
+    assert nat_rules.read().why == 'no nft'
 
 
 @pytest.mark.kernel
