@@ -101,7 +101,7 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
            identify: Callable[[bool], Identify] = lambda _initial: Identify()) -> Assessment:
     """Reads, remembers and reasons.
 
-    share: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds;
+    budget: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds;
     identify: what is known of the namespace, by whether it is the initial one.
     """
     snapshot = take_snapshot(host, budget)

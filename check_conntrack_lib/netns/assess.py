@@ -26,7 +26,7 @@ from .snapshots import NamespaceSnapshot, NamespaceSnapshots, name_of, read_snap
 
 
 class NamespaceAssessment(NamedTuple):
-    """One namespace of the fleet."""
+    """One namespace of all that are judged."""
 
     namespace: Namespace
     assessment: Assessment

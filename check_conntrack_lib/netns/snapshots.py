@@ -1,4 +1,4 @@
-"""One look into every namespace, beginning with the own one, which `survey` has seen."""
+"""One snapshot of every namespace, beginning with the own one, which `take_snapshot` has read."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class NamespaceSnapshots(NamedTuple):
 def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: TimeBudget) -> NamespaceSnapshots:
     """Looks into the namespaces that `wanted` names, in this thread, which comes back each time.
 
-    wanted: ('all',) or words for `namespaces.select`; own: the survey of the namespace that host shows;
-    share: bounds the time of it all: what was not reached by then is unseen.
+    wanted: ('all',) or words for `namespaces.select`; own: the snapshot of the namespace that host shows;
+    budget: bounds the time of it all: what was not reached by then is unseen.
     """
     everything = wanted == (ALL,)
     seen = [NamespaceSnapshot(Namespace(own.netns if isinstance(own.netns, int) else 0), own)] if everything else []
@@ -123,7 +123,7 @@ def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapsho
     """Gives each namespace the log lines that name it.
 
     A kernel that names namespaces (6.18 and later) names all but the initial one. A line of an older kernel may be of
-    any: those are left to `fleet`, as are lines for a namespace that was not looked into.
+    any: those are left to `assess`, as are lines for a namespace that was not looked into.
     """
     log = own.kernel_log
     if isinstance(log, Missing):

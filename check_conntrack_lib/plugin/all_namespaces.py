@@ -47,7 +47,7 @@ class WorseNamespace(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The fleet in order, the worst first, and what it is called."""
+    """The namespaces in order, the worst first, and what it is called."""
 
     assessments: NamespaceAssessments
     order: tuple[NamespaceAssessment, ...]
