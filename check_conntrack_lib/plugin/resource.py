@@ -30,7 +30,7 @@ RATES = [name for name, counter in COUNTERS.items()
 class ConnectionTracking(Resource):
     """The connection tracking table of one namespace, or of the worst of many.
 
-    Once it was probed, `assessment` is there, and `roll` when there are many.
+    Once it was probed, `assessment` is there, and `ranking` when there are many.
     """
 
     def __init__(self, host: Host, options: Options, contexts: tuple[Context, ...], deadline: Deadline) -> None:
