@@ -9,7 +9,7 @@ from .deadline import TimeBudget
 from .host import Host
 from .model import Counters, Instant, KernelLog, Missing, NotLoaded, Reading, Sample, Table
 from .namedtuples import NamedTuple
-from .readers import cpu_counters, kernel_log, kernel_version, netns_cookie, slabinfo, sysctl_values
+from .readers import cpu_counters, kernel_log, kernel_version, slabinfo, sysctl_values
 
 NOT_READ = Missing('not read', chosen=True)
 
@@ -83,8 +83,12 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
         with budget():
             counters, entries = cpu_counters.read(host), cpu_counters.read_entries(host)
     initial = sysctl_values.is_initial_namespace(host)
+    cookie = None
     # the initial namespace lasts as long as its boot
-    cookie = netns_cookie.read() if not initial and isinstance(table, Table) and host.is_this_kernel() else None
+    if not initial and isinstance(table, Table) and host.is_this_kernel():
+        from .readers import netns_cookie  # _socket: 1 ms of start-up
+
+        cookie = netns_cookie.read()
     snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, cookie=cookie,
                         counted=entries)
     with budget():
@@ -94,10 +98,12 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
 def _with_hash_table(snapshot: Snapshot, host: Host) -> Snapshot:
     """The same with what tells how full the hash table of all namespaces is, where the kernel has a limit for that."""
     release = kernel_version.read_release(host)
-    if not isinstance(snapshot.table, Table) or chain_limit(release).entries_per_bucket is None:
+    limit = chain_limit(release)
+    if not isinstance(snapshot.table, Table) or limit.entries_per_bucket is None:
         return snapshot._replace(release=release)
-    return snapshot._replace(release=release, stable=kernel_version.read_stable(host),
-                             all_entries=slabinfo.read_entries(host))
+    # only where it decides
+    stable = kernel_version.read_stable(host) if limit.unless else ''
+    return snapshot._replace(release=release, stable=stable, all_entries=slabinfo.read_entries(host))
 
 
 def with_log(snapshot: Snapshot, host: Host, choice: str, span: float, budget: TimeBudget,

@@ -28,7 +28,7 @@ def parse_entries(text: str) -> int:
     """Objects of struct nf_conn in use, of all network namespaces: entries, and a few free ones that the kernel counts
     among them for each CPU. Raises ValueError."""
     found = [int(line.split()[1]) for line in text.splitlines()
-             if re.match(f'{CACHE}(_[0-9a-f]+)? +[0-9]{{1,12}} ', line)]
+             if line.startswith(CACHE) and re.match(f'{CACHE}(_[0-9a-f]+)? +[0-9]{{1,12}} ', line)]
     if not found:
         raise ValueError(f'no line {CACHE}')
     return sum(found)
