@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from ..host import Host
 from ..model import Missing
 from ..namedtuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ctypes
     from socket import socket
     from typing import TypeVar
 
@@ -112,6 +114,13 @@ def _setns(handle: int) -> None:
         return
     import ctypes  # before Python 3.12; 3 ms of start-up
 
-    if ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET):
+    if _libc().setns(handle, CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
