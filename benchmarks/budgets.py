@@ -34,6 +34,7 @@ from check_conntrack_lib.model import Counters, Instant, Missing, Sample  # noqa
 from check_conntrack_lib.readers import cpu_counters  # noqa: E402
 
 MINUTE, DAYS = 60.0, 14
+EARLIER_BOOT = '5a0e6a4c-0000-4000-8000-000000000001'
 #: what two runs of the same command differ by on a machine that does something else, too
 NOISE = 0.05
 UNJUDGED = [word for option in ('-w', '-c', '--trend', '--dropped-warning', '--dropped-critical',
@@ -99,7 +100,7 @@ def record_two_weeks(path: str) -> None:
         ago = k * MINUTE
         booted = ago < now.uptime - MINUTE
         at = Instant(now.wall - ago, now.uptime - ago if booted else DAYS * 86400 - ago + 3600, 0)
-        one = Sample(at, boot_id if booted else 'before', netns, 20000 + k % 1440 * 30, 262144, 65536, counted)
+        one = Sample(at, boot_id if booted else EARLIER_BOOT, netns, 20000 + k % 1440 * 30, 262144, 65536, counted)
         answer = database.query_and_record(path, one, look, DAYS)
         assert not isinstance(answer, Missing), answer
         if k % 10 == 0:
