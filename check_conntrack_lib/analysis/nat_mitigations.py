@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..flow import PROTOCOLS, address_text
 from ..readers.nat_rules import NatRule
@@ -22,10 +22,19 @@ TIME_WAIT = 30
 def actions(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
     """Those that fit the pool that is used most."""
     yield from _rate_limit(p, use)
+    yield from improvements(use, p.nat_rules, p.timeouts)
+
+
+def improvements(use: PortUse, nat_rules: Sequence[NatRule], timeouts: Mapping[str, int]) -> Iterator[Action]:
+    """Those that need no incident.
+
+    nat_rules: rules of source NAT of this namespace; timeouts: seconds, by the name after nf_conntrack_.
+    """
+    rules = _rules(nat_rules, use)
     yield _reuse(use)
-    yield from _addresses(p, use)
-    yield from _fully_random(p, use)
-    yield from _time_wait(p, use)
+    yield from _addresses(rules)
+    yield from _fully_random(rules, use)
+    yield from _time_wait(timeouts, use)
     yield Action(f'let the clients of {_server(use)} use several of its addresses', (), '',
                  'none; each address and port of the server has its own ports')
 
@@ -53,30 +62,31 @@ def _reuse(use: PortUse) -> Action:
                   (f'sudo conntrack -L {_of_pool(use)}',), '', 'none; it lists which clients hold the ports')
 
 
-def _addresses(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
+def _addresses(rules: Sequence[NatRule]) -> Iterator[Action]:
     risk = ('FIRST-LAST must be free addresses that are routed to this host, FIRST the one of now; servers that know '
             'only the old address must be told')
-    for rule in _rules(p, use) or (None,):
+    for rule in rules or (None,):
         commands = (rule.replace(rule.more_addresses()),) if rule else \
             ("sudo nft 'replace rule ip nat postrouting handle N ... snat to FIRST-LAST'",)
         yield Action('translate to several addresses: each has ports of its own', commands,
                      rule.replace(rule.text) if rule else '', risk)
 
 
-def _fully_random(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
+def _fully_random(rules: Sequence[NatRule], use: PortUse) -> Iterator[Action]:
     if not use.kept or use.size != DEFAULT:
         return
     title = 'choose ports at random (fully-random): 1% of connections is refused at 93% of the ports, not at 67%'
-    rules = [rule for rule in _rules(p, use) if not rule.random]
-    for rule in rules or (None,):
+    if rules and all(rule.random for rule in rules):
+        return
+    for rule in [rule for rule in rules if not rule.random] or (None,):
         commands = (rule.replace(rule.fully_random()),) if rule else \
             ("sudo nft 'replace rule ip nat postrouting handle N ... masquerade fully-random'",)
         yield Action(title, commands, rule.replace(rule.text) if rule else '',
                      'clients do not keep their ports: UDP hole punching and some games stop working')
 
 
-def _time_wait(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
-    now = p.timeouts.get('tcp_timeout_time_wait', 0)
+def _time_wait(timeouts: Mapping[str, int], use: PortUse) -> Iterator[Action]:
+    now = timeouts.get('tcp_timeout_time_wait', 0)
     if use.held_by('TIME_WAIT') < HELD or now <= TIME_WAIT:
         return
     sysctl = 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait='
@@ -86,11 +96,11 @@ def _time_wait(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
                  'a segment that comes more than 30 s late meets no entry and counts as invalid')
 
 
-def _rules(p: IncidentFacts, use: PortUse) -> list[NatRule]:
+def _rules(rules: Sequence[NatRule], use: PortUse) -> list[NatRule]:
     """The rules that may have made these ports: those with this address, else those that take the interface's."""
     address = address_text(use.pool.address)
-    named = [rule for rule in p.nat_rules if address in rule.text.replace('-', ' ').replace(':', ' ').split()]
-    return (named or [rule for rule in p.nat_rules if 'masquerade' in rule.text.lower()])[:MOST_RULES]
+    named = [rule for rule in rules if address in rule.text.replace('-', ' ').replace(':', ' ').split()]
+    return (named or [rule for rule in rules if 'masquerade' in rule.text.lower()])[:MOST_RULES]
 
 
 def _server(use: PortUse) -> str:

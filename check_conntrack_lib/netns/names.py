@@ -6,6 +6,7 @@ give it any name: it is always said to be a container's.
 
 from __future__ import annotations
 
+import os
 import re
 
 from ..formatting import clean_name
@@ -20,9 +21,9 @@ from .runtimes import Container
 MOST_PROCESSES = 200
 #: digits of an id that are shown, as `docker ps` and `podman ps` do; so many are accepted
 SHOWN, LEAST_DIGITS = 12, 4
-#: words with another meaning for --netns
 #: hold a pod's namespaces, and do nothing else
 HOLDERS = ('pause', 'catatonit')
+#: words with another meaning for --netns
 RESERVED = ('host', 'current', 'all')
 HOST = 'host'
 
@@ -84,9 +85,11 @@ def name_of(host: Host, namespace: Namespace) -> Name:
 
 
 def steady_pid(host: Host, namespace: Namespace) -> int | None:
-    """The process that stays in it the longest, by all that is known: the first of its container, else the oldest."""
-    processes = _processes(host, namespace)
-    return processes[0].pid if processes else None
+    """The process that stays in it the longest, by all that is known: the first of its container, else the oldest.
+
+    Not this one, which is gone when what it printed is pasted.
+    """
+    return next((one.pid for one in _processes(host, namespace) if one.pid != os.getpid()), None)
 
 
 def containers(host: Host, namespace: Namespace) -> list[Container]:

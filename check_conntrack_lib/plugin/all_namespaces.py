@@ -11,7 +11,7 @@ from ..assessment import Assessment
 from ..formatting import clean, clean_name, count, percent
 from ..host import Host
 from ..model import Missing, Table
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..netns import enter_command
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.owner import is_of_another_user
@@ -19,6 +19,9 @@ from ..netns.snapshots import ALL
 from .contexts import SEVERITY
 from .options import Options, upper_line
 from .resource import metrics
+
+if TYPE_CHECKING:
+    from ..analysis.nat_ports import PortUse
 
 #: namespaces that the long output names; with the host and the named ones in trouble, which are named always
 MOST_NAMED, MOST_SHOWN = 5, 25
@@ -75,6 +78,11 @@ class Ranking(NamedTuple):
     def is_other_netns(self) -> bool:
         """Is the first in order another namespace than the one this process is in?"""
         return self.worst.namespace.inode != self.assessments.own.netns
+
+    def with_ports(self, ports: PortUse) -> Ranking:
+        """The same with the use of NAT ports of the worst one."""
+        worst = self.worst._replace(assessment=self.worst.assessment._replace(ports=ports))
+        return self._replace(order=(worst, *self.order[1:]))
 
 
 def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Sequence[Context],

@@ -60,7 +60,8 @@ class Text(Summary):
             # what the flows say of dropped packets is more than what the counters say
             if found.cause and not (found.code == 'dropped' and causes and not isinstance(self.why, Missing)):
                 heads.append(f'cause: {found.cause}')
-                causes = [line.replace('cause not determined:', 'flows not read:') for line in causes]
+                causes = [line.replace('cause not determined:', 'flows not read:').replace('cause: ', 'flows: ', 1)
+                          for line in causes if not line.startswith('cause: unknown')]
                 details = [*details, *causes]
             else:
                 heads += causes[:1]

@@ -45,15 +45,23 @@ class ConnectionTracking(Resource):
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
         if self._probed:
-            # of one namespace, with what its flows have told since
-            return list(metrics(self.assessment))
+            # with what the flows have told since
+            return self._metrics()
         options = self.options
         question = question_of(options)
         patience = min(1.5, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
         self.assessment = assess(self.host, question, self.deadline.budget, patience, self._identify_own)
-        return list(metrics(self.assessment))
+        return self._metrics()
+
+    def _metrics(self) -> list[Metric]:
+        found = list(metrics(self.assessment))
+        if self.ranking is not None:
+            from . import all_namespaces
+
+            found += all_namespaces.namespace_metrics(self.ranking)
+        return found
 
     def _identify_own(self, initial: bool) -> Identify:
         if initial:
@@ -63,14 +71,17 @@ class ConnectionTracking(Resource):
         return identify_own(self.host)
 
     def add_ports(self, flows: Profile | Diagnosis | Missing | None) -> bool:
-        """Takes over what the flows say of NAT ports; False if that is nothing, or the run is of many namespaces."""
-        if flows is None or isinstance(flows, Missing) or self.ranking is not None:
+        """Takes over what the flows say of NAT ports; False if that is nothing. Of many namespaces only the worst one's
+        flows are looked at."""
+        if flows is None or isinstance(flows, Missing):
             return False
         from ..diagnosis import Diagnosis  # flows were looked at: it is there already
 
         ports = (flows.profile if isinstance(flows, Diagnosis) else flows).nat_ports
         if ports:
             self.assessment = self.assessment._replace(ports=ports[0])
+            if self.ranking is not None:
+                self.ranking = self.ranking.with_ports(ports[0])
             self._probed = True
         return bool(ports)
 
@@ -92,11 +103,11 @@ class ConnectionTracking(Resource):
             if isinstance(own.table, Table):
                 own = own._replace(table=all_namespaces.missing(assessments) or Missing('no such network namespace'))
             self.assessment = evaluate(own, Missing('nothing to record', chosen=True), '', question)
-            return list(metrics(self.assessment))
+            return self._metrics()
         self.ranking = all_namespaces.rank_namespaces(self.host, assessments, self.contexts, self.options)
         drifting = settings_of(self.host, assessments.own, question)
         self.assessment = self.ranking.worst.assessment._replace(settings=drifting)
-        return [*metrics(self.assessment), *all_namespaces.namespace_metrics(self.ranking)]
+        return self._metrics()
 
 
 def question_of(options: Options) -> Question:

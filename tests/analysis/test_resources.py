@@ -9,7 +9,7 @@ import pytest
 from test_mitigations import picture, titles
 from test_nat_ports import flow, masquerade, ordinary
 
-from check_conntrack_lib.analysis import mitigations, resources
+from check_conntrack_lib.analysis import mitigations, nat_mitigations, resources
 from check_conntrack_lib.analysis.cloud import CloudLimit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.losses import Losses
@@ -65,6 +65,15 @@ def test_what_helps_nat_ports_and_nothing_else():
     assert found[2].undo == "sudo nft 'replace rule ip nat post handle 4 oifname \"eth0\" masquerade'"
     assert found[3].commands[1].endswith('--reply-port-src 443 --state TIME_WAIT')
     assert 'nf_conntrack_max' not in ' '.join(command for action in found for command in action.commands)
+
+
+def test_where_ports_are_random_already_that_is_not_proposed():
+    random_rule = RULE._replace(text=f'{RULE.text} fully-random')
+    use = nat(60000).profile.nat_ports[0]._replace(kept=True)
+    titles_of = [[action.title.split(':')[0] for action in nat_mitigations.improvements(use, rules, {})]
+                 for rules in ((), (RULE,), (random_rule,))]
+    choose = 'choose ports at random (fully-random)'
+    assert [choose in found for found in titles_of] == [True, True, False]
 
 
 def test_one_client_that_holds_the_ports_is_limited_first():

@@ -13,6 +13,8 @@ import laboratory
 import pytest
 
 from check_conntrack_lib.analysis.hash_chains import chain_limit
+from check_conntrack_lib.analysis.losses import Losses
+from check_conntrack_lib.analysis.nat_ports import RACING, cause
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.readers import kernel_version
 
@@ -103,6 +105,17 @@ def test_lines_of_a_neighbour_are_no_alert_here(initial: laboratory.Namespace, t
         assert ('this namespace dropped nothing' in said) or names
         if names:
             assert f'network namespace {noisy.inode}' in said
+
+
+def test_a_race_of_packets_is_no_want_of_nat_ports(initial: laboratory.Namespace) -> None:
+    """What the kernel has searched for ports tells the two apart, without the table."""
+    with laboratory.namespace('kernels-race') as racing:
+        before = racing.cpu_stats()
+        assert guest.clash(racing, 8) == 7
+        after = racing.cpu_stats()
+    lost = Losses(10.0, {name: after[name] - before[name] for name in ('drop', 'insert_failed', 'found')}
+                  | {'clash_resolve': 0})
+    assert cause(lost, None) == RACING
 
 
 def test_hash_chains_that_are_too_long(initial: laboratory.Namespace, tmp_path: Path) -> None:

@@ -25,11 +25,13 @@ from ...readers import (
     ctnetlink_events,
     kernel_version,
     meminfo,
+    nat_rules,
     processes,
     slabinfo,
     sysctl_values,
 )
 from ...readers.ctnetlink_events import NewConnections
+from ...readers.nat_rules import NatRule
 from ...readers.processes import SysctlSetter
 from .. import DoctorError
 from ..netns_target import INITIAL, Target
@@ -39,6 +41,8 @@ DAY = 86400.0
 NEAR = 1800.0
 #: new connections are counted for so long, in seconds
 LISTEN = 1.0
+#: NAT ports are worth a word from such a part of them on
+WORTH_A_WORD = 0.3
 
 
 class Recorded(NamedTuple):
@@ -87,6 +91,8 @@ class Readings(NamedTuple):
     rate: NewRate | None = None
     #: counted for a second
     counted: NewConnections | Missing | None = None
+    #: rules of source NAT, read where many ports are used
+    nat_rules: tuple[NatRule, ...] | Missing = ()
 
 
 class Plan(NamedTuple):
@@ -134,13 +140,15 @@ def gather(host: Host, history: str | None, most: int | None,
     finally:
         if not isinstance(listener, Missing):
             listener.close()
+    many_ports = isinstance(profile, Profile) and any(one.share >= WORTH_A_WORD for one in profile.nat_ports)
+    rules = nat_rules.read() if many_ports and host.is_this_kernel() else ()
     return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
                     recorded, profile, peak_profile, seconds,
                     slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
                     processes.read_container(host),
                     kernel_version.read_stable(host),
                     slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host), target,
-                    fresh.rate(table.entries), counted)
+                    fresh.rate(table.entries), counted, rules)
 
 
 def make(r: Readings) -> Plan:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...analysis.commands import within
 from ...analysis.demand import demands, lasting
+from ...analysis.nat_mitigations import improvements
 from ...analysis.profile import Profile
 from ...analysis.rates import about
 from ...formatting import clean
 from ...model import Missing
 from ...readers.ctnetlink_events import NewConnections
-from .plan import Plan
-
-#: of the ports that are used
-WORTH_A_WORD = 0.3
+from .plan import WORTH_A_WORD, Plan
 
 
 def rates(plan: Plan) -> Iterator[str]:
@@ -49,11 +48,22 @@ def nat_ports(plan: Plan) -> Iterator[str]:
         if use.share >= WORTH_A_WORD:
             held = f', {use.held_by("TIME_WAIT"):.0%} in TIME_WAIT' if use.held_by('TIME_WAIT') else ''
             yield f'{use}: {"" if use.exact else "about "}{use.share:.0%} used ({use.used} of {use.size}){held}'
-    if profile.nat_ports and profile.nat_ports[0].share >= WORTH_A_WORD:
-        kept = profile.nat_ports[0].kept
-        yield (f'connections are refused from {"65%" if kept else "82%"} on, 1% of them at {"67%" if kept else "93%"}; '
-               'a larger table does not help: more addresses (snat to FIRST-LAST)'
-               f'{", fully-random" if kept else ""}, keep-alive at the clients, and a shorter time_wait do')
+    if not profile.nat_ports or profile.nat_ports[0].share < WORTH_A_WORD:
+        return
+    fullest = profile.nat_ports[0]
+    yield (f'connections are refused from {"65%" if fullest.kept else "82%"} on, 1% of them at '
+           f'{"67%" if fullest.kept else "93%"}; a larger table does not help')
+    r = plan.readings
+    rules = () if isinstance(r.nat_rules, Missing) else r.nat_rules
+    if isinstance(r.nat_rules, Missing):
+        yield f'the rules of source NAT were not read: {clean(r.nat_rules.why)}'
+    seconds = {} if isinstance(r.timeouts, Missing) else r.timeouts
+    for number, action in enumerate(improvements(fullest, rules, seconds), 1):
+        yield f'{number}. {clean(action.title, 200)}'
+        yield from (f'     {within(command, r.target.enter)}' for command in action.commands)
+        if action.undo:
+            yield f'     undo: {within(action.undo, r.target.enter)}'
+        yield f'     risk: {action.risk}'
 
 
 def _two_digits(number: float) -> int:

@@ -40,8 +40,8 @@ def text(plan: Plan) -> str:
 
 
 def _rows(line: str) -> list[str]:
-    """A line of the report, folded where it is long; rules stay as they are."""
-    if len(line) <= WIDTH or line.lstrip()[:1] in ('#', ''):
+    """A line of the report, folded where it is long; rules and commands stay as they are."""
+    if len(line) <= WIDTH or not line.strip() or line.lstrip().startswith(('#', 'sudo ', 'undo: ')):
         return [f'  {line}'.rstrip()]
     # what follows a label stands below what it labels
     label = re.match(r' *(?:[a-z]+ {2,})?', line)
