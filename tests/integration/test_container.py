@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -9,9 +11,11 @@ import subprocess
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import isolation
 import laboratory
@@ -25,7 +29,7 @@ PACKAGES = 'python3-minimal,python3-nagiosplugin,python3-prometheus-client'
 #: a variable with the path of a tar file of such a root, where one is there already
 BASE = 'CHECK_CONNTRACK_BASE'
 URL = 'http://127.0.0.1:9318/metrics'
-PROGRAMS = ('podman', 'buildah', 'debootstrap', 'unshare')
+PROGRAMS = ('podman', 'buildah', 'debootstrap', 'unshare', 'prometheus')
 #: this machine may not give containers more than it has itself
 CONF = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -116,6 +120,34 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def asked_of_prometheus(podman: Podman, query: str) -> list[dict[str, Any]]:
+    """What the distribution's Prometheus answers once it has scraped the exporter; waits until that is something."""
+    place = podman.directory / 'prometheus'
+    place.mkdir()
+    (place / 'prometheus.yml').write_text(
+        'global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: check-conntrack\n  honor_labels: true\n'
+        "  static_configs: [{targets: ['127.0.0.1:9318']}]\n")
+    process = subprocess.Popen(
+        ['nsenter', f'--net={podman.network.path}', 'prometheus', f'--config.file={place}/prometheus.yml',
+         f'--storage.tsdb.path={place}/data', '--web.listen-address=127.0.0.1:9090'],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f'http://127.0.0.1:9090/api/v1/query?query={urllib.parse.quote(query)}'
+    deadline = time.monotonic() + 60
+    try:
+        while True:
+            with contextlib.suppress(OSError), podman.network.in_netns():
+                with urllib.request.urlopen(url, timeout=10) as page:
+                    found: list[dict[str, Any]] = json.load(page)['data']['result']
+                if found:
+                    return found
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(place)
+
+
 def metrics(page: str, name: str) -> Sequence[str]:
     return [line for line in page.splitlines() if line.startswith(name)]
 
@@ -163,8 +195,10 @@ def test_the_manifest(podman: Podman) -> None:
         podman('kube', 'play', '-', text=pod)
         try:
             page = podman.scrape()
+            asked = asked_of_prometheus(podman, f'conntrack_entries{{name="{other.name}"}}')
         finally:
             podman('pod', 'rm', '-f', '-t', '0', '-a')
+        assert [(one['value'][1], one['metric']['job']) for one in asked] == [('777', 'check-conntrack')]
         assert metrics(page, 'conntrack_scrape_error{signal="usage"}') == ['conntrack_scrape_error{signal="usage"} 0.0']
         assert any(4300 < entries(line) < 4400 for line in metrics(page, 'conntrack_entries{')), page
         assert any(f'name="{other.name}"' in line and line.endswith(' 777.0')

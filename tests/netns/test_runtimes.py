@@ -27,8 +27,11 @@ NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups')
 TITLES = {'docker': 'container web-docker (docker)', 'docker-shared': 'container web-docker (docker)',
           'ctr': 'container web-ctr (containerd)', 'cri': 'pod shop/web-7d4b9c-x2x5z',
           'podman': 'container web-podman (podman)', 'podman-pod': 'pod shop (podman)',
+          'rootless': 'container rootless-api (podman uid 4711)',
           'lxc': 'container web-lxc (lxc)', 'nspawn': 'container web-nspawn (nspawn)', 'runc': 'container web-runc',
           'firejail': 'container web-firejail (firejail)'}
+#: those of which everybody sees the name
+PUBLIC = ('podman', 'podman-pod', 'rootless', 'lxc', 'nspawn', 'firejail')
 
 
 class Line(NamedTuple):
@@ -145,7 +148,7 @@ def test_each_name_and_each_id_selects(lab: Lab, user: Sequence[str]) -> None:
     """nobody sees fewer names: docker's and containerd's files are root's; ids, pods, podman's, lxc's are for all."""
     for line in lab.lines:
         lab.fill(line.pid, 5000)
-        public = line == lab.of('cri') or line.runtime in ('podman', 'podman-pod', 'lxc', 'nspawn', 'firejail')
+        public = line == lab.of('cri') or line.runtime in PUBLIC
         words = [line.name] if line.name and (not user or public) else []
         words += [line.id[:12]] if line.id else []
         words += [f'container {line.name}'] if line.runtime in ('podman', 'lxc') else []
@@ -191,6 +194,23 @@ def test_triage_says_where_it_is_and_prints_commands_for_there(lab: Lab) -> None
         assert f'Afterwards: sudo {enter.format(line.pid)}' in words, full
         assert f'sudo {enter.format(line.pid)}' in words[words.index('to verify, '):], full
 
+
+
+def test_published_ports_of_a_swarm_are_tracked_where_no_process_is(lab: Lab) -> None:
+    """Docker's routing mesh: a namespace that only a file of Docker's holds."""
+    file = '/run/docker/netns/ingress_sbox'
+    mesh = laboratory.Namespace.__new__(laboratory.Namespace)
+    mesh.name, mesh.path, mesh._flows, mesh._targets = 'ingress_sbox', f'/proc/{lab.pid}/root{file}', count(), count(2)
+    mesh.fill_to(7000)
+    output = lab.check('--netns', 'all')
+    assert title(output) == 'ingress_sbox'
+    command = re.search(r'^next: sudo (.*)$', output, re.M)
+    assert command
+    assert command[1] == f'nsenter --net={file} conntrack-doctor triage'
+    assert '(7000 of 262144)' in ' '.join(lab.run('sh', '-c', f'{command[1]} --kernel-log off').stdout.split())
+    task = lab.run('docker', 'ps', '--filter', 'name=shop-front', '--format', '{{.Names}}').stdout.strip()
+    assert title(lab.check('--netns', task)) == f'container {task} (docker)'
+    mesh.drain()
 
 
 def test_a_visitor_changes_nothing(lab: Lab) -> None:

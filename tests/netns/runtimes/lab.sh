@@ -22,7 +22,8 @@ child_of() { # PID [COMMAND]: its child, as soon as it runs that command
 ctr_() { ctr -a containerd.sock "$@"; }
 podman_() { podman --storage-driver=vfs --root "$LAB/podman" --runroot "$LAB/podman.run" --tmpdir "$LAB/podman.tmp" "$@"; }
 take_down() {
-    docker ps -aq | xargs -r docker rm -f
+    docker swarm leave -f; docker ps -aq | xargs -r docker rm -f
+    as_user podman --storage-driver=vfs rm -t 0 -fa
     [ -s pods ] && xargs /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" remove < pods
     podman_ pod rm -t 0 -fa; podman_ rm -t 0 -fa
     ctr_ task kill -s KILL web-ctr
@@ -83,6 +84,8 @@ within 10 docker version && docker import rootfs.tar lab:1 > /dev/null
 docker_run() { # RUNTIME NAME ARGUMENTS...
     local id; id=$(docker run -d --name "$2" "${@:3}") && started "$1" "$2" "$id" "$(docker inspect -f '{{.State.Pid}}' "$id")"; }
 docker_run docker web-docker lab:1 httpd -f -h /www || echo docker >> missing
+docker swarm init --advertise-addr 127.0.0.1 > swarm.log 2>&1 &&
+    docker service create --detach --name shop-front --publish 8089:80 lab:1 httpd -f -h /www >> swarm.log 2>&1
 docker_run docker-shared web-sidecar --net container:web-docker lab:1 sleep 9999 || echo docker-shared >> missing
 ctr_ run -d --snapshotter native docker.io/library/lab:1 web-ctr /bin/httpd -f -h /www &&
     started ctr web-ctr - "$(ctr_ task ls | awk '/web-ctr/ {print $2}')" || echo ctr >> missing
@@ -116,6 +119,23 @@ podman_run() { # RUNTIME NAME ARGUMENTS...
 podman_run podman web-podman lab:1 httpd -f -h /www || echo podman >> missing
 podman_ pod create --name shop > pod.id 2> pod.log
 podman_run podman-pod shop-web --pod shop lab:1 httpd -f -h /www || echo podman-pod >> missing
+
+# --- podman of a user without privileges
+mkdir home home/run
+sed "\$a lab:x:4711:4711::$LAB/home:/bin/sh" /etc/passwd > passwd; sed '$a lab:x:4711:' /etc/group > group
+echo lab:500000:65536 > subid
+for name in passwd group subuid subgid; do
+    touch /etc/$name; mount --bind "${name/sub[ug]id/subid}" /etc/$name; done
+cp rootfs.tar home; chown -R 4711:4711 home
+as_user() { (cd "$LAB/home" && exec setpriv --reuid=4711 --regid=4711 --clear-groups env HOME="$LAB/home" \
+    XDG_RUNTIME_DIR="$LAB/home/run" "$@"); }
+rootless() { as_user podman --storage-driver=vfs "$@"; }
+rootless import -q rootfs.tar lab:1 > rootless.log 2>&1
+id=$(rootless run -d --name rootless-api --network none lab:1 httpd -f -h /www 2>> rootless.log) &&
+    started rootless rootless-api "$id" "$(rootless inspect -f '{{.State.Pid}}' rootless-api)" || echo rootless >> missing
+
+# --- a task of Docker's swarm takes a moment
+within 20 sh -c 'docker ps | grep -q shop-front' || echo swarm >> missing
 
 # --- lxc, systemd-nspawn, a bundle for runc, bubblewrap, firejail, unshare
 mkdir -p lxc/web-lxc; cp -a rootfs lxc/web-lxc/rootfs
