@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
 from ..assessment import log_of
 from ..deadline import Deadline
+from ..history import cloud_limit
 from ..host import Host
 from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
@@ -43,6 +44,8 @@ class LiveReadings(NamedTuple):
     log: LogEvidence | Missing = NOT_READ
     #: new connections since the command began
     new: NewConnections | Missing | None = None
+    #: AWS: the driver's statistics of each interface
+    cloud: Mapping[str, Mapping[str, int]] | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -105,6 +108,7 @@ class Rounds:
             snapshot = with_log(take_snapshot(source, deadline.budget), source, self._kernel_log, self._log_span,
                                 deadline.budget, self._kept.read)
             extra = _extra(source, snapshot)
+            cloud = cloud_of(source)
             peers: PerHost | Missing | None = None
             if top and isinstance(snapshot.table, Table):
                 from .export.per_host import read
@@ -119,9 +123,8 @@ class Rounds:
             deadline.stop()
         log = log_of(snapshot, self._since(snapshot), self._log_span)
         new = self._listener
-        if isinstance(new, ctnetlink_events.Listener):
-            return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, ctnetlink_events.count(new))
-        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, new)
+        counted = ctnetlink_events.count(new) if isinstance(new, ctnetlink_events.Listener) else new
+        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, counted, cloud)
 
     def close(self) -> None:
         self._kept.close()
@@ -147,6 +150,12 @@ def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: in
         return rounds.take(top, flows)
     finally:
         rounds.close()
+
+
+def cloud_of(source: Host) -> Mapping[str, Mapping[str, int]] | None:
+    """AWS: statistics of the interfaces of this thread's namespace; elsewhere one look for a directory."""
+    counted = cloud_limit.read_now(source)
+    return counted[1] if counted else None
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

@@ -472,6 +472,23 @@ def test_nat_ports_and_new_connections(tree):
     assert 'conntrack_new_connections_total 4711.0' in got
 
 
+def test_limits_of_the_cloud(tree):
+    taken = readings.take(Host(str(tree), lambda: NOW), 'off', 300)._replace(cloud={
+        'eth0': {'conntrack_allowance_exceeded': 7, 'conntrack_allowance_available': 1234, 'rx_bytes': 1},
+        'eth1': {'conntrack_allowance_exceeded': 0, 'linklocal_allowance_exceeded': 3}})
+    assert {line for line in lines(prometheus.page(metrics.collect(taken, 'conntrack'))) if 'interface' in line} == {
+        'conntrack_allowance_exceeded_total{interface="eth0"} 7.0',
+        'conntrack_allowance_exceeded_total{interface="eth1"} 0.0',
+        'conntrack_allowance_available{interface="eth0"} 1234.0',
+        'conntrack_linklocal_allowance_exceeded_total{interface="eth1"} 3.0'}
+
+
+def test_the_cloud_is_asked_at_each_round(tree, monkeypatch):
+    counted = {'eth0': {'conntrack_allowance_exceeded': 7}}
+    monkeypatch.setattr(readings.cloud_limit, 'read_now', lambda host: (NOW, counted))
+    assert b'conntrack_allowance_exceeded_total{interface="eth0"} 7.0' in page(tree)
+
+
 def test_a_rate_needs_a_start(capsys):
     assert cli.main(['export', '--rate']) == 2
     assert capsys.readouterr().err == \

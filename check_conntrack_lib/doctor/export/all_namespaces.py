@@ -14,7 +14,7 @@ from ...namedtuples import NamedTuple
 from ...netns.names import Name
 from ...netns.snapshots import ALL, NamespaceSnapshot, name_of, read_snapshots
 from ...snapshot import take_snapshot, with_log
-from ..readings import LONGEST_ROUND, LiveReadings
+from ..readings import LONGEST_ROUND, LiveReadings, cloud_of
 from .metrics import Metric, collect
 
 #: the one that stands for all that are not exported by name
@@ -48,6 +48,7 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
     deadline.start()
     try:
         own = with_log(take_snapshot(host, deadline.budget), host, kernel_log, log_span, deadline.budget)
+        cloud = cloud_of(host)
         found = read_snapshots(host, own, (ALL,), deadline.budget)
         first, *rest = found.seen
         rest.sort(key=lambda one: (-_entries(one), one.namespace.inode))
@@ -58,7 +59,7 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
             if tuple(labels.values()) in taken:  # two with one name: the inode tells them apart
                 labels = {**labels, 'netns': str(one.namespace.inode)}
             taken.add(tuple(labels.values()))
-            members.append((labels, LiveReadings(one.snapshot, {}, log_span)))
+            members.append((labels, LiveReadings(one.snapshot, {}, log_span, cloud=None if members else cloud)))
     finally:
         deadline.stop()
     parts = [f'{number} not entered: {why.why}' for why, number in found.unseen.items()]

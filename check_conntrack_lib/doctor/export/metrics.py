@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ...analysis.cloud import AVAILABLE, EXCEEDED, LINKLOCAL
 from ...analysis.losses import LogEvidence
 from ...analysis.profile import Profile
 from ...counters import COUNTERS
@@ -40,6 +41,14 @@ NODE_COUNTED: Mapping[str, str] = {
 }
 
 
+#: of AWS's network interfaces, by the names of their driver
+CLOUD = (
+    (EXCEEDED, 'counter', 'AWS: packets dropped because the instance tracks as many connections as its type may.'),
+    (AVAILABLE, 'gauge', 'AWS: connections that the instance can still track; old where an interface has no traffic.'),
+    (LINKLOCAL, 'counter', 'AWS: packets to DNS, metadata and time service dropped because they were too many.'),
+)
+
+
 class Metric(NamedTuple):
     """One metric with its samples."""
 
@@ -62,6 +71,8 @@ def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
     if isinstance(reading.new, NewConnections):
         yield Metric('conntrack_new_connections', 'counter', 'New connections in this network namespace since the '
                      'exporter began.', (({}, reading.new.connections),))
+    if reading.cloud:
+        yield from _cloud(reading.cloud)
     yield _scrape_error(reading)
 
 
@@ -141,6 +152,14 @@ def _nat_ports(profile: Profile) -> Iterator[Metric]:
                  tuple((labels, one.used) for labels, one in pools))
     yield Metric('conntrack_nat_ports', 'gauge', 'Ports of source NAT that there are to a server through an address.',
                  tuple((labels, one.size) for labels, one in pools))
+
+
+def _cloud(interfaces: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    for name, kind, text in CLOUD:
+        samples = tuple(({'interface': interface}, counters[name]) for interface, counters in interfaces.items()
+                        if name in counters)
+        if samples:
+            yield Metric(name if name.startswith('conntrack_') else f'conntrack_{name}', kind, text, samples)
 
 
 def _scrape_error(reading: LiveReadings) -> Metric:

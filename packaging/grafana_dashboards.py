@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""packaging/grafana_dashboards.py: writes icinga/grafana/conntrack-STORE.json for each store, of packaging/dashboards.
+Needs grafana-foundation-sdk and Python 3.11 (pip install '.[dashboards]').
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / 'packaging')]
+PLACE = CHECKOUT / 'icinga/grafana'
+
+
+def made() -> dict[Path, str]:
+    """The text of each file."""
+    from dashboards.model import STORES
+    from dashboards.render import text
+    from dashboards.rows import ROWS
+
+    return {PLACE / f'conntrack-{store}.json': text(store, ROWS) for store in STORES}
+
+
+def main() -> int:
+    stale = {path: text for path, text in made().items() if path.read_text() != text}
+    if '--check' in sys.argv[1:]:
+        for path in stale:
+            print(f'{path.relative_to(CHECKOUT)} is out of date: python3 packaging/grafana_dashboards.py writes it')
+        return len(stale)
+    for path, text in stale.items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
