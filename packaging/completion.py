@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
-"""packaging/completion.py DIR: writes the bash completion of each program into DIR, made from its parser."""
+"""packaging/completion.py DIR: writes each program's completion for bash, zsh and tcsh into DIR, made from its parser.
+
+zsh and tcsh by shtab (other_shells.py), bash by this module: the shtab of Debian 12 (1.5.5) offers in bash only the
+first of several words, also of the verbs, and none (1.13) completes the value of `--option=value`, which bash splits
+in three.
+"""
 
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from pathlib import Path
 
-from programs import parsers, verbs
+import other_shells
+from programs import ALIASES, parsers, verbs
+from values import known_words, takes_directory, takes_file, words
 
-#: also called by these names
-ALIASES = {'check_conntrack': ['check_conntrack.py', 'check_conntrack.pyz'],
-           'conntrack-doctor': ['conntrack-doctor.pyz']}
-#: takes the names of network namespaces
-NAMESPACES = {':--netns'}
 #: names may hold blanks
 FILES = 'compopt -o filenames; mapfile -t -O ${{#COMPREPLY[@]}} COMPREPLY < <(compgen {} -- "$current")'
 FUNCTION = """
@@ -43,40 +44,17 @@ complete -F {function} {names}
 """
 
 
-def accepts(action: argparse.Action, text: str) -> bool:
-    """Would the parser take this value?"""
-    if action.choices is not None:
-        return text in action.choices
-    try:
-        action.type(text) if callable(action.type) else text
-    except (argparse.ArgumentTypeError, ValueError, TypeError):
-        return False
-    return True
-
-
-def words(action: argparse.Action, epilog: str) -> list[str]:
-    """The words among its values: those in the help that it accepts, if it does not accept just anything."""
-    if action.choices is not None:
-        return [str(choice) for choice in action.choices]
-    if accepts(action, 'no-such-word'):
-        return []
-    return [word for word in dict.fromkeys(re.findall(r'\b[a-z][a-z-]+\b', f'{action.help} {epilog}'))
-            if accepts(action, word)]
-
-
 def value_line(pattern: str, action: argparse.Action, found: list[str]) -> str:
     """The branch that completes an option's value; where there is nothing to offer, nothing."""
     commands = []
     if found:
         commands.append(f'COMPREPLY=($(compgen -W {shlex.quote(" ".join(found))} -- "$current"))')
-    kind = str(action.metavar or action.dest).upper()
-    if pattern in NAMESPACES:
+    if '--netns' in action.option_strings:
         commands.append('COMPREPLY=($(compgen -W "current all $(ip netns list 2>/dev/null | cut -d \' \' -f 1)" '
                         '-- "$current"))')
-    if 'DIR' in kind:
+    if takes_directory(action):
         commands.append(FILES.format('-d'))
-    elif accepts(action, '/dev/null') and not isinstance(action.choices, (list, tuple)) \
-            and re.search(r'FILE|PATH|SOURCE', kind):
+    elif takes_file(action):
         commands.append(FILES.format('-f'))
     return f'        {pattern}) {"; ".join([*commands, "return"])} ;;'
 
@@ -85,9 +63,7 @@ def script(name: str, parser: argparse.ArgumentParser) -> str:
     """The completion of a program."""
     commands = verbs(parser)
     values, offered = [], []
-    # an option of the same name takes the same words, also where its parser lets everything pass
-    known = {action.option_strings[-1]: words(action, str(other.epilog)) for other in parsers().values()
-             for action in other._actions if action.option_strings and action.nargs != 0}
+    known = known_words()
     for verb, one in {'': parser, **commands}.items():
         flags: list[str] = []
         for action in one._actions:
@@ -111,6 +87,8 @@ def main(directory: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name, parser in parsers().items():
         (place / name).write_text(script(name, parser), encoding='ascii')
+        for file, text in other_shells.scripts(name, parser):
+            (place / file).write_text(text, encoding='ascii')
 
 
 if __name__ == '__main__':

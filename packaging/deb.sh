@@ -1,7 +1,7 @@
 #!/bin/sh
 #
 # packaging/deb.sh [DIR]: builds the Debian packages into DIR (dist), in a copy, so that the checkout stays clean.
-# Needs build-essential, debhelper, dh-python, fakeroot and python3-nagiosplugin.
+# Needs build-essential, debhelper, dh-python, fakeroot, python3-nagiosplugin and python3-shtab.
 
 set -eu
 

@@ -15,6 +15,9 @@ from check_conntrack_lib.plugin import options  # noqa: E402
 
 VERSION = __version__
 SECTION = 8
+#: also called by these names
+ALIASES = {'check_conntrack': ['check_conntrack.py', 'check_conntrack.pyz'],
+           'conntrack-doctor': ['conntrack-doctor.pyz']}
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

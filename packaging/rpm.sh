@@ -2,7 +2,7 @@
 #
 # packaging/rpm.sh [DIR [PYTHON [DIST]]]: builds the RPM into DIR (dist), in a copy, so that the checkout stays clean.
 # PYTHON is the interpreter of the hosts, 3.9 or later: /usr/bin/python3 (EL 9, Fedora, SLES 15 with python3 >= 3.9),
-# /usr/bin/python3.9 with DIST .el8 (EL 8 with python39). Needs rpm-build and python3 with nagiosplugin.
+# /usr/bin/python3.9 with DIST .el8 (EL 8 with python39). Needs rpm-build and python3 with nagiosplugin and shtab.
 
 set -eu
 

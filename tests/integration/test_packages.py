@@ -57,10 +57,9 @@ def build(*argv: str | Path) -> None:
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manual pages and completion."""
+    """Manual pages."""
     target = tmp_path_factory.mktemp('made')
     build(sys.executable, PACKAGING / 'manpages.py', target / 'man')
-    build(sys.executable, PACKAGING / 'completion.py', target / 'completion')
     return target
 
 
@@ -77,7 +76,7 @@ def test_one_version_everywhere() -> None:
     assert (CHECKOUT / 'debian/changelog').read_text().startswith(f'check-conntrack ({__version__}) ')
 
 
-# manual pages and completion
+# manual pages
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
@@ -90,38 +89,6 @@ def test_manual_page(made: Path, program: str) -> None:
     assert options(program) >= {'--kernel-log', '--help', '--version'}
     for option in options(program):
         assert re.search(rf'^ +(-\w( \w+)?, )?{option}\b', done.stdout, re.M), option
-
-
-def completed(made: Path, program: str, typed: str, directory: Path) -> str:
-    """What the line has become after the tabulator key, in a real interactive bash."""
-    need('bash')
-    (directory / 'rc').write_text(f'. {made}/completion/{program}\n{program}() {{ printf "<%s>" "$@"; echo; }}\n'
-                                  'bind "set enable-bracketed-paste off"\nPS1=\n')
-    done = subprocess.run(['bash', '--noprofile', '--rcfile', str(directory / 'rc'), '-i'], capture_output=True,
-                          input=f'{program} {typed}\t\nexit\n', text=True, timeout=20, cwd=directory,
-                          env={**stage.ENVIRONMENT, 'TERM': 'dumb', 'HISTFILE': '', 'INPUTRC': '/dev/null'})
-    return ''.join(re.findall(r'^<.*>$', done.stdout, re.M))
-
-
-@pytest.mark.parametrize(('program', 'typed', 'line'), [
-    ('check_conntrack', '--kernel-l', '<--kernel-log>'),
-    ('check_conntrack', '--kernel-log jo', '<--kernel-log><journal>'),
-    ('check_conntrack', '--kernel-log=km', '<--kernel-log=kmsg>'),
-    ('check_conntrack', '--kernel-log ./rec', '<--kernel-log><./records of kmsg>'),
-    ('check_conntrack', '--procfs ./pr', '<--procfs><./proc/>'),
-    ('check_conntrack', '-v --diagnose al', '<-v><--diagnose><always>'),
-    ('check_conntrack', '--require cou', '<--require><counters>'),
-    ('check_conntrack', '--netns curr', '<--netns><current>'),
-    ('check_conntrack', '--window ', '<--window>'),
-    ('conntrack-doctor', 'exp', '<export>'),
-    ('conntrack-doctor', 'export --names nod', '<export><--names><node-exporter>'),
-    ('conntrack-doctor', 'watch --kernel-log jo', '<watch><--kernel-log><journal>'),
-    ('conntrack-doctor', 'history --sv', '<history><--svg>'),
-])
-def test_completion(made: Path, tmp_path: Path, program: str, typed: str, line: str) -> None:
-    (tmp_path / 'proc').mkdir()
-    (tmp_path / 'records of kmsg').touch()
-    assert completed(made, program, typed, tmp_path) == line
 
 
 # one file
@@ -334,7 +301,9 @@ def test_debian_package_from_installation_to_purge(machine: Machine) -> None:
     assert machine.do('conntrack-doctor', '--version') == f'conntrack-doctor {__version__}\n'
     for program in PROGRAMS:
         assert machine.do('man', '-w', program).strip() == f'/usr/share/man/man8/{program}.8.gz'
-        assert machine.do('test', '-r', f'/usr/share/bash-completion/completions/{program}') == ''
+        for file in (f'bash-completion/completions/{program}', f'zsh/vendor-completions/_{program}',
+                     f'check-conntrack/{program}.tcsh'):
+            assert machine.do('test', '-r', f'/usr/share/{file}') == ''
 
     # nothing of the caller's Python reaches it
     machine.put('/tmp/nagiosplugin.py', 'raise SystemExit("trapped")')

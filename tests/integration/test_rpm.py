@@ -53,5 +53,8 @@ def test_installed_into_a_bare_root(rpm: Path, tmp_path: Path) -> None:
                           check=False)
     assert done.stdout.startswith('conntrack-doctor ')
     files = subprocess.run(['rpm', '-qplv', rpm], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {f'/usr/share/{place}' for name in ('check_conntrack', 'conntrack-doctor') for place in (
+        f'bash-completion/completions/{name}', f'zsh/site-functions/_{name}', f'check-conntrack/{name}.tcsh')} \
+        <= {line.split()[-1] for line in files}
     modes = r'(-rw-r--r--|-rwxr-xr-x|drwxr-xr-x|lrwxrwxrwx) .* root +root '
     assert [line for line in files if not re.match(modes, line)] == []

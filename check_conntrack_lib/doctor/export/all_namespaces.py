@@ -52,7 +52,8 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
         found = read_snapshots(host, own, (ALL,), deadline.budget)
         first, *rest = found.seen
         rest.sort(key=lambda one: (-_entries(one), one.namespace.inode))
-        members, taken = [], set()
+        members: list[tuple[Mapping[str, str], LiveReadings]] = []
+        taken = set()
         for one in [first, *rest[:most]]:
             name = name_of(host, one, own)
             labels = _labels(name, one)
