@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""packaging/manpages.py DIR: writes check_conntrack.8 and conntrack-doctor.8, made from the help, into DIR."""
+"""packaging/manpages.py DIR: writes check_conntrack.8 and conntrack-doctor.8, made from the help, into DIR.
+
+Not by argparse-manpage: Debian 12's (1.2.2) knows section 1 only, and that as well as a new one (4.8) gives the usage
+of a verb and the examples of an epilog as one filled paragraph, and a date, which makes every build another one.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Draws the pictures of README and docs into docs/img: incident.svg as `conntrack-doctor history --svg` draws it of the
 tests' recorded incident, triage.svg as the terminal shows the tests' golden screen. Needs matplotlib.
+
+packaging/pictures.py dashboard: draws dashboard.svg, the Prometheus dashboard over ten minutes of a real table that is
+filled on purpose. Needs root and prometheus.
 """
 
 from __future__ import annotations
@@ -30,8 +33,28 @@ def terminal(text: str) -> str:
             f'<rect width="{width}" height="{height}" rx="6" fill="#0d1117"/>\n{lines}</svg>\n')
 
 
+def dashboard() -> None:
+    """Ten minutes; the tables are in namespaces of their own."""
+    import dashboard_picture
+    import laboratory
+    import real_prometheus
+
+    if why_not := laboratory.why_not():
+        sys.exit(why_not)
+    with real_prometheus.watched() as networks:
+        begin, end = real_prometheus.incident(networks)
+        with networks[2].in_netns():
+            empty = dashboard_picture.draw(
+                dashboard_picture.asker(f'http://127.0.0.1:{real_prometheus.PORT}'), begin, end,
+                'Connection tracking (Prometheus)', PICTURES / 'dashboard.svg')
+    print('no data for: ' + ', '.join(empty))
+
+
 def main() -> None:
     sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / 'tests')]
+    if sys.argv[1:] == ['dashboard']:
+        dashboard()
+        return
     import pasts  # the tests' recorded incident
 
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,8 @@ class Panel(NamedTuple):
     height: int = 8
     minimum: float | None = 0
     maximum: float | None = None
+    #: 10 times as much is as far as 100 times as much is from that
+    logarithmic: bool = False
     #: (from this value on, colour)
     colours: tuple[tuple[float, str], ...] = ()
     #: endings of the legend whose lines are dashed

@@ -129,6 +129,8 @@ def _lines(panel: Panel) -> timeseries.Panel:
                      .placement(choices.LegendPlacement.BOTTOM).calcs(['lastNotNull', 'max']))
              .tooltip(common.VizTooltipOptions().mode(choices.TooltipDisplayMode.MULTI)
                       .sort(choices.SortOrder.DESCENDING)))
+    if panel.logarithmic:
+        built.scale_distribution(common.ScaleDistributionConfig().type(choices.ScaleDistribution.LOG).log(10))
     for ending, colour in panel.dashed:
         built.override_by_regexp(f'/{ending}$/', [
             models.DynamicConfigValue('color', {'mode': 'fixed', 'fixedColor': colour}),

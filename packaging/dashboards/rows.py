@@ -40,7 +40,7 @@ ROWS = (
               unit='percent', width=16, height=9, maximum=100, dashed=LIMITS),
         Panel('Usage now', 'The last value of each host.',
               (Promql(f'100 * {FULLEST}'),), (Perfdata(('usage',), 'last'),),
-              'now', 'percent', 8, 9, colours=USAGE_COLOURS),
+              'now', 'percent', 8, 9, maximum=100, colours=USAGE_COLOURS),
         Panel('Entries', 'Entries of the fullest table, and nf_conntrack_max.',
               (Promql(f'max by (instance) (conntrack_entries{{{HOSTS}}})'),
                Promql(f'max by (instance) (conntrack_entries_limit{{{HOSTS}}} < Inf)', '{{instance}} maximum')),
@@ -52,7 +52,8 @@ ROWS = (
     )),
     Row('Time to full', (
         Panel('Full in', 'At the growth of the last 15 minutes; empty while the table does not grow.',
-              (Promql(f'min by (instance) ({LEFT})'),), (FullIn(),), unit='s', width=16, maximum=86400),
+              (Promql(f'min by (instance) ({LEFT})'),), (FullIn(),), unit='s', width=16, minimum=None,
+              maximum=86400, logarithmic=True),
         Panel('Full in, now', 'At the growth of the last 15 minutes; empty while the table does not grow.',
               (Promql(f'min by (instance) ({LEFT})'),), (FullIn(),), 'now', 's', 8),
     )),
@@ -143,7 +144,7 @@ ROWS = (
         Panel('Pods that are full first', WITH_NETNS + ' At the growth of the last 15 minutes.',
               (Promql('bottomk(10, min by (instance, namespace, pod) ('
                       + LEFT.replace('entries{' + HOSTS, 'entries{' + HOSTS + ', pod!=""') + '))', POD),),
-              unit='s', maximum=86400),
+              unit='s', minimum=None, maximum=86400, logarithmic=True),
         Panel('Drops by pod', WITH_NETNS,
               (Promql('topk(10, sum by (instance, namespace, pod) '
                       f'(rate(conntrack_stat_drop_total{{{HOSTS}, pod!=""}}[5m])) > 0)', POD),), unit='pps'),

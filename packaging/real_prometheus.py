@@ -1,0 +1,94 @@
+"""A real Prometheus that watches three real tables, one of which is filled on purpose. Needs root, prometheus, nft.
+
+The tables are in network namespaces made here, each with conntrack-doctor export; nf_conntrack_max stays what it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import laboratory
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PORT, PAGES = 9390, 9391
+#: a shipped rule is evaluated as often as the tables are looked at
+EVERY = 2
+#: seconds: quiet; growing until the table is full; full, with packets dropped; empty again
+QUIET, GROWING, FULL, AFTER = 90, 240, 60, 60
+
+
+def entries(network: laboratory.Namespace, share: float, numbers: Iterator[int], maximum: int) -> None:
+    """Fills a table up to a share of the maximum, with connections that the kernel does not evict."""
+    import laboratory
+
+    lacking = int(share * maximum) - network.count()
+    with contextlib.suppress(OSError):  # full
+        network.fill(laboratory.Flow('tcp', f'10.1.{n // 50000 % 256}.7', '203.0.113.9', 10000 + n % 50000)
+                     for n in itertools.islice(numbers, max(0, lacking)))
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[list[laboratory.Namespace]]:
+    """The three tables; in the network of the last one Prometheus listens."""
+    import laboratory
+
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        networks = [stack.enter_context(laboratory.namespace()) for _ in range(3)]
+        names = ['gw1', 'gw2', 'node3']
+        for name, network in zip(names, networks):
+            _start(stack, [sys.executable, '-m', 'check_conntrack_lib', 'export', '--netns', network.name, '--rate',
+                           '--textfile', str(directory / f'{name}.prom'), '--every', f'{EVERY}s'])
+        _start(stack, ['ip', 'netns', 'exec', networks[2].name, sys.executable, '-m', 'http.server', str(PAGES),
+                       '--bind', '127.0.0.1', '--directory', str(directory)])
+        (directory / 'prometheus.yml').write_text(json.dumps({
+            'global': {'scrape_interval': f'{EVERY}s', 'evaluation_interval': f'{EVERY}s'},
+            'rule_files': [str(path) for path in sorted((CHECKOUT / 'icinga/prometheus').glob('*.yml'))],
+            'scrape_configs': [{'job_name': name, 'metrics_path': f'/{name}.prom', 'static_configs': [
+                {'targets': [f'127.0.0.1:{PAGES}'], 'labels': {'instance': name}}]} for name in names]}))
+        _start(stack, ['ip', 'netns', 'exec', networks[2].name, 'prometheus',
+                       f'--config.file={directory}/prometheus.yml', f'--storage.tsdb.path={directory}/data',
+                       f'--web.listen-address=127.0.0.1:{PORT}'])
+        yield networks
+
+
+def incident(networks: list[laboratory.Namespace]) -> tuple[float, float]:
+    """Fills the first table until packets are dropped, and empties it; returns when that began and ended."""
+    maximum = int(Path('/proc/sys/net/netfilter/nf_conntrack_max').read_text())
+    numbers = [itertools.count() for _ in networks]
+    for network, own, share in zip(networks, numbers, (0.42, 0.4, 0.2)):
+        entries(network, share, own, maximum)
+    time.sleep(20)  # until all of them were looked at
+    begin = time.time()
+    while (now := time.time() - begin) < QUIET + GROWING + FULL + AFTER:
+        if now < QUIET:
+            share = 0.42 + 0.02 * now / QUIET
+        elif now < QUIET + GROWING:
+            share = 0.44 + 0.57 * (now - QUIET) / GROWING
+        elif now < QUIET + GROWING + FULL:
+            share = 1.01
+            networks[0].flood(200, limit=2000, seconds=0.5)
+        else:
+            share = 0.43
+            if networks[0].count() > 0.9 * maximum:
+                networks[0].drain()
+        entries(networks[0], share, numbers[0], maximum)
+        entries(networks[2], 0.2 + 0.1 * now / (QUIET + GROWING + FULL + AFTER), numbers[2], maximum)
+        time.sleep(1)
+    return begin, time.time()
+
+
+def _start(stack: contextlib.ExitStack, command: list[str]) -> None:
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
