@@ -118,7 +118,7 @@ def _lines(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
         style = {'color': STATES[dashed[ending]], 'linestyle': '--', 'linewidth': 1.0} if ending else \
             {'color': COLOURS[plain % len(COLOURS)], 'linewidth': 1.3}
         plain += not ending
-        axes.plot([second / 60 for second in at], values, label=name, **style)
+        axes.plot(at, values, label=name, **style)
     if panel.logarithmic:
         axes.set_yscale('log')
         axes.minorticks_off()
@@ -129,7 +129,7 @@ def _lines(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
         axes.set_ylim(top=panel.maximum * 1.02)
     elif panel.maximum is not None:
         axes.set_ylim(top=min(panel.maximum, axes.get_ylim()[1]))
-    axes.xaxis.set_major_formatter(lambda minute, _: f'{minute:g} min')
+    axes.xaxis.set_major_formatter(lambda second, _: f'{second:g} s')
     axes.yaxis.set_major_formatter(lambda value, _: _value(panel, value) if panel.unit == 's' else _short(value))
     axes.tick_params(length=0)
     # what was 0 all the time has no entry

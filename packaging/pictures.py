@@ -2,7 +2,7 @@
 """Draws the pictures of README and docs into docs/img: incident.svg as `conntrack-doctor history --svg` draws it of the
 tests' recorded incident, triage.svg as the terminal shows the tests' golden screen. Needs matplotlib.
 
-packaging/pictures.py dashboard: draws dashboard.svg, the Prometheus dashboard over ten minutes of a real table that is
+packaging/pictures.py dashboard: draws dashboard.svg, the Prometheus dashboard over some minutes of a real table that is
 filled on purpose. Needs root and prometheus.
 """
 
@@ -34,7 +34,7 @@ def terminal(text: str) -> str:
 
 
 def dashboard() -> None:
-    """Ten minutes; the tables are in namespaces of their own."""
+    """Some minutes; the tables are in namespaces of their own."""
     import dashboard_picture
     import laboratory
     import real_prometheus

@@ -1,6 +1,7 @@
 """A real Prometheus that watches three real tables, one of which is filled on purpose. Needs root, prometheus, nft.
 
-The tables are in network namespaces made here, each with conntrack-doctor export; nf_conntrack_max stays what it is.
+The tables are in network namespaces made here, each with conntrack-doctor export. Until the end nf_conntrack_max is
+another one.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT, PAGES = 9390, 9391
-#: a shipped rule is evaluated as often as the tables are looked at
-EVERY = 2
+MAXIMUM = 65536
+#: seconds; as often the rules are evaluated
+EVERY = 1
 #: seconds: quiet; growing until the table is full; full, with packets dropped; empty again
-QUIET, GROWING, FULL, AFTER = 90, 240, 60, 60
+QUIET, GROWING, FULL, AFTER = 25, 80, 25, 20
 
 
-def entries(network: laboratory.Namespace, share: float, numbers: Iterator[int], maximum: int) -> None:
+def entries(network: laboratory.Namespace, share: float, numbers: Iterator[int]) -> None:
     """Fills a table up to a share of the maximum, with connections that the kernel does not evict."""
     import laboratory
 
-    lacking = int(share * maximum) - network.count()
+    lacking = int(share * MAXIMUM) - network.count()
     with contextlib.suppress(OSError):  # full
         network.fill(laboratory.Flow('tcp', f'10.1.{n // 50000 % 256}.7', '203.0.113.9', 10000 + n % 50000)
                      for n in itertools.islice(numbers, max(0, lacking)))
@@ -59,16 +61,16 @@ def watched() -> Iterator[list[laboratory.Namespace]]:
         _start(stack, ['ip', 'netns', 'exec', networks[2].name, 'prometheus',
                        f'--config.file={directory}/prometheus.yml', f'--storage.tsdb.path={directory}/data',
                        f'--web.listen-address=127.0.0.1:{PORT}'])
+        stack.enter_context(laboratory.maximum(MAXIMUM))
         yield networks
 
 
 def incident(networks: list[laboratory.Namespace]) -> tuple[float, float]:
     """Fills the first table until packets are dropped, and empties it; returns when that began and ended."""
-    maximum = int(Path('/proc/sys/net/netfilter/nf_conntrack_max').read_text())
     numbers = [itertools.count() for _ in networks]
     for network, own, share in zip(networks, numbers, (0.42, 0.4, 0.2)):
-        entries(network, share, own, maximum)
-    time.sleep(20)  # until all of them were looked at
+        entries(network, share, own)
+    time.sleep(15)  # until all of them were looked at
     begin = time.time()
     while (now := time.time() - begin) < QUIET + GROWING + FULL + AFTER:
         if now < QUIET:
@@ -80,11 +82,11 @@ def incident(networks: list[laboratory.Namespace]) -> tuple[float, float]:
             networks[0].flood(200, limit=2000, seconds=0.5)
         else:
             share = 0.43
-            if networks[0].count() > 0.9 * maximum:
+            if networks[0].count() > 0.9 * MAXIMUM:
                 networks[0].drain()
-        entries(networks[0], share, numbers[0], maximum)
-        entries(networks[2], 0.2 + 0.1 * now / (QUIET + GROWING + FULL + AFTER), numbers[2], maximum)
-        time.sleep(1)
+        entries(networks[0], share, numbers[0])
+        entries(networks[2], 0.2 + 0.1 * now / (QUIET + GROWING + FULL + AFTER), numbers[2])
+        time.sleep(0.5)
     return begin, time.time()
 
 

@@ -63,7 +63,8 @@ def alert(a: Assessment, results: Iterable[Result], options: Options) -> Alert |
     if not bad:
         return None
     code = _code(a, bad[0])
-    return Alert(code, _cause(a, code), _next(a, code), _clears(a, code, bad[0], options))
+    return Alert(code, _cause(a, code), _next(a, code, bad[0], options),
+                 _clears(a, code, bad[0], options))
 
 
 def _code(a: Assessment, result: Result) -> str:
@@ -106,8 +107,16 @@ def _cause(a: Assessment, code: str) -> str:
     return ''
 
 
-def _next(a: Assessment, code: str) -> str:
+def _next(a: Assessment, code: str, result: Result, options: Options) -> str:
     table = a.snapshot.table
+    value = result.metric.value
+    if isinstance(value, Missing) and options.netns != ('current',) and 'not found' in value.why:
+        return 'sudo check_conntrack --netns all -v'
+    if isinstance(value, Missing) and 'needs root' in value.why:
+        from shlex import quote  # only in this alert
+
+        where = '' if options.netns == ('current',) else f' --netns {quote(clean(",".join(options.netns)))}'
+        return f'sudo check_conntrack{where} (to run it so always: docs/privileges.md)'
     if code == 'not-loaded':
         return 'systemctl status nftables (or firewalld, ufw, docker: whatever sets up the firewall or NAT here)'
     if code == 'settings' and not isinstance(a.settings, Missing) and a.settings:

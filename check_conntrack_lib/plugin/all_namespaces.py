@@ -149,7 +149,7 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
     snapshots = assessments.snapshots
     parts = [f'{clean_name(word)} in /run/netns leads to no namespace from here' if word in snapshots.stale else
              _not_found(assessments, word) for word in snapshots.unknown]
-    parts += [f'{number} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
+    parts += [f'{count(number, "namespace")} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'namespaces of {count(snapshots.hidden, "process")} not identified: needs root')
     if snapshots.closed:

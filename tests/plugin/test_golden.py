@@ -47,3 +47,13 @@ def test_no_pipe_below_the_first_line(name: str) -> None:
     first, *rest = (GOLDEN / f'{name}.txt').read_text().splitlines()[1:]
     assert first.count('|') <= 1
     assert not [line for line in rest if '|' in line]
+
+
+@pytest.mark.parametrize('name', scenarios.names())
+def test_an_alert_fits_on_a_pager_and_says_what_to_do(name: str) -> None:
+    """Only the name of a namespace may make the first line longer."""
+    lines = (GOLDEN / f'{name}.txt').read_text().splitlines()[1:]
+    first = lines[0].partition(' | ')[0]
+    assert len(re.sub(r'(?<= - )(container|pod|network namespace) [^:]*: ', '', first)) <= 120, first
+    if not first.startswith('CONNTRACK OK'):
+        assert [line.partition(':')[0] for line in lines if line.startswith(('next: ', 'alert: '))] == ['next', 'alert']

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import laboratory
 import pytest
 from deadlines import within
 
@@ -236,3 +237,19 @@ def test_as_nobody_without_anything() -> None:
     assert 'kernel log' in first
     assert any(line.startswith('kernel log not checked: ') for line in rest)
     assert any(line.startswith('history not checked: this user has no home directory') for line in rest)
+
+
+@pytest.mark.kernel
+def test_what_helps_an_ordinary_user_is_sudo_and_not_another_command() -> None:
+    if os.geteuid() or subprocess.run([SYSTEM_PYTHON, '-c', 'import nagiosplugin'], capture_output=True).returncode:
+        pytest.skip('becoming nobody needs root, and python3-nagiosplugin')
+    if why_not := laboratory.why_not():
+        pytest.skip(why_not)
+    with laboratory.namespace() as network:
+        for asked, command in ((network.name, f'sudo check_conntrack --netns {network.name} (to run it so always: '
+                                'docs/privileges.md)'),
+                               ('nosuch', 'sudo check_conntrack --netns all -v')):
+            done = subprocess.run(['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups', SYSTEM_PYTHON,
+                                   str(SCRIPT), '--netns', asked], capture_output=True, text=True, check=False, cwd='/',
+                                  env={'PATH': '/usr/bin:/bin'})
+            assert (done.returncode, done.stdout.splitlines()[1]) == (3, f'next: {command}')
