@@ -88,6 +88,8 @@ def draw(ask: Ask, start: float, end: float, title: str, file: Path) -> list[str
             else:
                 empty.append(panel.title)
     answers = {id(panel): found for _, panel, found in shown}
+    #: of a name the same in every panel
+    colours: dict[str, str] = {}
     places = list(placed([(heading, panel) for heading, panel, _ in shown]))
     total = max(top + panel.height for _, panel, _, top, _ in places) + 2
     figure = pyplot.figure(figsize=(WIDTH, total * LINE), facecolor=BACK)
@@ -104,20 +106,21 @@ def draw(ask: Ask, start: float, end: float, title: str, file: Path) -> list[str
         figure.text(x + 0.012, y + high - 0.75 / total, panel.title + (f'  ({unit})' if unit else ''), va='center',
                     fontweight='bold')
         axes = figure.add_axes((x + 0.05, y + 1.6 / total, across - 0.065, high - 3.2 / total), facecolor='white')
-        {'lines': _lines, 'now': _now, 'first': _first}[panel.kind](axes, panel, answers[id(panel)])
+        if panel.kind == 'lines':
+            _lines(axes, panel, answers[id(panel)], colours)
+        else:
+            _ranking(axes, panel, answers[id(panel)])
     figure.savefig(file, format='svg', metadata={'Date': None}, facecolor=BACK)
     pyplot.close(figure)
     return empty
 
 
-def _lines(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
+def _lines(axes: Any, panel: Panel, found: Sequence[Line], colours: dict[str, str]) -> None:
     dashed = dict(panel.dashed)
-    plain = 0
     for name, at, values in found:
         ending = next((ending for ending in dashed if name.endswith(ending)), None)
         style = {'color': STATES[dashed[ending]], 'linestyle': '--', 'linewidth': 1.0} if ending else \
-            {'color': COLOURS[plain % len(COLOURS)], 'linewidth': 1.3}
-        plain += not ending
+            {'color': colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)]), 'linewidth': 1.3}
         axes.plot(at, values, label=name, **style)
     if panel.logarithmic:
         axes.set_yscale('log')
@@ -138,26 +141,19 @@ def _lines(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
         axes.legend(handles=named, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=6, frameon=False, fontsize=7)
 
 
-def _bars(axes: Any, panel: Panel, found: Sequence[Line], number: Callable[[float], str]) -> None:
-    values = [(name, known[-1]) for name, _, known in found if known]
+def _ranking(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
+    values = [(name, known[-1]) for name, _, known in sorted(found)]
+    if panel.kind == 'first':
+        values.sort(key=lambda one: one[1], reverse=panel.unit != 's')
     highest = panel.maximum or max((value for _, value in values), default=1) or 1
     for place, (name, value) in enumerate(values):
         colour = [state for start, state in ((-math.inf, 'green'), *panel.colours) if value >= start][-1]
         axes.barh(place, highest, color='#f0f1f3', height=0.6)
         axes.barh(place, value, color=STATES[colour], height=0.6)
-        axes.text(0, place - 0.36, f'{name}  {number(value)}', va='bottom', fontsize=8)
+        axes.text(0, place - 0.36, f'{name}  {_value(panel, value)}', va='bottom', fontsize=8,
+                  color=INK if colour == 'green' else STATES[colour])
     axes.set_ylim(max(3, len(values)) - 0.4, -0.9)
     axes.set_axis_off()
-
-
-def _first(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
-    lowest_first = panel.unit == 's'
-    ranked = sorted(found, key=lambda line: line[2][-1], reverse=not lowest_first)
-    _bars(axes, panel, ranked, lambda value: _value(panel, value))
-
-
-def _now(axes: Any, panel: Panel, found: Sequence[Line]) -> None:
-    _bars(axes, panel, sorted(found), lambda value: _value(panel, value))
 
 
 def _value(panel: Panel, value: float) -> str:

@@ -23,20 +23,23 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT, PAGES = 9390, 9391
 MAXIMUM = 65536
+SHARES = {'gw1': 0.42, 'gw2': 0.4, 'node3': 0.2}
+#: of connections
+NUMBERS = itertools.count()
 #: seconds; as often the rules are evaluated
 EVERY = 1
-#: seconds: quiet; growing until the table is full; full, with packets dropped; empty again
-QUIET, GROWING, FULL, AFTER = 25, 80, 25, 20
+#: seconds: quiet; growing until the table is full; full, with packets dropped, until the fleet was looked at, too
+QUIET, GROWING, FULL = 30, 80, 70
 
 
-def entries(network: laboratory.Namespace, share: float, numbers: Iterator[int]) -> None:
+def entries(network: laboratory.Namespace, share: float) -> None:
     """Fills a table up to a share of the maximum, with connections that the kernel does not evict."""
     import laboratory
 
     lacking = int(share * MAXIMUM) - network.count()
     with contextlib.suppress(OSError):  # full
         network.fill(laboratory.Flow('tcp', f'10.1.{n // 50000 % 256}.7', '203.0.113.9', 10000 + n % 50000)
-                     for n in itertools.islice(numbers, max(0, lacking)))
+                     for n in itertools.islice(NUMBERS, max(0, lacking)))
 
 
 @contextlib.contextmanager
@@ -47,8 +50,9 @@ def watched() -> Iterator[list[laboratory.Namespace]]:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         networks = [stack.enter_context(laboratory.namespace()) for _ in range(3)]
-        names = ['gw1', 'gw2', 'node3']
-        for name, network in zip(names, networks):
+        stack.enter_context(laboratory.maximum(MAXIMUM))
+        for (name, share), network in zip(SHARES.items(), networks):
+            entries(network, share)
             _start(stack, [sys.executable, '-m', 'check_conntrack_lib', 'export', '--netns', network.name, '--rate',
                            '--textfile', str(directory / f'{name}.prom'), '--every', f'{EVERY}s'])
         _start(stack, ['ip', 'netns', 'exec', networks[2].name, sys.executable, '-m', 'http.server', str(PAGES),
@@ -57,35 +61,27 @@ def watched() -> Iterator[list[laboratory.Namespace]]:
             'global': {'scrape_interval': f'{EVERY}s', 'evaluation_interval': f'{EVERY}s'},
             'rule_files': [str(path) for path in sorted((CHECKOUT / 'icinga/prometheus').glob('*.yml'))],
             'scrape_configs': [{'job_name': name, 'metrics_path': f'/{name}.prom', 'static_configs': [
-                {'targets': [f'127.0.0.1:{PAGES}'], 'labels': {'instance': name}}]} for name in names]}))
+                {'targets': [f'127.0.0.1:{PAGES}'], 'labels': {'instance': name}}]} for name in SHARES]}))
         _start(stack, ['ip', 'netns', 'exec', networks[2].name, 'prometheus',
                        f'--config.file={directory}/prometheus.yml', f'--storage.tsdb.path={directory}/data',
                        f'--web.listen-address=127.0.0.1:{PORT}'])
-        stack.enter_context(laboratory.maximum(MAXIMUM))
         yield networks
 
 
 def incident(networks: list[laboratory.Namespace]) -> tuple[float, float]:
-    """Fills the first table until packets are dropped, and empties it; returns when that began and ended."""
-    numbers = [itertools.count() for _ in networks]
-    for network, own, share in zip(networks, numbers, (0.42, 0.4, 0.2)):
-        entries(network, share, own)
+    """Fills the first table until packets are dropped; returns when that began and ended."""
     time.sleep(15)  # until all of them were looked at
     begin = time.time()
-    while (now := time.time() - begin) < QUIET + GROWING + FULL + AFTER:
+    while (now := time.time() - begin) < QUIET + GROWING + FULL:
         if now < QUIET:
             share = 0.42 + 0.02 * now / QUIET
         elif now < QUIET + GROWING:
             share = 0.44 + 0.57 * (now - QUIET) / GROWING
-        elif now < QUIET + GROWING + FULL:
+        else:
             share = 1.01
             networks[0].flood(200, limit=2000, seconds=0.5)
-        else:
-            share = 0.43
-            if networks[0].count() > 0.9 * MAXIMUM:
-                networks[0].drain()
-        entries(networks[0], share, numbers[0])
-        entries(networks[2], 0.2 + 0.1 * now / (QUIET + GROWING + FULL + AFTER), numbers[2])
+        entries(networks[0], share)
+        entries(networks[2], 0.2 + 0.1 * now / (QUIET + GROWING + FULL))
         time.sleep(0.5)
     return begin, time.time()
 

@@ -17,6 +17,8 @@ FULLEST = f'max by (instance) (conntrack_usage_ratio{{{HOSTS}}})'
 LEFT = (f'(conntrack_entries_limit{{{HOSTS}}} - conntrack_entries{{{HOSTS}}}) '
         f'/ (deriv(conntrack_entries{{{HOSTS}}}[15m]) > 0)')
 USAGE_COLOURS = ((WARNING, 'orange'), (CRITICAL, 'red'))
+#: seconds
+TIME_COLOURS = ((0, 'red'), (900, 'orange'), (3600, 'green'))
 LIMITS = (('warning', 'orange'), ('critical', 'red'))
 #: a namespace, a container that is in no pod, or a pod
 NAMED = '{{instance}} {{name}}{{netns}}'
@@ -55,7 +57,7 @@ ROWS = (
               (Promql(f'min by (instance) ({LEFT})'),), (FullIn(),), unit='s', width=16, minimum=None,
               maximum=86400, logarithmic=True),
         Panel('Full in, now', 'At the growth of the last 15 minutes; empty while the table does not grow.',
-              (Promql(f'min by (instance) ({LEFT})'),), (FullIn(),), 'now', 's', 8),
+              (Promql(f'min by (instance) ({LEFT})'),), (FullIn(),), 'now', 's', 8, colours=TIME_COLOURS),
     )),
     Row('Drops and evictions', (
         Panel('Drops and evictions by kind',
@@ -76,7 +78,7 @@ ROWS = (
         Panel('Full first', 'The 10 tables of all hosts that are full first at their growth. From Prometheus it needs '
               'the recording rules of conntrack-fleet.yml.',
               (Promql('conntrack:seconds_to_full:first10', '{{instance}} {{namespace}} {{pod}}{{container}}'),),
-              (First(FullIn()),), 'first', 's', 8, 10),
+              (First(FullIn()),), 'first', 's', 8, 10, colours=TIME_COLOURS),
         Panel('Fullest now', 'The 10 fullest tables of all hosts. From Prometheus it needs the recording rules of '
               'conntrack-fleet.yml.',
               (Promql('100 * conntrack:usage_ratio:top10', '{{instance}} {{namespace}} {{pod}}{{container}}'),),
