@@ -98,7 +98,7 @@ def test_alert_rules() -> None:
 @pytest.mark.daemons
 def test_every_alert_has_a_test() -> None:
     alerts = re.findall(r'alert: (\w+)', ALERTS.read_text())
-    assert len(alerts) == 14
+    assert len(alerts) == 18
     fired = re.findall(r'alertname: (\w+)\n +exp_alerts:', RULE_TESTS.read_text())
     assert set(fired) == set(alerts)
 
