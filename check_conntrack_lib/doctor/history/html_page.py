@@ -28,12 +28,15 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;padding:1rem;max-width:56rem;background:var(--paper);color:var(--ink);
 font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.4rem;margin:.2rem 0;text-wrap:balance}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0;color:var(--soft)}
+h1{font-size:1.4rem;margin:.2rem 0;text-wrap:balance}
+h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0;color:var(--soft)}
 svg{display:block;width:100%;height:auto}svg text{font-family:system-ui,sans-serif!important}
 dl{display:grid;grid-template-columns:minmax(6rem,max-content) 1fr;gap:.2rem 1rem;margin:0}
 time{white-space:nowrap}dt{color:var(--soft)}dd{margin:0}
-ul{list-style:none;padding:0;margin:0}li{margin:.4rem 0}label{display:flex;gap:.6rem;align-items:flex-start}input{margin-top:.35rem}
-figure{margin:0;overflow-x:auto}.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;width:100%}
+ul{list-style:none;padding:0;margin:0}li{margin:.4rem 0}label{display:flex;gap:.6rem;align-items:flex-start}
+input{margin-top:.35rem}
+figure{margin:0}figure,.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 .bad{color:var(--bad);font-weight:600}.warn{color:var(--warn);font-weight:600}
@@ -44,7 +47,8 @@ th[aria-sort=descending]::after{content:" \\2193"}
 svg{min-width:30rem}}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--bad:#a00;--warn:#740}
 body{max-width:none;font-size:10pt}
-figure,.wide{overflow:visible}svg{min-width:0}th{position:static}tr,li,svg{break-inside:avoid}thead{display:table-header-group}}
+figure,.wide{overflow:visible}svg{min-width:0}
+th{position:static}tr,li,svg{break-inside:avoid}thead{display:table-header-group}}
 """.strip()
 
 

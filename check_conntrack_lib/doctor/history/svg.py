@@ -64,7 +64,8 @@ def svg(history: HistoryFacts) -> str:
         'svg.fonttype': 'none', 'svg.hashsalt': 'conntrack', 'font.family': 'sans-serif', 'font.size': 9,
         'text.color': INK, 'axes.labelcolor': INK, 'axes.edgecolor': GRID, 'xtick.color': INK, 'ytick.color': INK,
         'grid.color': GRID, 'axes.facecolor': PAPER, 'figure.facecolor': PAPER, 'axes.spines.top': False,
-        'axes.spines.right': False, 'legend.facecolor': PAPER, 'legend.edgecolor': 'none', 'legend.framealpha': 0.8, 'legend.fontsize': 8,
+        'axes.spines.right': False, 'legend.facecolor': PAPER, 'legend.edgecolor': 'none',
+        'legend.framealpha': 0.8, 'legend.fontsize': 8,
     }
     with matplotlib.rc_context(settings):
         panels = [_usage, _growth, _losses]
