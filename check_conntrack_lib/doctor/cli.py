@@ -44,8 +44,11 @@ EXAMPLES = {
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, without the usage."""
 
+    #: whose help explains an error; argparse reports an unknown option of a verb here
+    explained_by = ''
+
     def error(self, message: str) -> NoReturn:
-        raise DoctorError(f'{corrected(message, self)} (see {self.prog} --help)')
+        raise DoctorError(f'{corrected(message, self)} (see {self.explained_by or self.prog} --help)')
 
 
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -59,6 +62,8 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + '.', allow_abbrev=False,
                                 formatter_class=_format_examples)
+        if name == next(iter(argv), ''):
+            p.explained_by = f'{NAME} {name}'
         if name in argv:
             module = import_module(f'.{name}', __package__)
             module.add_arguments(verb)

@@ -15,7 +15,7 @@ from check_conntrack_lib.doctor import cli, common_options
 @pytest.mark.parametrize(('argv', 'said'), [
     (['heal'], "unknown verb 'heal' (see conntrack-doctor --help)"),
     (['traige'], "unknown verb 'traige'; did you mean triage?"),
-    (['triage', '--histroy', '/x'], 'did you mean --history?'),
+    (['triage', '--histroy', '/x'], 'did you mean --history? (see conntrack-doctor triage --help)'),
     (['triage', '--kernel-log', 'nonsense'], "'nonsense' is neither auto, kmsg, journal, off nor a path"),
     (['triage', '--history', '/nonexistent'], '--history: /nonexistent: No such file or directory'),
     (['export', '--textfile', 'x.txt'], '--textfile: x.txt must end in .prom'),
