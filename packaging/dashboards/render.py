@@ -39,7 +39,10 @@ class StoreQuery(Dataquery, Builder['StoreQuery']):
 
 def text(store: str, rows: Sequence[Row]) -> str:
     """The dashboard's file."""
-    return json.dumps(_dashboard(store, rows).build(), cls=JSONEncoder, indent=2) + '\n'
+    built = _dashboard(store, rows).build()
+    # else the SDK asks for the dark one, whatever the reader has chosen
+    built.style = None
+    return json.dumps(built, cls=JSONEncoder, indent=2) + '\n'
 
 
 def _dashboard(store: str, rows: Sequence[Row]) -> dashboard.Dashboard:
