@@ -39,9 +39,9 @@ class StoreQuery(Dataquery, Builder['StoreQuery']):
 
 def text(store: str, rows: Sequence[Row]) -> str:
     """The dashboard's file."""
-    built = _dashboard(store, rows).build()
-    # else the SDK asks for the dark one, whatever the reader has chosen
-    built.style = None
+    built = _dashboard(store, rows).build().to_json()
+    # the SDK asks for the dark one, whatever the reader has chosen
+    del built['style']
     return json.dumps(built, cls=JSONEncoder, indent=2) + '\n'
 
 
