@@ -27,6 +27,8 @@ QUIET = CHECKOUT / 'tests/hosts/quiet-gateway'
 ON_A_QUIET_HOST = ['--procfs', str(QUIET / 'proc'), '--kernel-log', str(QUIET / 'kmsg.log'), '--history', 'off']
 UNKNOWN = 3
 BUILD_TOOLS = {
+    'ansible-lint': 'ansible-lint',
+    'ansible-playbook': 'ansible-core',
     'bash': 'bash',
     'dh': 'debhelper',
     'dh_python3': 'dh-python',
