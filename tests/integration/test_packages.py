@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import stage
+from packaging.metadata import Metadata
 
 from check_conntrack_lib import __version__
 
@@ -169,7 +170,21 @@ def test_sdist_is_the_checkout(distributions: Path) -> None:
         names = {name.partition('/')[2] for name in sdist.getnames()}
     for folder in ('check_conntrack_lib', 'icinga', 'packaging', 'debian', 'docs', 'benchmarks'):
         assert names >= shipped(folder), folder
-    assert names >= {'README.md', 'CHANGELOG.md', 'LICENSE', 'check_conntrack.py', 'setup.cfg', 'pyproject.toml'}
+    top = {path.name for path in CHECKOUT.iterdir() if path.is_file() and not path.name.startswith('.')}
+    assert names >= top >= {'README.md', 'CONTRIBUTING.md', 'LICENSE', 'check_conntrack.py', 'setup.cfg'}
+
+
+def test_metadata(distributions: Path) -> None:
+    """Valid, as PyPI asks for it; every Python from the oldest on is named."""
+    with zipfile.ZipFile(next(distributions.glob('*.whl'))) as wheel:
+        found = Metadata.from_email(wheel.read(f'check_conntrack-{__version__}.dist-info/METADATA'), validate=True)
+    assert found.description == (CHECKOUT / 'README.md').read_text()
+    assert found.license_expression == 'MIT'
+    assert found.description_content_type == 'text/markdown'
+    minors = [int(named) for named in re.findall(r'Python :: 3\.(\d+)\n', '\n'.join(found.classifiers or []) + '\n')]
+    assert str(found.requires_python) == f'>=3.{minors[0]}'
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert sys.version_info[1] in minors
 
 
 def test_wheel_in_a_fresh_environment(distributions: Path, tmp_path: Path) -> None:
