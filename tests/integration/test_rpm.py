@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: said of every RPM that is built outside a distribution
-NOT_OURS = {'no-signature', 'no-packager-tag', 'no-group-tag', 'no-changelogname-tag'}
+NOT_OURS = {'no-signature', 'no-packager-tag', 'no-group-tag'}
 pytestmark = [pytest.mark.packages, pytest.mark.skipif(not shutil.which('rpmbuild'), reason='apt install rpm')]
 
 
@@ -36,6 +36,22 @@ def test_rpmlint(rpm: Path) -> None:
 def test_what_it_needs(rpm: Path) -> None:
     needs = subprocess.run(['rpm', '-qp', '--requires', rpm], capture_output=True, text=True, check=True).stdout
     assert {line for line in needs.splitlines() if not line.startswith('rpmlib(')} == {sys.executable}
+
+
+@pytest.mark.parametrize(('macros', 'python'), [
+    (['rhel 8', 'dist .el8'], '/usr/bin/python3.9'),
+    (['rhel 9', 'dist .el9'], '/usr/bin/python3'),
+    (['fedora 42', 'dist .fc42'], '/usr/bin/python3'),
+    (['suse_version 1500'], '/usr/bin/python3.11'),
+    (['suse_version 1600'], '/usr/bin/python3'),
+    ([], '/usr/bin/python3'),
+])
+def test_interpreter_of_each_distribution(macros: list[str], python: str) -> None:
+    """As their rpmbuild defines it."""
+    said = subprocess.run(['rpmspec', '-q', '--requires', '--define', 'version_of_checkout 1', '--undefine', 'python',
+                           *(part for macro in macros for part in ('--define', macro)),
+                           ROOT / 'packaging/check-conntrack.spec'], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == [python]
 
 
 def test_installed_into_a_bare_root(rpm: Path, tmp_path: Path) -> None:
