@@ -121,6 +121,11 @@ def test_the_example_names_variables_that_there_are() -> None:
     assert set(named) <= set(variables('meta/argument_specs.yml', ' {6}'))
 
 
+def test_the_example_is_that_of_the_page() -> None:
+    text = (ANSIBLE / 'inventory.example.yml').read_text().partition('---\n')[2]
+    assert f'```\n{text}```' in (stage.CHECKOUT / 'docs/ansible.md').read_text()
+
+
 @pytest.mark.packages
 def test_ansible_lint(tmp_path: Path) -> None:
     need('ansible-lint')
