@@ -71,6 +71,10 @@ def test_checkmk_line(local: ModuleType, golden: Path) -> None:
     assert re.findall(r'conntrack_(\w+)=', said.split(' ', 3)[2]) == names
 
 
+def test_checkmk_gets_no_threshold_that_is_a_range(local: ModuleType) -> None:
+    assert local.metric('left=40.5%;15:;5:;0;100') == 'conntrack_left=40.5;;;0;100'
+
+
 def test_checkmk_runs_the_check(local: ModuleType, monkeypatch: pytest.MonkeyPatch,
                                 capsys: pytest.CaptureFixture[str]) -> None:
     assert accepted(local.COMMAND)

@@ -129,6 +129,7 @@ def test_what_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> 
     commit(checkout)
     for version in ('0.9.0', '0.8.9'):
         assert f'{version} is not above 0.9.0, the last release' in refused(checkout, version, capsys)
+    assert release.changes(checkout, '0.10.0', 0)
     changelog.write_text(released.replace('## 0.9.0', '## Next\n\n- More.\n\n## 0.9.0'))
     commit(checkout)
     assert '"## Next" is not "## 1.2.3 (2026-12-24)"' in refused(checkout, '0.10.0', capsys)
