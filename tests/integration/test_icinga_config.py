@@ -430,6 +430,8 @@ def test_rollout_guide_names_what_exists() -> None:
     """Its variables, its commands, its files; and its intervals keep the rule that it gives."""
     guide = ''.join((stage.CHECKOUT / f'docs/{page}.md').read_text() for page in ('install', 'rollout', 'privileges'))
     known = {variable(name).strip('$') for name in plugin_options()} | {'conntrack_sudo', 'conntrack_nrpe'}
+    # counters of AWS's driver
+    known |= {'conntrack_allowance_exceeded', 'conntrack_allowance_available'}
     assert set(re.findall(r'\bconntrack_[a-z_]+\b', guide)) <= known
     commands = re.findall(r'^#?command\[(\w+)\]', (ICINGA / 'nrpe.d/check_conntrack.cfg').read_text(), re.M)
     assert set(re.findall(r'"(check_conntrack_\w+)"', guide)) <= set(commands)
