@@ -69,11 +69,16 @@ class Flow(NamedTuple):
     #: addresses of the answers: with NAT, whom the flow really reaches, and what it is hidden behind
     reply_src: bytes
     reply_dst: bytes
-    #: of the first packet's direction
+    #: the conntrack zone, also where it counts for one direction only (CTA_ZONE, CTA_TUPLE_ZONE); 0: none was set
     zone: int = 0
     #: ports of the answers; with source NAT, the second is the port that the flow was given
     reply_sport: int = 0
     reply_dport: int = 0
+    #: packets and bytes of each direction since the entry was made; None: made while nf_conntrack_acct was 0
+    orig_packets: int | None = None
+    orig_bytes: int | None = None
+    reply_packets: int | None = None
+    reply_bytes: int | None = None
 
     @property
     def replied(self) -> bool:

@@ -29,4 +29,6 @@ def conntrack(action: str, key: Key) -> str:
         words.append(f'-d {key.destination}')
     if key.port is not None and key.protocol is not None:
         words.append(f'--dport {key.port}')
+    if key.zone is not None:
+        words.append(f'-w {key.zone}')
     return ' '.join(words)

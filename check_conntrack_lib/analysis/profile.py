@@ -8,10 +8,13 @@ from itertools import compress, islice
 from operator import itemgetter
 
 from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow, address_text
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .heavy_hitters import HeavyHitters, Histogram
 from .nat_ports import Pools, PortUse
 from .proportion import Proportion, share
+
+if TYPE_CHECKING:
+    from .traffic import Traffic, TrafficCounter
 
 #: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
 BATCH = 512
@@ -34,9 +37,11 @@ class Key(NamedTuple):
     destination: str = ''
     #: the responder's
     port: int | None = None
+    #: the conntrack zone
+    zone: int | None = None
 
     def __str__(self) -> str:
-        """'udp to 10.0.0.53:53', 'tcp port 443', 'from 10.0.0.1', 'to fd00::1'."""
+        """'udp to 10.0.0.53:53', 'tcp port 443', 'from 10.0.0.1', 'to fd00::1', 'zone 5'."""
         protocol = '' if self.protocol is None else PROTOCOLS.get(self.protocol, f'protocol {self.protocol}')
         target = self.destination
         if self.port is not None:
@@ -44,7 +49,12 @@ class Key(NamedTuple):
             target = f'{host}:{self.port}' if host else f'{self.port}'
         words = [protocol, self.source and f'from {self.source}']
         words.append(target and (f'to {target}' if self.destination else f'port {target}'))
+        words.append('' if self.zone is None else f'zone {self.zone}')
         return ' '.join(filter(None, words))
+
+    def short(self) -> str:
+        """The same for a list whose title says what it is of: '10.0.0.1', 'udp 10.0.0.53:53', 'tcp 443'."""
+        return str(self).removeprefix('from ').replace('to ', '').replace(' port ', ' ')
 
     def covers(self, other: Key) -> bool:
         """Are all flows of the other key among the flows of this one?"""
@@ -120,6 +130,15 @@ class Profile(NamedTuple):
     nat_ports: tuple[PortUse, ...] = ()
     #: every entry was listed; what nf_conntrack_count has more is expired or in no list
     complete: bool = False
+    #: by conntrack zone, 0 among them; () in what was recorded by versions that did not count them
+    zones: tuple[tuple[Key, int], ...] = ()
+    #: packets and bytes of the entries seen; None: no entry had counters (nf_conntrack_acct is 0)
+    traffic: Traffic | None = None
+
+    @property
+    def zoned(self) -> bool:
+        """Are there entries of any other zone than 0?"""
+        return any(key.zone for key, _seen in self.zones)
 
     def share(self, count: int) -> Proportion:
         """The share of the table that `count` of the entries seen speak for (see `share`)."""
@@ -153,6 +172,7 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
     target = itemgetter(place('dst'), place('protocol'), place('dport'))
     status = itemgetter(place('status'))
     life = itemgetter(place('protocol'), place('state'), place('status'), place('timeout'))
+    zone, counted = itemgetter(place('zone')), itemgetter(place('orig_bytes'))
     sources: HeavyHitters[bytes] = HeavyHitters()
     destinations: HeavyHitters[bytes] = HeavyHitters()
     services: HeavyHitters[tuple[int, int]] = HeavyHitters()
@@ -160,6 +180,8 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
     nat_services: HeavyHitters[tuple[int, int]] = HeavyHitters()
     nat_targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
     pools = Pools()
+    zones: Counter[int] = Counter()
+    traffic: TrafficCounter | None = None
     statuses: Counter[tuple[int, str, int]] = Counter()
     times: dict[TimeoutClass, Histogram] = {}
     flows = iter(flows)
@@ -176,6 +198,17 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
             nat_services.update(map(service, natted))
             nat_targets.update(map(target, natted))
             pools.update(list(compress(natted, map(SRC_NAT.__and__, map(status, natted)))))
+        # nearly always both are in use nowhere
+        if any(map(zone, batch)):
+            zones.update(map(zone, batch))
+        else:
+            zones[0] += len(batch)
+        if list(map(counted, batch)).count(None) < len(batch):
+            if traffic is None:
+                from .traffic import TrafficCounter
+
+                traffic = TrafficCounter()
+            traffic.update(batch)
         for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
             statuses[protocol, state, bits] += count
             if timeout is not None:
@@ -205,7 +238,10 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
         time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
         natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
                 **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}},
-        nat_ports=pools.fullest(seen, entries))
+        nat_ports=pools.fullest(seen, entries),
+        zones=tuple((Key(zone=number), count) for number, count in
+                    sorted(zones.items(), key=lambda item: (-item[1], item[0]))[:TOP]),
+        traffic=traffic.traffic() if traffic else None)
 
 
 def _key(destination: bytes, protocol: int, port: int) -> Key:

@@ -12,6 +12,8 @@ WORTH_NAMING = 0.15
 #: and others no more when the named ones explain so much
 ENOUGH = 0.8
 MOST_NAMED = 3
+#: a zone is named when it explains so much of the growth
+MOST_OF_IT = 0.5
 #: from the key that says most about a flow to those that say less
 SORTS = ('targets', 'services', 'destinations', 'sources')
 
@@ -32,7 +34,7 @@ class Growth(NamedTuple):
 def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
     """The keys that explain most of the growth, each group of flows named once, the largest first.
 
-    baseline: baseline profiles; of each key their median counts.
+    baseline: baseline profiles; of each key their median counts. A zone comes last: its flows may be those before it.
     """
     usual = _median([profile.entries for profile in baseline])
     total = now.entries - usual
@@ -49,7 +51,17 @@ def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
             if own >= total * WORTH_NAMING and explained < total * ENOUGH and alone and len(named) < MOST_NAMED:
                 named.append(one)
     named.sort(key=lambda one: -one.entries)
-    return tuple(one._replace(source=_source(one, grown['sources'], total)) for one in named)
+    return (*(one._replace(source=_source(one, grown['sources'], total)) for one in named),
+            *_zone(now, baseline, usual, total))
+
+
+def _zone(now: Profile, baseline: Sequence[Profile], usual: int, total: int) -> tuple[Growth, ...]:
+    """The zone that explains most of the growth, where there is more than one."""
+    # a profile of flows that no zone was counted of says nothing of zones
+    known = [profile for profile in baseline if profile.zones or not profile.seen]
+    if not now.zoned or len(now.zones) < 2 or not known:
+        return ()
+    return tuple(one for one in _grown(now, known, 'zones', usual) if one.entries >= total * MOST_OF_IT)[:1]
 
 
 def _grown(now: Profile, baseline: Sequence[Profile], sort: str, usual: int) -> Iterator[Growth]:

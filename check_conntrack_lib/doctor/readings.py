@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
 from ..assessment import log_of
@@ -13,7 +13,7 @@ from ..history import cloud_limit
 from ..host import Host
 from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from ..readers import cpu_counters, ctnetlink_events
+from ..readers import cpu_counters, ctnetlink_events, sysctl_values
 from ..readers.kept_log import KeptLog
 from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
 from . import DoctorError, common_options
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..readers.ctnetlink_events import Listener, NewConnections
     from .export.per_host import PerHost
 
+#: parts of a profile, by the option that asks for them
+NAT_PORTS, ZONES, BYTES = 'nat-ports', 'zones', 'bytes'
 #: for one round of readings, in seconds
 LONGEST_ROUND = 10.0
 #: columns of the stat file that nothing judges and nobody records
@@ -46,6 +48,10 @@ class LiveReadings(NamedTuple):
     new: NewConnections | Missing | None = None
     #: AWS: the driver's statistics of each interface
     cloud: Mapping[str, Mapping[str, int]] | None = None
+    #: what is wanted of the profile: NAT_PORTS, ZONES, BYTES
+    wanted: frozenset[str] = frozenset()
+    #: why there are no bytes though they are wanted
+    unaccounted: Missing | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -62,6 +68,8 @@ class LiveReadings(NamedTuple):
             yield Reading('states', self.profile)
         if self.new is not None:
             yield Reading('new-connections', self.new)
+        if BYTES in self.wanted:
+            yield Reading(BYTES, self.unaccounted)
 
     def totals(self) -> dict[str, int]:
         """Every counter that could be read, summed over the CPUs."""
@@ -95,13 +103,15 @@ class Rounds:
         self._last: Sample | None = None
         self._quiet: Losses | None = None
 
-    def take(self, top: int = 0, flows: int = 0, ports: bool = False) -> LiveReadings:
+    def take(self, top: int = 0, flows: int = 0, wanted: Iterable[str] = ()) -> LiveReadings:
         """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
 
-        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. ports:
-        count all ports of source NAT of the fullest pools.
+        top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. wanted: of the
+        profile; NAT_PORTS counts all ports of source NAT of the fullest pools.
         """
         source = self._source
+        wanted = frozenset(wanted)
+        unaccounted: Missing | None = None
         deadline = Deadline(LONGEST_ROUND)
         deadline.start()
         try:
@@ -118,13 +128,15 @@ class Rounds:
             if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
                 from ..diagnosis.sample import take_profile
 
-                profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=ports)
+                profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=NAT_PORTS in wanted)
+            if BYTES in wanted and not (profile and not isinstance(profile, Missing) and profile.traffic):
+                unaccounted = why_no_bytes(source)
         finally:
             deadline.stop()
         log = log_of(snapshot, self._since(snapshot), self._log_span)
         new = self._listener
         counted = ctnetlink_events.count(new) if isinstance(new, ctnetlink_events.Listener) else new
-        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, counted, cloud)
+        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, counted, cloud, wanted, unaccounted)
 
     def close(self) -> None:
         self._kept.close()
@@ -156,6 +168,16 @@ def cloud_of(source: Host) -> Mapping[str, Mapping[str, int]] | None:
     """AWS: statistics of the interfaces of this thread's namespace; elsewhere one look for a directory."""
     counted = cloud_limit.read_now(source)
     return counted[1] if counted else None
+
+
+def why_no_bytes(host: Host) -> Missing | None:
+    """Why the kernel counts no bytes of new entries; None: it does."""
+    from ..analysis.traffic import ACCOUNTING, OFF
+
+    setting = sysctl_values.read_values(host, [ACCOUNTING])
+    if not setting:
+        return Missing(f'no {host.path("sys/" + ACCOUNTING)}')
+    return None if setting[ACCOUNTING] else Missing(OFF)
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

@@ -10,7 +10,11 @@ from typing import Any
 from ..analysis.nat_ports import DEFAULT, PortUse
 from ..analysis.profile import RECORDED_TOP, Key, Profile
 from ..flow import ReplyTuple, address_text
-from .codec import LARGEST_COUNT
+from ..namedtuples import TYPE_CHECKING
+from .codec import LARGEST, LARGEST_COUNT
+
+if TYPE_CHECKING:
+    from ..analysis.traffic import Traffic
 
 #: share of the flows seen that a recorded key must have
 RECORDED_SHARE = 0.01
@@ -23,6 +27,8 @@ _KEYS = {
     'services': ('protocol', 'port'),
     'targets': ('protocol', 'destination', 'port'),
 }
+#: what other versions' records lack
+_TRAFFIC = ('sources', 'targets', 'services')
 
 
 def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
@@ -33,6 +39,11 @@ def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
     for name, parts in _KEYS.items():
         record[name] = [[*(getattr(key, part) for part in parts), count]
                         for key, count in getattr(profile, name)[:top] if count >= least]
+    if profile.zones:
+        # the small ones, too: no row at all says that zones were not counted
+        record['zones'] = [[key.zone, count] for key, count in profile.zones[:top]]
+    if profile.traffic:
+        record['traffic'] = _traffic_record(profile.traffic, top)
     if profile.names:
         record['names'] = dict(profile.names)
     if profile.nat_ports:
@@ -58,9 +69,42 @@ def from_json(text: str) -> Profile:
         fields['names'] = {_word(address, _ADDRESS): _word(name, _TITLE)
                            for address, name in record.get('names', {}).items()}
         fields['nat_ports'] = tuple(_port_use(*row) for row in record.get('nat_ports', ()))
+        fields['zones'] = tuple((Key(zone=_zone(zone)), _count(count)) for zone, count in _rows(record, 'zones'))
+        if 'traffic' in record:
+            fields['traffic'] = _traffic(record['traffic'])
         return Profile(**fields)
     except (TypeError, AttributeError, OSError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(f'not a profile: {error}') from error
+
+
+def _rows(record: Mapping[str, Any], name: str) -> Any:
+    rows = record.get(name, ())
+    if len(rows) > MOST_ROWS:
+        raise ValueError('more than any profile has')
+    return rows
+
+
+def _traffic_record(traffic: Traffic, top: int) -> dict[str, Any]:
+    """Of the keys with at least RECORDED_SHARE of the bytes."""
+    least = traffic.bytes * RECORDED_SHARE
+    record: dict[str, Any] = {'counted': traffic.counted, 'packets': min(traffic.packets, LARGEST - 1),
+                              'bytes': min(traffic.bytes, LARGEST - 1)}
+    for name in _TRAFFIC:
+        record[name] = [[*(getattr(one.key, part) for part in _KEYS[name]), min(one.packets, LARGEST - 1),
+                         min(one.bytes, LARGEST - 1)] for one in getattr(traffic, name)[:top] if one.bytes >= least]
+    return record
+
+
+def _traffic(record: Mapping[str, Any]) -> Traffic:
+    from ..analysis.traffic import Traffic, Volume  # where there are any
+
+    tops = []
+    for name in _TRAFFIC:
+        parts = _KEYS[name]
+        tops.append(tuple(Volume(Key(**{part: _PARTS[part](value) for part, value in zip(parts, row)}),
+                                 _counter(row[len(parts)]), _counter(row[len(parts) + 1]))
+                          for row in _rows(record, name)))
+    return Traffic(_count(record['counted']), _counter(record['packets']), _counter(record['bytes']), *tops)
 
 
 def _port_use(protocol: Any, server: Any, port: Any, address: Any, used: Any, size: Any, exact: Any,
@@ -80,6 +124,20 @@ def _count(value: Any) -> int:
     number = int(value)
     if not 0 <= number < LARGEST_COUNT:
         raise ValueError(f'not a count: {number}')
+    return number
+
+
+def _counter(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < LARGEST:
+        raise ValueError(f'not a counter: {number}')
+    return number
+
+
+def _zone(value: Any) -> int:
+    number = _count(value)
+    if number > 0xFFFF:
+        raise ValueError(f'not a zone: {number}')
     return number
 
 

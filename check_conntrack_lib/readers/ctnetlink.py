@@ -35,7 +35,7 @@ NEEDS_ROOT = Missing('needs root', 'ctnetlink answers only with CAP_NET_ADMIN: r
 CPU_STATS = {counter.attribute: name for name, counter in COUNTERS.items()}
 
 #: CTA_* that hold attributes, by their path from the message's top
-NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (2, 2), (4,), (4, 1), (4, 2), (4, 3)}
+NESTS = {(1,), (1, 1), (1, 2), (2,), (2, 1), (2, 2), (4,), (4, 1), (4, 2), (4, 3), (9,), (10,)}
 #: the field of Flow that an attribute holds, and its format
 FIELDS = {
     (1, 1, 1): ('src', '4s'),       # CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC
@@ -46,6 +46,7 @@ FIELDS = {
     (1, 2, 2): ('sport', 'H'),
     (1, 2, 3): ('dport', 'H'),
     (1, 3): ('zone', 'H'),          # CTA_TUPLE_ORIG, CTA_TUPLE_ZONE: a zone of this direction only
+    (2, 3): ('zone', 'H'),          # an entry has one zone: for this direction, the other, or both (18)
     (2, 1, 1): ('reply_src', '4s'),
     (2, 1, 2): ('reply_dst', '4s'),
     (2, 1, 3): ('reply_src', '16s'),
@@ -57,6 +58,10 @@ FIELDS = {
     (4, 2, 1): ('state', 'B'),
     (4, 3, 1): ('state', 'B'),
     (7,): ('timeout', 'I'),
+    (9, 1): ('orig_packets', 'Q'),  # CTA_COUNTERS_ORIG, CTA_COUNTERS_PACKETS: with nf_conntrack_acct=1
+    (9, 2): ('orig_bytes', 'Q'),
+    (10, 1): ('reply_packets', 'Q'),
+    (10, 2): ('reply_bytes', 'Q'),
     (18,): ('zone', 'H'),
 }
 PORTS = ('sport', 'dport', 'reply_sport', 'reply_dport')
@@ -126,7 +131,8 @@ def find_layout(payload: bytes) -> Layout:
     if not {'src', 'dst', 'protocol'} <= places.keys():
         raise ValueError('an entry without a tuple')
     values: dict[str, Any] = {'state': '', 'status': 0, 'timeout': None, 'zone': 0, 'sport': 0, 'dport': 0,
-                              'reply_src': b'', 'reply_dst': b'', 'reply_sport': 0, 'reply_dport': 0}
+                              'reply_src': b'', 'reply_dst': b'', 'reply_sport': 0, 'reply_dport': 0,
+                              'orig_packets': None, 'orig_bytes': None, 'reply_packets': None, 'reply_bytes': None}
     for name in KINDS:
         if name in places:
             start, code = places.pop(name)

@@ -73,9 +73,11 @@ def parse_line(line: str) -> Flow:
         status |= SRC_NAT
     if (reply_src, reply_sport) != (dst, dport):
         status |= DST_NAT
-    zone = _number(first.get('zone-orig') or second.get('zone', '0'), 0xFFFF)
+    zone = _number(first.get('zone-orig') or second.get('zone-reply') or second.get('zone', '0'), 0xFFFF)
+    counted = [_number(way[what], (1 << 64) - 1) if what in way else None
+               for way in (first, second) for what in ('packets', 'bytes')]
     return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone,
-                reply_sport, reply_dport)
+                reply_sport, reply_dport, *counted)
 
 
 def parse(lines: Iterable[str]) -> Iterator[Flow]:

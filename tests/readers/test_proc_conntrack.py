@@ -56,7 +56,7 @@ V4 = 'src=127.0.0.1 dst=127.0.0.1'
     (f'ipv4     2 udp      17 27 {V4} sport=44867 dport=5002 zone-orig=8 packets=1 bytes=29 [UNREPLIED] '
      f'{V4} sport=5002 dport=44867 mark=0 use=2', (17, '', 27, 44867, 5002, 8, '')),
     (f'ipv4     2 udp      17 27 {V4} sport=44867 dport=5003 [UNREPLIED] {V4} sport=5003 dport=44867 zone-reply=9 '
-     'mark=0 use=2', (17, '', 27, 44867, 5003, 0, '')),
+     'mark=0 use=2', (17, '', 27, 44867, 5003, 9, '')),
     (f'ipv4     2 udp      17 27 {V4} sport=1 dport=2 {V4} sport=2 dport=1 mark=0 zone=65535 use=2',
      (17, '', 27, 1, 2, 65535, 'replied')),
     (f'ipv4     2 tcp      6 {V4} sport=60606 dport=80 {V4} sport=80 dport=60606 [OFFLOAD] mark=0 zone=0 use=3',

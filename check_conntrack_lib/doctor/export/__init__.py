@@ -33,7 +33,7 @@ FRESH = 1.0
 MOST_HOSTS = 1000
 #: each is twenty series
 MOST_NAMESPACES = 5000
-#: looked at for the ports of source NAT
+#: looked at for the ports of source NAT, zones and bytes
 FLOWS = 20000
 
 
@@ -66,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'with most entries (default: 200)')
     parser.add_argument('--nat-ports', action='store_true',
                         help='also the use of the source NAT ports of the fullest pools, at most 3 (needs root)')
+    parser.add_argument('--zones', action='store_true',
+                        help='also entries by conntrack zone: the 20 largest, the rest is zone="other" (needs root; '
+                             'above 20,000 entries estimated from a sample)')
+    parser.add_argument('--bytes', action='store_true',
+                        help='also packets and bytes of the entries in the table by source, target and service, the '
+                             '20 of each with most bytes (needs root, and nf_conntrack_acct=1, which is never '
+                             'switched on; above 20,000 entries of a sample)')
     parser.add_argument('--rate', action='store_true',
                         help='also new connections, counted from the start of --listen or --every on (needs root; '
                              'costs the kernel 2 to 3 microseconds for each of them, in all network namespaces)')
@@ -82,18 +89,22 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.most_namespaces <= MOST_NAMESPACES:
         raise DoctorError(f'--most-namespaces: {arguments.most_namespaces} is not between 0 and {MOST_NAMESPACES}')
     everything = arguments.netns == 'all'
-    if everything and (arguments.per_host or arguments.rate or arguments.nat_ports or arguments.names != 'conntrack'):
-        raise DoctorError('--netns all has neither --per-host, --rate, --nat-ports nor --names node-exporter')
+    if everything and (arguments.per_host or arguments.rate or arguments.nat_ports or arguments.zones
+                       or arguments.bytes or arguments.names != 'conntrack'):
+        raise DoctorError('--netns all has neither --per-host, --rate, --nat-ports, --zones, --bytes nor --names '
+                          'node-exporter')
     if arguments.rate and not (arguments.listen or arguments.every):
         raise DoctorError('--rate needs --listen or --every: it counts from their start on')
     source = readings.proc(arguments)
     if not everything:
         netns_target.enter_target(source, arguments.netns)
+    wanted = [name for name, chosen in ((readings.NAT_PORTS, arguments.nat_ports), (readings.ZONES, arguments.zones),
+                                        (readings.BYTES, arguments.bytes)) if chosen]
     listener = ctnetlink_events.open_listener(source) if arguments.rate else None
     rounds = readings.Rounds(source, arguments.kernel_log, arguments.window, listener)
 
     def take() -> LiveReadings:
-        return rounds.take(arguments.top if arguments.per_host else 0, FLOWS if arguments.nat_ports else 0, ports=True)
+        return rounds.take(arguments.top if arguments.per_host else 0, FLOWS if wanted else 0, wanted)
 
     def take_all() -> NamespaceReadings:
         return all_namespaces.take(source, arguments.kernel_log, arguments.window, arguments.most_namespaces)

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 
 from ...analysis.cloud import AVAILABLE, EXCEEDED, LINKLOCAL
 from ...analysis.losses import LogEvidence
-from ...analysis.profile import Profile
+from ...analysis.profile import Key, Profile
 from ...counters import COUNTERS
 from ...flow import PROTOCOLS, address_text
 from ...model import Missing, NotLoaded, Table
 from ...namedtuples import NamedTuple
 from ...readers.ctnetlink_events import NewConnections
-from ..readings import LiveReadings
+from ..readings import BYTES, NAT_PORTS, ZONES, LiveReadings
 from .per_host import GROUPS, PerHost
 
 #: Columns of the stat file that are exported only. The kernel counts in 32 bits on each CPU, and starts again at 0
@@ -67,7 +67,9 @@ def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
     if isinstance(reading.peers, PerHost):
         yield from _per_host(reading.peers)
     if isinstance(reading.profile, Profile):
-        yield from _nat_ports(reading.profile)
+        for wanted, metrics in ((NAT_PORTS, _nat_ports), (ZONES, _zones), (BYTES, _bytes)):
+            if wanted in reading.wanted:
+                yield from metrics(reading.profile)
     if isinstance(reading.new, NewConnections):
         yield Metric('conntrack_new_connections', 'counter', 'New connections in this network namespace since the '
                      'exporter began.', (({}, reading.new.connections),))
@@ -160,6 +162,38 @@ def _cloud(interfaces: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
                         if name in counters)
         if samples:
             yield Metric(name if name.startswith('conntrack_') else f'conntrack_{name}', kind, text, samples)
+
+
+def _zones(profile: Profile) -> Iterator[Metric]:
+    found = [({'zone': str(key.zone)}, float(profile.estimate(seen))) for key, seen in profile.zones]
+    rest = profile.seen - sum(seen for _key, seen in profile.zones)
+    yield Metric('conntrack_zone_entries', 'gauge', 'Entries by conntrack zone; zone="0": none was set.',
+                 (*found, *([({'zone': 'other'}, float(profile.estimate(rest)))] if rest else [])))
+
+
+def _bytes(profile: Profile) -> Iterator[Metric]:
+    traffic = profile.traffic
+    if traffic is None:
+        return
+    yield _gauge('conntrack_accounted_ratio', 'Part of the table whose bytes and packets are added up: those of a '
+                 'sample that have counters.', min(1.0, traffic.counted / max(profile.entries, profile.seen)))
+    yield _gauge('conntrack_accounted_bytes', f'Bytes {OF_ENTRIES}', traffic.bytes)
+    yield _gauge('conntrack_accounted_packets', f'Packets {OF_ENTRIES}', traffic.packets)
+    for sort, volumes in (('source', traffic.sources), ('target', traffic.targets), ('service', traffic.services)):
+        for what in ('bytes', 'packets'):
+            yield Metric(f'conntrack_{sort}_{what}', 'gauge', f'{what.capitalize()} by {sort} {OF_ENTRIES}',
+                         tuple((_key_labels(one.key), float(getattr(one, what))) for one in volumes))
+
+
+#: an entry that ends takes its bytes along: no rate can be made of these
+OF_ENTRIES = 'of entries now in the table, both directions, since each was made: falls when they end.'
+
+
+def _key_labels(key: Key) -> dict[str, str]:
+    if key.source:
+        return {'source': key.source}
+    labels = {'protocol': str(Key(key.protocol)), 'port': '' if key.port is None else str(key.port)}
+    return {'destination': key.destination, **labels} if key.destination else labels
 
 
 def _scrape_error(reading: LiveReadings) -> Metric:

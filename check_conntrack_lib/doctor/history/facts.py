@@ -28,6 +28,7 @@ from ...model import KernelLog, Missing
 from ...namedtuples import NamedTuple
 from ...readers import kernel_log, sysctl_values
 from ..state_shares import states_line
+from ..zones_and_bytes import zones_and_bytes
 from .netns_names import Names
 
 #: profiles from this many seconds before an incident are the baseline
@@ -187,6 +188,7 @@ def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
         yield 'cause', (f'{key} grew from {one.before * 100:.0f}% to {one.now * 100:.0f}% of the table '
                            f'({one.entries:+d} entries){source}')
     yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
+    yield from zones_and_bytes(fullest.profile)
 
 
 def checklist(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:

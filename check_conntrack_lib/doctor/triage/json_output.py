@@ -36,7 +36,12 @@ def as_json(readings: TriageReadings) -> str:
             'states': [{'protocol': str(Key(protocol)), 'state': state, 'seen': seen}
                        for (protocol, state), seen in profile.states.items()],
             **{sort: [{**_key(key), 'seen': seen} for key, seen in getattr(profile, sort)]
-               for sort in ('sources', 'destinations', 'services', 'targets')}},
+               for sort in ('sources', 'destinations', 'services', 'targets', 'zones')},
+            'traffic': profile.traffic and {
+                **{name: getattr(profile.traffic, name) for name in ('counted', 'packets', 'bytes')},
+                **{sort: [{**_key(one.key), 'packets': one.packets, 'bytes': one.bytes}
+                          for one in getattr(profile.traffic, sort)]
+                   for sort in ('sources', 'targets', 'services')}}},
         'addresses': {} if profile is None else profile.names,
         'changed': [{**_key(one.key), 'before': one.before, 'now': one.now, 'entries': one.entries,
                      'most_from': one.source} for one in p.growth],

@@ -18,6 +18,7 @@ from ...formatting import FLOODED, clean, clock_time, count, duration, rate, sha
 from ...history.profiles import Baseline
 from ...model import Missing
 from ..terminal import StyledLine, TextLayout
+from ..zones_and_bytes import bytes_rows, zones_text
 from . import resource_lines
 from .reading import TriageReadings
 
@@ -200,6 +201,8 @@ def _state(readings: TriageReadings) -> Iterator[StyledLine]:
     or_offloaded = ' or offloaded' if profile.offloaded else ''
     yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED{or_offloaded} (never evicted), '
                    f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
+    if profile.zoned:
+        yield StyledLine('zones', zones_text(profile))
 
 
 def _top_sources(readings: TriageReadings, paper: TextLayout) -> list[str]:
@@ -210,14 +213,13 @@ def _top_sources(readings: TriageReadings, paper: TextLayout) -> list[str]:
                for title, sort in (('source', 'sources'), ('target', 'destinations'), ('port', 'services'))]
     if not any(cells for _title, cells in columns):
         return paper.rows(StyledLine('top', 'no address or port exceeds 1%'))
-    return paper.columns('top', columns)
+    return paper.columns('top', columns) + bytes_rows(profile, paper)
 
 
 def top(profile: Profile, sort: str) -> list[tuple[str, float]]:
     """The most frequent keys of a sort, in short, with their shares of the table."""
     shares = ((key, profile.share(seen).value) for key, seen in getattr(profile, sort)[:TOP])
-    return [(str(key).removeprefix('from ').removeprefix('to ').replace(' port ', ' '), share)
-            for key, share in shares if share >= LEAST]
+    return [(key.short(), share) for key, share in shares if share >= LEAST]
 
 
 def _names(readings: TriageReadings) -> Iterator[StyledLine]:
