@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import laboratory
 import proctree
@@ -106,4 +107,4 @@ def test_without_accounting_it_is_said_where_it_was_asked_for(lab: laboratory.Na
     for argv in (('triage',), ('export', '--zones'), ('watch', '--count', '1')):
         assert 'bytes' not in doctor(lab, *argv)
     with lab.in_netns():
-        assert proctree.ROOT and open('/proc/sys/net/netfilter/nf_conntrack_acct').read() == '0\n'
+        assert Path('/proc/sys/net/netfilter/nf_conntrack_acct').read_text() == '0\n'

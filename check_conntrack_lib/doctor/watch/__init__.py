@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
 import time
 
 from ...argument_types import seconds
@@ -15,32 +13,55 @@ from ...formatting import clean
 from ...model import Table
 from ...readers import ctnetlink_events
 from .. import DoctorError, common_options, error_line, netns_target, readings
-from .view import ScreenLine, WatchState, as_json, following, one_line, screen
+from .terminal import Terminal
+from .view import ScreenLine, WatchState, as_json, following, labelled, one_line, screen
 
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
 FLOWS = 2000
 #: the width of the usage line without its bar
 BESIDE_BAR = 68
-COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
-RESET = '\x1b[0m'
+#: order of --top; as in analysis/talkers.py, which only --top needs
+ORDERS = ('entries', 'new', 'bytes')
 #: exit status when there was no table at the end, as of the other verbs
 NOTHING_TO_SEE = 2
+MOST_ROWS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--every', '-n', '--interval', metavar='DURATION', type=seconds, default=2.0,
                         help='refresh interval (default: 2s)')
     parser.add_argument('--count', metavar='N', type=int, help='exit after N updates')
+    parser.add_argument('--top', action='store_true',
+                        help='the sources, targets and services with most entries, from a sample of the table (needs '
+                             'root); it is refreshed more rarely where it would take more than 5%% of a core')
+    parser.add_argument('--sort', choices=ORDERS, default=None,
+                        help='order of --top: by entries, by new connections per second, or by bytes per second, '
+                             'which the kernel counts only where nf_conntrack_acct is 1 (default: entries)')
+    parser.add_argument('--rows', metavar='N', type=int,
+                        help='rows of each list of --top (default: as many as the screen holds, else 5)')
     common_options.add_json(parser, 'one line per update')
     common_options.add_color(parser)
     readings.add_arguments(parser)
 
 
+def bar_width(terminal: Terminal) -> int:
+    """How wide a bar of the usage line may be."""
+    return max(0, min(50, terminal.size().columns - BESIDE_BAR))
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
+    if not arguments.top and (arguments.sort or arguments.rows is not None):
+        raise DoctorError('--sort and --rows need --top')
+    if arguments.rows is not None and not 1 <= arguments.rows <= MOST_ROWS:
+        raise DoctorError(f'--rows: {arguments.rows} is not between 1 and {MOST_ROWS}')
     source = readings.proc(arguments)
     target = netns_target.enter_target(source, arguments.netns)
+    if arguments.top:
+        from .top import run as run_top
+
+        return run_top(arguments, source, target)
     rounds = readings.Rounds(source, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(source))
     colours = common_options.colours(arguments.color)
     terminal = Terminal(colours) if common_options.on_terminal() and not arguments.json else None
@@ -53,14 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
         while True:
             try:
                 moment = following(moment, rounds.take(flows=FLOWS))
-                lines, line = screen(moment, terminal.bar() if terminal else 0), one_line(moment)
+                lines, line = screen(moment, bar_width(terminal) if terminal else 0), one_line(moment)
             except OutOfTime as error:
                 line = error_line(error)
                 lines = [ScreenLine('reading', line, 1)]
             if arguments.json:
                 print(as_json(moment, line), flush=True)
             elif terminal:
-                terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', lines)
+                terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', labelled(lines))
             else:
                 print(f'{time.strftime("%Y-%m-%d %H:%M:%S %Z")} {line}', flush=True)
             shown += 1
@@ -76,49 +97,3 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     finally:
         rounds.close()
-
-
-class Terminal:
-    """Draws a few lines over those drawn before. Hides no cursor, switches no screen: nothing to restore."""
-
-    def __init__(self, colours: bool) -> None:
-        self._colours = colours
-        self._height = 0
-        self._size = self._now()
-        # after Ctrl-Z and fg others have written below our lines
-        signal.signal(signal.SIGCONT, lambda *_: self._forget())
-
-    def draw(self, title: str, lines: list[ScreenLine]) -> None:
-        size = self._now()
-        if size != self._size:
-            # lines may have been wrapped again: nobody knows where ours are
-            sys.stdout.write('\x1b[2J\x1b[H')
-            self._size = size
-            self._forget()
-        width = size.columns - 1
-        plain = RESET if self._colours else ''
-        rows = [title[:width]]
-        for name, text, severity in lines:
-            colour = COLOURS[severity] if plain else ''
-            rows.append(f'{colour}{f"{name:14}{text}"[:width]}{plain if colour else ""}')
-        rows = rows[:max(1, size.lines - 1)]
-        up = f'\x1b[{self._height}A' if self._height else ''
-        # before they are written: the stop may come in between
-        self._height = len(rows)
-        sys.stdout.write(up + ''.join(f'\r{row}\x1b[K\n' for row in rows) + '\x1b[J')
-        sys.stdout.flush()
-
-    def bar(self) -> int:
-        """How wide a bar of the usage line may be."""
-        return max(0, min(50, self._now().columns - BESIDE_BAR))
-
-    def _forget(self) -> None:
-        self._height = 0
-
-    def _now(self) -> os.terminal_size:
-        try:
-            size = os.get_terminal_size(sys.stdout.fileno())
-        except OSError:
-            size = os.terminal_size((0, 0))
-        # a serial console or a pseudo-terminal may not know its size
-        return os.terminal_size((size.columns or 80, size.lines or 24))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...analysis.losses import Losses, counted_between
 from ...analysis.profile import Profile
@@ -90,6 +90,11 @@ def screen(moment: WatchState, bar: int) -> list[ScreenLine]:
     """The lines of the picture; bar: width of the usage bar in characters."""
     return [*_usage(moment, bar), *_growth(moment), *_new(moment), *_counters(moment), *_states(moment), *_log(moment),
             *_unreadable(moment)]
+
+
+def labelled(lines: Iterable[ScreenLine]) -> list[tuple[str, int]]:
+    """Rows for a terminal, each with its severity."""
+    return [(f'{name:14}{text}', severity) for name, text, severity in lines]
 
 
 def one_line(moment: WatchState) -> str:

@@ -1,0 +1,175 @@
+"""watch --top: who has most entries, opens most and carries most, refreshed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Collection
+
+from ...analysis import talkers
+from ...analysis.talkers import BYTES, ENTRIES, Seen, Talkers
+from ...deadline import Deadline, OutOfTime
+from ...defaults import WINDOW
+from ...diagnosis.sample import SAMPLE_SECONDS, sample_flows
+from ...formatting import clean
+from ...host import Host
+from ...model import Missing, Table
+from ...netns import address_names
+from ...readers import ctnetlink_events
+from ...readers.ctnetlink_events import NewConnections
+from .. import common_options, error_line, readings
+from ..netns_target import Target
+from . import NOTHING_TO_SEE, bar_width, pace, top_view
+from .pace import Pace
+from .terminal import Terminal
+from .top_view import Board
+from .view import ScreenLine, WatchState, following, labelled
+
+#: new connections are counted for so long before each refresh, in seconds, and for at most this part of the time
+LISTEN, LISTEN_PART = 1.0, 0.5
+#: after the first part it is known how many of them to look at
+FIRST_PART = 0.1
+#: seconds after which addresses may have other names, and between two searches for the names of others
+NAMES_KEPT, NAMES_EVERY = 60.0, 10.0
+#: seconds for one search
+NAMES_LONGEST = 1.0
+#: rows of each list where there is no screen
+ROWS = 5
+
+
+class Names:
+    """Names of addresses: the search goes through all namespaces, so it is not made at each refresh."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self._began = self._last = float('-inf')
+
+    def of(self, wanted: Collection[str], now: float, deadline: Deadline) -> dict[str, str]:
+        """Names by address; now: seconds on CLOCK_MONOTONIC."""
+        if now - self._began > NAMES_KEPT:
+            self._known, self._asked, self._began, self._last = {}, set(), now, float('-inf')
+        unknown = set(wanted) - self._asked
+        if unknown and now - self._last >= NAMES_EVERY:
+            self._last = now
+            self._asked |= unknown
+            try:
+                with deadline.budget(NAMES_LONGEST):
+                    self._known.update(address_names.resolve(self._host, unknown))
+            except OutOfTime:
+                pass  # their addresses say enough
+        return self._known
+
+
+class Reader:
+    """Takes one refresh after the other."""
+
+    def __init__(self, host: Host, order: str) -> None:
+        self._host, self._order = host, order
+        # the kernel log costs more than it tells here
+        self._rounds = readings.Rounds(host, 'off', WINDOW)
+        self._names = Names(host)
+        self._moment: WatchState | None = None
+        self._before: Seen | None = None
+
+    def close(self) -> None:
+        self._rounds.close()
+
+    def refresh(self, sample: int, rows: int, listen: float) -> Board:
+        """Counts new connections for `listen` seconds, then looks at a sample. Raises OutOfTime."""
+        new = _listen(self._host, listen)
+        self._moment = moment = following(self._moment, self._rounds.take())
+        table = moment.snapshot.table
+        seen: Seen | Missing | None = None
+        found: Talkers | None = None
+        deadline = Deadline(readings.LONGEST_ROUND)
+        deadline.start()
+        try:
+            if isinstance(table, Table):
+                buckets = table.buckets if isinstance(table.buckets, int) else 0
+                entries = table.entries
+                began = time.monotonic()
+                seen = sample_flows(self._host, lambda flows: talkers.observe(flows, began, entries, buckets), sample,
+                                    deadline.budget)
+                in_time = time.monotonic() - began < SAMPLE_SECONDS
+            if isinstance(seen, Seen):
+                seen = seen._replace(complete=seen.seen < sample and in_time)
+                found = talkers.compare(self._before, seen, None if isinstance(new, Missing) else new, rows,
+                                        self._order)
+                self._before = seen
+            names = self._names.of(top_view.addresses(found), time.monotonic(), deadline) if found else {}
+        finally:
+            deadline.stop()
+        no_bytes = readings.why_no_bytes(self._host) if self._order == BYTES and not (found and found.counted) else None
+        return Board(moment, found, names, self._order, new if isinstance(new, Missing) else None,
+                     seen if isinstance(seen, Missing) else None, no_bytes)
+
+
+def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
+    """The live screen, or a block or a line of JSON for each refresh."""
+    terminal = Terminal(common_options.colours(arguments.color)) \
+        if common_options.on_terminal() and not arguments.json else None
+    inside = f', {clean(target.title)}' if target.title else ''
+    reader = Reader(host, arguments.sort or ENTRIES)
+    speed = Pace(arguments.every, arguments.every)
+    board: Board | None = None
+    shown = 0
+    due = time.monotonic()
+    try:
+        while True:
+            began, cpu = time.monotonic(), time.process_time()
+            listen = min(LISTEN, LISTEN_PART * arguments.every)
+            room = top_view.room(terminal.size().lines) if terminal else ROWS
+            try:
+                board = reader.refresh(speed.sample, arguments.rows or room, listen)
+                error = ''
+            except OutOfTime as late:
+                error = error_line(late)
+            title = f'conntrack-doctor watch --top: {os.uname().nodename}{inside}, every {speed.period:.3g} s'
+            _show(board, error, title, terminal, arguments.json)
+            shown += 1
+            if shown == arguments.count:
+                return 0 if board and isinstance(board.moment.snapshot.table, Table) else NOTHING_TO_SEE
+            now = time.monotonic()
+            # what only the first one costs, imports and names, need not be made up for
+            if shown > 1:
+                speed = pace.after(speed, time.process_time() - cpu, max(0.0, now - began - listen))
+            # after a suspend or a slow reading the interval starts again
+            due = max(due + speed.period, now + listen)
+            time.sleep(due - listen - now)
+    except KeyboardInterrupt:
+        if terminal:
+            print()  # the shell's prompt not behind the echo of ^C
+        raise
+    finally:
+        reader.close()
+
+
+def _show(board: Board | None, error: str, title: str, terminal: Terminal | None, as_json: bool) -> None:
+    if as_json:
+        print(top_view.as_json(board, error), flush=True)
+    elif terminal:
+        rows = labelled([ScreenLine('reading', error, 1)]) if error or board is None else \
+            top_view.screen(board, terminal.size().columns - 1, bar_width(terminal))
+        terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', rows)
+    else:
+        stamp = time.strftime('%Y-%m-%d %H:%M:%S %Z')
+        print('\n'.join([f'{stamp} {error}'] if error or board is None else top_view.block(board, stamp)), flush=True)
+
+
+def _listen(host: Host, seconds: float) -> NewConnections | Missing:
+    """New connections of so many seconds from now on; where they are not counted, the time passes all the same."""
+    until = time.monotonic() + seconds
+    listener = ctnetlink_events.open_listener(host)
+    if isinstance(listener, Missing):
+        time.sleep(max(0.0, until - time.monotonic()))
+        return listener
+    try:
+        time.sleep(min(FIRST_PART, seconds / 2))
+        ctnetlink_events.start_sample(listener, seconds)
+        time.sleep(max(0.0, until - time.monotonic()))
+        return ctnetlink_events.finish(listener)
+    finally:
+        listener.close()
