@@ -87,8 +87,8 @@ def on_terminal(lab: Any, seconds: float, *command: str) -> tuple[Used, int]:
 
 def watch(lab: Any, every: float, count: int) -> Used:
     """The command as anybody runs it, without its start."""
-    command = (sys.executable, '-m', 'check_conntrack_lib', 'watch', '--top', '--json', '--every', f'{every:g}', '--count')
-    first, all_of_them = run(lab, *command, '1'), run(lab, *command, str(count + 1))
+    command = (sys.executable, '-m', 'check_conntrack_lib', 'watch', '--top', '--json', '--every', f'{every:g}')
+    first, all_of_them = run(lab, *command, '--count', '1'), run(lab, *command, '--count', str(count + 1))
     return Used(all_of_them.wall - first.wall, all_of_them.cpu - first.cpu)
 
 
@@ -115,8 +115,8 @@ def measure(lab: Any, entries: int, every: float, count: int) -> list[Demand]:
         print(f'  conntrack -L, once    {listing.wall:.2f} s, CPU {listing.cpu:.2f} s: '
               f'{listing.cpu / every:.0%} of a core each {every:g} s')
         if shutil.which('flowtop'):
-            other, drawn = on_terminal(lab, 15, 'flowtop')
-            print(f'  flowtop, {other.wall:.0f} s         {other.cpu / other.wall:.1%} of a core, {drawn} bytes drawn')
+            other, drawn = on_terminal(lab, 15, 'flowtop', '-n', '-G')
+            print(f'  flowtop -n -G, {other.wall:.0f} s   {other.cpu / other.wall:.1%} of a core, {drawn} bytes drawn')
     return [Demand(f'{entries} entries: a refresh takes {LONGEST:g} s or less', median(walls) <= LONGEST,
                    f'{median(walls):.3f} s'),
             Demand(f'{entries} entries: {SHARE:.0%} of a core or less', used.cpu / used.wall <= SHARE,

@@ -200,6 +200,32 @@ class TestRecord:
         kept = from_json(to_json(PROFILE))
         assert kept == PROFILE._replace(time_left={}, natted={})
 
+    def test_zones_and_bytes_are_kept(self):
+        counted = [one._replace(zone=zone, orig_packets=2, orig_bytes=1 << 62, reply_packets=1, reply_bytes=1 << 62)
+                   for zone, one in enumerate(FLOWS[:3])]
+        profile = summarize(counted, 3)
+        kept = from_json(to_json(profile))
+        assert kept.zones == profile.zones == ((Key(zone=0), 1), (Key(zone=1), 1), (Key(zone=2), 1))
+        # more than SQLite's numbers hold is the most that they do
+        assert (kept.traffic.packets, kept.traffic.bytes) == (9, (1 << 63) - 1)
+        assert [one.key for one in kept.traffic.sources] == [one.key for one in profile.traffic.sources]
+
+    def test_what_other_versions_recorded(self):
+        record = json.loads(to_json(PROFILE))
+        assert from_json(json.dumps({**record, 'later': [{'what': 1}]})) == from_json(to_json(PROFILE))
+        del record['zones']
+        assert (from_json(json.dumps(record)).zones, from_json(json.dumps(record)).traffic) == ((), None)
+
+    NONE = {'counted': 1, 'packets': 1, 'bytes': 1, 'sources': [], 'targets': [], 'services': []}  # noqa: RUF012
+
+    @pytest.mark.parametrize('more', [
+        {'zones': [[65536, 1]]}, {'zones': [['x', 1]]}, {'zones': [[1]]}, {'zones': [[1, 1]] * 1001}, {'traffic': {}},
+        {'traffic': {**NONE, 'bytes': 1 << 63}}, {'traffic': {**NONE, 'sources': [['a|b', 1, 1]]}},
+        {'traffic': {**NONE, 'bytes': -1}}, {'traffic': {**NONE, 'targets': [[6, '10.0.0.1', 443, 1]]}}])
+    def test_zones_and_bytes_that_no_check_wrote(self, more):
+        with pytest.raises(ValueError):  # noqa: PT011
+            from_json(json.dumps({**json.loads(to_json(PROFILE)), **more}))
+
     def test_few_hundred_bytes_of_a_busy_table(self):
         rng = random.Random(1)
         flows = (flow(state=rng.choice(['ESTABLISHED', 'TIME_WAIT', 'SYN_SENT', 'CLOSE', 'FIN_WAIT']),

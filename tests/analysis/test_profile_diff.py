@@ -93,6 +93,35 @@ def test_a_key_below_the_recorded_ones_is_not_taken_for_new() -> None:
     assert all('192.0.2.10' not in one.key.destination for one in growth(profile(now), [old]))
 
 
+def zoned(base: Profile, zones: dict[int, int]) -> Profile:
+    return base._replace(zones=tuple((Key(zone=zone), seen) for zone, seen in zones.items()))
+
+
+def test_the_zone_that_grew_is_named_with_its_flows() -> None:
+    grown = zoned(profile({**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000}), {5: 20100, 0: 8300})
+    usual = [from_json(to_json(zoned(one, {0: 8300, 5: 200}))) for one in [profile(USUAL)] * 3]
+    found = growth(grown, usual)
+    assert [str(one.key) for one in found] == ['udp to 10.0.0.53:53', 'zone 5']
+    assert (found[1].entries, round(found[1].before, 3), round(found[1].now, 3)) == (19900, 0.024, 0.705)
+
+
+def test_a_zone_alone_where_nothing_else_explains_it() -> None:
+    spread = {**USUAL, **{(f'10.1.{k // 200}.{k % 200}', f'172.16.{k % 250}.{k % 199}', TCP, 1024 + k): 1
+                          for k in range(20000)}}
+    found = growth(zoned(profile(spread), {7: 20000, 0: 8400, 8: 100}), [zoned(profile(USUAL), {0: 8400, 8: 100})])
+    assert [str(one.key) for one in found] == ['zone 7']
+
+
+def test_zones_that_explain_nothing_are_not_named() -> None:
+    grown = profile({**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000})
+    named = [[str(one.key) for one in growth(now, usual)] for now, usual in (
+        # zones that were not counted then, one zone for all, and many that share the growth
+        (zoned(grown, {5: 20000, 0: 8500}), BASELINE),
+        (zoned(grown, {5: 28500}), [zoned(profile(USUAL), {5: 8500})]),
+        (zoned(grown, dict.fromkeys(range(10), 2850)), [zoned(profile(USUAL), dict.fromkeys(range(10), 850))]))]
+    assert named == [['udp to 10.0.0.53:53']] * 3
+
+
 def test_the_median_of_the_baseline_forgets_one_odd_profile() -> None:
     odd = profile({**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000}, 2000)
     grown = {**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 20000}

@@ -464,7 +464,7 @@ def test_nat_ports_and_new_connections(tree):
     flows = [Flow(6, 'TIME_WAIT', 0x1e, 9, b'\x0a\1\0\1', b'\xcb\0\x71\x09', 4000, 443, b'\xcb\0\x71\x09',
                   b'\xc6\x33\x64\1', 0, 443, 40000 + k) for k in range(1000)]
     taken = readings.take(Host(str(tree), lambda: NOW), 'off', 300)._replace(
-        profile=summarize(flows, 1000), new=NewConnections(2.0, 4711))
+        profile=summarize(flows, 1000), new=NewConnections(2.0, 4711), wanted=frozenset({readings.NAT_PORTS}))
     got = lines(prometheus.page(metrics.collect(taken, 'conntrack')))
     labels = '{address="198.51.100.1",port="443",protocol="tcp",server="203.0.113.9"}'
     assert f'conntrack_nat_ports_used{labels} 1000.0' in got
@@ -487,6 +487,23 @@ def test_the_cloud_is_asked_at_each_round(tree, monkeypatch):
     counted = {'eth0': {'conntrack_allowance_exceeded': 7}}
     monkeypatch.setattr(readings.cloud_limit, 'read_now', lambda host: (NOW, counted))
     assert b'conntrack_allowance_exceeded_total{interface="eth0"} 7.0' in page(tree)
+
+
+def test_zones_are_bounded(tree):
+    flows = [Flow(17, '', 0x8, 9, b'\x0a\1\0\1', b'\xcb\0\x71\x09', 4000 + k, 53, b'\xcb\0\x71\x09', b'\x0a\1\0\1',
+                  max(0, k - 100)) for k in range(200)]
+    taken = readings.take(Host(str(tree), lambda: NOW), 'off', 300)._replace(
+        profile=summarize(flows, 400), wanted=frozenset({readings.ZONES}))
+    got = [line for line in lines(prometheus.page(metrics.collect(taken, 'conntrack'))) if 'zone' in line and '#' not in line]
+    # of a sample: twice as many
+    assert got[:2] == ['conntrack_zone_entries{zone="0"} 202.0', 'conntrack_zone_entries{zone="1"} 2.0']
+    assert (len(got), got[-1]) == (21, 'conntrack_zone_entries{zone="other"} 160.0')
+
+
+def test_all_namespaces_have_no_zones(capsys):
+    for flag in ('--zones', '--bytes'):
+        assert cli.main(['export', '--netns', 'all', flag]) == 2
+        assert flag in capsys.readouterr().err
 
 
 def test_a_rate_needs_a_start(capsys):

@@ -82,6 +82,22 @@ def test_the_profile_at_the_peak_names_the_cause(check: Check) -> None:
     assert 'flows_udp=300 ' in lines[0]
 
 
+def test_the_zone_that_grew_is_named(check: Check) -> None:
+    for minute in range(10):
+        assert check(60 * minute, quiet(600), 0, '--diagnose', 'always')[0] == 0
+    tenant = [line.replace('zone=0', 'zone=5') for line in flood(1400)]
+    status, lines = check(600, [*quiet(600), *tenant], 300)
+    assert status > 0
+    assert lines[1].startswith(f'cause: {CULPRIT} grew from 0% to 70% of the table (+1400 entries)')
+    assert re.search(r'\nalso: zone 5 grew from 0% to 70% of the table \(\+1400 entries\) since .*\n', text(lines)), lines
+    # many sources and targets of one zone
+    spread = [flow(k, f'10.9.{k % 199}.{k % 97}', f'198.51.{k % 89}.{k % 101}', 1024 + k, 'ESTABLISHED')
+              .replace('zone=0', 'zone=5') for k in range(1400)]
+    status, lines = check(660, [*quiet(600), *spread], 400)
+    assert re.match(r'cause: zone 5 grew from 0% to 70% of the table', lines[1])
+    assert '+1400 zone 5' in lines[0]
+
+
 def test_what_was_not_seen_is_not_guessed(check: Check) -> None:
     for minute in range(10):
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')

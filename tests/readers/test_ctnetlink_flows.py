@@ -101,6 +101,37 @@ def test_a_zone_of_one_direction():
     assert parse_one(entry(zoned)).zone == 8
 
 
+def test_a_zone_of_the_answers_only():
+    answers = nest(2, nest(1, attribute(1, b'\x0a\0\0\2'), attribute(2, b'\x0a\0\0\1')),
+                   nest(2, attribute(1, b'\x11'), *ports(2, 1)), attribute(3, struct.pack('!H', 9)))
+    assert parse_one(entry(tuple_of(1, 17, '10.0.0.1', '10.0.0.2', *ports(1, 2)), answers)).zone == 9
+
+
+def test_a_zone_of_both_directions():
+    plain = tuple_of(1, 17, '10.0.0.1', '10.0.0.2', *ports(1, 2))
+    first, second = parse_flows([entry(plain, attribute(18, struct.pack('!H', zone))) for zone in (5, 65535)])
+    assert (first.zone, second.zone) == (5, 65535)
+
+
+def counters(kind, packets, octets):
+    return nest(kind, attribute(1, struct.pack('!Q', packets)), attribute(2, struct.pack('!Q', octets)))
+
+
+def test_counters_of_both_directions():
+    plain = tuple_of(1, 17, '10.0.0.1', '10.0.0.2', *ports(1, 2))
+    one, other, without = parse_flows([entry(plain, counters(9, 3, 1 << 40), counters(10, 2, 999)),
+                                       entry(plain, counters(9, (1 << 64) - 1, 7), counters(10, 0, 0)), entry(plain)])
+    assert one[-4:] == (3, 1 << 40, 2, 999)
+    assert other[-4:] == ((1 << 64) - 1, 7, 0, 0)
+    assert without[-4:] == (None,) * 4
+
+
+def test_a_cut_counter_is_damaged():
+    plain = tuple_of(1, 17, '10.0.0.1', '10.0.0.2', *ports(1, 2))
+    with pytest.raises(ValueError, match='orig_bytes of 4 bytes'):
+        parse_one(entry(plain, nest(9, attribute(2, b'\0\0\0\1'))))
+
+
 def test_dccp_state():
     state = nest(4, nest(2, attribute(1, b'\4')))
     assert parse_one(entry(tuple_of(1, 33, '10.0.0.1', '10.0.0.2', *ports(1, 2)), state)).state == 'OPEN'

@@ -46,6 +46,12 @@ def test_every_sample_is_an_entry_with_both_its_ends(line):
 V4 = 'src=127.0.0.1 dst=127.0.0.1'
 
 
+def test_counters_of_both_directions():
+    lines = [f'ipv4     2 udp      17 27 {V4} sport=1 dport=2{first} {V4} sport=2 dport=1{second} mark=0 zone=0 use=2'
+             for first, second in ((' packets=3 bytes=166', ' packets=2 bytes=112'), ('', ''))]
+    assert [parse_line(line)[-4:] for line in lines] == [(3, 166, 2, 112), (None,) * 4]
+
+
 @pytest.mark.parametrize(('line', 'flow'), [
     (f'ipv4     2 tcp      6 431997 ESTABLISHED {V4} sport=46696 dport=80 packets=3 bytes=166 '
      f'{V4} sport=80 dport=46696 packets=2 bytes=112 [ASSURED] mark=0 zone=0 delta-time=2 use=2',
