@@ -101,8 +101,8 @@ def _rates(board: Board) -> Iterator[ScreenLine]:
     if found is None:
         return
     if found.new_per_s is not None:
-        how = 'counted' if found.by_events else 'by the entries that are new since the last refresh'
-        why = '' if found.by_events or board.uncounted is None else f' ({clean(board.uncounted.why)})'
+        how = 'counted' if found.by_events else 'by the difference of two samples'
+        why = '' if found.by_events or board.uncounted is None else f' ({clean(board.uncounted.why).partition(":")[0]})'
         yield ScreenLine('new/s', f'{rate(found.new_per_s)}, {how}{why}')
     if found.bytes_per_s is not None and found.packets_per_s is not None:
         yield ScreenLine('bytes/s', f'{_size(found.bytes_per_s)}/s in {rate(found.packets_per_s)} packets')
