@@ -2,7 +2,8 @@
 
 The kernel lists its table in the order of the hash, which stays. So of two samples one after the other, the second is
 complete up to the last entry that both have: what is new before that was made in between, and what both have carried
-bytes in between. Entries that came and went between the two are in neither.
+bytes in between. Entries that came and went between the two are in neither. New entries are estimated for the whole
+table; bytes are not, since a few connections carry most of them: one of those counted fifty times would be no estimate.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Row(NamedTuple):
     #: of the table, 0 to 1
     share: float
     new_per_s: float | None = None
+    #: of the entries looked at
     packets_per_s: float | None = None
     bytes_per_s: float | None = None
 
@@ -155,7 +157,7 @@ def _differences(before: Seen, now: Seen) -> tuple[_Rates, _Rates, _Rates]:
         while end and order[end - 1] not in before.carried:
             end -= 1
     if not end:
-        return _rates({}, {}, {}, 0.0)
+        return _rates({}, {}, {}, 0.0, 0.0)
     opened: dict[Any, float] = {}
     packets: dict[Any, float] = {}
     octets: dict[Any, float] = {}
@@ -170,13 +172,13 @@ def _differences(before: Seen, now: Seen) -> tuple[_Rates, _Rates, _Rates]:
             packets[identity], octets[identity] = max(0, carried[0] - then[0]), carried[1] - then[1]
     # of a sample, for the whole table
     scale = 1.0 if now.complete and end == len(order) else now.entries / end
-    return _rates(opened, packets, octets, scale / (now.at - before.at))
+    return _rates(opened, packets, octets, scale, 1.0 / (now.at - before.at))
 
 
 def _rates(opened: Mapping[Any, float], packets: Mapping[Any, float], octets: Mapping[Any, float],
-           scale: float) -> tuple[_Rates, _Rates, _Rates]:
+           for_opened: float, per_second: float) -> tuple[_Rates, _Rates, _Rates]:
     made = []
-    for amounts in (opened, packets, octets):
+    for amounts, scale in ((opened, for_opened * per_second), (packets, per_second), (octets, per_second)):
         by_key: dict[str, defaultdict[Any, float]] = {sort: defaultdict(float) for sort in SORTS}
         for identity, amount in amounts.items():
             for sort, sums in by_key.items():

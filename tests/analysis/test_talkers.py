@@ -61,6 +61,13 @@ def test_of_a_sample_what_lies_behind_the_common_part_is_not_new() -> None:
     assert 0.03 < found.margin < 0.05
 
 
+def test_bytes_of_a_sample_are_those_of_its_entries() -> None:
+    before = observe([flow(number, packets=1, octets=100) for number in range(100)], 0.0, 5000, complete=False)
+    now = observe([flow(number, packets=2, octets=300) for number in range(100)], 2.0, 5000, complete=False)
+    found = compare(before, now, None, 5)
+    assert (found.packets_per_s, found.bytes_per_s, found.rows['sources'][0].entries) == (50.0, 10_000.0, 5000)
+
+
 def test_samples_of_another_order_give_no_rates() -> None:
     before = observe([flow(number, packets=1, octets=1) for number in range(100)], 0.0, 400, complete=False)
     others = [flow(1000 + number, packets=1, octets=1) for number in range(100)]

@@ -130,6 +130,11 @@ def test_the_pace(looked_at: int, cpu: float, wall: float, period: float, then: 
     assert seen == (2.0, pytest.approx(period), then)
 
 
+def test_a_longer_interval_looks_at_more() -> None:
+    assert pace.after(Pace(30.0, 30.0, 40000), 0.4, 0.4) == (30.0, 30.0, 50000)
+    assert pace.after(Pace(30.0, 30.0, 40000), 2.4, 1.0).sample == 20000
+
+
 def test_the_pace_holds_whatever_a_refresh_costs() -> None:
     """A machine on which an entry takes so many microseconds and a refresh 20 ms besides."""
     for cost in (2e-6, 8e-6, 40e-6, 400e-6):

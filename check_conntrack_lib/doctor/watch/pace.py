@@ -10,6 +10,8 @@ SHARE, LONGEST = 0.05, 0.2
 AIM = 0.8
 #: entries that are looked at: 10,000 tell a share to within 1.5 points, 2,000 to within 3.4
 MOST, LEAST = 10000, 2000
+#: with a longer interval there is time for so many more a second; each takes a kilobyte of memory
+MORE_A_SECOND, MOST_OF_ALL = 5000, 50000
 
 
 class Pace(NamedTuple):
@@ -24,7 +26,9 @@ class Pace(NamedTuple):
 
 def after(pace: Pace, cpu: float, wall: float) -> Pace:
     """The pace after a refresh that took so many seconds of CPU time, and of time."""
-    fits = min(AIM * pace.every * SHARE / max(cpu, 1e-6), AIM * LONGEST / max(wall, 1e-6))
+    budget = pace.every * SHARE
+    fits = min(AIM * budget / max(cpu, 1e-6), AIM * max(LONGEST, budget) / max(wall, 1e-6))
+    most = max(MOST, min(MOST_OF_ALL, round(MORE_A_SECOND * pace.every)))
     # one slow refresh is no rule: at most halved or doubled
     sample = round(pace.sample * min(2.0, max(0.5, fits)))
-    return Pace(pace.every, max(pace.every, cpu / SHARE), max(LEAST, min(MOST, sample)))
+    return Pace(pace.every, max(pace.every, cpu / SHARE), max(LEAST, min(most, sample)))

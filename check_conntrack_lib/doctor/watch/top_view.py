@@ -105,7 +105,9 @@ def _rates(board: Board) -> Iterator[ScreenLine]:
         why = '' if found.by_events or board.uncounted is None else f' ({clean(board.uncounted.why).partition(":")[0]})'
         yield ScreenLine('new/s', f'{rate(found.new_per_s)}, {how}{why}')
     if found.bytes_per_s is not None and found.packets_per_s is not None:
-        yield ScreenLine('bytes/s', f'{_size(found.bytes_per_s)}/s in {rate(found.packets_per_s)} packets')
+        # a few connections carry most of the bytes: a sample has them or not
+        part = '' if found.complete else ', of the entries looked at only'
+        yield ScreenLine('bytes/s', f'{_size(found.bytes_per_s)}/s in {rate(found.packets_per_s)} packets{part}')
 
 
 def _notes(board: Board) -> Iterator[ScreenLine]:
@@ -113,9 +115,7 @@ def _notes(board: Board) -> Iterator[ScreenLine]:
     if found is not None:
         sampled = f'{found.seen} of {count(found.entries, "entry")}'
         margin = f': shares +-{found.margin * 100:.1f} points' if found.margin else ''
-        # a few connections carry most of the bytes: a sample has them or not
-        rough = ', bytes/s rough' if found.bytes_per_s is not None and not found.complete else ''
-        yield ScreenLine('looked at', f'{sampled}{margin}{rough}')
+        yield ScreenLine('looked at', f'{sampled}{margin}')
     for name, why in board.errors().items():
         if name not in ('usage', 'bytes') and not (name == 'new-connections' and found and found.new_per_s is not None):
             yield ScreenLine('not shown', f'{name}: {clean(why)}')
