@@ -15,6 +15,8 @@ PROTOCOLS = {1: 'icmp', 2: 'igmp', 4: 'ipip', 6: 'tcp', 17: 'udp', 33: 'dccp', 4
              51: 'ah', 58: 'icmpv6', 89: 'ospf', 112: 'vrrp', 132: 'sctp', 136: 'udplite'}
 #: protocols whose entries have ports, by the names of nft and iptables
 PORTED = {TCP: 'tcp', UDP: 'udp', 33: 'dccp', 132: 'sctp', 136: 'udplite'}
+#: fields of Flow that are there where nf_conntrack_acct is 1: all of them or none
+ACCOUNTED = ('orig_packets', 'orig_bytes', 'reply_packets', 'reply_bytes')
 #: states by their numbers in netlink: enum tcp_conntrack, ct_dccp_states, sctp_conntrack
 STATES = {
     6: ('NONE', 'SYN_SENT', 'SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK', 'TIME_WAIT', 'CLOSE',

@@ -105,7 +105,7 @@ def observe(flows: Iterable[Flow], at: float, entries: int, buckets: int = 0) ->
         packets, octets = carried.get(identity, (0, 0))
         if flow.orig_bytes is not None:
             counted += 1
-            packets += flow.orig_packets + (flow.reply_packets or 0) if flow.orig_packets is not None else 0
+            packets += (flow.orig_packets or 0) + (flow.reply_packets or 0)
             octets += flow.orig_bytes + (flow.reply_bytes or 0)
         carried[identity] = packets, octets
     return Seen(at, max(entries, len(listed)), len(listed), False,

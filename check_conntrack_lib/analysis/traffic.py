@@ -7,11 +7,11 @@ nothing of the entries that are gone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..flow import PORTED, Flow, address_text
+from ..flow import ACCOUNTED, PORTED, Flow, address_text
 from ..namedtuples import NamedTuple
 from .heavy_hitters import KEPT_KEYS, MOST_KEYS
 from .profile import TOP, Key
@@ -27,7 +27,11 @@ KEYS: dict[str, Callable[[Flow], Any]] = {
     'targets': itemgetter(_place('dst'), _place('protocol'), _place('dport')),
     'services': itemgetter(_place('protocol'), _place('dport')),
 }
-_counters = itemgetter(*map(_place, ('orig_packets', 'orig_bytes', 'reply_packets', 'reply_bytes')))
+#: where the packets begin in the sum of both; more bytes than that no table has carried
+SHIFT = 96
+MASK = (1 << SHIFT) - 1
+NONE = (None,) * 4
+_counters = itemgetter(*map(_place, ACCOUNTED))
 
 
 class Volume(NamedTuple):
@@ -56,48 +60,32 @@ class TrafficCounter:
 
     def __init__(self) -> None:
         self._counted = 0
-        self._sums = {sort: _Sums() for sort in SORTS}
-        self._packets = self._bytes = 0
+        self._sums: dict[str, defaultdict[Any, int]] = {sort: defaultdict(int) for sort in SORTS}
+        self._total = 0
 
-    def update(self, flows: Iterable[Flow]) -> None:
+    def update(self, flows: Sequence[Flow]) -> None:
         """Those without counters are left out."""
-        having = [flow for flow in flows if flow.orig_bytes is not None]
-        counters = list(map(_counters, having))
-        packets = [(sent or 0) + (answered or 0) for sent, _bytes, answered, _answered_bytes in counters]
-        octets = [(sent or 0) + (answered or 0) for _packets, sent, _answered_packets, answered in counters]
-        self._counted += len(having)
-        self._packets += sum(packets)
-        self._bytes += sum(octets)
+        counters = list(map(_counters, flows))
+        if NONE in counters:
+            flows = [flow for flow in flows if flow.orig_bytes is not None]
+            counters = list(map(_counters, flows))
+        # packets and bytes in one number: half as many additions to the sums by key
+        amounts = [((sent + answered) << SHIFT) + octets + answer
+                   for sent, octets, answered, answer in counters]
+        self._counted += len(flows)
+        self._total += sum(amounts)
         for sort, sums in self._sums.items():
-            sums.add(map(KEYS[sort], having), packets, octets)
+            for key, amount in zip(map(KEYS[sort], flows), amounts):
+                sums[key] += amount
+            if len(sums) > MOST_KEYS:
+                # of very many keys, those with the fewest bytes are forgotten: never too high
+                kept = sorted(sums.items(), key=lambda item: -(item[1] & MASK))[:KEPT_KEYS]
+                self._sums[sort] = defaultdict(int, kept)
 
     def traffic(self) -> Traffic:
-        tops = (tuple(Volume(key_of(sort, key), *volume) for key, volume in self._sums[sort].top(TOP))
-                for sort in SORTS)
-        return Traffic(self._counted, self._packets, self._bytes, *tops)
-
-
-class _Sums:
-    """Packets and bytes by key; of very many keys, those with the fewest bytes are forgotten: never too high."""
-
-    def __init__(self) -> None:
-        self._packets: defaultdict[Hashable, int] = defaultdict(int)
-        self._bytes: defaultdict[Hashable, int] = defaultdict(int)
-
-    def add(self, keys: Iterable[Hashable], packets: Sequence[int], octets: Sequence[int]) -> None:
-        of_packets, of_bytes = self._packets, self._bytes
-        for key, packet, octet in zip(keys, packets, octets):
-            of_packets[key] += packet
-            of_bytes[key] += octet
-        if len(of_bytes) > MOST_KEYS:
-            kept = sorted(of_bytes, key=of_bytes.__getitem__, reverse=True)[:KEPT_KEYS]
-            self._packets = defaultdict(int, ((key, of_packets[key]) for key in kept))
-            self._bytes = defaultdict(int, ((key, of_bytes[key]) for key in kept))
-
-    def top(self, number: int) -> list[tuple[Any, tuple[int, int]]]:
-        """Those with most bytes; equal ones in the order of their keys."""
-        ranked: list[tuple[Any, int]] = sorted(self._bytes.items(), key=lambda item: (-item[1], item[0]))
-        return [(key, (self._packets[key], octets)) for key, octets in ranked[:number]]
+        tops = (tuple(Volume(key_of(sort, key), amount >> SHIFT, amount & MASK) for key, amount in sorted(
+            self._sums[sort].items(), key=lambda item: (-(item[1] & MASK), item[0]))[:TOP]) for sort in SORTS)
+        return Traffic(self._counted, self._total >> SHIFT, self._total & MASK, *tops)
 
 
 def key_of(sort: str, key: Any) -> Key:

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from ..counters import COUNTERS
-from ..flow import PORTED, STATES, Flow, ReplyTuple
+from ..flow import ACCOUNTED, PORTED, STATES, Flow, ReplyTuple
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
 from .netlink import ATTRIBUTE, NETLINK_NETFILTER, NFGENMSG, attribute, attributes, dump, nest
@@ -143,6 +143,10 @@ def find_layout(payload: bytes) -> Layout:
     if values['protocol'] not in PORTED:
         # GRE's keys come as ports
         for name in PORTS:
+            places.pop(name, None)
+    if any(name not in places for name in ACCOUNTED):
+        # the kernel sends all four or none
+        for name in ACCOUNTED:
             places.pop(name, None)
     order = sorted(places, key=lambda name: places[name][0])
     steps, position = '!', 0

@@ -15,7 +15,7 @@ from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
-from ..flow import ASSURED, CONFIRMED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, SEEN_REPLY, SRC_NAT, Flow
+from ..flow import ACCOUNTED, ASSURED, CONFIRMED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, SEEN_REPLY, SRC_NAT, Flow
 from ..host import Host
 from ..model import Missing
 
@@ -74,10 +74,12 @@ def parse_line(line: str) -> Flow:
     if (reply_src, reply_sport) != (dst, dport):
         status |= DST_NAT
     zone = _number(first.get('zone-orig') or second.get('zone-reply') or second.get('zone', '0'), 0xFFFF)
-    counted = [_number(way[what], (1 << 64) - 1) if what in way else None
-               for way in (first, second) for what in ('packets', 'bytes')]
+    counted = [_number(way[what], (1 << 64) - 1) for way in (first, second) for what in ('packets', 'bytes')
+               if what in way]
+    # all four or none
+    counters = counted if len(counted) == len(ACCOUNTED) else [None] * len(ACCOUNTED)
     return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone,
-                reply_sport, reply_dport, *counted)
+                reply_sport, reply_dport, *counters)
 
 
 def parse(lines: Iterable[str]) -> Iterator[Flow]:
