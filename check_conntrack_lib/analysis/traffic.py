@@ -7,7 +7,7 @@ nothing of the entries that are gone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -74,15 +74,25 @@ class TrafficCounter:
                    for sent, octets, answered, answer in counters]
         self._counted += len(flows)
         self._total += sum(amounts)
-        for sort, sums in self._sums.items():
+        for sort in ('sources', 'targets'):
+            sums = self._sums[sort]
             for key, amount in zip(map(KEYS[sort], flows), amounts):
                 sums[key] += amount
             if len(sums) > MOST_KEYS:
                 # of very many keys, those with the fewest bytes are forgotten: never too high
-                kept = sorted(sums.items(), key=lambda item: -(item[1] & MASK))[:KEPT_KEYS]
-                self._sums[sort] = defaultdict(int, kept)
+                ranked = sorted(sums.items(), key=lambda item: -(item[1] & MASK))
+                self._sums[sort] = defaultdict(int, ranked[:KEPT_KEYS])
+                if sort == 'targets':
+                    self._add_to_services(ranked[KEPT_KEYS:])
+
+    def _add_to_services(self, targets: Iterable[tuple[Any, int]]) -> None:
+        services = self._sums['services']
+        for (_destination, *service), amount in targets:
+            services[tuple(service)] += amount
 
     def traffic(self) -> Traffic:
+        """All that was counted; nothing may be added then."""
+        self._add_to_services(self._sums['targets'].items())
         tops = (tuple(Volume(key_of(sort, key), amount >> SHIFT, amount & MASK) for key, amount in sorted(
             self._sums[sort].items(), key=lambda item: (-(item[1] & MASK), item[0]))[:TOP]) for sort in SORTS)
         return Traffic(self._counted, self._total >> SHIFT, self._total & MASK, *tops)

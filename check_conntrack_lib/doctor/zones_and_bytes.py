@@ -16,9 +16,11 @@ LEAST = 0.01
 
 
 def zones_text(profile: Profile) -> str:
-    """'zone 5 52%, zone 0 40%, others 8%'."""
+    """'zone 5 52%, zone 0 40%, others 8%'; '' where next to nothing is in a zone."""
     shares = [(key, profile.share(seen).value) for key, seen in profile.zones]
     named = [(key, share) for key, share in shares[:MOST] if share >= LEAST]
+    if not any(key.zone for key, _share in named):
+        return ''
     rest = 1.0 - sum(share for _key, share in named)
     others = [f'others {share_text(rest)}'] if rest >= LEAST else []
     return ', '.join([*(f'{key} {share_text(share)}' for key, share in named), *others])
@@ -48,8 +50,9 @@ def bytes_rows(profile: Profile, paper: TextLayout) -> list[str]:
 
 def zones_and_bytes(profile: Profile) -> Iterator[tuple[str, str]]:
     """(name, text) of a recorded profile."""
-    if profile.zoned:
-        yield 'zones', zones_text(profile)
+    zones = zones_text(profile)
+    if zones:
+        yield 'zones', zones
     traffic = profile.traffic
     if traffic is not None:
         largest = [f'{one.key}{profile.name_behind(one.key)} {share_text(one.bytes / max(1, traffic.bytes))}'

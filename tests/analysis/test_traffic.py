@@ -44,4 +44,9 @@ def test_the_largest_are_kept_of_very_many_keys(monkeypatch) -> None:  # type: i
     traffic = counter.traffic()
     assert traffic.sources[0] == Volume(Key(source='10.0.0.1'), 1000, 1_000_000)
     assert traffic.bytes == 1_100_000
+    # many destinations of one service: what is forgotten of them is in its sum
+    counter = TrafficCounter()
+    for number in range(1000):
+        counter.update([flow('10.0.0.1', 53, (1, 100, 0, 0))._replace(dst=number.to_bytes(4, 'big'))])
+    assert counter.traffic().services == (Volume(Key(17, '', '', 53), 1000, 100_000),)
     assert heavy_hitters.MOST_KEYS > 20000, 'a sample never gets there'

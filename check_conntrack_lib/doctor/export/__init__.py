@@ -128,7 +128,9 @@ def run(arguments: argparse.Namespace) -> int:
     def page() -> bytes:
         nonlocal told
         taken = take_all() if everything else take()
-        told = _tell(taken.errors(), told) if lasting else {}
+        # whoever asks for bytes once would look for them in vain, too
+        told = _tell(taken.errors() if lasting else {name: why for name, why in taken.errors().items()
+                                                     if name == readings.BYTES}, told)
         return prometheus.page(metrics.collect(taken, arguments.names) if isinstance(taken, LiveReadings)
                                else all_namespaces.collect_all(taken))
 

@@ -201,8 +201,9 @@ def _state(readings: TriageReadings) -> Iterator[StyledLine]:
     or_offloaded = ' or offloaded' if profile.offloaded else ''
     yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED{or_offloaded} (never evicted), '
                    f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
-    if profile.zoned:
-        yield StyledLine('zones', zones_text(profile))
+    zones = zones_text(profile)
+    if zones:
+        yield StyledLine('zones', zones)
 
 
 def _top_sources(readings: TriageReadings, paper: TextLayout) -> list[str]:
