@@ -29,7 +29,7 @@ HOSTS = {'why-one-client': '6.18.44', 'full': '6.18.44', 'chains-too-long': '5.1
 @pytest.fixture
 def gathered(tmp_path, monkeypatch):
     """The scene of a captured host, its history recorded before."""
-    def gather(name, release='6.18.44', own=None, most=20000):
+    def gather(name, release='6.18.44', own=None, most=20000, edit=None):
         scenario = scenarios.load(name)
         tree = tmp_path / name
         shutil.copytree(scenario.directory, tree, symlinks=True)
@@ -41,6 +41,9 @@ def gathered(tmp_path, monkeypatch):
         (tree / 'proc/123/comm').write_text('keepalived\n')
         for seconds, timeout in ((30, 'udp_timeout'), (120, 'udp_timeout_stream'), (432000, 'tcp_timeout_established')):
             (tree / f'proc/sys/net/netfilter/nf_conntrack_{timeout}').write_text(f'{seconds}\n')
+        if edit:
+            flows = tree / 'proc/net/nf_conntrack'
+            flows.write_text(''.join(map(edit, flows.read_text().splitlines(True))))
         scenarios.record(scenario, tree / 'history.sqlite')
         monkeypatch.chdir(tree)
         monkeypatch.setattr(shutil, 'which', lambda tool, **_: f'/usr/sbin/{tool}')
@@ -97,6 +100,26 @@ def test_tables_and_colours_are_for_terminals(gathered):
     assert re.sub(r'\x1b\[[0-9;]*m', '', coloured) == table
     narrow = report.text(seen, TextLayout(40, tables=True))
     assert not [row for row in narrow.splitlines() if len(row) > 40 and not re.match(r'   ( {2,4}\S|undo: )', row)]
+
+
+def with_zones_and_bytes(line):
+    """The DNS queries in a zone; all but TIME_WAIT made since bytes are counted."""
+    zone, size = (5, 120) if 'dport=53' in line else (0, 40_000)
+    line = re.sub(r'zone=0', f'zone={zone}', line)
+    return line if 'TIME_WAIT' in line else re.sub(r'(dport=\d+)', rf'\1 packets=2 bytes={size}', line)
+
+
+def test_zones_and_bytes(gathered, request):
+    seen = gathered('why-one-client', edit=with_zones_and_bytes)
+    screens = [report.text(seen, TextLayout(width, tables)).partition('\nActions')[0]
+               for width, tables in ((80, False), (100, True), (40, True))]
+    proctree.check_golden(request, 'triage-zones-and-bytes.txt', '\n\n'.join(screens) + '\n')
+    got = json.loads(json_output.as_json(seen))['profile']
+    assert got['zones'][0]['zone'] == 5
+    assert got['traffic']['targets'][0]['destination'] == '192.0.2.80'
+    # where neither is in use there is no word of them
+    plain = report.text(gathered('full'), TextLayout(80))
+    assert not re.search('^(zones|bytes)', plain, re.MULTILINE)
 
 
 def test_json_is_everything(gathered):
