@@ -42,7 +42,7 @@ for number in range(int(sys.argv[1])):
     top_view.screen(board, 80, 20)
     wall, used = time.monotonic() - began, time.process_time() - cpu
     if number:
-        print(wall, used, board.talkers.seen)
+        print(wall, used, board.lists.seen)
         speed = pace.after(speed, used, wall)
 """
 

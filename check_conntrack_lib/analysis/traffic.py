@@ -17,7 +17,7 @@ from .heavy_hitters import KEPT_KEYS, MOST_KEYS
 from .profile import TOP, Key
 
 ACCOUNTING = 'net/netfilter/nf_conntrack_acct'
-#: what is said where it is off
+#: the text where it is off
 OFF = 'net.netfilter.nf_conntrack_acct is 0: no bytes'
 #: the sorts of keys, with what makes a key of a flow
 SORTS = ('sources', 'targets', 'services')
@@ -70,8 +70,8 @@ class TrafficCounter:
             flows = [flow for flow in flows if flow.orig_bytes is not None]
             counters = list(map(_counters, flows))
         # packets and bytes in one number: half as many additions to the sums by key
-        amounts = [((sent + answered) << SHIFT) + octets + answer
-                   for sent, octets, answered, answer in counters]
+        amounts = [((packets + reply_packets) << SHIFT) + octets + reply_octets
+                   for packets, octets, reply_packets, reply_octets in counters]
         self._counted += len(flows)
         self._total += sum(amounts)
         for sort in ('sources', 'targets'):

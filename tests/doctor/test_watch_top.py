@@ -16,8 +16,8 @@ import laboratory
 import proctree
 import pytest
 
-from check_conntrack_lib.analysis import talkers
-from check_conntrack_lib.analysis.talkers import BYTES, ENTRIES, NEW
+from check_conntrack_lib.analysis import top_lists
+from check_conntrack_lib.analysis.top_lists import BYTES, ENTRIES, NEW
 from check_conntrack_lib.diagnosis import sample
 from check_conntrack_lib.doctor import cli, readings
 from check_conntrack_lib.doctor.watch import pace, top, top_view, view
@@ -57,9 +57,9 @@ def board(root: Path, order: str = ENTRIES, octets: tuple[int, int] | None = Non
     entries = [len(one) if complete else 10 * len(one) for one in flows]
     proctree.make(root, entries[1])
     moment = view.following(None, readings.take(Host(str(root), lambda: NOW), 'off', 300.0))
-    first, second = (talkers.observe(one, 2.0 * place, entries[place])._replace(complete=complete)
+    first, second = (top_lists.observe(one, 2.0 * place, entries[place])._replace(complete=complete)
                      for place, one in enumerate(flows))
-    return Board(moment, talkers.compare(first, second, new, 4, order), NAMES, order, **more)
+    return Board(moment, top_lists.compare(first, second, new, 4, order), NAMES, order, **more)
 
 
 def text(rows: list[tuple[str, int]]) -> str:
@@ -101,7 +101,7 @@ def test_off_is_said_once_and_only_where_bytes_were_asked_for(tmp_path: Path) ->
 
 def test_flows_that_cannot_be_read(tmp_path: Path) -> None:
     root = Missing('needs root')
-    seen = board(tmp_path)._replace(talkers=None, unread=root, uncounted=root)
+    seen = board(tmp_path)._replace(lists=None, unread=root, uncounted=root)
     assert [row for row, _ in top_view.screen(seen, 80, 0) if row.startswith('not shown')] == [
         'not shown     flows: needs root', 'not shown     new-connections: needs root']
     assert json.loads(top_view.as_json(seen, ''))['errors'] == {'flows': 'needs root', 'new-connections': 'needs root'}
@@ -214,16 +214,16 @@ def test_known_traffic_of_a_real_table(lab: laboratory.Namespace) -> None:
             second = reader.refresh(10000, 5, 0.0)
             after = reader._before
             reader.close()
-    assert first.talkers
-    assert second.talkers
+    assert first.lists
+    assert second.lists
     assert before
     assert after
     span = after.at - before.at
-    assert (first.talkers.new_per_s, first.talkers.bytes_per_s, second.talkers.complete) == (None, None, True)
+    assert (first.lists.new_per_s, first.lists.bytes_per_s, second.lists.complete) == (None, None, True)
     assert second.uncounted == Missing('nf_conntrack_events is 0: the kernel does not report new connections',
                                        'sudo sysctl -w net.netfilter.nf_conntrack_events=1')
     told = [(str(row.key), row.entries, round((row.bytes_per_s or 0) * span), round((row.new_per_s or 0) * span))
-            for row in second.talkers.rows['sources']]
+            for row in second.lists.rows['sources']]
     assert told == [('from 127.0.0.2', 1, 40 * 128, 0), ('from 127.0.0.3', 1, 100, 1)]
     assert '/s, by the difference of two samples (nf_conntrack_events is 0)\n' in text(top_view.screen(second, 80, 0))
 
@@ -238,7 +238,7 @@ def test_a_sample_of_a_real_table(lab: laboratory.Namespace) -> None:
         reader.refresh(2000, 5, 0.0)
         before = reader._before
         lab.fill(laboratory.mixed_flows(4000, {laboratory.Flow('udp', '10.2.0.9', dport=53): 1}))
-        found = reader.refresh(2000, 5, 0.0).talkers
+        found = reader.refresh(2000, 5, 0.0).lists
         after = reader._before
         reader.close()
     assert found

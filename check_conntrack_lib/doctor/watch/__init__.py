@@ -20,7 +20,7 @@ from .view import ScreenLine, WatchState, as_json, following, labelled, one_line
 FLOWS = 2000
 #: the width of the usage line without its bar
 BESIDE_BAR = 68
-#: order of --top; as in analysis/talkers.py, which only --top needs
+#: order of --top; as in analysis/top_lists.py, which only --top needs
 ORDERS = ('entries', 'new', 'bytes')
 #: exit status when there was no table at the end, as of the other verbs
 NOTHING_TO_SEE = 2

@@ -25,7 +25,7 @@ class Pace(NamedTuple):
 
 
 def after(pace: Pace, cpu: float, wall: float) -> Pace:
-    """The pace after a refresh that took so many seconds of CPU time, and of time."""
+    """The pace after a refresh by its seconds of CPU time and of time."""
     budget = pace.every * SHARE
     fits = min(AIM * budget / max(cpu, 1e-6), AIM * max(LONGEST, budget) / max(wall, 1e-6))
     most = max(MOST, min(MOST_OF_ALL, round(MORE_A_SECOND * pace.every)))

@@ -7,8 +7,8 @@ import os
 import time
 from collections.abc import Collection
 
-from ...analysis import talkers
-from ...analysis.talkers import BYTES, ENTRIES, Seen, Talkers
+from ...analysis import top_lists
+from ...analysis.top_lists import BYTES, ENTRIES, Seen, TopLists
 from ...deadline import Deadline, OutOfTime
 from ...defaults import WINDOW
 from ...diagnosis.sample import SAMPLE_SECONDS, sample_flows
@@ -83,7 +83,7 @@ class Reader:
         self._moment = moment = following(self._moment, self._rounds.take())
         table = moment.snapshot.table
         seen: Seen | Missing | None = None
-        found: Talkers | None = None
+        found: TopLists | None = None
         deadline = Deadline(readings.LONGEST_ROUND)
         deadline.start()
         try:
@@ -91,12 +91,12 @@ class Reader:
                 buckets = table.buckets if isinstance(table.buckets, int) else 0
                 entries = table.entries
                 began = time.monotonic()
-                seen = sample_flows(self._host, lambda flows: talkers.observe(flows, began, entries, buckets), sample,
+                seen = sample_flows(self._host, lambda flows: top_lists.observe(flows, began, entries, buckets), sample,
                                     deadline.budget)
                 in_time = time.monotonic() - began < SAMPLE_SECONDS
             if isinstance(seen, Seen):
                 seen = seen._replace(complete=seen.seen < sample and in_time)
-                found = talkers.compare(self._before, seen, None if isinstance(new, Missing) else new, rows,
+                found = top_lists.compare(self._before, seen, None if isinstance(new, Missing) else new, rows,
                                         self._order)
                 self._before = seen
             names = self._names.of(top_view.addresses(found), time.monotonic(), deadline) if found else {}
@@ -160,7 +160,7 @@ def _show(board: Board | None, error: str, title: str, terminal: Terminal | None
 
 
 def _listen(host: Host, seconds: float) -> NewConnections | Missing:
-    """New connections of so many seconds from now on; where they are not counted, the time passes all the same."""
+    """New connections of the next `seconds`; where they are not counted, the time passes all the same."""
     until = time.monotonic() + seconds
     listener = ctnetlink_events.open_listener(host)
     if isinstance(listener, Missing):

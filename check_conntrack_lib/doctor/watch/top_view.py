@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...analysis.talkers import BYTES, NEW, Row, Talkers
+from ...analysis.top_lists import BYTES, NEW, Row, TopLists
 from ...analysis.traffic import SORTS
 from ...formatting import clean, count, rate, share_text, size_text
 from ...model import Missing, Table
@@ -31,7 +31,7 @@ class Board(NamedTuple):
 
     moment: WatchState
     #: None: the flows could not be read, or there are none
-    talkers: Talkers | None
+    lists: TopLists | None
     names: Mapping[str, str]
     order: str
     #: why new connections were not counted by events
@@ -47,7 +47,7 @@ class Board(NamedTuple):
         return {**found, **{name: why.why for name, why in own.items() if why}}
 
 
-def addresses(found: Talkers) -> set[str]:
+def addresses(found: TopLists) -> set[str]:
     """Those that are shown."""
     keys = [row.key for rows in found.rows.values() for row in rows]
     return {address for key in keys for address in (key.source, key.destination)} - {''}
@@ -75,7 +75,7 @@ def as_json(board: Board | None, error: str) -> str:
     """One line of JSON; error: what is wrong where there are no readings."""
     if board is None or error:
         return json.dumps({'schema_version': SCHEMA_VERSION, 'error': error})
-    found = board.talkers
+    found = board.lists
     table = board.moment.snapshot.table if isinstance(board.moment.snapshot.table, Table) else None
     return json.dumps({
         'schema_version': SCHEMA_VERSION, 'time': board.moment.snapshot.at.wall,
@@ -97,7 +97,7 @@ def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _rates(board: Board) -> Iterator[ScreenLine]:
-    found = board.talkers
+    found = board.lists
     if found is None:
         return
     if found.new_per_s is not None:
@@ -111,7 +111,7 @@ def _rates(board: Board) -> Iterator[ScreenLine]:
 
 
 def _notes(board: Board) -> Iterator[ScreenLine]:
-    found = board.talkers
+    found = board.lists
     if found is not None:
         sampled = f'{found.seen} of {count(found.entries, "entry")}'
         margin = f': shares +-{found.margin * 100:.1f} points' if found.margin else ''
@@ -125,12 +125,12 @@ def _notes(board: Board) -> Iterator[ScreenLine]:
         yield ScreenLine('order', f'by entries until {board.order}/s is known: from the next refresh on')
 
 
-def _unknown(found: Talkers, order: str) -> bool:
+def _unknown(found: TopLists, order: str) -> bool:
     return (found.bytes_per_s if order == BYTES else found.new_per_s) is None
 
 
 def _lists(board: Board, width: int) -> Iterator[str]:
-    found = board.talkers
+    found = board.lists
     if found is None:
         return
     known = [True, True, found.new_per_s is not None, found.bytes_per_s is not None]

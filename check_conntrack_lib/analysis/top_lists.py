@@ -23,7 +23,7 @@ from .traffic import KEYS, SORTS, key_of
 ENTRIES, NEW, BYTES = 'entries', 'new', 'bytes'
 #: the order of the rows: by the number of entries, new ones per second, bytes per second
 ORDERS = (ENTRIES, NEW, BYTES)
-#: two samples that have less in common than this part are not of one order: the hash table was made anew
+#: two samples that have less in common than this part are not of one order: nf_conntrack_buckets was changed
 LEAST_COMMON = 0.1
 #: what makes an entry, in this order; ICMP's echo numbers are not read: their entries count as one
 _identity = itemgetter(*map(Flow._fields.index, ('src', 'dst', 'protocol', 'dport', 'sport', 'zone')))
@@ -64,7 +64,7 @@ class Row(NamedTuple):
     bytes_per_s: float | None = None
 
 
-class Talkers(NamedTuple):
+class TopLists(NamedTuple):
     """The rows of each sort, and the rates of the whole table."""
 
     seen: int
@@ -96,7 +96,7 @@ class _Rates(NamedTuple):
 
 
 def observe(flows: Iterable[Flow], at: float, entries: int, buckets: int = 0) -> Seen:
-    """A sample, begun at that time, of a table with so many entries; whether it is complete is not known here."""
+    """A sample, begun at that time, of a table with `entries` entries; whether it is complete is not known here."""
     listed = list(flows)
     carried: dict[Any, tuple[int, int]] = {}
     counted = 0
@@ -112,7 +112,7 @@ def observe(flows: Iterable[Flow], at: float, entries: int, buckets: int = 0) ->
                 {sort: Counter(map(KEYS[sort], listed)) for sort in SORTS}, carried, counted, buckets)
 
 
-def compare(before: Seen | None, now: Seen, new: NewConnections | None, number: int, order: str = ENTRIES) -> Talkers:
+def compare(before: Seen | None, now: Seen, new: NewConnections | None, number: int, order: str = ENTRIES) -> TopLists:
     """The `number` first rows of each sort in that order. new: as the kernel's events count them, None: not."""
     opened = _by_events(new) if new else None
     packets = octets = None
@@ -132,7 +132,7 @@ def compare(before: Seen | None, now: Seen, new: NewConnections | None, number: 
                                opened.of(sort, key) if opened else None,
                                packets.of(sort, key) if packets else None,
                                octets.of(sort, key) if octets else None) for key in first)
-    return Talkers(now.seen, now.entries, now.complete, rows, opened.total if opened else None, bool(new),
+    return TopLists(now.seen, now.entries, now.complete, rows, opened.total if opened else None, bool(new),
                    packets.total if packets else None, octets.total if octets else None, now.counted)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from check_conntrack_lib.analysis import talkers
+from check_conntrack_lib.analysis import top_lists
 from check_conntrack_lib.analysis.profile import Key
-from check_conntrack_lib.analysis.talkers import BYTES, NEW, Seen, Talkers, compare
+from check_conntrack_lib.analysis.top_lists import BYTES, NEW, Seen, TopLists, compare
 from check_conntrack_lib.flow import Flow
 from check_conntrack_lib.readers.ctnetlink_events import NewConnections
 
@@ -21,10 +21,10 @@ def flow(number: int, source: str = '10.0.0.1', packets: int | None = None, octe
 
 
 def observe(flows: list[Flow], at: float = 0.0, entries: int = 0, complete: bool = True, buckets: int = 1024) -> Seen:
-    return talkers.observe(flows, at, entries, buckets)._replace(complete=complete)
+    return top_lists.observe(flows, at, entries, buckets)._replace(complete=complete)
 
 
-def sources(found: Talkers) -> list[tuple[str, int, float | None]]:
+def sources(found: TopLists) -> list[tuple[str, int, float | None]]:
     return [(row.key.source, row.entries, row.new_per_s) for row in found.rows['sources']]
 
 
