@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import signal
 import sys
@@ -25,10 +24,9 @@ from ..readings import LiveReadings
 
 if TYPE_CHECKING:
     from .all_namespaces import NamespaceReadings
+    from .metrics import Metric
 
 LOOPBACK, PORT = '127.0.0.1', 9318
-#: scrapers that come within this time get the same page
-FRESH = 1.0
 #: each is four series in Prometheus
 MOST_HOSTS = 1000
 #: each is twenty series
@@ -125,21 +123,23 @@ def run(arguments: argparse.Namespace) -> int:
     lasting = arguments.listen or arguments.every
     told: dict[str, Missing] = {}
 
-    def page() -> bytes:
+    def collect() -> list[Metric]:
         nonlocal told
+        began = time.monotonic()
         taken = take_all() if everything else take()
+        seconds = time.monotonic() - began
         # whoever asks for bytes once would look for them in vain, too
         told = _tell(taken.errors() if lasting else {name: why for name, why in taken.errors().items()
                                                      if name == readings.BYTES}, told)
-        return prometheus.page(metrics.collect(taken, arguments.names) if isinstance(taken, LiveReadings)
-                               else all_namespaces.collect_all(taken))
+        return [*(metrics.collect(taken, arguments.names) if isinstance(taken, LiveReadings)
+                  else all_namespaces.collect_all(taken)), *metrics.about(seconds)]
 
     if arguments.listen:
         host, port = arguments.listen
-        return _serve(host, port, page, prometheus.CONTENT_TYPE)
+        return _serve(host, port, collect)
     if arguments.textfile:
-        return _keep_writing(arguments.textfile, arguments.every, page)
-    sys.stdout.write(page().decode('utf-8'))
+        return _keep_writing(arguments.textfile, arguments.every, lambda: prometheus.page(collect()))
+    sys.stdout.write(prometheus.page(collect()).decode('utf-8'))
     return 0
 
 
@@ -184,33 +184,29 @@ def _keep_writing(path: str, every: float | None, page: Callable[[], bytes]) -> 
     return 0
 
 
-def _serve(host: str, port: int, page: Callable[[], bytes], content_type: str) -> int:
-    import asyncio
+def _serve(host: str, port: int, collect: Callable[[], list[Metric]]) -> int:
+    try:
+        from .http_server import serve
+    except ImportError:
+        raise DoctorError('export --listen needs the Python library waitress: apt install python3-waitress, '
+                          "or pip install 'check_conntrack[export]'") from None
+    from . import pages, prometheus
 
-    from .http_server import Unavailable, serve
-
-    taken, content = float('-inf'), b''
-
-    def fresh() -> bytes:
-        nonlocal taken, content
-        if time.monotonic() - taken > FRESH:
-            try:
-                content = page()
-            except OutOfTime as error:
-                raise Unavailable(error_line(error)) from error
-            taken = time.monotonic()
-        return content
+    def available() -> list[Metric]:
+        try:
+            return collect()
+        except OutOfTime as error:
+            raise pages.Unavailable(error_line(error)) from error
 
     def ready(places: list[str]) -> None:
         for place in places:
             _say(f'serving http://{place}/metrics')
 
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        asyncio.run(serve(host, port, fresh, content_type, ready))
+        serve(host, port, pages.application(prometheus.Scrapes(available).answer), ready)
     except OSError as error:
-        # asyncio's own text names the system call
-        reason = os.strerror(error.errno).lower() if error.errno else error_line(error)
-        raise DoctorError(f'cannot listen on {host}:{port}: {reason}') from error
+        raise DoctorError(f'cannot listen on {host}:{port}: {error_line(error)}') from error
     return 0
 
 

@@ -1,111 +1,159 @@
-"""A small HTTP server for one page: one thread, so many connections at once, each only for so long."""
+"""Serves a WSGI application by waitress, which keeps connections open: so many at once, each only for so long.
+
+One thread reads, answers and sends: readings are bounded by an alarm, which only the main thread gets.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import signal
+import socket
+import time
+from collections import Counter, deque
 from collections.abc import Callable
+from typing import Any
 
-#: seconds that a client has for its whole request, and with taking the answer
-HEAD_PATIENCE, PATIENCE = 3.0, 10.0
-#: connections at once, in all and from one address: for one more, the one that has been silent longest is closed
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+
+from .pages import Application
+
+#: seconds for the head of a request, from the connection or the head's first byte on; for taking the whole answer;
+#: and until the next request on a connection that has been answered: Prometheus keeps one for 5 minutes
+HEAD_PATIENCE, ANSWER_PATIENCE, IDLE_PATIENCE = 3.0, 10.0, 360.0
+#: connections at once, in all and from one address
 MOST_CONNECTIONS, MOST_FROM_ONE = 400, 100
-LONGEST_HEAD = 16384
-
-_REQUEST = re.compile(rb'([A-Z]{1,20}) (?:https?://[!-.0-~]{1,255})?([!-~]{1,2000}) HTTP/1\.[01]\r?\n')
-_PHRASES = {200: 'OK', 400: 'Bad Request', 404: 'Not Found', 405: 'Method Not Allowed', 503: 'Service Unavailable'}
-_TEXT = 'text/plain; charset=utf-8'
-
-
-class Unavailable(Exception):
-    """The page cannot be had at the moment."""
+#: bytes of answers that clients have not taken yet, in all connections together
+MOST_UNSENT = 32 << 20
+#: bytes of a request's head and of its body, which nothing here reads
+LONGEST_HEAD, LONGEST_BODY = 16384, 1024
+#: longer than any answer: waitress would write to a temporary file, or wait for the client
+NEVER = 1 << 31
 
 
-async def serve(host: str, port: int, page: Callable[[], bytes], content_type: str,
-                ready: Callable[[list[str]], None]) -> None:
-    """Answers GET /metrics with page() until SIGTERM.
+class Connection(HTTPChannel):
+    """A client's connection."""
+
+    #: whether a request was answered here
+    answered = False
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        #: when the connection, the head of a request or the idle time began
+        self.since = time.monotonic()
+        super().__init__(*arguments, **more)
+
+    def received(self, data: bytes) -> bool:
+        if self.answered and self.request is None:
+            self.since = time.monotonic()
+        return bool(super().received(data))
+
+    def service(self) -> None:
+        super().service()
+        self.answered, self.since = True, time.monotonic()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is awaited or not taken yet."""
+        return bool(self.requests or self.total_outbufs_len)
+
+    def overdue(self, now: float) -> bool:
+        """Whether the client has had all the time that it may have."""
+        if self.requests and not self.total_outbufs_len:
+            return False  # its turn comes
+        patience = (ANSWER_PATIENCE if self.total_outbufs_len else
+                    IDLE_PATIENCE if self.answered and self.request is None else HEAD_PATIENCE)
+        return now - self.since > patience
+
+
+class Server(TcpWSGIServer):
+    """One listening socket; all of a process share a map of sockets, and its limits."""
+
+    channel_class = Connection
+
+    def connections(self) -> list[Connection]:
+        """Those of all listening sockets, the oldest first."""
+        return [one for one in self._map.values() if isinstance(one, Connection)]
+
+    def handle_accept(self) -> None:
+        before = len(self._map)
+        super().handle_accept()
+        if len(self._map) > before:
+            *others, new = self.connections()
+            unwanted = one_too_many(others, new)
+            if unwanted:
+                unwanted.handle_close()
+
+    def maintenance(self, _now: float) -> None:
+        """Called each second by `readable`. Instead of waitress' own, which waits for what is not taken for ever."""
+        now = time.monotonic()
+        for one in self.connections():
+            if one.overdue(now):
+                one.handle_close()
+
+
+def one_too_many(others: list[Connection], new: Connection) -> Connection | None:
+    """Which connection is closed, now that this one has come.
+
+    It is one of the address that has most: there one that never asked, else the one that has been idle longest.
+    """
+    count = Counter(one.addr[0] for one in [*others, new])
+    if count[new.addr[0]] > MOST_FROM_ONE:
+        others = [one for one in others if one.addr[0] == new.addr[0]]
+    elif len(others) < MOST_CONNECTIONS:
+        return None
+    return min((one for one in others if not one.busy),
+               key=lambda one: (-count[one.addr[0]], one.answered, one.since), default=new)
+
+
+class Queue:
+    """The requests that wait for their answer, as waitress' dispatcher of tasks, but without threads."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Connection] = deque()
+
+    def add_task(self, connection: Connection) -> None:
+        self._waiting.append(connection)
+
+    def answer(self, connections: list[Connection]) -> None:
+        """Answers each that waits now, but for those that have not taken their last answer yet."""
+        for _ in range(len(self._waiting)):
+            connection = self._waiting.popleft()
+            if connection.connected and connection.total_outbufs_len:
+                self._waiting.append(connection)
+                continue
+            connection.service()
+            limit_unsent(connections)
+
+
+def limit_unsent(connections: list[Connection]) -> None:
+    """Closes those that have been taking their answer longest, until what is not taken fits."""
+    unsent = sum(one.total_outbufs_len for one in connections)
+    if unsent > MOST_UNSENT:
+        for one in sorted((one for one in connections if one.total_outbufs_len), key=lambda one: one.since):
+            unsent -= one.total_outbufs_len
+            one.handle_close()
+            if unsent <= MOST_UNSENT:
+                break
+
+
+def serve(host: str, port: int, application: Application, ready: Callable[[list[str]], None]) -> None:
+    """Answers by the application until a signal's handler raises.
 
     ready: gets the addresses as 'host:port', when they are open. Raises OSError when they cannot be had.
     """
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    # by their age, each with its address; silent: of those, the ones that have not asked for anything yet
-    open_connections: dict[asyncio.StreamWriter, str] = {}
-    silent: dict[asyncio.StreamWriter, str] = {}
-
-    def make_room(address: str) -> bool:
-        if list(open_connections.values()).count(address) >= MOST_FROM_ONE:
-            oldest = next((writer for writer, other in silent.items() if other == address), None)
-        elif len(open_connections) >= MOST_CONNECTIONS:
-            oldest = next(iter(silent), None)
-        else:
-            return True
-        if oldest is None:
-            return False
-        oldest.transport.abort()
-        del silent[oldest], open_connections[oldest]
-        return True
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info('peername')
-        address = str(peer[0]) if peer else ''
-        if not make_room(address):
-            writer.transport.abort()
-            return
-        open_connections[writer] = silent[writer] = address
-        try:
-            head = await asyncio.wait_for(_head(reader), HEAD_PATIENCE)
-            silent.pop(writer, None)
-            await asyncio.wait_for(_answer_to(head, writer, page, content_type), PATIENCE)
-        except (OSError, asyncio.TimeoutError):
-            pass  # a client that went away, or took too long
-        finally:
-            silent.pop(writer, None)
-            open_connections.pop(writer, None)
-            # after a full answer everything is flushed by now
-            writer.transport.abort()
-
-    server = await asyncio.start_server(connected, host, port, limit=LONGEST_HEAD, backlog=MOST_CONNECTIONS)
-    ready([_shown(*socket.getsockname()[:2]) for socket in server.sockets])
-    await stopped.wait()
-    server.close()
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    """The head of a request; empty when it ends early or is too long."""
-    try:
-        return await reader.readuntil(b'\r\n\r\n')
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return b''
-
-
-async def _answer_to(head: bytes, writer: asyncio.StreamWriter, page: Callable[[], bytes],
-                     content_type: str) -> None:
-    status, kind, body = _answer(head, page, content_type)
-    text = f'HTTP/1.1 {status} {_PHRASES[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n' \
-           'Connection: close\r\n\r\n'
-    writer.write(text.encode('ascii') + (b'' if head.startswith(b'HEAD ') else body))
-    writer.close()
-    await writer.wait_closed()
-
-
-def _answer(head: bytes, page: Callable[[], bytes], content_type: str) -> tuple[int, str, bytes]:
-    """Status, content type and body for the head of a request."""
-    request = _REQUEST.match(head)
-    if not request:
-        return 400, _TEXT, b'not an HTTP/1 request\n'
-    if request[1] not in (b'GET', b'HEAD'):
-        return 405, _TEXT, b'only GET and HEAD\n'
-    path = request[2].partition(b'?')[0]
-    if path == b'/':
-        return 200, _TEXT, b'conntrack-doctor: the metrics are at /metrics\n'
-    if path != b'/metrics':
-        return 404, _TEXT, b'the metrics are at /metrics\n'
-    try:
-        return 200, content_type, page()
-    except Unavailable as error:
-        return 503, _TEXT, f'{error}\n'.encode('utf-8', 'replace')
+    settings = Adjustments(
+        listen='', ident=None, asyncore_use_poll=True, cleanup_interval=1, connection_limit=NEVER,
+        max_request_header_size=LONGEST_HEAD, max_request_body_size=LONGEST_BODY,
+        outbuf_overflow=NEVER, outbuf_high_watermark=NEVER)
+    sockets: dict[int, Any] = {}
+    queue = Queue()
+    servers = [Server(application, sockets, dispatcher=queue, adj=settings, sockinfo=(family, kind, protocol, place))
+               for family, kind, protocol, _, place in socket.getaddrinfo(
+                   host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)]
+    ready([_shown(*server.socket.getsockname()[:2]) for server in servers])
+    while True:
+        wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
+        queue.answer(servers[0].connections())
 
 
 def _shown(host: str, port: int) -> str:

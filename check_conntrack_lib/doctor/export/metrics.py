@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ... import __version__
 from ...analysis.cloud import AVAILABLE, EXCEEDED, LINKLOCAL
 from ...analysis.losses import LogEvidence
 from ...analysis.profile import Key, Profile
@@ -76,6 +77,12 @@ def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
     if reading.cloud:
         yield from _cloud(reading.cloud)
     yield _scrape_error(reading)
+
+
+def about(seconds: float) -> Iterator[Metric]:
+    """What the export says of itself; seconds: how long the readings took."""
+    yield Metric('conntrack_build_info', 'gauge', 'The version of conntrack-doctor.', (({'version': __version__}, 1),))
+    yield _gauge('conntrack_scrape_duration_seconds', 'How long the readings took.', seconds)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
