@@ -22,8 +22,9 @@ NOISE = 1024
 #: the exporter's server without its rest: scrapes of one second get the same page
 SERVER = """
 import sys
-from check_conntrack_lib.doctor import cli, export
-export.FRESH = -1.0
+from check_conntrack_lib.doctor import cli
+from check_conntrack_lib.doctor.export import prometheus
+prometheus.FRESH = -1.0
 sys.exit(cli.main(['export', '--listen', '127.0.0.1:0', *sys.argv[1:]]))
 """
 #: the textfile again and again; says each round, and waits to be looked at when that is a number of the first argument

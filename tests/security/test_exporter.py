@@ -99,8 +99,8 @@ def test_a_request_by_an_absolute_form(port: int) -> None:
 
 @pytest.mark.parametrize('request_', [
     b'\r\n\r\n', b'\0' * 20000, b'\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
-    b'GET /metrics HTTP/1.1\r\nX: ' + b'a' * 200_000 + b'\r\n\r\n', b'GET http:// HTTP/1.1\r\n\r\n',
-    b'GET /../../etc/passwd HTTP/1.1\r\n\r\n', b'TRACE / HTTP/1.1\r\n\r\n',
+    b'GET /metrics HTTP/1.1\r\nX: ' + b'a' * 200_000 + b'\r\n\r\n', b'GET http:// HTTP/1.0\r\n\r\n',
+    b'GET /../../etc/passwd HTTP/1.0\r\n\r\n', b'TRACE / HTTP/1.0\r\n\r\n',
     b'GET /metrics?x=%0d%0aSet-Cookie:a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
 ], ids=range(9))
 def test_junk_costs_itself(port: int, request_: bytes) -> None:

@@ -199,10 +199,10 @@ def _serve(host: str, port: int, collect: Callable[[], list[Metric]]) -> int:
             raise pages.Unavailable(error_line(error)) from error
 
     def ready(places: list[str]) -> None:
+        signal.signal(signal.SIGTERM, _stop)
         for place in places:
             _say(f'serving http://{place}/metrics')
 
-    signal.signal(signal.SIGTERM, _stop)
     try:
         serve(host, port, pages.application(prometheus.Scrapes(available).answer), ready)
     except OSError as error:

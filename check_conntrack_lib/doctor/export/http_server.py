@@ -66,43 +66,34 @@ class Connection(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """One listening socket; all of a process share a map of sockets, and its limits."""
+    """One listening socket."""
 
     channel_class = Connection
 
-    def connections(self) -> list[Connection]:
-        """Those of all listening sockets, the oldest first."""
-        return [one for one in self._map.values() if isinstance(one, Connection)]
-
-    def handle_accept(self) -> None:
-        before = len(self._map)
-        super().handle_accept()
-        if len(self._map) > before:
-            *others, new = self.connections()
-            unwanted = one_too_many(others, new)
-            if unwanted:
-                unwanted.handle_close()
-
     def maintenance(self, _now: float) -> None:
-        """Called each second by `readable`. Instead of waitress' own, which waits for what is not taken for ever."""
-        now = time.monotonic()
-        for one in self.connections():
-            if one.overdue(now):
-                one.handle_close()
+        """Nothing: waitress would wait for ever for what a client does not take. `close_overdue` does it."""
 
 
-def one_too_many(others: list[Connection], new: Connection) -> Connection | None:
-    """Which connection is closed, now that this one has come.
+def close_overdue(connections: list[Connection]) -> None:
+    """Closes those that have had all the time that they may have."""
+    now = time.monotonic()
+    for one in connections:
+        if one.overdue(now):
+            one.handle_close()
+
+
+def one_too_many(connections: list[Connection]) -> Connection | None:
+    """Which connection has to be closed for the newest, the last of the list; None: there is room for all.
 
     It is one of the address that has most: there one that never asked, else the one that has been idle longest.
     """
-    count = Counter(one.addr[0] for one in [*others, new])
-    if count[new.addr[0]] > MOST_FROM_ONE:
-        others = [one for one in others if one.addr[0] == new.addr[0]]
-    elif len(others) < MOST_CONNECTIONS:
+    count = Counter(one.addr[0] for one in connections)
+    most = max(count.values(), default=0)
+    if most <= MOST_FROM_ONE and len(connections) <= MOST_CONNECTIONS:
         return None
-    return min((one for one in others if not one.busy),
-               key=lambda one: (-count[one.addr[0]], one.answered, one.since), default=new)
+    *others, newest = connections
+    return min((one for one in others if count[one.addr[0]] == most and not one.busy),
+               key=lambda one: (one.answered, one.since), default=newest)
 
 
 class Queue:
@@ -142,7 +133,7 @@ def serve(host: str, port: int, application: Application, ready: Callable[[list[
     ready: gets the addresses as 'host:port', when they are open. Raises OSError when they cannot be had.
     """
     settings = Adjustments(
-        listen='', ident=None, asyncore_use_poll=True, cleanup_interval=1, connection_limit=NEVER,
+        listen='', ident=None, connection_limit=NEVER,
         max_request_header_size=LONGEST_HEAD, max_request_body_size=LONGEST_BODY,
         outbuf_overflow=NEVER, outbuf_high_watermark=NEVER)
     sockets: dict[int, Any] = {}
@@ -153,7 +144,13 @@ def serve(host: str, port: int, application: Application, ready: Callable[[list[
     ready([_shown(*server.socket.getsockname()[:2]) for server in servers])
     while True:
         wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
-        queue.answer(servers[0].connections())
+        # nothing is closed amid the loop: a new connection would get its descriptor, and its events
+        connections = [one for one in sockets.values() if isinstance(one, Connection)]
+        close_overdue(connections)
+        unwanted = one_too_many(connections)
+        if unwanted:
+            unwanted.handle_close()
+        queue.answer(connections)
 
 
 def _shown(host: str, port: int) -> str:

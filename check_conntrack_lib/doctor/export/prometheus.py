@@ -58,7 +58,7 @@ class Scrapes:
             self._rendered.clear()
             self._taken = time.monotonic()
         # newer versions and other names of metrics are not asked for: two formats, so that little is kept
-        render, kind = choose_encoder(OPENMETRICS if OPENMETRICS.partition(';')[0] in accept else '')
+        render, kind = choose_encoder(OPENMETRICS if OPENMETRICS.partition(';')[0] in accept.lower() else '')
         compressed = gzip_accepted(encodings)
         if (kind, False) not in self._rendered:
             self._rendered[kind, False] = render(_registry(self._metrics))
