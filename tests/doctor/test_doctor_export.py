@@ -8,14 +8,12 @@ import signal
 import socket
 import stat
 import subprocess
-import threading
-import time
 import urllib.parse
-from pathlib import Path
 
 import proctree
 import pytest
 from programs import need
+from served import serving, wait_until
 
 from check_conntrack_lib import __version__
 from check_conntrack_lib.analysis.profile import summarize
@@ -255,65 +253,6 @@ def stopped_with(process, place):
     return False
 
 
-def wait_until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, 'did not happen in time'
-        time.sleep(0.02)
-
-
-# the server
-
-class Served:
-    def __init__(self, process, address):
-        self.process, self.address = process, address
-
-    def get(self, path='/metrics', method='GET'):
-        connection = http.client.HTTPConnection(*self.address, timeout=20)
-        with contextlib.closing(connection):
-            connection.request(method, path)
-            answer = connection.getresponse()
-            return answer.status, answer.getheader('Content-Type'), answer.read()
-
-    def send(self, request):
-        """What comes back for raw bytes."""
-        with socket.create_connection(self.address, timeout=20) as connection:
-            with contextlib.suppress(OSError):
-                connection.sendall(request)
-                connection.shutdown(socket.SHUT_WR)
-            answer = b''
-            with contextlib.suppress(ConnectionError):
-                while part := connection.recv(65536):
-                    answer += part
-            return answer
-
-    def resident_kib(self):
-        status = Path(f'/proc/{self.process.pid}/status').read_text()
-        return int(status.split('VmRSS:')[1].split()[0])
-
-    def descriptors(self):
-        return len(os.listdir(f'/proc/{self.process.pid}/fd'))
-
-    def threads(self):
-        return len(os.listdir(f'/proc/{self.process.pid}/task'))
-
-
-@contextlib.contextmanager
-def serving(tree, *more):
-    process = subprocess.Popen(
-        proctree.command('export', '--procfs', tree, '--kernel-log', tree.parent / 'records',
-                         '--listen', '127.0.0.1:0', *more),
-        cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        said = proctree.next_line(process)
-        assert said.startswith('serving http://127.0.0.1:'), said
-        yield Served(process, ('127.0.0.1', int(said.split(':')[2].split('/')[0])))
-    finally:
-        process.terminate()
-        rest = process.communicate(timeout=10)[1]
-    assert (process.returncode, rest) == (0, '')
-
-
 @pytest.fixture
 def served(tree):
     with serving(tree) as server:
@@ -324,93 +263,6 @@ def served(tree):
 def served_as_node_exporter(tree):
     with serving(tree, '--names', 'node-exporter') as server:
         yield server
-
-
-def test_what_it_answers(served, tree):
-    status, kind, body = served.get()
-    assert (status, kind) == (200, 'text/plain; version=0.0.4; charset=utf-8')
-    assert b'conntrack_entries 32512.0\n' in body
-    assert served.get('/metrics?name=x')[0] == 200
-    assert served.get(method='HEAD')[2] == b''
-    assert served.get('/')[0] == 200
-    assert served.get('/etc/passwd')[0] == 404
-    assert served.get(method='POST')[0] == 405
-    proctree.make(tree, entries=5)
-    wait_until(lambda: b'conntrack_entries 5.0\n' in served.get()[2])
-
-
-@pytest.mark.parametrize('junk', [
-    b'', b'\r\n\r\n', b'GET', b'GET /metrics\r\n\r\n', b'\x16\x03\x01\x02\x00' * 50, b'PRI * HTTP/2.0\r\n\r\n',
-    b'GET /metrics HTTP/1.1' + b'x' * 100000, b'GET /metrics HTTP/1.1\r\n' + b'a: b\r\n' * 100000, bytes(range(256)),
-    b'GET /\xff\x00 HTTP/1.1\r\n\r\n',
-], ids=range(10))
-def test_junk_does_not_hurt(served, junk):
-    answer = served.send(junk)
-    # no version of HTTP, or another one: waitress answers as HTTP/1.0
-    assert answer == b'' or answer.startswith((b'HTTP/1.0 4', b'HTTP/1.1 400 Bad Request\r\n',
-                                               *([b'HTTP/1.0 200'] if b'HTTP' not in junk else [])))
-    assert served.get()[0] == 200
-
-
-def test_slow_clients_hold_nobody_up_and_are_let_go(tree):
-    code = 'import check_conntrack_lib.doctor.export.http_server as s, check_conntrack_lib.doctor.cli as c; ' \
-           's.PATIENCE = 1; ' \
-           f'c.main(["export", "--procfs", {str(tree)!r}, "--kernel-log", "off", "--listen", "127.0.0.1:0"])'
-    process = subprocess.Popen([proctree.sys.executable, '-c', code], cwd=proctree.ROOT, stderr=subprocess.PIPE,
-                               text=True)
-    try:
-        served = Served(process, ('127.0.0.1', int(proctree.next_line(process).split(':')[2].split('/')[0])))
-        slow = [socket.create_connection(served.address, timeout=10) for _ in range(100)]
-        for connection in slow:
-            connection.sendall(b'GET /metrics HTTP/1.1\r\nHo')
-        # within the patience with them, this one's turn has not come after theirs
-        assert served.get()[0] == 200
-        # another byte now and then does not buy more time
-        with contextlib.suppress(ConnectionError):
-            for _ in range(4):
-                time.sleep(0.3)
-                slow[0].sendall(b's')
-        for connection in slow:
-            with contextlib.suppress(ConnectionResetError):
-                assert connection.recv(1) == b''
-            connection.close()
-        assert served.get()[0] == 200
-    finally:
-        process.terminate()
-        rest = process.communicate(timeout=10)[1]
-    assert rest == ''
-
-
-def test_ctrl_c_is_quiet(tree):
-    process = subprocess.Popen(proctree.command('export', '--procfs', tree, '--listen', '127.0.0.1:0'),
-                               cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
-    assert proctree.next_line(process).startswith('serving http://127.0.0.1:')
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10)[1] == ''
-    assert process.returncode == 130
-
-
-def test_two_hundred_at_once_are_all_served(served):
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(served.get())) for _ in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(answers) == 200
-    assert {answer[0] for answer in answers} == {200}
-    assert served.threads() == 1
-
-
-def test_a_thousand_scrapes_cost_no_memory_and_no_descriptors(served):
-    for _ in range(100):
-        served.get()
-    before = served.resident_kib(), served.descriptors()
-    for _ in range(1000):
-        assert served.get()[0] == 200
-    assert served.resident_kib() - before[0] < 512
-    # the last connection may still be closing
-    wait_until(lambda: served.descriptors() <= before[1])
 
 
 # real programs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +23,10 @@ from .pages import Application
 HEAD_PATIENCE, ANSWER_PATIENCE, IDLE_PATIENCE = 3.0, 10.0, 360.0
 #: connections at once, in all and from one address
 MOST_CONNECTIONS, MOST_FROM_ONE = 400, 100
+#: seconds for answers, and connections that are let in, before requests are looked for again
+TURN, AT_ONCE = 0.05, 20
 #: bytes of answers that clients have not taken yet, in all connections together
-MOST_UNSENT = 32 << 20
+MOST_UNSENT = 16 << 20
 #: bytes of a request's head and of its body, which nothing here reads
 LONGEST_HEAD, LONGEST_BODY = 16384, 1024
 #: longer than any answer: waitress would write to a temporary file, or wait for the client
@@ -34,8 +36,8 @@ NEVER = 1 << 31
 class Connection(HTTPChannel):
     """A client's connection."""
 
-    #: whether a request was answered here
-    answered = False
+    #: when the last request was answered; 0: none was yet
+    answered = 0.0
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         #: when the connection, the head of a request or the idle time began
@@ -49,7 +51,7 @@ class Connection(HTTPChannel):
 
     def service(self) -> None:
         super().service()
-        self.answered, self.since = True, time.monotonic()
+        self.answered = self.since = time.monotonic()
 
     @property
     def busy(self) -> bool:
@@ -73,6 +75,15 @@ class Server(TcpWSGIServer):
     def maintenance(self, _now: float) -> None:
         """Nothing: waitress would wait for ever for what a client does not take. `close_overdue` does it."""
 
+    def handle_accept(self) -> None:
+        """Nothing: `accept` lets more than one in at a time, and closes others for them."""
+
+    def accept_one(self) -> bool:
+        """Lets in the next client that waits; False: none does."""
+        before = len(self._map)
+        super().handle_accept()
+        return len(self._map) > before
+
 
 def close_overdue(connections: list[Connection]) -> None:
     """Closes those that have had all the time that they may have."""
@@ -93,27 +104,32 @@ def one_too_many(connections: list[Connection]) -> Connection | None:
         return None
     *others, newest = connections
     return min((one for one in others if count[one.addr[0]] == most and not one.busy),
-               key=lambda one: (one.answered, one.since), default=newest)
+               key=lambda one: (one.answered > 0, one.since), default=newest)
 
 
 class Queue:
     """The requests that wait for their answer, as waitress' dispatcher of tasks, but without threads."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Connection] = deque()
+        self._waiting: list[Connection] = []
 
     def add_task(self, connection: Connection) -> None:
         self._waiting.append(connection)
 
+    def ready(self) -> list[Connection]:
+        """Those that can be answered: they have taken their last answer, or are closed."""
+        return [one for one in self._waiting if not (one.connected and one.total_outbufs_len)]
+
     def answer(self, connections: list[Connection]) -> None:
-        """Answers each that waits now, but for those that have not taken their last answer yet."""
-        for _ in range(len(self._waiting)):
-            connection = self._waiting.popleft()
-            if connection.connected and connection.total_outbufs_len:
-                self._waiting.append(connection)
-                continue
+        """Answers for a moment; first who has had no answer for the longest time: nobody can take all the turns."""
+        end = time.monotonic() + TURN
+        ready = self.ready()
+        while ready and time.monotonic() < end:
+            connection = min(ready, key=lambda one: one.answered)
+            self._waiting.remove(connection)
             connection.service()
             limit_unsent(connections)
+            ready = self.ready()
 
 
 def limit_unsent(connections: list[Connection]) -> None:
@@ -143,14 +159,28 @@ def serve(host: str, port: int, application: Application, ready: Callable[[list[
                    host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)]
     ready([_shown(*server.socket.getsockname()[:2]) for server in servers])
     while True:
-        wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
+        wasyncore.loop(timeout=0 if queue.ready() else 1, use_poll=True, map=sockets, count=1)
         # nothing is closed amid the loop: a new connection would get its descriptor, and its events
-        connections = [one for one in sockets.values() if isinstance(one, Connection)]
+        for server in servers:
+            accept(server, sockets)
+        connections = _connections(sockets)
         close_overdue(connections)
-        unwanted = one_too_many(connections)
+        queue.answer(connections)
+
+
+def accept(server: Server, sockets: dict[int, Any]) -> None:
+    """Lets in who waits, and closes one for each that is too many."""
+    for _ in range(AT_ONCE):
+        if not server.accept_one():
+            break
+        unwanted = one_too_many(_connections(sockets))
         if unwanted:
             unwanted.handle_close()
-        queue.answer(connections)
+
+
+def _connections(sockets: dict[int, Any]) -> list[Connection]:
+    """The oldest first."""
+    return [one for one in sockets.values() if isinstance(one, Connection)]
 
 
 def _shown(host: str, port: int) -> str:

@@ -1,0 +1,348 @@
+"""export --listen: what it answers, on connections that are kept, and what a client may cost."""
+
+import gzip
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import laboratory
+import proctree
+import pytest
+from served import serving, wait_until
+
+from check_conntrack_lib.deadline import OutOfTime
+from check_conntrack_lib.doctor.export import metrics
+
+pages = pytest.importorskip('check_conntrack_lib.doctor.export.pages')
+prometheus = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus', reason='pip install prometheus_client')
+http_server = pytest.importorskip('check_conntrack_lib.doctor.export.http_server', reason='pip install waitress')
+
+OPENMETRICS = 'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1'
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / 'records').write_text('4,1,2500000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
+    return proctree.make(tmp_path / 'proc')
+
+
+@pytest.fixture
+def served(tree):
+    with serving(tree) as server:
+        yield server
+
+
+def test_what_it_answers(served, tree):
+    status, kind, body = served.get()
+    assert (status, kind) == (200, 'text/plain; version=0.0.4; charset=utf-8')
+    assert b'conntrack_entries 32512.0\n' in body
+    assert served.get('/metrics?name=x')[0] == 200
+    assert served.get(method='HEAD')[2] == b''
+    assert served.get('/-/healthy') == (200, 'text/plain; charset=utf-8', b'conntrack-doctor is running\n')
+    status, kind, body = served.get('/')
+    assert (status, kind, b'<a href="metrics">' in body) == (200, 'text/html; charset=utf-8', True)
+    assert served.get('/etc/passwd')[0] == 404
+    assert served.get(method='POST')[0] == 405
+    proctree.make(tree, entries=5)
+    wait_until(lambda: b'conntrack_entries 5.0\n' in served.get()[2])
+
+
+def test_a_connection_is_kept_in_every_form_of_the_page(served):
+    with served.connect() as connection:
+        places, seen = set(), []
+        for accept, encoding in (('', ''), ('', 'gzip'), (OPENMETRICS, ''), (OPENMETRICS, 'deflate, gzip'),
+                                 ('application/openmetrics-text; version=x.y', '')):
+            connection.request('GET', '/metrics', headers={'Accept': accept, 'Accept-Encoding': encoding})
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.getheader('Content-Encoding', '') == ('gzip' if encoding else '')
+            seen.append((answer.getheader('Content-Type').split(';')[0], gzip.decompress(body) if encoding else body))
+            places.add(connection.sock.getsockname())
+    assert len(places) == 1
+    plain, zipped, openmetrics, openmetrics_zipped, odd = seen
+    # within a second all forms show the same readings
+    assert (plain[0], zipped) == ('text/plain', plain)
+    assert (openmetrics[0], openmetrics_zipped, odd) == ('application/openmetrics-text', openmetrics, openmetrics)
+    assert not plain[1].endswith(b'# EOF\n')
+    assert openmetrics[1].endswith(b'# EOF\n')
+    values = [[line for line in body.splitlines() if not line.startswith(b'#')] for _, body in (plain, openmetrics)]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(('head', 'kept'), [
+    (b'GET /metrics HTTP/1.1\r\nHost: x\r\n', True), (b'GET /metrics HTTP/1.1\r\nConnection: close\r\n', False),
+    (b'GET /metrics HTTP/1.0\r\n', False), (b'GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n', True)])
+def test_the_client_says_whether_its_connection_is_kept(served, head, kept):
+    with socket.create_connection(served.address, timeout=20) as client, client.makefile('rb') as answer:
+        for _ in range(2 if kept else 1):
+            client.sendall(head + b'\r\n')
+            assert b' 200 OK' in answer.readline()
+            lines = iter(answer.readline, b'\r\n')
+            length = next(int(line.split()[1]) for line in list(lines) if line.startswith(b'Content-Length'))
+            assert len(answer.read(length)) == length
+        if not kept:
+            assert answer.read() == b''
+
+
+@pytest.mark.kernel
+def test_a_kept_connection_is_answered_through_a_full_table():
+    with laboratory.namespace() as lab, laboratory.maximum(2000):
+        with lab.in_netns():
+            process = subprocess.Popen(proctree.command('export', '--listen', '127.0.0.1:9318', '--kernel-log', 'off'),
+                                       cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
+        try:
+            assert proctree.next_line(process, 30) == 'serving http://127.0.0.1:9318/metrics\n'
+            with lab.in_netns():
+                kept, new = socket.create_connection(('127.0.0.1', 9318), timeout=20), socket.socket()
+            with kept, new, kept.makefile('rb') as answer:
+                for entries in (lab.count(), 2000, 2000):
+                    lab.fill_to(entries)
+                    time.sleep(prometheus.FRESH)
+                    kept.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n')
+                    head = b''.join(iter(answer.readline, b'\r\n')).decode()
+                    page = answer.read(int(head.split('Content-Length: ')[1].split()[0])).decode()
+                    assert f'\nconntrack_entries {entries}.0\n' in page
+                new.settimeout(1.5)
+                with pytest.raises((TimeoutError, PermissionError)):
+                    new.connect(('127.0.0.1', 9318))
+        finally:
+            process.terminate()
+            process.communicate(timeout=10)
+
+
+def test_a_scrape_that_is_out_of_time_says_so():
+    def late(_accept, _encodings):
+        raise pages.Unavailable('no answer within 10 s')
+
+    said = []
+    request = {'PATH_INFO': '/metrics', 'REQUEST_METHOD': 'GET'}
+    body = pages.application(late)(request, lambda *start: said.append(start))
+    assert (said[0][0], body) == ('503 Service Unavailable', [b'no answer within 10 s\n'])
+
+
+def test_what_a_failed_reading_leaves_is_not_answered_again():
+    """The page of before would look like one of now."""
+    one = metrics.Metric('a', 'gauge', 'A.', (({}, 1),))
+    rounds = iter([[one], OutOfTime('late'), [one._replace(name='b')]])
+
+    def collect():
+        taken = next(rounds)
+        if isinstance(taken, OSError):
+            raise taken
+        return taken
+
+    scrapes = prometheus.Scrapes(collect)
+    assert b'\na 1.0\n' in scrapes.answer('', '')[1]
+    assert b'\na 1.0\n' in scrapes.answer('', '')[1]
+    scrapes._taken = float('-inf')
+    with pytest.raises(OutOfTime):
+        scrapes.answer('', '')
+    assert b'\nb 1.0\n' in scrapes.answer('', '')[1]
+
+
+def test_a_reading_that_hangs_costs_itself(tree):
+    stat, failed = tree / 'net/stat/nf_conntrack', b'conntrack_scrape_error{signal="counters"} 1.0'
+    stat.unlink()
+    # nobody ever writes into it
+    os.mkfifo(stat)
+    with serving(tree) as served:
+        body = served.get()[2]
+        assert failed in body
+        assert b'\nconntrack_entries 32512.0\n' in body
+        assert 'no answer within' in proctree.next_line(served.process)
+        stat.unlink()
+        proctree.make(tree)
+        wait_until(lambda: failed not in served.get()[2])
+        assert proctree.next_line(served.process) == 'exported again: counters\n'
+
+
+MISSING = """
+import sys
+sys.modules['waitress'] = None
+from check_conntrack_lib.doctor import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_without_waitress_one_line_says_what_to_install(tree, tmp_path):
+    def run(*more):
+        return subprocess.run([sys.executable, '-c', MISSING, 'export', '--procfs', tree, '--kernel-log', 'off', *more],
+                              cwd=proctree.ROOT, capture_output=True, text=True, timeout=30)
+
+    done = run('--listen', '127.0.0.1:0')
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2, '', 'conntrack-doctor: export --listen needs the Python library waitress: apt install python3-waitress, or '
+               "pip install 'check_conntrack[export]'\n")
+    done = run('--textfile', tmp_path / 'a.prom')
+    assert (done.returncode, done.stderr, (tmp_path / 'a.prom').exists()) == (0, '', True)
+    assert run().stdout.startswith('# HELP conntrack_loaded')
+
+
+# what clients may cost
+
+def connection(address, since=0.0, answered=0.0, busy=False, unsent=0, connected=True):
+    made = SimpleNamespace(addr=(address, 1), since=since, answered=answered, busy=busy, connected=connected,
+                           total_outbufs_len=unsent, closed=False, served=0)
+
+    def close():
+        made.closed, made.connected, made.total_outbufs_len = True, False, 0
+
+    def service():
+        made.served, made.answered = made.served + 1, time.monotonic()
+
+    made.handle_close, made.service = close, service
+    return made
+
+
+def many(address, number, **more):
+    return [connection(address, since=float(at), **more) for at in range(number)]
+
+
+def test_as_long_as_there_is_room_nobody_is_closed():
+    most = [one for host in range(4) for one in many(f'192.0.2.{host}', http_server.MOST_FROM_ONE)]
+    assert len(most) == http_server.MOST_CONNECTIONS
+    assert http_server.one_too_many(most) is None
+    assert http_server.one_too_many([]) is None
+
+
+@pytest.mark.parametrize(('others', 'closed'), [
+    # the one that has been silent longest
+    (lambda: many('192.0.2.1', 100), 0),
+    # who asked once is kept longer than who never did
+    (lambda: [*many('192.0.2.1', 99, answered=1.0), connection('192.0.2.1', since=500.0)], 99),
+    # of those that asked, the one that has been idle longest
+    (lambda: many('192.0.2.1', 100, answered=1.0), 0),
+    # but none to which an answer is on its way
+    (lambda: [*many('192.0.2.1', 50, busy=True), *many('192.0.2.1', 50, answered=1.0)], 50),
+    (lambda: many('192.0.2.1', 100, busy=True), 100),
+    # nobody pays for another address: Prometheus' only connection stays
+    (lambda: [connection('198.51.100.1', since=-9.0), *many('192.0.2.1', 100)], 1),
+    # in all, one of the address that has most
+    (lambda: [connection('198.51.100.1', since=-9.0), *many('192.0.2.0', 99), *many('192.0.2.1', 99),
+              *many('192.0.2.2', 99), *many('192.0.2.3', 99), *many('203.0.113.1', 3)], 100),
+])
+def test_for_one_too_many_the_right_one_is_closed(others, closed):
+    everybody = [*others(), connection('192.0.2.1', since=1000.0)]
+    assert everybody.index(http_server.one_too_many(everybody)) == closed
+
+
+def test_what_is_not_taken_is_bounded():
+    half = http_server.MOST_UNSENT // 2
+    everybody = [connection('192.0.2.1', since=3.0, unsent=half), connection('192.0.2.1', since=1.0, unsent=half),
+                 connection('192.0.2.1', since=2.0)]
+    http_server.limit_unsent(everybody)
+    assert not any(one.closed for one in everybody)
+    everybody.append(connection('192.0.2.1', since=4.0, unsent=1))
+    http_server.limit_unsent(everybody)
+    assert [one.closed for one in everybody] == [False, True, False, False]
+
+
+def test_nobody_takes_all_the_turns():
+    """A client sends hundreds of requests at once; one that asks now and then comes before its second."""
+    queue, greedy, rare = http_server.Queue(), connection('192.0.2.1'), connection('192.0.2.2')
+    serve = greedy.service
+
+    def again():
+        serve()
+        if greedy.served == 1:
+            queue.add_task(rare)
+        if greedy.served < 5:
+            queue.add_task(greedy)
+        assert rare.served or greedy.served == 1
+
+    greedy.service = again
+    queue.add_task(greedy)
+    while queue.ready():
+        queue.answer([greedy, rare])
+    assert (greedy.served, rare.served) == (5, 1)
+
+
+def test_who_has_not_taken_an_answer_gets_no_other():
+    queue, one = http_server.Queue(), connection('192.0.2.1', unsent=1)
+    queue.add_task(one)
+    queue.answer([one])
+    assert (one.served, queue.ready()) == (0, [])
+    one.total_outbufs_len = 0
+    queue.answer([one])
+    assert one.served == 1
+
+
+@pytest.mark.parametrize('junk', [
+    b'', b'\r\n\r\n', b'GET', b'GET /metrics\r\n\r\n', b'\x16\x03\x01\x02\x00' * 50, b'PRI * HTTP/2.0\r\n\r\n',
+    b'GET /metrics HTTP/1.1' + b'x' * 100000, b'GET /metrics HTTP/1.1\r\n' + b'a: b\r\n' * 100000, bytes(range(256)),
+    b'GET /\xff\x00 HTTP/1.1\r\n\r\n',
+], ids=range(10))
+def test_junk_does_not_hurt(served, junk):
+    answer = served.send(junk)
+    # no version of HTTP, or another one: waitress answers as HTTP/1.0
+    assert answer == b'' or answer.startswith((b'HTTP/1.0 4', b'HTTP/1.1 400 Bad Request\r\n',
+                                               *([b'HTTP/1.0 200'] if b'HTTP' not in junk else [])))
+    assert served.get()[0] == 200
+
+
+def test_slow_clients_hold_nobody_up_and_are_let_go(tree):
+    with serving(tree, before='from check_conntrack_lib.doctor.export import http_server as s; '
+                              's.HEAD_PATIENCE = s.ANSWER_PATIENCE = 1') as served:
+        slow = [socket.create_connection(served.address, timeout=20) for _ in range(50)]
+        for client in slow:
+            client.sendall(b'GET /metrics HTTP/1.1\r\nHo')
+        # as many answers as no buffer of the kernel holds, of which none is taken
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(20)
+        deaf.connect(served.address)
+        deaf.sendall(b'GET /metrics HTTP/1.1\r\n\r\n' * 300)
+        # within the patience with them, this one's turn has not come after theirs
+        assert served.get()[0] == 200
+        # another byte now and then does not buy more time
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            for _ in range(200):
+                time.sleep(0.1)
+                slow[0].sendall(b's')
+        for client in slow:
+            try:
+                assert client.recv(1) == b''
+            except ConnectionResetError:
+                continue
+            finally:
+                client.close()
+        wait_until(lambda: served.descriptors() <= 9)
+        deaf.close()
+        assert served.get()[0] == 200
+
+
+def test_ctrl_c_is_quiet(tree):
+    process = subprocess.Popen(proctree.command('export', '--procfs', tree, '--listen', '127.0.0.1:0'),
+                               cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
+    assert proctree.next_line(process).startswith('serving http://127.0.0.1:')
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[1] == ''
+    assert process.returncode == 130
+
+
+def test_two_hundred_at_once_are_all_served(served):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(served.get())) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 200
+    assert {answer[0] for answer in answers} == {200}
+    assert served.threads() == 1
+
+
+def test_a_thousand_scrapes_cost_no_memory_and_no_descriptors(served):
+    for _ in range(100):
+        served.get()
+    before = served.resident_kib(), served.descriptors()
+    for _ in range(1000):
+        assert served.get()[0] == 200
+    assert served.resident_kib() - before[0] < 512
+    # the last connection may still be closing
+    wait_until(lambda: served.descriptors() <= before[1])
