@@ -1,7 +1,6 @@
 """export --listen: what it answers, on connections that are kept, and what a client may cost."""
 
 import gzip
-import os
 import signal
 import socket
 import subprocess
@@ -145,18 +144,29 @@ def test_what_a_failed_reading_leaves_is_not_answered_again():
     assert b'\nb 1.0\n' in scrapes.answer('', '')[1]
 
 
+#: a kernel that does not answer for the counters as long as this file is there
+HANGING = """
+import os, time
+from check_conntrack_lib.host import Host
+read = Host.read
+def hangs(self, name, *more):
+    while 'stat/nf_conntrack' in name and os.path.exists(self.path('hangs')):
+        time.sleep(60)
+    return read(self, name, *more)
+Host.read = hangs
+"""
+
+
 def test_a_reading_that_hangs_costs_itself(tree):
-    stat, failed = tree / 'net/stat/nf_conntrack', b'conntrack_scrape_error{signal="counters"} 1.0'
-    stat.unlink()
-    # nobody ever writes into it
-    os.mkfifo(stat)
-    with serving(tree) as served:
+    failed = b'conntrack_scrape_error{signal="counters"} 1.0'
+    (tree / 'hangs').touch()
+    with serving(tree, before=HANGING) as served:
         body = served.get()[2]
         assert failed in body
         assert b'\nconntrack_entries 32512.0\n' in body
-        assert 'no answer within' in proctree.next_line(served.process)
-        stat.unlink()
-        proctree.make(tree)
+        assert 'not exported: counters: ' in (said := proctree.next_line(served.process))
+        assert 'no answer within' in said
+        (tree / 'hangs').unlink()
         wait_until(lambda: failed not in served.get()[2])
         assert proctree.next_line(served.process) == 'exported again: counters\n'
 

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.packages, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / 'packaging/kubernetes/daemonset.yaml'
-PACKAGES = 'python3-minimal,python3-nagiosplugin,python3-prometheus-client'
+PACKAGES = 'python3-minimal,python3-nagiosplugin,python3-prometheus-client,python3-waitress'
 #: a variable with the path of a tar file of such a root, where one is there already
 BASE = 'CHECK_CONNTRACK_BASE'
 URL = 'http://127.0.0.1:9318/metrics'
