@@ -60,7 +60,7 @@ def test_options_in_the_pages_exist() -> None:
             for one in getattr(action, 'choices', None) or {}:
                 known |= {flag for other in action.choices[one]._actions for flag in other.option_strings}
     # of other programs
-    known |= {'--random-fully', '--system', '--enable-command-args', '--update-golden', '--dist'}
+    known |= {'--random-fully', '--system', '--enable-command-args', '--update-golden', '--dist', '--now'}
     for page in [ROOT / 'README.md', ROOT / 'docs/alerts.md', ROOT / 'docs/doctor.md', ROOT / 'docs/privileges.md',
                  ROOT / 'docs/history-file.md', ROOT / 'docs/performance-data.md', ROOT / 'docs/install.md']:
         assert set(re.findall(r'(?<![\w-])--[a-z][a-z-]+', page.read_text())) <= known, page.name

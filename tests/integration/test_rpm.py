@@ -59,6 +59,8 @@ def test_installed_into_a_bare_root(rpm: Path, tmp_path: Path) -> None:
     root.mkdir()
     # the interpreter is this machine's: no package of the bare root has it
     subprocess.run(['rpm', '--root', root, '--install', '--nodeps', rpm], check=True)
+    assert sorted(path.name for path in (root / 'usr/lib/systemd/system').iterdir()) == [
+        'conntrack-exporter.service', 'conntrack-textfile.service', 'conntrack-textfile.timer']
     for name in ('usr/lib/nagios/plugins/check_conntrack.py', 'usr/lib64/nagios/plugins/check_conntrack.py',
                  'usr/sbin/check_conntrack'):
         done = subprocess.run([root / name, '--procfs', ROOT / 'tests/hosts/quiet-gateway/proc', '--history', 'off',
@@ -68,6 +70,8 @@ def test_installed_into_a_bare_root(rpm: Path, tmp_path: Path) -> None:
     done = subprocess.run([root / 'usr/sbin/conntrack-doctor', '--version'], cwd='/', capture_output=True, text=True,
                           check=False)
     assert done.stdout.startswith('conntrack-doctor ')
+    subprocess.run(['rpm', '--root', root, '--erase', 'check-conntrack'], check=True)
+    assert not (root / 'usr/lib/systemd/system/conntrack-exporter.service').exists()
     files = subprocess.run(['rpm', '-qplv', rpm], capture_output=True, text=True, check=True).stdout.splitlines()
     assert {f'/usr/share/{place}' for name in ('check_conntrack', 'conntrack-doctor') for place in (
         f'bash-completion/completions/{name}', f'zsh/site-functions/_{name}', f'check-conntrack/{name}.tcsh')} \
