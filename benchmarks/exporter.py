@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from benchmarks.footprint import ROOT, footprint
 
@@ -59,6 +61,18 @@ def served(code: str) -> Iterator[tuple[int, int]]:
     finally:
         process.kill()
         process.wait()
+
+
+def cpu(pid: int) -> float:
+    """Seconds that the process has computed."""
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def most_memory(pid: int) -> float:
+    """The most that it ever held, in MiB."""
+    status = Path(f'/proc/{pid}/status').read_text()
+    return round(int(status.split('VmHWM:')[1].split()[0]) / 1024, 1)
 
 
 def scrape(connection: http.client.HTTPConnection, **headers: str) -> int:
@@ -143,27 +157,25 @@ def beside_new_ones(port: int) -> object:
 def measure(code: str, scrapes: int) -> dict[str, object]:
     """Every figure of one server."""
     with served(code.replace('sys.exit', 'prometheus.FRESH = -1.0\nsys.exit')) as (pid, port):
+        before = cpu(pid)
         found: dict[str, object] = {
             'a scrape on a kept connection, ms': latency(port, scrapes, True),
             'a scrape on a new one, ms': latency(port, scrapes, False)}
+        found['CPU time of one, ms'] = round((cpu(pid) - before) / scrapes / 2 * 1000, 2)
     with served(code) as (pid, port):
         connection = http.client.HTTPConnection('127.0.0.1', port, timeout=PATIENCE)
         found['bytes of an answer'] = scrape(connection)
         found['bytes with gzip'] = scrape(connection, **{'Accept-Encoding': 'gzip'})
         connection.close()
-        found['memory then, MiB'] = mib(pid)
+        found['memory then, MiB'] = most_memory(pid)
         found['a scrape beside 300 idle clients, ms'] = beside(
             port, 300, scrapes=lambda port: latency(port, scrapes, False) if answered(port, 1) else 'none answered')
         found['of 5 beside 450 idle clients'] = beside(port, 450)
         found['of 5 beside 250 new ones a second'] = beside_new_ones(port)
         found['of 5 beside 300 that ask 200 times and read nothing'] = beside(port, 300, REQUEST * 200)
-        found['memory after all that, MiB'] = mib(pid)
+        found['memory at most, MiB'] = most_memory(pid)
         found['threads'] = footprint(pid).threads
     return found
-
-
-def mib(pid: int) -> float:
-    return round(footprint(pid).kib / 1024, 1)
 
 
 def main() -> None:

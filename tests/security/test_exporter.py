@@ -14,6 +14,7 @@ import proctree
 import pytest
 
 pytest.importorskip('prometheus_client')
+pytest.importorskip('waitress')
 GET = b'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
 
 

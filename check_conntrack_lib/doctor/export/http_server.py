@@ -29,6 +29,8 @@ TURN, AT_ONCE = 0.05, 20
 MOST_UNSENT = 16 << 20
 #: bytes of a request's head and of its body, which nothing here reads
 LONGEST_HEAD, LONGEST_BODY = 16384, 1024
+#: bytes that are read from a client before it is its turn: more requests than are in these are not kept
+AT_A_TIME = 1024
 #: longer than any answer: waitress would write to a temporary file, or wait for the client
 NEVER = 1 << 31
 
@@ -150,7 +152,7 @@ def serve(host: str, port: int, application: Application, ready: Callable[[list[
     """
     settings = Adjustments(
         listen='', ident=None, connection_limit=NEVER,
-        max_request_header_size=LONGEST_HEAD, max_request_body_size=LONGEST_BODY,
+        recv_bytes=AT_A_TIME, max_request_header_size=LONGEST_HEAD, max_request_body_size=LONGEST_BODY,
         outbuf_overflow=NEVER, outbuf_high_watermark=NEVER)
     sockets: dict[int, Any] = {}
     queue = Queue()
