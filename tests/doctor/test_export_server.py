@@ -1,6 +1,9 @@
 """export --listen: what it answers, on connections that are kept, and what a client may cost."""
 
+import contextlib
 import gzip
+import http.client
+import itertools
 import signal
 import socket
 import subprocess
@@ -81,8 +84,8 @@ def test_the_client_says_whether_its_connection_is_kept(served, head, kept):
         for _ in range(2 if kept else 1):
             client.sendall(head + b'\r\n')
             assert b' 200 OK' in answer.readline()
-            lines = iter(answer.readline, b'\r\n')
-            length = next(int(line.split()[1]) for line in list(lines) if line.startswith(b'Content-Length'))
+            lines = list(itertools.takewhile(lambda line: line.strip(), iter(answer.readline, b'')))
+            length = next(int(line.split()[1]) for line in lines if line.startswith(b'Content-Length'))
             assert len(answer.read(length)) == length
         if not kept:
             assert answer.read() == b''
@@ -96,16 +99,17 @@ def test_a_kept_connection_is_answered_through_a_full_table():
                                        cwd=proctree.ROOT, stderr=subprocess.PIPE, text=True)
         try:
             assert proctree.next_line(process, 30) == 'serving http://127.0.0.1:9318/metrics\n'
+            kept = http.client.HTTPConnection('127.0.0.1', 9318, timeout=20)
             with lab.in_netns():
-                kept, new = socket.create_connection(('127.0.0.1', 9318), timeout=20), socket.socket()
-            with kept, new, kept.makefile('rb') as answer:
+                kept.connect()
+                place, new = kept.sock.getsockname(), socket.socket()
+            with contextlib.closing(kept), new:
                 for entries in (lab.count(), 2000, 2000):
                     lab.fill_to(entries)
                     time.sleep(prometheus.FRESH)
-                    kept.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n')
-                    head = b''.join(iter(answer.readline, b'\r\n')).decode()
-                    page = answer.read(int(head.split('Content-Length: ')[1].split()[0])).decode()
-                    assert f'\nconntrack_entries {entries}.0\n' in page
+                    kept.request('GET', '/metrics')
+                    assert f'\nconntrack_entries {entries}.0\n' in kept.getresponse().read().decode()
+                    assert kept.sock.getsockname() == place
                 new.settimeout(1.5)
                 with pytest.raises((TimeoutError, PermissionError)):
                     new.connect(('127.0.0.1', 9318))
