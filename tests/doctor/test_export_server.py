@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import laboratory
 import proctree
@@ -199,22 +198,25 @@ def test_without_waitress_one_line_says_what_to_install(tree, tmp_path):
 
 # what clients may cost
 
-def connection(address, since=0.0, answered=0.0, busy=False, unsent=0, connected=True):
-    made = SimpleNamespace(addr=(address, 1), since=since, answered=answered, busy=busy, connected=connected,
-                           total_outbufs_len=unsent, closed=False, served=0)
+class Client(http_server.Connection):
+    """A connection without a socket."""
 
-    def close():
-        made.closed, made.connected, made.total_outbufs_len = True, False, 0
+    busy = False
 
-    def service():
-        made.served, made.answered = made.served + 1, time.monotonic()
+    def __init__(self, address, since=0.0, answered=0.0, busy=False, unsent=0, request=None, requests=()):
+        self.addr, self.since, self.answered, self.busy = (address, 1), since, answered, busy
+        self.total_outbufs_len, self.connected, self.served = unsent, True, 0
+        self.request, self.requests = request, requests
 
-    made.handle_close, made.service = close, service
-    return made
+    def handle_close(self):
+        self.connected, self.total_outbufs_len = False, 0
+
+    def service(self):
+        self.served, self.answered = self.served + 1, time.monotonic()
 
 
 def many(address, number, **more):
-    return [connection(address, since=float(at), **more) for at in range(number)]
+    return [Client(address, since=float(at), **more) for at in range(number)]
 
 
 def test_as_long_as_there_is_room_nobody_is_closed():
@@ -228,45 +230,91 @@ def test_as_long_as_there_is_room_nobody_is_closed():
     # the one that has been silent longest
     (lambda: many('192.0.2.1', 100), 0),
     # who asked once is kept longer than who never did
-    (lambda: [*many('192.0.2.1', 99, answered=1.0), connection('192.0.2.1', since=500.0)], 99),
+    (lambda: [*many('192.0.2.1', 99, answered=1.0), Client('192.0.2.1', since=500.0)], 99),
     # of those that asked, the one that has been idle longest
     (lambda: many('192.0.2.1', 100, answered=1.0), 0),
     # but none to which an answer is on its way
     (lambda: [*many('192.0.2.1', 50, busy=True), *many('192.0.2.1', 50, answered=1.0)], 50),
     (lambda: many('192.0.2.1', 100, busy=True), 100),
     # nobody pays for another address: Prometheus' only connection stays
-    (lambda: [connection('198.51.100.1', since=-9.0), *many('192.0.2.1', 100)], 1),
+    (lambda: [Client('198.51.100.1', since=-9.0), *many('192.0.2.1', 100)], 1),
     # in all, one of the address that has most
-    (lambda: [connection('198.51.100.1', since=-9.0), *many('192.0.2.0', 99), *many('192.0.2.1', 99),
+    (lambda: [Client('198.51.100.1', since=-9.0), *many('192.0.2.0', 99), *many('192.0.2.1', 99),
               *many('192.0.2.2', 99), *many('192.0.2.3', 99), *many('203.0.113.1', 3)], 100),
 ])
 def test_for_one_too_many_the_right_one_is_closed(others, closed):
-    everybody = [*others(), connection('192.0.2.1', since=1000.0)]
+    everybody = [*others(), Client('192.0.2.1', since=1000.0)]
     assert everybody.index(http_server.one_too_many(everybody)) == closed
+
+
+def test_with_each_that_comes_one_leaves():
+    there, coming = many('192.0.2.1', http_server.MOST_FROM_ONE), [Client('192.0.2.1', since=1000.0) for _ in range(3)]
+    sockets = dict(enumerate(there))
+
+    class Door:
+        def accept_one(self):
+            for number in [number for number, one in sockets.items() if not one.connected]:
+                del sockets[number]
+            if coming:
+                sockets[1000 - len(coming)] = coming.pop(0)
+                return True
+            return False
+
+    http_server.accept(Door(), sockets)
+    assert [one.since for one in there if not one.connected] == [0.0, 1.0, 2.0]
+    assert len(sockets) == http_server.MOST_FROM_ONE
+
+
+@pytest.mark.parametrize(('client', 'patience'), [
+    # silent, or amid the head of a request
+    ({}, 'HEAD'), ({'request': 'half'}, 'HEAD'), ({'answered': 1.0, 'request': 'half'}, 'HEAD'),
+    ({'answered': 1.0}, 'IDLE'),
+    ({'answered': 1.0, 'unsent': 1}, 'ANSWER'), ({'unsent': 1, 'requests': ['next']}, 'ANSWER'),
+    # waits for its turn
+    ({'requests': ['one']}, ''), ({'answered': 1.0, 'requests': ['one']}, ''),
+])
+def test_how_long_each_may_take(client, patience):
+    one = Client('192.0.2.1', since=100.0, **client)
+    limit = getattr(http_server, f'{patience}_PATIENCE') if patience else 1e9
+    assert (one.overdue(99.9 + limit), one.overdue(100.1 + limit)) == (False, bool(patience))
+
+
+def test_prometheus_keeps_its_connection():
+    """It closes one that was idle for 5 minutes."""
+    assert http_server.IDLE_PATIENCE > 300
 
 
 def test_what_is_not_taken_is_bounded():
     half = http_server.MOST_UNSENT // 2
-    everybody = [connection('192.0.2.1', since=3.0, unsent=half), connection('192.0.2.1', since=1.0, unsent=half),
-                 connection('192.0.2.1', since=2.0)]
+    everybody = [Client('192.0.2.1', since=3.0, unsent=half), Client('192.0.2.1', since=1.0, unsent=half),
+                 Client('192.0.2.1', since=2.0)]
     http_server.limit_unsent(everybody)
-    assert not any(one.closed for one in everybody)
-    everybody.append(connection('192.0.2.1', since=4.0, unsent=1))
+    assert all(one.connected for one in everybody)
+    everybody.append(Client('192.0.2.1', since=4.0, unsent=1))
     http_server.limit_unsent(everybody)
-    assert [one.closed for one in everybody] == [False, True, False, False]
+    assert [not one.connected for one in everybody] == [False, True, False, False]
+
+
+def test_an_answer_that_is_too_much_costs_who_takes_none():
+    deaf, asks = Client('192.0.2.1', unsent=http_server.MOST_UNSENT), Client('192.0.2.2', since=1.0)
+    asks.service = lambda: setattr(asks, 'total_outbufs_len', 1)
+    queue = http_server.Queue()
+    queue.add_task(asks)
+    queue.answer([deaf, asks])
+    assert (deaf.connected, asks.connected) == (False, True)
 
 
 def test_nobody_takes_all_the_turns():
     """A client sends hundreds of requests at once; one that asks now and then comes before its second."""
-    queue, greedy, rare = http_server.Queue(), connection('192.0.2.1'), connection('192.0.2.2')
+    queue, greedy, rare = http_server.Queue(), Client('192.0.2.1'), Client('192.0.2.2')
     serve = greedy.service
 
     def again():
         serve()
-        if greedy.served == 1:
-            queue.add_task(rare)
         if greedy.served < 5:
             queue.add_task(greedy)
+        if greedy.served == 1:
+            queue.add_task(rare)
         assert rare.served or greedy.served == 1
 
     greedy.service = again
@@ -277,7 +325,7 @@ def test_nobody_takes_all_the_turns():
 
 
 def test_who_has_not_taken_an_answer_gets_no_other():
-    queue, one = http_server.Queue(), connection('192.0.2.1', unsent=1)
+    queue, one = http_server.Queue(), Client('192.0.2.1', unsent=1)
     queue.add_task(one)
     queue.answer([one])
     assert (one.served, queue.ready()) == (0, [])
@@ -305,6 +353,15 @@ def test_slow_clients_hold_nobody_up_and_are_let_go(tree):
         slow = [socket.create_connection(served.address, timeout=20) for _ in range(50)]
         for client in slow:
             client.sendall(b'GET /metrics HTTP/1.1\r\nHo')
+        with socket.create_connection(served.address, timeout=20) as kept, kept.makefile('rb') as answer:
+            kept.sendall(b'GET /-/healthy HTTP/1.1\r\n\r\n')
+            assert b'conntrack-doctor is running\n' in iter(answer.readline, b'')
+            # its idle time is no part of the time for the next head
+            time.sleep(1.2)
+            kept.sendall(b'GET /-/healthy ')
+            time.sleep(0.1)
+            kept.sendall(b'HTTP/1.1\r\n\r\n')
+            assert b'conntrack-doctor is running\n' in iter(answer.readline, b'')
         # as many answers as no buffer of the kernel holds, of which none is taken
         deaf = socket.socket()
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
