@@ -38,7 +38,7 @@ NEVER = 1 << 31
 class Connection(HTTPChannel):
     """A client's connection."""
 
-    #: when the last request was answered; 0: none was yet
+    #: when the last answer was made; 0: none was yet
     answered = 0.0
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
