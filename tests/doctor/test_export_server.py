@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import http.client
 import itertools
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 from served import serving, wait_until
 
 from check_conntrack_lib.deadline import OutOfTime
-from check_conntrack_lib.doctor.export import metrics
+from check_conntrack_lib.doctor import readings
+from check_conntrack_lib.doctor.export import metrics, per_host
+from check_conntrack_lib.host import Host
 
 pages = pytest.importorskip('check_conntrack_lib.doctor.export.pages')
 prometheus = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus', reason='pip install prometheus_client')
@@ -73,6 +76,19 @@ def test_a_connection_is_kept_in_every_form_of_the_page(served):
     assert openmetrics[1].endswith(b'# EOF\n')
     values = [[line for line in body.splitlines() if not line.startswith(b'#')] for _, body in (plain, openmetrics)]
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize('names', ['conntrack', 'node-exporter'])
+def test_openmetrics_is_what_its_own_parser_takes(tree, names):
+    parse = pytest.importorskip('prometheus_client.openmetrics.parser').text_string_to_metric_families
+    taken = readings.take(Host(str(tree)), 'off', 300)._replace(
+        peers=per_host.PerHost([('192.0.2.1', {'opening': 1.0, 'open': 2.0, 'closing': 0.0, 'closed': 0.0})], 1.0))
+    page = prometheus.Scrapes(lambda: [*metrics.collect(taken, names), *metrics.about(0.5)]).answer(OPENMETRICS, '')[1]
+    found = {sample.name: sample.value for family in parse(page.decode()) for sample in family.samples}
+    plain = prometheus.page([*metrics.collect(taken, names), *metrics.about(0.5)]).decode()
+    assert found.keys() == {re.split(r'[ {]', line)[0] for line in plain.splitlines() if not line.startswith('#')}
+    assert found['conntrack_open_connections_total'] == 2.0
+    assert found['conntrack_scrape_duration_seconds'] == 0.5
 
 
 @pytest.mark.parametrize(('head', 'kept'), [
