@@ -51,7 +51,8 @@ def test_interpreter_of_each_distribution(macros: list[str], python: str) -> Non
     said = subprocess.run(['rpmspec', '-q', '--requires', '--define', 'version_of_checkout 1', '--undefine', 'python',
                            *(part for macro in macros for part in ('--define', macro)),
                            ROOT / 'packaging/check-conntrack.spec'], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == [python]
+    # what rpm itself has, such as Lua for the scriptlets, counts as no need
+    assert [line for line in said.stdout.splitlines() if not line.startswith('rpmlib(')] == [python]
 
 
 def test_installed_into_a_bare_root(rpm: Path, tmp_path: Path) -> None:
