@@ -7,7 +7,6 @@ from ..host import Host
 from . import names
 from .discover import NAMED, Namespace
 
-
 #: in the place of a file whose name holds what a shell or a terminal could take for more than a name
 UNSAFE, UNKNOWN = 'NAME-THAT-CANNOT-BE-PASTED', 'FILE-OF-THE-NAMESPACE'
 
