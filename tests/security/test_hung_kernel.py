@@ -104,22 +104,23 @@ def test_the_second_thread_acts_after_the_end(monkeypatch: pytest.MonkeyPatch) -
     """The alarm is off here, as a wait in the kernel has it."""
     monkeypatch.setattr(deadline_module, 'GRACE', 0.05)
     called: list[Deadline] = []
-    deadline = Deadline(0.1, called.append)
+    deadline = Deadline(100, called.append)
     deadline.start()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    end = time.monotonic() + 20
-    while not called and time.monotonic() < end:
-        time.sleep(0.01)
-    deadline.stop()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        time.sleep(0.2)
+        assert not called, 'before the end'
+        deadline.limit = 0.1
+        end = time.monotonic() + 20
+        while not called and time.monotonic() < end:
+            time.sleep(0.01)
+    finally:
+        deadline.stop()
     assert called[0] is deadline
+    # of a run that is over it does nothing more
+    time.sleep(0.3)
     called.clear()
-    # moved meanwhile, and over before
-    later = Deadline(0.1, called.append)
-    later.start()
-    later.extend_to(100)
-    time.sleep(0.4)
-    later.stop()
-    time.sleep(0.2)
+    time.sleep(0.3)
     assert not called
 
 
@@ -134,9 +135,13 @@ def test_without_a_second_thread_the_alarm_is_left(monkeypatch: pytest.MonkeyPat
     assert not start_thread(lambda: None)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == held
     deadline = Deadline(0.05, lambda _deadline: pytest.fail('never'))
-    deadline.start()
-    try:
-        with pytest.raises(deadline_module.OutOfTime):
+
+    def wait() -> None:
+        try:
+            deadline.start()
             time.sleep(20)
-    finally:
-        deadline.stop()
+        finally:
+            deadline.stop()
+
+    with pytest.raises(deadline_module.OutOfTime):
+        wait()
