@@ -5,6 +5,8 @@ import gc
 import os
 import sys
 
+OUT_OF_MEMORY = b'CONNTRACK UNKNOWN - out of memory\n'
+
 # a run is over before there is anything to collect
 gc.disable()
 
@@ -44,7 +46,12 @@ def leave(reason):
 
 def main():
     """The console script."""
-    load()()
+    try:
+        load()()
+    except (MemoryError, SystemError):
+        # there is no memory for a text, and so not for a handler either
+        os.write(1, OUT_OF_MEMORY)
+        os._exit(3)
 
 
 if __name__ == '__main__':

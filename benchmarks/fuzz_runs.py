@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -22,8 +23,8 @@ from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, SYSCTLS, Target
 from benchmarks.mutation import BYTES, WORDS, mutated
 from benchmarks.output import harmless, proper
 from check_conntrack_lib.analysis.losses import comparable
+from check_conntrack_lib.history import codec, foreign, foreign_child, profiles, readonly, schema_check
 from check_conntrack_lib.history import database as history_database
-from check_conntrack_lib.history import foreign, profiles, readonly
 from check_conntrack_lib.history.profile_json import to_json
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History, Instant, Missing
@@ -36,6 +37,8 @@ VALUES = ['85', '95%', '10:90', '@10:20', '~:5', 'off', '', '5m', '1h', '14d', '
           'journal', 'auto', 'never', 'always', 'warning', 'ok', 'critical', 'usage', 'counters', 'kernel-log',
           '/dev/null', './none', '/', '/etc/passwd/x', '20000', '0', '-5', '--', '-', *(word for word in WORDS if word)]
 FLAGS = [flag for group in OPTIONS.values() for option in group for flag in option.flags]
+#: what readonly and foreign take for a row that no check wrote
+REFUSED = (ValueError, TypeError, OverflowError, RecursionError, KeyError, AttributeError)
 #: who owns the file of `foreign`
 NOBODY = 65534
 #: entries in the table of a captured host
@@ -198,6 +201,42 @@ def foreign_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
 
 
 @lru_cache(None)
+def _sound_rows() -> list[bytes]:
+    """What the child hands over of a sound file, a line a row."""
+    path = place() / 'rows.sqlite'
+    path.write_bytes(_sound_file())
+    path.chmod(0o600)
+    found = list(foreign_child._rows(str(path), os.geteuid(), float('inf')))
+    path.unlink()
+    # of each table the first ones: each kind of row is as often as any other
+    few = [row for table in schema_check.tables() for row in [one for one in found if one[0] == table][:2]]
+    return [json.dumps(row).encode() for row in few]
+
+
+def a_pipe(random: Random) -> list[bytes]:
+    """What another user's child could write: lines damaged, exchanged, left out or said twice."""
+    lines = random.sample(_sound_rows(), 4)
+    place = int(random.random() * len(lines))
+    if random.random() < 0.5:
+        lines[place] = mutated(random, [lines[place]], BYTES).replace(b'\n', b' ')
+    else:
+        row = json.loads(lines[place])
+        row[int(random.random() * len(row))] = random.choice([*WORDS, None, -1, 2**63, 1e308, 9**40, [], {}, 1.5, '5',
+                                                              mutated(random, COUNTERS, WORDS)])
+        lines[place] = json.dumps(row).encode('utf-8', 'replace')
+    return [*lines, b'["end"]'] if random.random() < 0.9 else lines
+
+
+def foreign_rows(lines: list[bytes]) -> None:
+    """The border on this side: refused, or rows whose every value the readers take or refuse."""
+    with contextlib.closing(foreign._copy(iter(lines))) as database:
+        for query, make in ((readonly.SAMPLES, codec.sample_of), (readonly.PROFILES, readonly._profile)):
+            for row in database.execute(query, (-1e300, 1e300)):
+                with contextlib.suppress(*REFUSED):
+                    make(*row)
+
+
+@lru_cache(None)
 def _host(name: str) -> tuple[Path, dict[str, bytes], dict[str, str]]:
     """A copy of a captured host, its files and its links."""
     directory = place() / name
@@ -274,5 +313,6 @@ TARGETS = {
     'options': Target(a_command_line, options, (), slow=True),
     'recorder': Target(a_file, recorder_file, (), slow=True),
     'foreign': Target(a_file, foreign_file, (), slow=True),
+    'foreign-rows': Target(a_pipe, foreign_rows, (*REFUSED, sqlite3.Error), slow=True),
     'hosts': Target(a_host, whole_run, (), slow=True),
 }

@@ -1,8 +1,14 @@
-"""One alarm for a run, and a smaller share of it for each reading that may get stuck."""
+"""One alarm for a run, and a smaller share of it for each reading that may get stuck.
+
+Where the kernel holds the main thread so that no alarm gets through (FUSE, NFS, memory that another process has
+locked), a second thread ends the process: what ends it is let through.
+"""
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +22,9 @@ TimeBudget = Callable[[], AbstractContextManager[None]]
 #: what a package's modules do, '{}' is the module's name in words
 READING = {'readers': 'reading {}', 'history': 'using the history file', 'netns': 'reading network namespaces'}
 
+#: seconds that the main thread has after the end, before the second one acts
+GRACE = 1.0
+
 
 class OutOfTime(TimeoutError):
     """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
@@ -27,7 +36,12 @@ class Deadline:
     The kernel's real-time timer (setitimer) is this object's alone from `start` to `stop`.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, last_resort: Callable[[Deadline], None] | None = None) -> None:
+        """last_resort: what the second thread does when the main thread cannot be reached; it must end the process."""
+        self._last_resort = last_resort
+        self._over: _thread.LockType | None = None
+        #: held by the thread that prints
+        self.output = _thread.allocate_lock()
         self._began = time.monotonic()
         #: seconds for the whole run
         self.limit = seconds
@@ -44,9 +58,14 @@ class Deadline:
         # a caller's mask is inherited, and would hold back the alarm for ever
         self._blocked = signal.SIGALRM in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._arm(self.left())
+        if self._last_resort:
+            self._start_second_thread(self._last_resort)
 
     def stop(self) -> None:
         self._running = False
+        if self._over:
+            self._over.release()
+            self._over = None
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]
         if self._blocked:
@@ -73,6 +92,21 @@ class Deadline:
         finally:
             self._arm(self.left())
 
+    def _start_second_thread(self, last_resort: Callable[[Deadline], None]) -> None:
+        over = _thread.allocate_lock()
+        over.acquire()
+        main = _thread.get_ident()
+
+        def wait() -> None:
+            # the end may be moved meanwhile
+            while not over.acquire(timeout=GRACE / 2):
+                if time.monotonic() > self._began + self.limit + GRACE:
+                    self.doing = _doing(sys._current_frames().get(main))
+                    last_resort(self)
+
+        if start_thread(wait):
+            self._over = over
+
     def _arm(self, seconds: float) -> None:
         self._armed = seconds
         # 0 would switch the timer off
@@ -83,6 +117,19 @@ class Deadline:
         # should a C call have swallowed this one, the next comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
         raise OutOfTime(f'no answer within {duration(self._armed)}')
+
+
+def start_thread(function: Callable[[], None]) -> bool:
+    """A thread that no exit waits for; False where there is no memory for one, or this user may have no more."""
+    # signals go to the main thread: its system calls are to be interrupted
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM, signal.SIGTERM, signal.SIGINT))
+    try:
+        _thread.start_new_thread(function, ())
+    except _thread.error:
+        return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    return True
 
 
 def _doing(frame: FrameType | None) -> str:

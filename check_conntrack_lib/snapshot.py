@@ -34,6 +34,8 @@ class Snapshot(NamedTuple):
     cookie: int | None = None
     #: entries as the counters' file repeats them, where the table is hidden
     counted: int | None = None
+    #: nothing is tracked, and nothing but loopback leads out: PrivateNetwork=yes of a unit is so
+    cut_off: bool = False
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
@@ -90,9 +92,16 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
 
         cookie = netns_cookie.read()
     snapshot = Snapshot(at, host.boot_id(), host.netns(), initial, table, counters, NOT_READ, cookie=cookie,
-                        counted=entries)
+                        counted=entries,
+                        cut_off=not initial and isinstance(table, Table) and not table.entries and _is_cut_off(host))
     with budget():
         return _with_hash_table(snapshot, host)
+
+
+def _is_cut_off(host: Host) -> bool:
+    from .readers import devices  # only in another namespace than the host's
+
+    return devices.is_cut_off(host)
 
 
 def _with_hash_table(snapshot: Snapshot, host: Host) -> Snapshot:

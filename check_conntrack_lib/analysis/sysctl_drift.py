@@ -138,13 +138,15 @@ def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[
 
 def unusable(settings: Sequence[SysctlSetting], running: Mapping[str, int]) -> tuple[UnusableSetting, ...]:
     """Lines that set nothing, unless the value that they mean runs all the same."""
-    found = []
+    # by what is said of them: a setting may stand there by two old names
+    found: dict[str, UnusableSetting] = {}
     for one in settings:
         meant = number((one.value or '').rpartition('=')[2].strip().strip('\'"'))
         now = running.get(one.key)
         if now is None or meant != now:
-            found.append(UnusableSetting(one, now))
-    return tuple(found)
+            line = UnusableSetting(one, now)
+            found.setdefault(str(line), line)
+    return tuple(found.values())
 
 
 def lines(found: Sequence[Drift | UnusableSetting]) -> Iterator[str]:

@@ -127,9 +127,10 @@ def timeout_of(protocol: int, state: str, assured: bool) -> str:
     """The timeout that an entry lives by, as its sysctl is called after nf_conntrack_ (nf_conntrack_standalone.c)."""
     if protocol not in TRACKED:
         return 'generic_timeout'
-    if state:
-        name = {6: 'tcp', 33: 'dccp', 132: 'sctp'}[protocol]
-        return f'{name}_timeout_{state.lower()}'
+    with_states = {6: 'tcp', 33: 'dccp', 132: 'sctp'}
+    # the others have none: what a damaged line has there says nothing
+    if state and protocol in with_states:
+        return f'{with_states[protocol]}_timeout_{state.lower()}'
     name = {1: 'icmp', 6: 'tcp', 17: 'udp', 47: 'gre', 58: 'icmpv6', 136: 'udp'}.get(protocol, '')
     return f'{name}_timeout_stream' if assured and protocol in STREAMS else f'{name}_timeout'
 

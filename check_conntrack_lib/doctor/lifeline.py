@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ KINDS = ('auto', 'nft', 'iptables', 'ip6tables')
 #: where programs of the administrator are, whatever the PATH of this user
 SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
 LONGEST = 5.0
+#: of tables and chains, as nft's own grammar has it: a container's root could give others
+NAME = r'[A-Za-z][A-Za-z0-9_./\-]{0,127}'
 
 
 class Firewall(NamedTuple):
@@ -52,8 +55,11 @@ def parse_chains(text: str) -> Firewall:
         base = [(FilterChain(one['family'], one['table'], one['name'], one['hook']), one.get('policy'))
                 for one in chains if one.get('type') == 'filter' and one.get('hook') in ('input', 'output')
                 and one.get('prio', 0) > -200 and one['family'] in ('inet', 'ip', 'ip6')]
+        harmless = all(re.fullmatch(NAME, name) for chain, _policy in base for name in (chain.table, chain.name))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError('not a list of chains') from error
+    if not harmless:
+        raise ValueError('a chain whose name cannot be pasted')
     # iptables-nft keeps its chains there, in upper case, and reads no rule that it did not make
     theirs = [(chain, policy) for chain, policy in base if chain.table == 'filter' and chain.name.isupper()]
     own = tuple(chain for chain, _policy in base if chain not in [one for one, _policy in theirs])

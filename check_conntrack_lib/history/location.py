@@ -18,7 +18,7 @@ from ..formatting import clean
 from ..model import Missing
 
 SYSTEM_DIRECTORY = '/var/lib/check_conntrack'
-NAME = 'history.sqlite'
+NAME, PROJECT = 'history.sqlite', 'check_conntrack'
 _REMEDY = f'make {SYSTEM_DIRECTORY} owned by the user who runs the check, mode 0750, or give --history FILE'
 #: links in one path, as the kernel follows (include/linux/namei.h, MAXSYMLINKS)
 MOST_LINKS = 40
@@ -36,8 +36,13 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
     # with sudo the environment is the caller's, not root's
     if given and 'SUDO_UID' not in environment:
         return _checked(os.path.join(given, f'check_conntrack-{uid}'))
+    units = of_unit(environment)
+    for place in units:
+        if os.path.basename(place) == PROJECT:
+            return _checked(place)
     try:
-        if os.lstat(SYSTEM_DIRECTORY).st_uid == uid:
+        # DynamicUser= makes it a link into /var/lib/private
+        if os.stat(SYSTEM_DIRECTORY).st_uid == uid:
             return _checked(SYSTEM_DIRECTORY)
     except OSError:
         pass  # not installed by a package: the user's own place serves
@@ -45,9 +50,24 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
         home = pwd.getpwuid(uid).pw_dir
     except KeyError:
         return Missing(f'user {uid} has no home', _REMEDY)
+    if units and not _is_own(home, uid):
+        return _checked(os.path.join(units[0], PROJECT))
     if not os.path.isabs(home) or not os.path.isdir(home):
         return Missing('this user has no home directory', _REMEDY)
-    return _checked(os.path.join(home, '.local', 'state', 'check_conntrack'))
+    return _checked(os.path.join(home, '.local', 'state', PROJECT))
+
+
+def of_unit(environment: Mapping[str, str]) -> list[str]:
+    """StateDirectory= of the unit that runs the check, as systemd gives it (systemd.exec(5))."""
+    given = '' if 'SUDO_UID' in environment else environment.get('STATE_DIRECTORY', '')
+    return [place for place in given.split(':') if os.path.isabs(place)]
+
+
+def _is_own(directory: str, uid: int) -> bool:
+    try:
+        return os.stat(directory).st_uid == uid
+    except OSError:
+        return False
 
 
 def check_file(path: str, private: bool = True, make: bool = False) -> str | Missing:

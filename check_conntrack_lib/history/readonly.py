@@ -17,7 +17,7 @@ from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import foreign, foreign_child, identity, location, profiles
 from .codec import checked_boot_id, checked_time, sample_of, whole
-from .location import NAME, SYSTEM_DIRECTORY
+from .location import NAME, PROJECT, SYSTEM_DIRECTORY, of_unit
 from .profile_json import from_json
 from .profiles import Baseline
 from .queries import HistoryQuery, history_before
@@ -57,13 +57,15 @@ def candidate_files(environment: Mapping[str, str]) -> list[str]:
     given = environment.get('NAGIOS_PLUGIN_STATE_DIRECTORY')
     if given:
         found.append(os.path.join(given, f'check_conntrack-{uid}', NAME))
+    found += [os.path.join(place, *(() if os.path.basename(place) == PROJECT else (PROJECT,)), NAME)
+              for place in of_unit(environment)]
     found.append(os.path.join(SYSTEM_DIRECTORY, NAME))
     users = [uid]
     if uid == 0:
         users += [user.pw_uid for user in pwd.getpwall() if user.pw_name in MONITORING_USERS]
     for user in users:
         try:
-            found.append(os.path.join(pwd.getpwuid(user).pw_dir, '.local', 'state', 'check_conntrack', NAME))
+            found.append(os.path.join(pwd.getpwuid(user).pw_dir, '.local', 'state', PROJECT, NAME))
         except KeyError:
             continue  # this uid has no home
     return found

@@ -16,7 +16,7 @@ from ..deadline import OutOfTime
 from ..host import GONE, Host
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import processes
-from . import mounts
+from . import command_line, mounts
 from .cgroup import Cgroup, is_id
 
 if TYPE_CHECKING:
@@ -147,9 +147,11 @@ def _ancestors(host: Host, pid: int) -> list[int]:
 
 def _command_line(host: Host, pid: int) -> list[str]:
     try:
-        return host.read(f'{pid}/cmdline').rstrip('\0').split('\0')
+        text = host.read(f'{pid}/cmdline') if _uid(host, pid) in (0, os.geteuid()) \
+            else command_line.read_of_another_user(host, pid)
     except GONE:
         return []
+    return text.rstrip('\0').split('\0')
 
 
 def _value(words: list[str], short: str, long: str = '') -> str:

@@ -24,7 +24,7 @@ HEADER = struct.Struct('=IHHII')
 REQUEST = struct.Struct('=BBBxI')
 SOCKID = struct.Struct('!HH16s16s')
 #: inet_diag_msg: four bytes, the sockid of 48 bytes, expires, two queues, uid, inode
-INODE_AT, MESSAGE = 4 + 48 + 16, 4 + 48 + 20
+OWNER_AT, MESSAGE = 4 + 48 + 12, 4 + 48 + 20
 #: sockets looked at: a busy host has a million
 MOST = 20_000
 
@@ -36,17 +36,20 @@ PROGRAMS = {'sshd': 'SSH', 'nrpe': 'NRPE', 'icinga2': 'Icinga agent', 'snmpd': '
 PORTS = {(6, 22): 'SSH', (6, 5666): 'NRPE', (6, 5665): 'Icinga agent', (17, 161): 'SNMP', (6, 9100): 'node_exporter',
          (6, 9318): 'conntrack-doctor export', (6, 10050): 'Zabbix agent', (6, 6556): 'Checkmk agent'}
 AGENT_PORT = 5665
+#: who runs an agent
+USERS = ('nagios', 'icinga')
 NRPE_FILES = ('etc/nagios/nrpe.cfg', 'etc/nrpe.cfg', 'usr/local/nagios/etc/nrpe.cfg')
 
 
 class Socket(NamedTuple):
-    """One socket: IP protocol, local port, remote address as text and port, inode."""
+    """One socket: IP protocol, local port, remote address as text and port, inode, user."""
 
     protocol: int
     port: int
     remote: str
     remote_port: int
     inode: int
+    uid: int = 0
 
 
 class Way(NamedTuple):
@@ -75,12 +78,12 @@ def parse(payload: bytes, protocol: int) -> Socket:
     if len(payload) < MESSAGE:
         raise ValueError('cut inet_diag_msg')
     port, remote_port, _source, remote = SOCKID.unpack_from(payload, 4)
-    inode, = struct.unpack_from('=I', payload, INODE_AT)
+    uid, inode = struct.unpack_from('=II', payload, OWNER_AT)
     if payload[0] == socket.AF_INET:
         text = socket.inet_ntop(socket.AF_INET, remote[:4])
     else:
         text = socket.inet_ntop(socket.AF_INET6, remote).removeprefix('::ffff:')
-    return Socket(protocol, port, text, remote_port, inode)
+    return Socket(protocol, port, text, remote_port, inode, uid)
 
 
 def sockets(protocol: int, states: int, port: int = 0, remote_port: int = 0) -> Iterator[Socket]:
@@ -110,8 +113,10 @@ def read(host: Host) -> MonitoringWays | Missing:
         owners = _owners(host, {one.inode for one in listening})
         ways = {Way(name, one.protocol, one.port)
                 for one in listening for name in [owners.get(one.inode) or PORTS.get((one.protocol, one.port))] if name}
-        masters = {one.remote for one in sockets(6, ESTABLISHED, remote_port=AGENT_PORT)
-                   if not _is_loopback(one.remote)}
+        to_masters = [one for one in sockets(6, ESTABLISHED, remote_port=AGENT_PORT) if not _is_loopback(one.remote)]
+        users = _monitoring_users(host)
+        # anybody can connect to such a port somewhere
+        masters = {one.remote for one in to_masters if one.uid in users}
         peers = {one.remote for way in ways if way.protocol == 6
                  for one in sockets(6, ESTABLISHED, port=way.port) if not _is_loopback(one.remote)}
     except (OSError, ValueError) as error:
@@ -119,6 +124,7 @@ def read(host: Host) -> MonitoringWays | Missing:
     if masters:
         ways.add(Way('Icinga agent', 6, AGENT_PORT, outgoing=True))
     named = {*masters, *_allowed_hosts(host)}
+    peers |= {one.remote for one in to_masters}
     return MonitoringWays(tuple(sorted(ways, key=lambda way: (way.protocol, way.port, way.outgoing))),
                           tuple(sorted(named)), tuple(sorted(peers - named)))
 
@@ -138,6 +144,16 @@ def _owners(host: Host, inodes: set[int]) -> dict[int, str]:
             if name and match and int(match[1]) in inodes:
                 owners[int(match[1])] = name
     return owners
+
+
+def _monitoring_users(host: Host) -> set[int]:
+    """Root, and the users of the monitoring in the host's own /etc/passwd: asking LDAP needs new connections."""
+    try:
+        with open(os.path.join(host.root(), 'etc/passwd'), encoding='utf-8', errors='replace') as file:
+            text = file.read(1 << 20)
+    except OSError:
+        text = ''
+    return {0, *(int(uid) for uid in re.findall(rf'^(?:{"|".join(USERS)}):[^:\n]*:(\d{{1,10}}):', text, re.MULTILINE))}
 
 
 def _allowed_hosts(host: Host) -> set[str]:

@@ -13,6 +13,11 @@ from . import iptables_save
 NFT, IPTABLES = 'nft', 'iptables'
 SECONDS = 2.0
 LARGEST = 8 << 20
+#: rules that are offered for pasting: whoever is root in a container can give names and comments to its rules
+_NAME = r'[A-Za-z0-9_.][A-Za-z0-9_.:@/+-]*'
+#: for a word in quotes of the shell, and for one that the shell reads
+_NFT_WORD = r'(?:[A-Za-z0-9_.:@/+,!=<>{}()&|*%^-]+|"[^"\\]*")'
+_IPTABLES_WORD = r'(?:[A-Za-z0-9_.:@/+,=%-]+|!|"[^"\\$`!]*")'
 
 
 class NatRule(NamedTuple):
@@ -57,7 +62,7 @@ class NatRule(NamedTuple):
 
 
 def parse_nft(text: str) -> Iterator[NatRule]:
-    """The rules in the output of `nft -a list ruleset`."""
+    """The rules in the output of `nft -a list ruleset`, without those that cannot be pasted."""
     table = chain = ''
     for line in text.splitlines():
         words = line.split()
@@ -67,20 +72,23 @@ def parse_nft(text: str) -> Iterator[NatRule]:
             chain = words[1]
         match = re.fullmatch(r'\s+(.*\b(?:masquerade|snat)\b.*?) # handle (\d{1,9})', line, re.ASCII)
         # xt: a rule of iptables-nft, which nft cannot set
-        if match and ' xt target ' not in f' {match[1]} ' and not match[1].startswith(('chain ', 'type ')):
+        if match and ' xt target ' not in f' {match[1]} ' and not match[1].startswith(('chain ', 'type ')) \
+                and re.fullmatch(f'[a-z0-9]+ {_NAME} {_NAME}', f'{table} {chain}') \
+                and match[1].isprintable() and re.fullmatch(f'{_NFT_WORD}(?: {_NFT_WORD})*', match[1]):
             yield NatRule(NFT, f'{table} {chain}', int(match[2]),
                           re.sub(r'\bcounter packets \d+ bytes \d+', 'counter', match[1]))
 
 
 def parse_iptables(text: str) -> Iterator[NatRule]:
-    """The rules in the output of `iptables-save -t nat`."""
+    """The rules in the output of `iptables-save -t nat`, without those that cannot be pasted."""
     numbers: dict[str, int] = {}
     for line in text.splitlines():
         match = re.fullmatch(r'-A (\S+) (.*)', line)
         if match:
             chain, rule = match[1], match[2]
             numbers[chain] = numbers.get(chain, 0) + 1
-            if re.search(r'-j (?:MASQUERADE|SNAT)\b', rule):
+            if re.search(r'-j (?:MASQUERADE|SNAT)\b', rule) and re.fullmatch(_NAME, chain) \
+                    and rule.isprintable() and re.fullmatch(f'{_IPTABLES_WORD}(?: {_IPTABLES_WORD})*', rule):
                 yield NatRule(IPTABLES, chain, numbers[chain], rule)
 
 

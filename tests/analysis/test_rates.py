@@ -117,6 +117,8 @@ def test_one_significant_digit(number, words):
     ((6, 'TIME_WAIT', True), 'tcp_timeout_time_wait'), ((6, '', True), 'tcp_timeout'),
     ((17, '', False), 'udp_timeout'), ((17, '', True), 'udp_timeout_stream'), ((47, '', True), 'gre_timeout_stream'),
     ((132, 'COOKIE_WAIT', False), 'sctp_timeout_cookie_wait'), ((1, '', False), 'icmp_timeout'),
-    ((50, '', True), 'generic_timeout')])
+    ((50, '', True), 'generic_timeout'),
+    # a damaged line, found by benchmarks/fuzz.py
+    ((1, 'SYN_SENT', False), 'icmp_timeout'), ((17, 'X', True), 'udp_timeout_stream')])
 def test_the_timeout_of_an_entry(kind, name):
     assert timeout_of(*kind) == name

@@ -347,6 +347,12 @@ class TestWhoChangedIt:
         assert status == 1
         assert text in seen.splitlines()[0]
 
+    def test_one_setting_by_two_old_names_is_told_once(self, machine, capfd):
+        _, text = self.check(machine, capfd, 'net.ipv4.netfilter.ip_conntrack_max = 655350\n'
+                                             'net.ipv4.ip_conntrack_max = 655350\n')
+        assert 'settings differ' not in text
+        assert sum('ip_conntrack_max=655350' in line for line in text.splitlines()[1:]) == 1
+
     @pytest.mark.parametrize('line', [
         'net.ipv4.netfilter.ip_conntrack_max = 262144', "net.netfilter.nf_conntrack_max='262144'"])
     def test_a_line_that_sets_nothing_is_silent_where_its_value_runs(self, machine, capfd, line):

@@ -44,7 +44,7 @@ def page(tree, names='conntrack', log=''):
     return prometheus.page(metrics.collect(taken, names))
 
 
-@pytest.mark.parametrize('names', ['conntrack', 'node-exporter'])
+@pytest.mark.parametrize('names', ['conntrack', 'node-exporter', 'stat'])
 def test_the_whole_page(tree, names, request):
     proctree.check_golden(request, f'export-{names}.prom', page(tree, names).decode())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from check_conntrack_lib.history import location
+from check_conntrack_lib.history import location, readonly
 from check_conntrack_lib.history.location import check_file, history_file
 from check_conntrack_lib.model import Missing
 
@@ -100,3 +100,30 @@ def test_home_of_the_user_not_of_the_environment(tmp_path: Path, monkeypatch: py
     answer = history_file({})
     assert isinstance(answer, Missing)
     assert answer.why == 'this user has no home directory'
+
+
+def test_the_state_directory_of_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """StateDirectory=, also with DynamicUser=: /var/lib/check_conntrack is then root's link into /var/lib/private."""
+    monkeypatch.setattr(location, 'SYSTEM_DIRECTORY', str(tmp_path / 'none'))
+    home, own, other = tmp_path / 'home', tmp_path / 'private' / 'check_conntrack', tmp_path / 'icinga2'
+    for place in (home, own, other):
+        place.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(location.pwd, 'getpwuid', lambda _uid: type('Entry', (), {'pw_dir': str(home)}))
+    in_home = str(home / '.local/state/check_conntrack/history.sqlite')
+    # one of the check's own name comes first, whatever else the unit has
+    assert history_file({'STATE_DIRECTORY': f'{other}:{own}'}) == str(own / 'history.sqlite')
+    assert str(own / 'history.sqlite') in readonly.candidate_files({'STATE_DIRECTORY': f'{other}:{own}'})
+    # the daemon's, which runs the check among others: only where the user has no home of his own
+    assert history_file({'STATE_DIRECTORY': str(other)}) == in_home
+    monkeypatch.setattr(location.pwd, 'getpwuid', lambda _uid: type('Entry', (), {'pw_dir': '/nonexistent'}))
+    assert history_file({'STATE_DIRECTORY': str(other)}) == str(other / 'check_conntrack/history.sqlite')
+    assert str(other / 'check_conntrack/history.sqlite') in readonly.candidate_files({'STATE_DIRECTORY': str(other)})
+    # under sudo it is the caller's; a relative one is none
+    for environment in ({'STATE_DIRECTORY': str(own), 'SUDO_UID': '1000'}, {'STATE_DIRECTORY': 'check_conntrack'}):
+        assert isinstance(history_file(environment), Missing)
+        assert not [path for path in readonly.candidate_files(environment) if str(tmp_path) in path]
+    # outside of the unit: the link
+    link = tmp_path / 'link'
+    link.symlink_to(own)
+    monkeypatch.setattr(location, 'SYSTEM_DIRECTORY', str(link))
+    assert history_file({}) == str(own / 'history.sqlite')

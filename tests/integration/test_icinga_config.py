@@ -158,6 +158,10 @@ REFUSED = [
 ]
 
 
+#: options that the rule has not, with a value: a file, and what deletes root's history
+NOT_ALLOWED = {'--procfs': '/proc', '--history-days': '7'}
+
+
 def rule() -> list[str]:
     """The patterns of the plugin's arguments."""
     text = (ICINGA / 'sudoers.d/check_conntrack').read_text().replace('\\\n', '')
@@ -177,7 +181,7 @@ def example(option: str) -> list[str]:
     special = {'--not-loaded': 'critical', '--kernel-log': 'journal', '--history': 'off', '--require': 'kernel-log',
                '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
                '--netns': 'web-1_a,4f2',
-               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s', '--history-days': '7',
+               '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s',
                '--clear': '5', '--limit': '500000'}
     return [option, special.get(option, '@0:20.5')]
 
@@ -185,8 +189,8 @@ def example(option: str) -> list[str]:
 @pytest.mark.parametrize('option', sorted(plugin_options()))
 def test_the_sudo_rule_has_each_option(option: str) -> None:
     assert len(rule()) == 3
-    if option == '--procfs':
-        assert not matched(option, '/proc')
+    if option in NOT_ALLOWED:
+        assert not matched(option, NOT_ALLOWED[option])
         return
     assert matched(*example(option)), f'written by hand: add {option} to icinga/sudoers.d/check_conntrack'
     assert not matched(option, '/etc/shadow')
@@ -194,7 +198,7 @@ def test_the_sudo_rule_has_each_option(option: str) -> None:
 
 def test_the_sudo_rule_has_what_is_shipped() -> None:
     lines = command_lines('nrpe.d/check_conntrack.cfg', r'^command\[\w+\]=/usr/bin/sudo .*')
-    everything = [part for option in sorted(plugin_options()) if option != '--procfs' for part in example(option)]
+    everything = [part for option in sorted(plugin_options()) if option not in NOT_ALLOWED for part in example(option)]
     required = [['--require', signal] for signal in options.REQUIRABLE]
     assert lines
     for argv in ([], *lines, *required, everything):
@@ -332,7 +336,7 @@ def test_sudo_allows_what_is_shipped(plain_stage: stage.Stage) -> None:
     lines = command_lines('nrpe.d/check_conntrack.cfg', r'^command\[\w+\]=/usr/bin/sudo .*')
     assert lines == [['-w', '85', '-c', '95'], ['-w', '85', '-c', '95', '--netns', 'all']]
     # every option at once, in Icinga's order
-    everything = [part for option in sorted(plugin_options()) if option != '--procfs' for part in example(option)]
+    everything = [part for option in sorted(plugin_options()) if option not in NOT_ALLOWED for part in example(option)]
     assert options.parse(everything)
     required = [['--require', signal] for signal in options.REQUIRABLE]
     for argv in ([], *lines, *required, ['--critical', '95', '--warning', '80%'], everything):
@@ -342,9 +346,9 @@ def test_sudo_allows_what_is_shipped(plain_stage: stage.Stage) -> None:
 @pytest.mark.daemons
 @pytest.mark.parametrize('option', sorted(plugin_options()))
 def test_sudo_and_each_option(plain_stage: stage.Stage, option: str) -> None:
-    """Every option may be used as root, but none may name a file."""
-    if option == '--procfs':
-        assert not allowed(plain_stage, option, '/proc')
+    """Every option that changes nothing may be used as root, but none may name a file."""
+    if option in NOT_ALLOWED:
+        assert not allowed(plain_stage, option, NOT_ALLOWED[option])
         return
     assert allowed(plain_stage, *example(option))
     if option in NAME_A_FILE:

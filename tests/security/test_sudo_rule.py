@@ -15,10 +15,15 @@ RULE = (ROOT / 'icinga/sudoers.d/check_conntrack').read_text()
 #: as sudo reads them: '\,' is a comma, all arguments are one text
 PATTERNS = [pattern.replace('\\,', ',') for pattern in re.findall(r'check_conntrack\.py (\^.*?\$)(?:, |$)', RULE, re.M)]
 
+#: kept by default
+DAYS = 14
+
 HOSTILE = [
     ['--history-days', '1s'], ['--history-days', '0'], ['--history-days', '0.001'], ['--history-days', '0d'],
     ['--history-days', '23h'], ['--history-days', '1m'], ['--history-days', '00001'], ['--history-days', '86399'],
     ['--history-days', '1 --history-days 1s'], ['--history-days', '-1'], ['--history-days', '1d1s'],
+    ['--history-days', '1'], ['--history-days', '7'], ['--history-days', '14d'],
+    ['--critical', '95', '--history-days', '1d'],
     ['--history-days=1s'], ['--history-days', ''], ['--history-days'],
     ['--history', '/root/x'], ['--history', 'x'], ['--history', 'off/x'], ['--history', '..'], ['--history=off'],
     ['--kernel-log', '/etc/shadow'], ['--kernel-log', 'file'], ['--kernel-log', 'kmsg/../../x'],
@@ -35,8 +40,9 @@ def allowed(argv: list[str]) -> bool:
 
 def test_the_rule_is_read_as_it_stands() -> None:
     assert len(PATTERNS) == 2
-    for argv in (['-w', '85', '-c', '95'], ['--critical', '95', '--warning', '80%'], ['--history-days', '7'],
-                 ['--history-days', '14d', '--netns', 'all'], ['--history', 'off', '--verbose']):
+    assert 'history-days' not in ''.join(PATTERNS)
+    for argv in (['-w', '85', '-c', '95'], ['--critical', '95', '--warning', '80%'], ['--netns', 'all'],
+                 ['--history', 'off', '--verbose']):
         assert allowed(argv), argv
 
 
@@ -49,7 +55,7 @@ def test_hostile_command_lines(argv: list[str]) -> None:
 
 
 def test_words_joined_and_cut_at_random() -> None:
-    """Whatever passes, sudo compares one text: the plugin then takes no file, and keeps a day at least."""
+    """Whatever passes, sudo compares one text: the plugin then takes no file, and deletes nothing early."""
     chance = random.Random(7)
     words = sorted({word for argv in HOSTILE for word in argv} | {'7', '14d', '85', 'off', 'all', '--window', ' '})
     passed = 0
@@ -66,5 +72,5 @@ def test_words_joined_and_cut_at_random() -> None:
         assert options.history in ('', 'off'), argv
         assert options.kernel_log in ('auto', 'kmsg', 'journal', 'off'), argv
         assert options.procfs == '/proc', argv
-        assert options.history_days >= 1, argv
+        assert options.history_days == DAYS, argv
     assert passed > 20

@@ -48,9 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common_options.add_json(target, 'everything')
     parser.add_argument('--every', metavar='DURATION', type=seconds,
                         help='write the textfile at this interval until stopped, e.g. 15s')
-    parser.add_argument('--names', choices=('conntrack', 'node-exporter'), default='conntrack',
+    parser.add_argument('--names', choices=('conntrack', 'node-exporter', 'stat'), default='conntrack',
                         help='node-exporter: names and types as node_exporter has them (node_nf_conntrack_entries), '
-                             'for hosts where its own conntrack collector is off; do not scrape both')
+                             'for hosts where its own conntrack collector is off; do not scrape both. stat: only '
+                             'the eight node_nf_conntrack_stat_*, which its collector lacks on kernels without '
+                             '/proc/net/stat/nf_conntrack, such as Ubuntu: a textfile beside it')
     parser.add_argument('--window', metavar='DURATION', type=seconds, default=WINDOW,
                         help='minimum time over which kernel messages are counted (default: 5m)')
     parser.add_argument('--per-host', action='store_true',
@@ -89,8 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     everything = arguments.netns == 'all'
     if everything and (arguments.per_host or arguments.rate or arguments.nat_ports or arguments.zones
                        or arguments.bytes or arguments.names != 'conntrack'):
-        raise DoctorError('--netns all has neither --per-host, --rate, --nat-ports, --zones, --bytes nor --names '
-                          'node-exporter')
+        raise DoctorError('--netns all has neither --per-host, --rate, --nat-ports, --zones, --bytes nor --names')
     if arguments.rate and not (arguments.listen or arguments.every):
         raise DoctorError('--rate needs --listen or --every: it counts from their start on')
     source = readings.proc(arguments)

@@ -63,8 +63,12 @@ class Metric(NamedTuple):
 
 
 def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
-    """Everything that was read; names: 'conntrack' or 'node-exporter'."""
-    yield from _node(reading) if names == 'node-exporter' else _own(reading)
+    """Everything that was read; names: 'conntrack', 'node-exporter', or 'stat': its counters only."""
+    if names == 'conntrack':
+        yield from _own(reading)
+    else:
+        yield from _node_table(reading) if names == 'node-exporter' else ()
+        yield from _node_counters(reading)
     if isinstance(reading.peers, PerHost):
         yield from _per_host(reading.peers)
     if isinstance(reading.profile, Profile):
@@ -127,13 +131,16 @@ def _log(evidence: LogEvidence) -> Iterator[Metric]:
                             f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
 
 
-def _node(reading: LiveReadings) -> Iterator[Metric]:
+def _node_table(reading: LiveReadings) -> Iterator[Metric]:
     table = reading.snapshot.table
     if isinstance(table, Table):
         yield _gauge('node_nf_conntrack_entries',
                                 'Number of currently allocated flow entries for connection tracking.', table.entries)
         yield _gauge('node_nf_conntrack_entries_limit', 'Maximum size of connection tracking table.',
                                 _limit(table))
+
+
+def _node_counters(reading: LiveReadings) -> Iterator[Metric]:
     totals = reading.totals()
     for name, text in NODE_COUNTED.items():
         if name in totals:
