@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import re
-
 from nagiosplugin import Range
 
-from ..argument_types import LONGEST, UNITS, seconds
-
-_NUMBER = r'-?\d{1,12}(?:\.\d{1,6})?'
-_RANGE = re.compile(rf'@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?', re.ASCII)
+from ..argument_types import LONGEST, UNITS, is_number, seconds, wrong_value
 
 
 def range_text(text: str) -> str:
@@ -19,12 +13,23 @@ def range_text(text: str) -> str:
         return ''
     bare = text.replace('%', '')
     try:
-        if not bare.strip('@:') or not _RANGE.fullmatch(bare):
+        if not _is_range(bare):
             raise ValueError
         Range(bare)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a Nagios range, such as 85, 10:90, @10:20 or off") from None
+        raise wrong_value()(f"'{text}' is not a Nagios range, such as 85, 10:90, @10:20 or off") from None
     return bare
+
+
+def _is_range(text: str) -> bool:
+    """[@][low:][high], low may be '~'; not all of them missing."""
+    low, colon, high = text.removeprefix('@').partition(':')
+    low, high = (low, high) if colon else ('', low)
+    return bool(low or high) and (low in ('', '~') or _is_signed(low)) and (not high or _is_signed(high))
+
+
+def _is_signed(text: str) -> bool:
+    return is_number(text.removeprefix('-'), 12, 6)
 
 
 def seconds_or_off(text: str) -> float:
@@ -36,11 +41,11 @@ def percent_or_off(text: str) -> float:
     """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
     if text == 'off':
         return float('inf')
-    if not re.fullmatch(r'\d{1,3}(?:\.\d{1,6})?%?', text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage from 0 to 100, e.g. 70, or off")
+    if not is_number(text.removesuffix('%'), 3, 6):
+        raise wrong_value()(f"'{text}' is not a percentage from 0 to 100, e.g. 70, or off")
     number = float(text.rstrip('%'))
     if number > 100:
-        raise argparse.ArgumentTypeError(f'{text} is above 100 percent')
+        raise wrong_value()(f'{text} is above 100 percent')
     return number
 
 
@@ -48,21 +53,21 @@ def points(text: str) -> float:
     """Points of percent; 0 for 'off'. Raises ArgumentTypeError."""
     if text == 'off':
         return 0.0
-    if not re.fullmatch(r'\d{1,2}(?:\.\d{1,6})?%?', text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of points of percent, such as 5, or 0")
+    if not is_number(text.removesuffix('%'), 2, 6):
+        raise wrong_value()(f"'{text}' is not a number of points of percent, such as 5, or 0")
     return float(text.rstrip('%'))
 
 
 def days(text: str) -> float:
     """A number of days, the 'd' optional. Raises ArgumentTypeError."""
     bare = text.removesuffix('d')
-    if re.fullmatch(r'\d{1,4}(?:\.\d{1,6})?', bare, re.ASCII) and 0 < float(bare) * UNITS['d'] <= LONGEST:
+    if is_number(bare, 4, 6) and 0 < float(bare) * UNITS['d'] <= LONGEST:
         return float(bare)
-    raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, e.g. 14")
+    raise wrong_value()(f"'{text}' is not a number of days, e.g. 14")
 
 
 def limit(text: str) -> int:
     """A number of connections; 0: no limit. Raises ArgumentTypeError."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of connections")
+        raise wrong_value()(f"'{text}' is not a number of connections")
     return int(text)

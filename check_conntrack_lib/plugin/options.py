@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from nagiosplugin import Range
 
-from .. import __version__
-from ..argument_types import corrected, entries, namespaces, one_of, path_or, seconds
+from ..argument_types import entries, namespaces, one_of, path_or, seconds, wrong_value
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .converters import days, limit, seconds_or_off
 from .signals import CLOUD, DROPS, FULL, SIGNALS, Option, Signal, options_of
 
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    import argparse
+    from typing import Any
 
 #: what --require takes besides usage, which is always required: readings (see `model.Reading`), and every namespace
 REQUIRABLE = ('counters', 'kernel-log', 'history', 'namespaces')
@@ -115,60 +114,25 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
 }
 
-
-EPILOG = """\
-RANGE is a Nagios range: 85 alerts above 85; off sets no limit. Rates are packets per second over the window.
-DURATION is 300, 90s, 5m, 1h or 14d. An empty value means the default.
-Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for wrong use, --help and --version).
-
-examples:
-  check_conntrack                              usage, growth and drops, as any user
-  sudo check_conntrack --diagnose always       also the kernel log, and what fills the table
-  check_conntrack -w 80 -c 90 --require counters
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that leaves as a plugin must: wrong use is a UsageError, help and version exit 3."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(corrected(message, self))
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        raise SystemExit(3)
+#: repeatable; '' is no value
+REQUIRE = Option(('--require',), one_of('usage', *REQUIRABLE), 'SIGNAL', '',
+                 'UNKNOWN when this signal cannot be read: ' + ', '.join(REQUIRABLE)
+                 + '; repeatable (usage is always required)')
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser."""
-    p = _Parser(
-        prog='check_conntrack', add_help=False, allow_abbrev=False, usage='%(prog)s [options]',
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=36, width=110),
-        description='Check the Linux connection tracking table: usage, growth, dropped packets, evicted entries, and '
-                    '"table full"\nkernel messages.',
-        epilog=EPILOG)
-    for title, options in OPTIONS.items():
-        group = p.add_argument_group(title)
-        for option in options:
-            shown = f' (default: {option.default})' if option.default else ''
-            group.add_argument(*option.flags, metavar=option.metavar, type=_unless_empty(option.convert),
-                               help=option.text + shown)
-        if title == 'what is read':
-            group.add_argument('--require', metavar='SIGNAL', action='append', default=[],
-                               type=_unless_empty(one_of('usage', *REQUIRABLE)),
-                               help='UNKNOWN when this signal cannot be read: ' + ', '.join(REQUIRABLE)
-                                    + '; repeatable (usage is always required)')
-    group.add_argument('-v', '--verbose', action='count', default=0,
-                       help='a line for every signal also when the state is OK; -vv: a traceback on an internal error')
-    group.add_argument('-V', '--version', action='version', version=f'check_conntrack {__version__}',
-                       help='the version')
-    group.add_argument('-h', '--help', action='help', help='this help')
-    return p
+    """argparse's parser of all options."""
+    from . import option_parser  # see `_plain_values`
+
+    return option_parser.parser()
 
 
 def parse(argv: Sequence[str]) -> Options:
     """Options from the arguments after the program's name. Raises UsageError, or SystemExit(3) after help."""
-    given = vars(parser().parse_args(argv))
     every = [option for options in OPTIONS.values() for option in options]
+    given = _plain_values(argv, every)
+    if given is None:
+        given = vars(parser().parse_args(argv))
     for option in every:
         if given[option.name] == []:  # argparse takes the '--' out of '--warning=--'
             raise UsageError(f'argument {"/".join(option.flags)}: expected one argument')
@@ -181,6 +145,32 @@ def parse(argv: Sequence[str]) -> Options:
         given=frozenset(option.name for option in every if given[option.name] is not None),
         require=tuple(reading for reading in given['require'] if reading), verbose=given['verbose'],
         **{name: value[name] for name in Options._fields if name in value})
+
+
+def _plain_values(argv: Sequence[str], every: Sequence[Option]) -> dict[str, Any] | None:
+    """What argparse would make of a command line that has nothing but `--option value` and `--option=value`, all right.
+
+    None: it has something else, or something wrong, and is for argparse. That takes as long as a tenth of a run: it is
+    not even imported for what Icinga and NRPE hand over every minute.
+    """
+    options = {flag: option for option in (*every, REQUIRE) for flag in option.flags}
+    values: dict[str, Any] = {**dict.fromkeys(option.name for option in every), REQUIRE.name: [], 'verbose': 0}
+    words = iter(argv)
+    for word in words:
+        flag, equals, text = word.partition('=') if word.startswith('--') else (word, '', '')
+        option = options.get(flag)
+        text = text if equals else next(words, '-')
+        if option is None or text.startswith('-'):
+            return None
+        try:
+            value = option.convert(text) if text else None
+        except wrong_value():
+            return None
+        if option is REQUIRE:
+            values[option.name].append(value)
+        else:
+            values[option.name] = value
+    return values
 
 
 def _limits(signal: Signal, value: dict[str, Any]) -> Limits:
@@ -197,9 +187,3 @@ def upper_line(text: str) -> float | None:
     """The number that a range alerts above, where it is that simple; None for any other range."""
     line = Range(text)
     return line.end if text and not line.invert and line.start <= 0 and line.end != float('inf') else None
-
-
-def _unless_empty(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    def converted(text: str) -> Any:
-        return convert(text) if text else None
-    return converted

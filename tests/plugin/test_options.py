@@ -11,7 +11,22 @@ from nagiosplugin import Range
 
 from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.plugin.converters import range_text
-from check_conntrack_lib.plugin.options import OPTIONS, Limits, UsageError, parse, upper_line
+from check_conntrack_lib.plugin.options import (
+    OPTIONS,
+    REQUIRE,
+    Limits,
+    UsageError,
+    _plain_values,
+    parse,
+    parser,
+    upper_line,
+)
+
+EVERY = [option for group in OPTIONS.values() for option in group]
+FLAGS = [flag for option in (*EVERY, REQUIRE) for flag in option.flags]
+VALUES = sorted({option.default for option in EVERY} | {
+    '80', '@1:2', 'off', '5m', 'warning', 'auto', 'always', '/proc', '/tmp/x', 'counters', 'usage', 'a,b', 'x y', '5x',
+    '-5', '-w', '--', '-', '-v', '-vv', '--help', '--unknown', '--warn', 'a=b', '='})
 
 
 def test_defaults() -> None:
@@ -145,3 +160,32 @@ def test_help_and_version_exit_3(argv: list[str], capfd: pytest.CaptureFixture[s
     ('', ('current',)), ('current', ('current',)), ('all', ('all',)), ('a, b,a', ('a', 'b'))])
 def test_namespaces(text: str, means: tuple[str, ...]) -> None:
     assert parse(['--netns', text]).netns == means
+
+
+WORDS = st.one_of(st.sampled_from(FLAGS), st.sampled_from(VALUES),
+                  st.builds('{}={}'.format, st.sampled_from(FLAGS), st.sampled_from(VALUES)))
+
+
+@given(st.lists(WORDS, max_size=6))
+def test_a_plain_command_line_means_what_argparse_makes_of_it(argv: list[str]) -> None:
+    values = _plain_values(argv, EVERY)
+    if values is not None:
+        assert values == vars(parser().parse_args(argv))
+
+
+@pytest.mark.parametrize('argv', [
+    [], ['-w', '80', '--critical', '90'], ['--warning=80'], ['-w', '80', '-w', '', '--trend='],
+    ['--require', 'counters', '--require=history', '--require', ''], ['--history', '/tmp/a=b'],
+    [word for option in EVERY for word in (option.flags[0], option.default)],
+])
+def test_what_services_hand_over_is_plain(argv: list[str]) -> None:
+    values = _plain_values(argv, EVERY)
+    assert values is not None
+    assert values == vars(parser().parse_args(argv))
+
+
+@pytest.mark.parametrize('argv', [['-v'], ['-h'], ['-w80'], ['-w'],
+                                  ['-w', '-5:'], ['-w', '8x'], ['--warn', '80'], ['80'],
+                                  ['--', '-w', '80'], ['-w=80']])
+def test_everything_else_is_for_argparse(argv: list[str]) -> None:
+    assert _plain_values(argv, EVERY) is None
