@@ -1,6 +1,6 @@
 """The history: one row per run and namespace in an SQLite file (the standard library's).
 
-A run asks it once, by `consult`: what was before, and here is what is now. Whatever is wrong with the file costs the
+A run asks it once, by `query_and_record`: what was before, and here is what is now. Whatever is wrong with the file costs the
 rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one file, and needs no shared memory.
 """
 
@@ -107,9 +107,13 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
 def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float,
              book: LogBook | None) -> list[History]:
     with open_database(path, patience) as database:
+        # one lock for all questions: SQLite looks at the file and its journal anew for each
+        database.execute('BEGIN')
         histories = [history_before(database, sample, look) for sample in now]
-        memory = book.read(histories[0], log_memory.recall(database, now[0].boot_id, book.source)
-                           or NOTHING_READ) if book else None
+        remembered = log_memory.recall(database, now[0].boot_id, book.source) if book else None
+        database.execute('COMMIT')
+        # it may take long: others can write meanwhile
+        memory = book.read(histories[0], remembered or NOTHING_READ) if book else None
         try:
             note = _record(database, now, days, look, histories, (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:
@@ -128,6 +132,8 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
         os.close(handle)
         with closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as database:
             try:
+                # the disk is waited for three times, not four: a power cut may cost the history, which begins anew
+                database.execute('PRAGMA synchronous = NORMAL')
                 _check_schema(database)
                 yield database
             except sqlite3.OperationalError as error:
