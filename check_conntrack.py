@@ -11,7 +11,9 @@ OUT_OF_MEMORY = b'CONNTRACK UNKNOWN - out of memory\n'
 gc.disable()
 
 # also from a symbolic link in the plugin directory, and whatever PYTHONSAFEPATH says
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+HERE = os.path.dirname(os.path.realpath(__file__))
+if HERE not in sys.path[:1]:  # once: every import looks into it first
+    sys.path.insert(0, HERE)
 
 
 def load():

@@ -1,4 +1,4 @@
-"""Numbers, durations and times as text, and foreign text made harmless."""
+"""Numbers, durations and times as text, and foreign text judged and made harmless."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ def clean(text: str, limit: int = 200) -> str:
     """
     safe = ''.join(c if c.isprintable() and c != '|' and not '\ud800' <= c <= '\udfff' else '?' for c in text)
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
+
+
+def is_number(text: str, digits: int, decimals: int = 0) -> bool:
+    """A plain number without a sign, of at most so many ASCII digits before and behind the point?
+
+    For what every run looks at: a regular expression takes a fifth of a millisecond to compile.
+    """
+    whole, point, part = text.partition('.')
+    return _are_digits(whole, digits) and (not point or _are_digits(part, decimals))
+
+
+def _are_digits(text: str, most: int) -> bool:
+    return 0 < len(text) <= most and text.isascii() and text.isdecimal()
 
 
 #: what names of containers, processes and namespaces keep: consoles and mail programs take nothing of it for code

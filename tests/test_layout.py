@@ -24,8 +24,8 @@ LAYERS = (
     ('analysis',),
     ('readers',),
     ('host', 'deadline'),
-    ('counters', 'model', 'flow', 'formatting', 'argument_types', 'defaults'),
-    ('namedtuples',),
+    ('counters', 'model', 'flow', 'argument_types', 'defaults'),
+    ('formatting', 'namedtuples'),
 )
 
 

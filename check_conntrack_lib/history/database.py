@@ -1,7 +1,8 @@
 """The history: one row per run and namespace in an SQLite file (the standard library's).
 
-A run asks it once, by `query_and_record`: what was before, and here is what is now. Whatever is wrong with the file costs the
-rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one file, and needs no shared memory.
+A run asks it once, by `query_and_record`: what was before, and here is what is now. Whatever is wrong with the file
+costs the rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one file, and needs no shared
+memory.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from nagiosplugin import Ok, Result
+from nagiosplugin import Result
 
 from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
 from ..model import Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import nat_lines
+from .contexts import troubles
 from .phrases import are_chains_too_long, is_drained, is_full
 from .signals import SIGNALS
 
@@ -27,7 +28,6 @@ TOO_FEW_BUCKETS = 2
 PAGE_OF_BUCKETS = 512
 BUCKET_BYTES = 8
 
-RANKS: Mapping[str, int] = {signal.label: signal.rank for signal in SIGNALS}
 NAMES: Mapping[str, str] = {signal.label: signal.name.replace('_', '-') for signal in SIGNALS}
 
 
@@ -47,13 +47,6 @@ class Alert(NamedTuple):
         """The first lines of the long output, without the cause."""
         clears = f'; clears {self.clears}' if self.clears else ''
         return [f'next: {self.next}', f'alert: {self.code} (docs/alerts.md#{self.code}){clears}']
-
-
-def troubles(results: Iterable[Result]) -> list[Result]:
-    """The results that are not OK: the worst state first, within a state the signal of the lowest rank."""
-    bad = [result for result in results if result.state != Ok]
-    order = {state: index for index, state in enumerate(dict.fromkeys(result.state for result in bad))}
-    return sorted(bad, key=lambda result: (order[result.state], RANKS.get(result.metric.name, len(RANKS) + 1)))
 
 
 def alert(a: Assessment, results: Iterable[Result], options: Options) -> Alert | None:

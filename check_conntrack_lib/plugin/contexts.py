@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import nagiosplugin
 from nagiosplugin import Context, Critical, Metric, Ok, Performance, Result, ScalarContext, Unknown, Warn
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: worst first; nagiosplugin itself puts UNKNOWN above CRITICAL
 SEVERITY = (Critical, Warn, Unknown, Ok)
+RANKS: Mapping[str, int] = {signal.label: signal.rank for signal in SIGNALS}
 STATES = {'ok': Ok, 'warning': Warn, 'critical': Critical, 'unknown': Unknown}
 
 
@@ -28,6 +29,13 @@ class Results(nagiosplugin.Results):
     @property
     def most_significant_state(self) -> Any:
         return min((result.state for result in self.results), key=SEVERITY.index)
+
+
+def troubles(results: Iterable[Result]) -> list[Result]:
+    """The results that are not OK: the worst state first, within a state the signal of the lowest rank."""
+    bad = [result for result in results if result.state != Ok]
+    order = {state: index for index, state in enumerate(dict.fromkeys(result.state for result in bad))}
+    return sorted(bad, key=lambda result: (order[result.state], RANKS.get(result.metric.name, len(RANKS) + 1)))
 
 
 class SignalContext(ScalarContext):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nagiosplugin import Range
 
-from ..argument_types import LONGEST, UNITS, is_number, seconds, wrong_value
+from ..argument_types import LONGEST, UNITS, seconds, wrong_value
+from ..formatting import is_number
 
 
 def range_text(text: str) -> str:
@@ -68,6 +69,6 @@ def days(text: str) -> float:
 
 def limit(text: str) -> int:
     """A number of connections; 0: no limit. Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+    if not is_number(text, 12):
         raise wrong_value()(f"'{text}' is not a number of connections")
     return int(text)

@@ -10,7 +10,7 @@ from ..assessment import Assessment
 from ..formatting import clean, growth, percent
 from ..model import Missing, NotLoaded, Reading, Table
 from ..namedtuples import NamedTuple
-from .alerts import troubles
+from .contexts import troubles
 from .phrases import are_chains_too_long, crossed, full_when, is_drained, risen, usage
 from .signals import SIGNALS
 

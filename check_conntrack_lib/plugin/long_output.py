@@ -8,6 +8,7 @@ from ..assessment import Assessment
 from ..formatting import clean, duration
 from ..model import History, Missing, NotLoaded, missing
 from .options import Options
+from .output import notes
 from .signals import SIGNALS
 
 #: of the whole long output
@@ -22,12 +23,6 @@ def lines(a: Assessment, options: Options, trouble: bool) -> list[str]:
     if hidden and a.snapshot.counted is None:
         return [f'usage: {clean(hidden.remedy)}'] if hidden.remedy else []
     return [line for signal in SIGNALS for line in signal.lines(a, options, trouble)] + [*notes(a), *_unreadable(a)]
-
-
-def notes(a: Assessment) -> Iterator[str]:
-    """What was done to the history file, reported once."""
-    if isinstance(a.history, History) and a.history.note:
-        yield f'history: {a.history.note}'
 
 
 def _unreadable(a: Assessment) -> Iterator[str]:

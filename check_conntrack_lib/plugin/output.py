@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nagiosplugin import Check, Summary
 
 from ..assessment import Assessment
 from ..formatting import clean
-from ..model import Missing
-from . import long_output
-from .alerts import alert
-from .contexts import Results
+from ..model import History, Missing
+from .contexts import Results, troubles
 from .first_line import first_line
 
 TYPE_CHECKING = False
@@ -49,10 +49,14 @@ class Text(Summary):
     def verbose(self, results: Results) -> list[str]:
         """On trouble the cause, the next command and the kind of alert; then, or with -v, every detail."""
         a = _assessment(results)
-        found = alert(a, results, self.options)
         causes, details = self._diagnosed()
+        if not self.options.verbose and not troubles(results):
+            return [*causes, *details, *notes(a)]
+        from . import alerts, long_output  # most runs are OK
+
+        found = alerts.alert(a, results, self.options)
         if found is None and not self.options.verbose:
-            return [*causes, *details, *long_output.notes(a)]
+            return [*causes, *details, *notes(a)]
         ranking = _resource(results).ranking
         details = details if found else [*causes, *details]
         heads: list[str] = []
@@ -93,6 +97,12 @@ def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> st
 
         performance += diagnosis_lines.performance(why)
     return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *check.verbose_str]) + '\n'
+
+
+def notes(a: Assessment) -> Iterator[str]:
+    """What was done to the history file, reported once."""
+    if isinstance(a.history, History) and a.history.note:
+        yield f'history: {a.history.note}'
 
 
 def unknown(reason: str) -> str:

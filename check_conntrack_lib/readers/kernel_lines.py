@@ -22,7 +22,7 @@ NEWS = TABLE, MISSED = b'table full', b'suppressed'
 # facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
 RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
 #: of any facility: its sequence number and its stamp in microseconds
-HEAD = re.compile(rb'\d{1,10},(\d{1,19}),(\d{1,20})[,;]')
+HEAD = rb'\d{1,10},(\d{1,19}),(\d{1,20})[,;]'
 
 
 class KernelLine(NamedTuple):
@@ -66,7 +66,7 @@ def _meaning(text: str) -> LogLine | Suppressed | None:
 
 def head_of(record: bytes) -> tuple[int, float]:
     """Sequence number and stamp in seconds of a record of any facility; (-1, 0) for what is none."""
-    match = HEAD.match(record)
+    match = re.match(HEAD, record)
     return (int(match[1]), int(match[2]) / 1e6) if match else (-1, 0.0)
 
 

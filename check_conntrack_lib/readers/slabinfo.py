@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 
+from ..formatting import is_number
 from ..host import Host
 from ..model import Missing
 
@@ -18,17 +18,23 @@ def parse(text: str, page: int) -> float:
     for line in text.splitlines():
         words = line.split()
         # name, active_objs, num_objs, objsize, objperslab, pagesperslab
-        if len(words) > 5 and re.fullmatch(f'{CACHE}(_[0-9a-f]+)?', words[0]) \
-                and re.fullmatch('[1-9][0-9]{0,8} [0-9]{1,9}', f'{words[4]} {words[5]}'):
+        if len(words) > 5 and _is_cache(words[0]) and is_number(words[4], 9) and is_number(words[5], 9) \
+                and words[4][0] != '0':
             return int(words[5]) * page / int(words[4])
     raise ValueError(f'no line {CACHE}: the kernel has merged it with another cache')
+
+
+def _is_cache(name: str) -> bool:
+    address = name.removeprefix(CACHE + '_')
+    return name == CACHE or (address not in (name, '') and not address.strip('0123456789abcdef'))
 
 
 def parse_entries(text: str) -> int:
     """Objects of struct nf_conn in use, of all network namespaces: entries, and a few free ones that the kernel counts
     among them for each CPU. Raises ValueError."""
-    found = [int(line.split()[1]) for line in text.splitlines()
-             if line.startswith(CACHE) and re.match(f'{CACHE}(_[0-9a-f]+)? +[0-9]{{1,12}} ', line)]
+    # a few of two hundred lines
+    lines = [line.split() for line in text.splitlines() if line.startswith(CACHE)]
+    found = [int(words[1]) for words in lines if _is_cache(words[0]) and len(words) > 2 and is_number(words[1], 12)]
     if not found:
         raise ValueError(f'no line {CACHE}')
     return sum(found)
