@@ -17,6 +17,8 @@ else:
         __slots__ = ()
         _fields = ()
         _field_defaults = {}  # noqa: RUF012 - each class has its own
+        #: the same defaults, of the last fields
+        _last = ()
 
         def __new__(cls, *values, **named):
             if named or len(values) != len(cls._fields):
@@ -48,6 +50,9 @@ else:
 
     def _in_order(cls, values, named):
         """The values of all fields, some of them by name or by default. Raises TypeError as a function call does."""
+        absent = len(cls._fields) - len(values)
+        if not named and 0 < absent <= len(cls._last):
+            return values + cls._last[-absent:]
         rest, defaults = cls._fields[len(values):], cls._field_defaults
         try:
             values = (*values, *[named.pop(name) if name in named else defaults[name] for name in rest])
@@ -66,7 +71,8 @@ else:
             fields = tuple(body.get('__annotations__', ()))
             defaults = {field: body[field] for field in fields if field in body}
             body.update(zip(fields, map(_tuplegetter, range(len(fields)), fields)),
-                        __slots__=(), _fields=fields, _field_defaults=defaults, __match_args__=fields)
+                        __slots__=(), _fields=fields, _field_defaults=defaults, _last=tuple(defaults.values()),
+                        __match_args__=fields)
             return type(name, (_Fields,), body)
 
     NamedTuple = type.__new__(_Declaration, 'NamedTuple', (), {})

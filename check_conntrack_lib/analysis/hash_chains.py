@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 from ..namedtuples import NamedTuple
 
@@ -59,6 +60,7 @@ class HashLoad(NamedTuple):
         return -(-2 * self.entries // BUCKET_STEP) * BUCKET_STEP
 
 
+@lru_cache(8)
 def chain_limit(release: str, stable: str = '') -> ChainLimit:
     """By `uname -r` and the upstream stable release that it is built from, '' if that is not known.
 

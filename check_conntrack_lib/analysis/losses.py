@@ -10,6 +10,8 @@ from ..namedtuples import NamedTuple
 WRAP = 1 << 32
 #: counters that a threshold is for
 JUDGED = ('drop', 'chaintoolong', 'early_drop', 'insert_failed')
+#: those that `Losses.dropped` is made of
+DROPPED = ('drop', 'chaintoolong', 'insert_failed', 'clash_resolve')
 #: a counter that moved further than this, or faster, did not wrap: it was reset
 FURTHEST_WRAP = WRAP >> 1
 FASTEST_PER_CPU = 5e6
@@ -68,15 +70,19 @@ def losses(base: Sample, now: Sample) -> Losses | None:
     if span <= 0 or base.counters is None or now.counters is None:
         return None
     old, new = base.counters.per_cpu, now.counters.per_cpu
-    # a counter that only one of them has was read by another version
-    names = [name for name in old if name in new]
-    if 'drop' not in names:
+    if 'drop' not in old or 'drop' not in new:
         return None
     packets = {}
-    for name in names:
-        if len(old[name]) != len(new[name]):
+    for name, before in old.items():
+        # a counter that only one of them has was read by another version
+        if name not in new:
+            continue
+        if before == new[name]:
+            packets[name] = 0  # most stand still
+            continue
+        if len(before) != len(new[name]):
             return None
-        moved = [wraps(a, b, span) for a, b in zip(old[name], new[name])]
+        moved = [wraps(a, b, span) for a, b in zip(before, new[name])]
         if None in moved:
             return None
         packets[name] = sum(step for step in moved if step)
@@ -184,7 +190,7 @@ def seconds_without_drops(counters: Counters | None, found: Losses | None) -> fl
     if found and found.across == RESET and found.dropped:
         return 0.0  # the lines may be those of the table that was there before
     if counters is not None:
-        since_made = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
+        since_made = Losses(0.0, {name: counters.total(name) for name in DROPPED if name in counters.per_cpu})
         if not since_made.dropped:
             return float('inf')
     # what was dropped while the counters were reset is not known

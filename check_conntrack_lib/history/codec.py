@@ -16,6 +16,8 @@ from ..model import Counters, Instant, Sample
 MOST_CPUS = 1 << 13
 #: letters of the counters of so many
 LONGEST_TEXT = 1 << 20
+#: texts that are remembered
+SHORT_TEXT = 1 << 12
 #: what SQLite's integers hold; what the kernel's do (atomic_t, unsigned int); the last day of the year 9999
 LARGEST, LARGEST_COUNT, LARGEST_SETTING, LATEST = 1 << 63, 1 << 31, 1 << 32, 253402214400.0
 #: a table holds more than its maximum only after that was lowered, which nobody does to less than so small a part
@@ -90,6 +92,10 @@ def counters_from_text(text: str | None) -> Counters | None:
         return None
     if len(text) > LONGEST_TEXT:
         raise ValueError('too long')
+    return _remembered_counters(text) if len(text) <= SHORT_TEXT else _parsed_counters(text)
+
+
+def _parsed_counters(text: str) -> Counters:
     try:
         columns = json.loads(text)
     except RecursionError as error:
@@ -109,6 +115,9 @@ def counters_from_text(text: str | None) -> Counters | None:
         raise ValueError('not counters')
     return Counters(per_cpu)
 
+
+#: idle namespaces have all the same, and one host's counters often stand still
+_remembered_counters = lru_cache(64)(_parsed_counters)
 
 #: of a counter's name
 _LETTERS = 'abcdefghijklmnopqrstuvwxyz_'

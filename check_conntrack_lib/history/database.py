@@ -110,13 +110,17 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
     with open_database(path, patience) as database:
         # one lock for all questions: SQLite looks at the file and its journal anew for each
         database.execute('BEGIN')
-        histories = [history_before(database, sample, look) for sample in now]
+        known = [identity.known(database, one) for one in now]
+        # what is recorded under its inode may have been another's
+        histories = [History() if identity.is_another(database, one, before, look.identify)
+                     else history_before(database, one, look) for one, before in zip(now, known)]
         remembered = log_memory.recall(database, now[0].boot_id, book.source) if book else None
         database.execute('COMMIT')
         # it may take long: others can write meanwhile
         memory = book.read(histories[0], remembered or NOTHING_READ) if book else None
         try:
-            note = _record(database, now, days, look, histories, (book.source, memory) if book and memory else None)
+            note = _record(database, now, days, look, histories, known,
+                           (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
             return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
@@ -195,11 +199,13 @@ def _check_schema(database: sqlite3.Connection) -> None:
 def record(path: str, samples: list[Sample], days: float, patience: float) -> None:
     """Keeps samples of one boot without a look at what was before: for pasts that are made. Raises sqlite3.Error."""
     with open_database(path, patience) as database:
-        _record(database, samples, days, HistoryQuery(0.0, 0.0, lambda _old, _new: True), [History()] * len(samples))
+        _record(database, samples, days, HistoryQuery(0.0, 0.0, lambda _old, _new: True), [History()] * len(samples),
+                [None] * len(samples))
 
 
 def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: HistoryQuery,
-            histories: list[History], log: tuple[str, LogMemory] | None = None) -> str:
+            histories: list[History], known: list[identity.Known | None],
+            log: tuple[str, LogMemory] | None = None) -> str:
     """Keeps the samples, as far as there is room; says where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
     database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
@@ -209,9 +215,10 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: 
         boot = _one(database, 'SELECT id FROM boot WHERE boot_id = ?', boot_id)
         kept, note = retention.make_room(database, boot, now, LARGEST_FILE)
         looked_up = 0
-        for one, history in zip(now, histories):
+        for one, history, before in zip(now, histories, known):
             if looked_up < identity.MOST_LOOKUPS or history.first_run:
-                before = identity.known(database, one)
+                # a new one may have been recorded by another run meanwhile
+                before = identity.known(database, one) if history.first_run else before
                 another = history.first_run and identity.is_another(database, one, before, look.identify)
                 looked_up += identity.record(database, boot, one, before, another, look.identify)
         database.executemany(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 
 from ..model import History, Point, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from . import identity
 from .codec import checked_entries, checked_time, sample_of
 from .identity import HERE, Identify
 from .recent import RecentQuery, recent
@@ -48,9 +47,7 @@ class HistoryQuery(NamedTuple):
 
 
 def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
-    """What is recorded of the time before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
-    if identity.is_another(database, now, identity.known(database, now), look.identify):
-        return History()  # what is recorded under its inode was another's
+    """What is recorded of its namespace before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
     query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
@@ -62,11 +59,12 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
         row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
     if row is None:
         return History(cuts=cuts)
-    profiled, text = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', place).fetchone()
+    profiled, profile = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', place).fetchone()
     oldest = _better_base(database, _sample(row, now), now, look)
     later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
                              {**place, 'until': youngest, 'since': oldest.at.uptime})
-    base, resets = _count_from(oldest, later, now, look.comparable)
+    text = row[-1] if oldest.at.uptime == row[1] else None
+    base, resets = _count_from(oldest, text, later, now, look.comparable)
     cuts += resets
     points = database.execute(
         f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
@@ -77,7 +75,7 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
     counts, slots = recent(database, now, look.trouble, earlier) if look.trouble else ((), ())
     return History(base, cuts, earlier, first_run=False,
-                   profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(text),
+                   profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(profile),
                    counts=counts, slots=slots)
 
 
@@ -127,32 +125,41 @@ def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     return ((sample_of(*row), last),) if row else ()
 
 
-def _count_from(oldest: Sample, later: Iterable[Row], now: Sample, comparable: Callable[[Sample, Sample], bool],
+def _count_from(oldest: Sample, text: str | None, later: Iterable[Row], now: Sample,
+                comparable: Callable[[Sample, Sample], bool],
                 ) -> tuple[Sample | None, tuple[tuple[Sample, Sample], ...]]:
     """The sample that losses up to now are counted from, and the first and last sample of each time before it.
 
     Counters only grow: one below its own earlier value was reset to 0, when the module was loaded again. The base may
-    be lower than all later samples, so each is compared with the one before it.
+    be lower than all later samples, so each is compared with the one before it. text: the counters of `oldest` as they
+    are recorded, if known.
     """
     cuts = []
     first = last = oldest
-    text: str | None = None
+    same: Row | None = None
     for row in later:
-        # on a quiet host the counters stand still: those need not be parsed
+        # on a quiet host the counters stand still: of those only the last one's time matters
         if row[-1] is None or row[-1] == text:
-            last = last._replace(at=sample_of(now.boot_id, now.netns, *row[:-1], None).at) if row[-1] else last
+            same = row if row[-1] else same
             continue
+        last, same = _as_late_as(last, same, now), None
         text, sample = row[-1], _sample(row, now)
         if not comparable(last, sample):
             if last is not first:
                 cuts.append((first, last))
             first = sample.zero_since(last) or sample
         last = sample
+    last = _as_late_as(last, same, now)
     if not comparable(last, now):
         if last is not first:
             cuts.append((first, last))
         return now.zero_since(last), tuple(cuts)
     return first, tuple(cuts)
+
+
+def _as_late_as(sample: Sample, row: Row | None, now: Sample) -> Sample:
+    """The sample at the time of a later row, if there is one, in which its counters had not moved."""
+    return sample._replace(at=sample_of(now.boot_id, now.netns, *row[:-1], None).at) if row else sample
 
 
 def _sample(row: Row, now: Sample) -> Sample:

@@ -97,10 +97,8 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
     over = 0
     for place, member in enumerate(assessments.members):
         stand, state = _ResourceStub(member.assessment), fine_rank
-        for metric in metrics(member.assessment):
+        for metric in metrics(member.assessment, judged_only=True):
             name = metric.context or metric.name
-            if name in ('value', 'entries'):
-                continue  # never judged
             found = judges[name].evaluate(metric, stand).state
             state = min(state, SEVERITY.index(found))
             over += name == 'usage' and found != Ok

@@ -53,7 +53,8 @@ class SignalContext(ScalarContext):
         a = resource.assessment
         if self.signal.state:
             return Result(STATES[self.signal.state(a, self.options)], metric=metric)
-        if not self._applies(resource):
+        # of a thousand namespaces, too, each signal is compared
+        if not (self.limits.warning or self.limits.critical) or not self._applies(resource):
             return Result(Ok, metric=metric)
         if self.signal.compared is None:
             return super().evaluate(metric, resource)

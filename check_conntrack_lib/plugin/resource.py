@@ -119,8 +119,11 @@ def question_of(options: Options) -> Question:
                     options.limit, tuple(line for line in lines if line is not None), options.clear)
 
 
-def metrics(a: Assessment) -> Iterator[Metric]:
-    """Metrics in the order of the performance data. A context of its own name judges each."""
+def metrics(a: Assessment, judged_only: bool = False) -> Iterator[Metric]:
+    """Metrics in the order of the performance data. A context of its own name judges each.
+
+    judged_only: without those that are compared with nothing, for the state of one namespace of thousands.
+    """
     table = a.snapshot.table
     if isinstance(table, NotLoaded):
         yield Metric('not_loaded', table.path)
@@ -133,11 +136,11 @@ def metrics(a: Assessment) -> Iterator[Metric]:
         value = signal.value(a)
         if value is not None:
             yield Metric(signal.label, value, signal.unit or None, signal.minimum, signal.maximum)
-        if signal.name == 'usage' and isinstance(table, Table):
+        if signal.name == 'usage' and isinstance(table, Table) and not judged_only:
             yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.limit)
             if not isinstance(table.buckets, Missing):
                 yield Metric('buckets', table.buckets, min=0, context='value')
-    for counter in RATES:
+    for counter in () if judged_only else RATES:
         rate = rate_of(counter)(a)
         if rate is not None:
             yield Metric(f'{counter}_per_s', rate, min=0, context='value')
