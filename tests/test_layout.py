@@ -83,18 +83,49 @@ def test_no_broad_except(path: Path) -> None:
     assert broad == [] or path.name == 'cli.py'
 
 
-def test_a_normal_run_imports_nothing_it_does_not_need() -> None:
+#: what a normal run imports beside nagiosplugin and our own, some of it by nagiosplugin in some versions
+STANDARD = {'contextlib', 'datetime', 'errno', 'fcntl', 'json', 'pwd', 'sqlite3'}
+RUN = """
+import sys
+import nagiosplugin
+
+before, statements, files = set(sys.modules), [], []
+from check_conntrack_lib.history import database
+from check_conntrack_lib.plugin import cli
+
+connect = database.sqlite3.connect
+
+
+def traced(*args, **kwargs):
+    connection = connect(*args, **kwargs)
+    connection.set_trace_callback(statements.append)
+    return connection
+
+
+database.sqlite3.connect = traced
+sys.addaudithook(lambda event, args: files.append(args[0]) if event == 'open' else None)
+status = cli.main(sys.argv[1:])
+print(status, len(statements), len(files), *sorted(set(sys.modules) - before), sep='\\n', file=sys.stderr)
+"""
+
+
+def test_a_normal_run_does_nothing_that_it_need_not(tmp_path: Path) -> None:
+    """Modules, SQL statements and files, counted: what is added here costs every host every minute."""
     # what the interpreter's own start has loaded (an editable installation does) is not ours
     # a host of the tests: on this one there may be something to tell that needs more
-    code = ('import sys, nagiosplugin; before = set(sys.modules); from check_conntrack_lib.plugin.cli import main; '
-            f'main(["--history", "off", "--diagnose", "never", "--kernel-log", "off", "--procfs", {str(QUIET)!r}]); '
-            'print(*sorted(set(sys.modules) - before), sep="\\n")')
-    loaded = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                            check=True).stdout.split('\n')
-    late = {'subprocess', 'socket', 'dataclasses', 'inspect', 'ipaddress', 'ctypes', 'psutil',
-            'multiprocessing', 'http', 'asyncio', 'statistics', 'decimal'}
-    assert late & set(loaded) == set()
-    assert not [name for name in loaded if name.startswith('check_conntrack_lib.doctor')]
+    command = [sys.executable, '-c', RUN, '--procfs', str(QUIET), '--history', str(tmp_path / 'history.sqlite'),
+               '--baseline-every', 'off', '--kernel-log', str(QUIET.parent / 'kmsg.log'), '-w', '85', '--critical=95']
+    for _ in range(2):  # the first makes the file
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+    status, statements, files, *loaded = done.stderr.split('\n')
+    assert (status, done.stdout[:13]) == ('0', 'CONNTRACK OK ')
+    own = [name for name in loaded if name.startswith('check_conntrack_lib')]
+    others = {name.partition('.')[0] for name in loaded if name and name not in own and not name.startswith('_')}
+    assert others <= STANDARD
+    assert not [name for name in own if name.startswith(('check_conntrack_lib.doctor', 'check_conntrack_lib.netns'))]
+    assert len(own) <= 50
+    assert int(statements) <= 31
+    assert int(files) <= 16
 
 
 def test_few_modules_lie_on_top() -> None:

@@ -138,10 +138,10 @@ def _check(resource: ConnectionTracking) -> Check:
 
 def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
     """Is it time to record a baseline, and cheap to find out?"""
-    if not isinstance(a.history, History) or a.history.unwritten:
+    if not isinstance(a.history, History) or a.history.unwritten or options.baseline_every == float('inf'):
         return False
     age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled
-    if a.history.ports_used >= WATCHED_PORTS and options.baseline_every != float('inf'):
+    if a.history.ports_used >= WATCHED_PORTS:
         age = float('inf')
     # of an almost empty table the kernel would go through every bucket
     sparse = isinstance(table.buckets, int) and table.entries < table.buckets / SPARSE

@@ -115,6 +115,16 @@ def test_without_a_baseline_either(check: Check) -> None:
     assert '10.0.0.53' not in text(lines)
 
 
+def test_no_baseline_is_recorded_where_that_is_off(check: Check, tmp_path: Path) -> None:
+    """Not even the first one."""
+    check(0, quiet(600))
+    (tmp_path / 'proc/self/status').write_text('CapEff:\t000001ffffffffff\n')
+    check(60, quiet(600), 0, '--baseline-every', 'off')
+    assert profiled(tmp_path / 'history.sqlite') == []
+    check(120, quiet(600))
+    assert len(profiled(tmp_path / 'history.sqlite')) == 1
+
+
 def test_what_is_left_of_a_burst_between_two_checks(check: Check) -> None:
     for minute in range(10):
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')
