@@ -116,7 +116,7 @@ def test_a_normal_run_does_nothing_that_it_need_not(tmp_path: Path) -> None:
     command = [sys.executable, '-c', RUN, '--procfs', str(QUIET), '--history', str(tmp_path / 'history.sqlite'),
                '--baseline-every', 'off', '--kernel-log', str(QUIET.parent / 'kmsg.log'), '-w', '85', '--critical=95']
     for _ in range(2):  # the first makes the file
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     status, statements, files, *loaded = done.stderr.split('\n')
     assert (status, done.stdout[:13]) == ('0', 'CONNTRACK OK ')
     own = [name for name in loaded if name.startswith('check_conntrack_lib')]
