@@ -150,9 +150,10 @@ def _with_guess(assessments: NamespaceAssessments, question: Question) -> Namesp
     suspect = max(assessments.members, key=lambda member: (member.lost, -member.without_drops, member.usage))
     a = suspect.assessment
     snapshot = a.snapshot._replace(kernel_log=log)
-    told = suspect._replace(assessment=evaluate(snapshot, a.history, a.history_file, question))
-    return assessments._replace(members=tuple(told if member is suspect else member for member in assessments.members),
-                          guessed=bool(told.logged))
+    judged_again = suspect._replace(assessment=evaluate(snapshot, a.history, a.history_file, question))
+    return assessments._replace(
+        members=tuple(judged_again if member is suspect else member for member in assessments.members),
+        guessed=bool(judged_again.logged))
 
 
 def _other_owners(seen: NamespaceSnapshots, now: float, span: float) -> dict[int, int]:

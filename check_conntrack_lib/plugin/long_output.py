@@ -29,7 +29,7 @@ def _unreadable(a: Assessment) -> Iterator[str]:
     for reading, why in missing(a.readings()):
         yield f'{reading.title} not checked: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else '')
     if isinstance(a.history, History) and a.history.unwritten:
-        told = 'drop rates and growth use older samples'
+        effect = 'drop rates and growth use older samples'
         if a.stale_base is not None:
-            told = f'drops are not counted: the newest sample is {duration(a.stale_base)} old'
-        yield f'not recorded: {a.history.unwritten}: {told}'
+            effect = f'drops are not counted: the newest sample is {duration(a.stale_base)} old'
+        yield f'not recorded: {a.history.unwritten}: {effect}'

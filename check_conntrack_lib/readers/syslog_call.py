@@ -28,10 +28,10 @@ def has_none_since(text: bytes, since: float, words: Iterable[bytes]) -> bool:
         _is_older(text, text.rfind(b'\n', 0, place) + 1, before) for word in words for place in _places(text, word))
 
 
-def _is_older(text: bytes, line: int, moment: float) -> bool:
-    """Was the line that begins there logged at that moment or before? Of a line without a time nobody knows."""
+def _is_older(text: bytes, line: int, until: float) -> bool:
+    """Was the line that begins there logged at that time or before? Not known of a line without a time: False."""
     found = re.match(TIME, text[line:line + LONGEST_TIME])
-    return found is not None and float(found[1]) <= moment
+    return found is not None and float(found[1]) <= until
 
 
 def _places(text: bytes, word: bytes) -> Iterator[int]:

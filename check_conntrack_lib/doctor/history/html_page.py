@@ -154,7 +154,7 @@ def _states(history: HistoryFacts) -> Iterator[str]:
 
 def _row(time: str, bucket: TimeBucket) -> str:
     s, usage = bucket.peak.sample, bucket.peak.usage
-    tone = ' class="bad"' if usage > 95 else ' class="warn"' if usage > 85 else ''
+    tone = ' class="bad"' if usage > CRITICAL else ' class="warn"' if usage > WARNING else ''
     grown = '' if bucket.growth is None else f'{bucket.growth * 60:+.0f}'
     cells = [f'<td>{_time(time)}', f'<td{tone}>{percent(usage) if s.maximum > 0 else ""}', f'<td>{s.entries}',
              f'<td>{s.maximum}', f'<td>{grown}']
