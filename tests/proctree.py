@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import goldens
 import pytest
+
+from check_conntrack_lib.doctor import cli
 
 HEADER = ('entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop '
           'icmp_error  expect_new expect_create expect_delete search_restart')
@@ -65,6 +70,22 @@ def command(*arguments: object) -> list[str]:
 
 def doctor(*arguments: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def doctor_here(directory: Path, *arguments: object, encoding: str = 'utf-8') -> subprocess.CompletedProcess[str]:
+    """The same in this process and in that directory: to start one with all it imports takes longer than most verbs."""
+    before = os.getcwd()
+    os.chdir(directory)
+    try:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, \
+                io.TextIOWrapper(out, encoding, 'replace', write_through=True) as stdout, \
+                io.TextIOWrapper(err, 'utf-8', write_through=True) as stderr:
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+                status = cli.main([str(word) for word in arguments])
+            written = [os.pread(file.fileno(), 1 << 24, 0).decode() for file in (out, err)]
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(['conntrack-doctor', *arguments], status, *written)
 
 
 def next_line(process: subprocess.Popen[str], seconds: float = 10) -> str:

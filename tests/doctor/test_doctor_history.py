@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import subprocess
 import xml.etree.ElementTree as ET
@@ -24,11 +23,13 @@ def recorded(tmp_path_factory):
     return pasts.write(tmp_path_factory.mktemp('past') / 'history.sqlite', pasts.incident(), pasts.profiles())
 
 
-def history(path, *arguments, **environment):
-    return subprocess.run(proctree.command('history', '--history', f'./{path.name}', *arguments), cwd=path.parent,
-                          timeout=60, capture_output=True, text=True, encoding='utf-8',
-                          env={**os.environ, 'TZ': 'UTC', 'LC_ALL': 'C.UTF-8', 'PYTHONPATH': str(proctree.ROOT),
-                               **environment})
+def history(path, *arguments, encoding='utf-8'):
+    return proctree.doctor_here(path.parent, 'history', '--history', f'./{path.name}', *arguments, encoding=encoding)
+
+
+def history_in_a_process(path, *arguments):
+    return subprocess.run(proctree.command('history', '--history', path, *arguments), cwd=proctree.ROOT, timeout=60,
+                          capture_output=True, text=True, encoding='utf-8')
 
 
 def test_the_picture_of_an_incident(recorded, request):
@@ -40,7 +41,7 @@ def test_the_picture_of_an_incident(recorded, request):
 
 def test_other_namespaces_times_and_terminals(recorded, request):
     done = history(recorded, '--netns', pasts.CONTAINER, '--from', '2026-11-19', '--to', '2026-11-19 18:00',
-                   PYTHONIOENCODING='ascii')
+                   encoding='ascii')
     assert done.stdout.isascii()
     proctree.check_golden(request, 'history-container.txt', done.stdout)
 
@@ -158,7 +159,7 @@ drawn = pytest.mark.skipif(not plotted(), reason='matplotlib is not installed: a
 def test_the_svg_is_well_formed_adapts_and_is_the_same_again(recorded, tmp_path):
     done = history(recorded, '--svg', tmp_path / 'a.svg')
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
-    history(recorded, '--svg', tmp_path / 'b.svg')
+    history_in_a_process(recorded, '--svg', tmp_path / 'b.svg')
     text = (tmp_path / 'a.svg').read_text()
     assert text == (tmp_path / 'b.svg').read_text()
     root = ET.fromstring(text)
