@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from functools import lru_cache
 
 import pytest
 from test_mitigations import picture, titles
@@ -22,13 +23,17 @@ from check_conntrack_lib.readers.nat_rules import NFT, NatRule
 RULE = NatRule(NFT, 'ip nat post', 4, 'oifname "eth0" masquerade')
 
 
+@lru_cache
+def profile_of(used):
+    return summarize(masquerade(used, random.Random(1)), used)
+
+
 def nat(used, clashes=0, found=None, **more):
     """A gateway with so many ports used, its table at a fifth."""
-    flows = masquerade(used, random.Random(1))
     found = 248 * clashes if found is None else found
     lost = Losses(10.0, {'drop': clashes, 'insert_failed': clashes, 'clash_resolve': 0, 'found': found})
     p = picture(entries=used, maximum=5 * used, losses=lost, nat_rules=(RULE,), limit=ChainLimit(None))
-    return p._replace(profile=summarize(flows, used), **more)
+    return p._replace(profile=profile_of(used), **more)
 
 
 def new(*parts):

@@ -18,8 +18,8 @@ from check_conntrack_lib.model import History, Sample
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / 'history.sqlite'
+def path(in_memory: Path) -> Path:
+    return in_memory / 'history.sqlite'
 
 
 def look(name: str = '', since: float = 0.0) -> HistoryQuery:
@@ -87,7 +87,7 @@ def test_a_file_of_before_names_were_recorded(path: Path) -> None:
 def test_the_history_of_a_restarted_container_stays_that_of_one_that_is_gone_does_not(path: Path) -> None:
     names = {1: 'host', 2: 'container web (docker)', 3: 'container gone (docker)', 4: 'container web (docker)'}
     query = LOOK._replace(identify=Identify(name=lambda one: names[one.netns]))
-    for minute in range(0, 3 * 1440, 4):
+    for minute in range(0, 3 * 1440, 8):
         uptime = 60.0 * minute
         now = [sample(uptime, netns=1)]
         if minute < 1440:
