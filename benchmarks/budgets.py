@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 import laboratory  # noqa: E402
 
 from benchmarks import namespaces, sample  # noqa: E402
-from benchmarks.startup import STARTUP_BUDGET, paired  # noqa: E402
+from benchmarks.startup import STARTUP_BUDGET, cpu_time, paired  # noqa: E402
 from check_conntrack_lib.analysis.losses import comparable  # noqa: E402
 from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
 from check_conntrack_lib.history import database, profiles  # noqa: E402
@@ -71,6 +71,7 @@ def ratios(pairs: tuple[list[float], list[float]]) -> list[float]:
 def normal_run(directory: str, runs: int) -> Iterator[Line]:
     check = [*CHECK, '--history', f'{directory}/normal.sqlite']
     yield Line('a normal run / import nagiosplugin', ratios(paired(check, FLOOR, runs)), STARTUP_BUDGET)
+    yield Line('the same in CPU time', ratios(paired(check, FLOOR, runs, cpu_time)), STARTUP_BUDGET)
 
 
 def two_weeks(directory: str, runs: int) -> Iterator[Line]:
