@@ -39,8 +39,8 @@ def judges(course: Course, arguments: Sequence[str], every: bool) -> dict[str, l
     if not every:
         return found
     found['without growth'] = own_alerts(course, [*arguments, '--trend', 'off'])
-    found['80/90 of usage'] = judged(course, usage_alone(), lambda k: course.usage[k] < 80)
-    found['delta of drop'] = judged(course, delta(), lambda k: not course.loss_within(k, 120.0))
+    found['80/90 of usage'] = judged(course, usage_alone(), lambda k, ran: course.usage[k] < 80)
+    found['delta of drop'] = judged(course, delta(), lambda k, ran: not course.loss_within(k, 120.0))
     others = {'netdata': rivals.netdata(course), 'node-mixin > 75 %': rivals.above(course),
               'node-mixin for: 5m': rivals.above(course, lasting=rivals.MIXIN_FOR),
               'predict_linear': rivals.predict_linear(course)}
