@@ -26,8 +26,8 @@ WORK = (*[30.0] * 3, 60.0, 88.0, 90.0, 60.0, *[30.0] * 5, 60.0, 100.0, 100.0, 55
 
 
 def test_files_and_labels(tmp_path: Path) -> None:
-    (tmp_path / 'nab_web_requests.csv').write_text('timestamp,value\n2014-02-14 14:30:00,10\n2014-02-14 14:35:00.00,99\n'
-                                                   '2014-02-14 14:40:00,20\n')
+    (tmp_path / 'nab_web_requests.csv').write_text(
+        'timestamp,value\n2014-02-14 14:30:00,10\n2014-02-14 14:35:00.00,99\n2014-02-14 14:40:00,20\n')
     (tmp_path / 'server.csv').write_text('timestamp,value,label\n60,1,0\n120,9,1\n180,,0\n240,3,0\n')
     (tmp_path / LABELS).write_text(json.dumps({'web/requests.csv': [['2014-02-14 14:34:00', '2014-02-14 14:36:00']]}))
     web, server = read_all(tmp_path)
