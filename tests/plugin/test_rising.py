@@ -52,3 +52,18 @@ def test_a_rise_that_turned_into_a_fall(tmp_path: Path, capfd: pytest.CaptureFix
     text = outputs(tmp_path, capfd, [*range(12_000, 19_500, 500), 18_600, 18_300, 18_000])[-1]
     assert 'full in' not in text
     assert 'falling for' in text
+
+
+def test_an_alert_that_waits_for_its_end_says_when(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    full = [10_000, 19_200, 19_300, 19_300]
+    *_, text = outputs(tmp_path, capfd, [*full, 12_000])
+    first, *rest = text.splitlines()
+    until, clears = re.search(r'CRITICAL - 60.0% used.*, above 95% until (\S+ \w+), clears at (\S+ \w+)',
+                              first).groups()  # type: ignore[union-attr]
+    minutes = [60 * int(time[:2]) + int(time[3:5]) for time in (until, clears)]
+    # ten minutes since it was below 90 % first, a minute after it was above 95 % last
+    assert (minutes[1] - minutes[0]) % 1440 == 11
+    assert f'alert: usage (docs/alerts.md#usage); clears at {clears} unless usage rises again (--clear)' in rest
+    (tmp_path / 'history.sqlite').unlink()
+    states = [text.split()[1] for text in outputs(tmp_path, capfd, [*full, *[12_000] * 12])]
+    assert states == ['OK', *['CRITICAL'] * 13, *['OK'] * 2]
