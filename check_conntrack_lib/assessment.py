@@ -157,9 +157,7 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
 def _crossed(history: History, sample: Sample, table: Table, question: Question) -> hysteresis.Crossed | None:
     """The highest usage threshold whose alert stands."""
     counts = (*history.counts, Point(sample.at.uptime, sample.entries))
-    found = [hysteresis.crossed(counts, sample.at, table.limit, threshold, question.clear)
-             for threshold in question.thresholds]
-    return next((one for one in reversed(found) if one), None)
+    return hysteresis.highest(counts, sample.at, table.limit, question.thresholds, question.clear)
 
 
 def _repeated(history: History, sample: Sample, question: Question) -> hysteresis.Drops | None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 WARNING, CRITICAL = 85.0, 95.0
 #: a crossed usage threshold clears this many points of percent lower (--clear)
 CLEAR = 5.0
-#: usage from which growth is WARNING (--trend), and how far ahead it looks (--horizon)
-TREND, HORIZON = 70.0, 3600.0
+#: usage from which growth is WARNING (--trend), and how far ahead it looks (--horizon): of what takes longer than 20
+#: minutes to the critical threshold, the warning threshold tells half an hour ahead
+TREND, HORIZON = 70.0, 1200.0
 #: what rates and 'table full' messages are counted over (--window)
 WINDOW = 300.0

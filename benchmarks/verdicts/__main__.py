@@ -77,11 +77,13 @@ def main() -> int:
     parser.add_argument('--option', action='append', default=[], help='of the series: an option of the check, such as '
                                                                       '--option=--trend=off; repeatable')
     parser.add_argument('--own', action='store_true', help='of the series: only check_conntrack, not the others')
+    parser.add_argument('--leave-one-out', action='store_true', help='of the series: also the lowest and the highest '
+                                                                     'of each figure, each series left out once')
     parser.add_argument('--json', action='store_true', help='of the series: all figures of each as JSON')
     given = parser.parse_args()
     if given.series:
         found = measure(given.series, given.peak, given.option, not given.own, given.seed)
-        print(as_json(found) if given.json else '\n'.join(lines(found, given.peak)))
+        print(as_json(found) if given.json else '\n'.join(lines(found, given.peak, given.leave_one_out)))
         return 0
     wanted = [s for s in scenarios(given.days) if not given.scenario or s.name in given.scenario]
     if not wanted:

@@ -39,8 +39,8 @@ def judges(course: Course, arguments: Sequence[str], every: bool) -> dict[str, l
     if not every:
         return found
     found['without growth'] = own_alerts(course, [*arguments, '--trend', 'off'])
-    found['80/90 of usage'] = judged(course, usage_alone(), lambda k: course.usage[k] < 80)
-    found['delta of drop'] = judged(course, delta(), lambda k: not course.loss_within(k, 120.0))
+    found['80/90 of usage'] = judged(course, usage_alone(), lambda k, ran: course.usage[k] < 80)
+    found['delta of drop'] = judged(course, delta(), lambda k, ran: not course.loss_within(k, 120.0))
     others = {'netdata': rivals.netdata(course), 'node-mixin > 75 %': rivals.above(course),
               'node-mixin for: 5m': rivals.above(course, lasting=rivals.MIXIN_FOR),
               'predict_linear': rivals.predict_linear(course)}
@@ -65,10 +65,17 @@ def measure(directory: Path, peaks: Sequence[float], arguments: Sequence[str] = 
         return {(series.name, peak): result for (series, peak), result in zip(tasks, results)}
 
 
-def total(found: dict[tuple[str, float], dict[str, Figures]], peak: float) -> dict[str, Figures]:
-    """Summed over the series."""
-    parts = [result for (_, of), result in found.items() if of == peak]
+def total(found: dict[tuple[str, float], dict[str, Figures]], peak: float, without: str = '') -> dict[str, Figures]:
+    """Summed over the series, except for one."""
+    parts = [result for (name, of), result in found.items() if of == peak and name != without]
     return {name: reduce(add, (part[name] for part in parts)) for name in parts[0]}
+
+
+def spread(found: dict[tuple[str, float], dict[str, Figures]], peak: float, judge: str) -> list[list[float | None]]:
+    """The lowest and the highest of each column, each series left out once."""
+    rows = [row(total(found, peak, name)[judge]) for name in sorted({name for name, _ in found})]
+    known = [[value for value in column if value is not None] for column in zip(*rows)]
+    return [[edge(values) if values else None for values in known] for edge in (min, max)]
 
 
 def row(f: Figures) -> list[float | None]:
@@ -83,8 +90,9 @@ def row(f: Figures) -> list[float | None]:
             f.unannounced, *leads]
 
 
-def lines(found: dict[tuple[str, float], dict[str, Figures]], peaks: Sequence[float]) -> list[str]:
-    """The tables, one for each peak."""
+def lines(found: dict[tuple[str, float], dict[str, Figures]], peaks: Sequence[float],
+          leave_one_out: bool = False) -> list[str]:
+    """The tables, one for each peak; leave_one_out: with the spread of each figure."""
     said = []
     for peak in peaks:
         summed = total(found, peak)
@@ -92,10 +100,16 @@ def lines(found: dict[tuple[str, float], dict[str, Figures]], peaks: Sequence[fl
         said.append(f'quiet peak {peak:g} %: {series} series, {days:.0f} days; alerts per 30 days, leads in minutes')
         said.append(f'  {"":20}' + ''.join(name.rjust(width) for name, width in COLUMNS))
         for name, f in summed.items():
-            cells = ['-' if value is None else f'{value:.1f}' if isinstance(value, float) else str(value)
-                     for value in row(f)]
-            said.append(f'  {name:20}' + ''.join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS)))
+            said.append(_line(name, row(f)))
+            if leave_one_out and series > 1:
+                lowest, highest = spread(found, peak, name)
+                said += [_line('  one left out: from', lowest), _line('  to', highest)]
     return said
+
+
+def _line(name: str, values: Sequence[float | None]) -> str:
+    cells = ['-' if value is None else f'{value:.2f}' if isinstance(value, float) else str(value) for value in values]
+    return f'  {name:20}' + ''.join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS))
 
 
 def as_json(found: dict[tuple[str, float], dict[str, Figures]]) -> str:

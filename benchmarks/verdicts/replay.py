@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from check_conntrack_lib.analysis import hysteresis, trend
 from check_conntrack_lib.history import database
-from check_conntrack_lib.model import Sample
+from check_conntrack_lib.history.queries import OLDER_POINTS, RECENT_POINTS
+from check_conntrack_lib.model import Point, Sample
+from check_conntrack_lib.plugin.options import parse
 
 from .judges import HOLD, Judge, lowest_line
 from .scheduler import Alert, Service, after, alerts, pause
 from .series import STEP, Course
+from .world import MAXIMUM, UPTIME
 
 CHECK_INTERVAL = 60.0
 #: skipped samples are recorded in groups of so many
@@ -25,7 +31,11 @@ class Judged(NamedTuple):
     signals: str
 
 
-def judged(course: Course, judge: Judge, skip: Callable[[int], bool] = lambda k: False,
+#: (a step, the steps before it at which there was a check) -> would the judge say OK?
+Skip = Callable[[int, Sequence[int]], bool]
+
+
+def judged(course: Course, judge: Judge, skip: Skip = lambda k, ran: False,
            record: Callable[[Sequence[int]], None] = lambda ks: None) -> list[Judged]:
     """The alerts of a service with this judge.
 
@@ -36,9 +46,10 @@ def judged(course: Course, judge: Judge, skip: Callable[[int], bool] = lambda k:
     checks: list[tuple[float, Service]] = []
     signals: list[tuple[float, str]] = []
     skipped: list[int] = []
+    ran = array('q')
     k = Random(course.series.name).randrange(int(CHECK_INTERVAL / STEP))
     while k < len(course.usage):
-        if not service.state and skip(k):
+        if not service.state and skip(k, ran):
             skipped.append(k)
             state = 0
             if len(skipped) >= GROUP:
@@ -51,6 +62,7 @@ def judged(course: Course, judge: Judge, skip: Callable[[int], bool] = lambda k:
             state, why = judge([course.snapshot(k)])
             if state:
                 signals.append((k * STEP, why))
+        ran.append(k)
         before, service = service, after(service, state)
         if before.state or service.state:
             checks.append((k * STEP, service))
@@ -68,10 +80,40 @@ def recording(course: Course, file: str, days: float = 14.0) -> Callable[[Sequen
     return record
 
 
-def skipping(course: Course, arguments: Sequence[str]) -> Callable[[int], bool]:
+def skipping(course: Course, arguments: Sequence[str]) -> Skip:
     """Is there nothing at this step that the plugin could alert about, with these options?
 
-    Below every threshold (and where it clears), and nothing dropped for as long as a drop may count.
+    Nothing dropped for as long as a drop may count, no usage threshold crossed for as long as that may, and below the
+    usage from which growth counts, or not filling as a growth that counts does.
     """
-    floor = lowest_line(arguments)
-    return lambda k: course.usage[k] < floor and not course.loss_within(k, HOLD)
+    options = parse(list(arguments))
+    floor, threshold = lowest_line(arguments), lowest_line([*arguments, '--trend=off'])
+    past = trend.points_span(options.window, options.horizon)
+    spans = [int(span / STEP) for span in (hysteresis.REPEATED_WITHIN, past)]
+    level = min(floor, threshold, options.trend - options.clear)
+
+    def skip(k: int, ran: Sequence[int]) -> bool:
+        if course.loss_within(k, HOLD):
+            return False
+        if course.usage[k] < floor:
+            return True
+        held, growing = (max(course.usage[max(0, k - span):k + 1]) for span in spans)
+        if held > threshold:
+            return False
+        return growing < level or not trend.fuller_in_each(trend.parts_of(
+            trend.since_a_fall(trend.spread(_points(course, k, ran, options.window, past), past / trend.MOST_POINTS)),
+            past))
+    return skip
+
+
+def _points(course: Course, k: int, ran: Sequence[int], window: float, past: float) -> list[Point]:
+    """What the history gives the trend: see `history.queries`."""
+    now, recent = UPTIME + k * STEP, trend.WINDOWS * window
+    close, wide = recent / RECENT_POINTS, past / OLDER_POINTS
+    slots: dict[tuple[bool, int], Point] = {}
+    for one in [*ran[bisect_left(ran, k - past / STEP):], k]:
+        at = UPTIME + one * STEP
+        new = at >= now - recent
+        key = (new, -1 if one == k else int(at / (close if new else wide)))
+        slots[key] = Point(at, min(MAXIMUM, round(course.usage[one] * MAXIMUM / 100)))
+    return list(slots.values())

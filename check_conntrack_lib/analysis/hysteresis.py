@@ -13,6 +13,8 @@ from .losses import losses
 
 #: nothing is held for longer than this after the threshold was last crossed, in seconds
 LONGEST = 3600.0
+#: usage must be below the point where a threshold clears for so long: load that swings about it clears once, in seconds
+QUIET = 600.0
 #: trouble that came at least twice in this many seconds clears only after LONGEST without it
 REPEATED_WITHIN = 21600.0
 #: a usage above the threshold for less than this is held by nothing: the third check 15 s apart makes an alert hard
@@ -20,14 +22,16 @@ CONFIRMED = 30.0
 
 
 class Crossing(NamedTuple):
-    """Usage above a threshold, until it was below the threshold where it clears. Seconds since boot."""
+    """Usage above a threshold, until it was below the point where it clears for long enough. Seconds since boot."""
 
     first: float
     #: of the last sample above the threshold, and its entries
     last: float
     entries: int
-    #: no sample since then was below
+    #: it has not cleared
     standing: bool
+    #: of the first sample since which all were below the point where it clears
+    below: float | None = None
 
     @property
     def confirmed(self) -> bool:
@@ -50,10 +54,14 @@ class Crossed(NamedTuple):
     times: int = 1
     #: it was above already when the history begins
     longer: bool = False
+    #: since when usage is below the point where it clears; None: it is not
+    below: float | None = None
 
     @property
     def until(self) -> float:
-        return self.last + LONGEST
+        """When it clears unless usage rises again."""
+        latest = self.last + LONGEST
+        return latest if self.below is None or self.times > 1 else min(latest, self.below + QUIET)
 
 
 class Drops(NamedTuple):
@@ -80,13 +88,38 @@ def crossings(points: Sequence[Point], threshold: float, clears: float) -> list[
         if point.entries > threshold:
             first = found.pop().first if standing else point.uptime
             found.append(Crossing(first, point.uptime, point.entries, True))
-        elif standing and (point.entries < clears or point.uptime - found[-1].last > LONGEST):
-            found[-1] = found[-1]._replace(standing=False)
+        elif standing:
+            one = found[-1]
+            below = None if point.entries >= clears else point.uptime if one.below is None else one.below
+            cleared = below is not None and (point.uptime - below >= QUIET or not one.confirmed)
+            found[-1] = one._replace(below=below, standing=not cleared and point.uptime - one.last <= LONGEST)
     return found
 
 
-def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float, clear: float) -> Crossed | None:
-    """Whether the alert of a usage threshold (percent) stands at the last of the points; clear: points of percent."""
+def highest(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequence[float],
+            clear: float) -> Crossed | None:
+    """The highest threshold whose alert stands at the last of the points; thresholds: the lowest first.
+
+    While all that is waited for is that usage stays below the point where the lowest one clears, the others stand, too:
+    a table that empties is not first less critical and then well.
+    """
+    found = [crossed(points, at, maximum, threshold, clear) for threshold in thresholds]
+    lowest = found[0] if found else None
+    if lowest and lowest.held and lowest.times == 1 and lowest.below is not None:
+        before = [point for point in points if at.uptime - point.uptime > at.wall - lowest.below]
+        then = [crossed(before, at, maximum, threshold, clear, lasting=True) for threshold in thresholds[1:]]
+        stood = next((one for one in reversed(then) if one and at.wall - one.last <= LONGEST), None)
+        if stood:
+            return stood._replace(held=True, below=lowest.below)
+    return next((one for one in reversed(found) if one), None)
+
+
+def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float, clear: float,
+            lasting: bool = False) -> Crossed | None:
+    """Whether the alert of a usage threshold (percent) stands at the last of the points.
+
+    at: now; clear: points of percent; lasting: only where the threshold was exceeded long enough to be held.
+    """
     if maximum <= 0 or not points:
         return None
     lower = max(0.0, threshold - clear)
@@ -97,6 +130,8 @@ def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float
     exceeded = newest.last == now.uptime
     confirmed = [one for one in found if one.confirmed]
     times = 1
+    if lasting and not newest.confirmed:
+        return None
     if not exceeded:
         if clear <= 0 or now.uptime - newest.last > LONGEST or not newest.confirmed:
             return None
@@ -106,7 +141,8 @@ def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float
                 return None
     first = confirmed[0].first if times > 1 else newest.first
     return Crossed(threshold, lower, _wall(at, first), _wall(at, newest.last), newest.entries * 100.0 / maximum,
-                   not exceeded, times, first == points[0].uptime)
+                   not exceeded, times, first == points[0].uptime,
+                   None if newest.below is None else _wall(at, newest.below))
 
 
 def drops(slots: Sequence[Sample], now: Sample, window: float) -> Drops | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ..defaults import HORIZON, TREND, WARNING
+from ..defaults import TREND, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers.nat_rules import NatRule
@@ -19,7 +19,7 @@ from .timeouts import Proposal
 from .trend import Forecast
 
 #: percent of the maximum: usage from which action is due, and where it rises and is full within SOON seconds
-CROWDED, RISING, SOON = WARNING, TREND, HORIZON
+CROWDED, RISING, SOON = WARNING, TREND, 3600.0
 #: a source with this share of the table, twice the next one's, is the cause
 ONE_SOURCE = 0.25
 #: share of the dropped packets that a full table must have dropped before its size is a remedy

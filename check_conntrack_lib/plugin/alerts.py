@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from nagiosplugin import Result
 
+from ..analysis.hysteresis import QUIET
 from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
 from ..model import Missing, NotLoaded, Table
@@ -147,13 +148,16 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
         limit = limits.warning or limits.critical
         if a.crossed and a.crossed.times > 1:
             return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless it is crossed again (--clear)'
+        if a.crossed and a.crossed.below is not None:
+            return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless usage rises again (--clear)'
         if a.crossed and limit.isdecimal():
             lower = max(0.0, int(limit) - options.clear)
-            return f'below {lower:g}% ({flag}, --clear; Icinga: vars.conntrack_{variable})'
+            lasting = f' for {duration(QUIET)}' if options.clear else ''
+            return f'below {lower:g}%{lasting} ({flag}, --clear; Icinga: vars.conntrack_{variable})'
         below = f'below {limit}%' if limit.isdecimal() else f'inside {limit}'
         return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'
     if code == 'growth':
-        return f'when the table no longer fills within {duration(options.horizon)} (--trend, --horizon)'
+        return f'when the critical threshold is more than {duration(options.horizon)} away (--trend, --horizon)'
     if code in ('nat-ports', 'allowance-available'):
         limits = options.limits[code.replace('-', '_')]
         level = 'warning' if limits.warning else 'critical'

@@ -39,6 +39,8 @@ def crossed(one: Crossed, now: float) -> str:
     if one.times > 1:
         return (f'above {one.threshold:g}% {one.times} times since {clock_time(one.since, now)}, '
                 f'clears at {clock_time(one.until, now)}')
+    if one.below is not None:
+        return f'above {one.threshold:g}% until {clock_time(one.last, now)}, clears at {clock_time(one.until, now)}'
     clears = f', clears below {one.clears:g}%' if one.clears < one.threshold else ''
     if one.longer and one.since < now:
         return f'above {one.threshold:g}% for {duration(now - one.since)} or longer{clears}'

@@ -126,13 +126,13 @@ SIGNALS: tuple[Signal, ...] = (
     Signal('growth', 'growth_per_s', FULL,
            (Option(('--trend',), percent_or_off, 'PERCENT', f'{TREND:g}',
                    'WARNING from this usage on when the critical threshold will be reached within the horizon; or off'),
-            Option(('--horizon',), seconds, 'DURATION', '1h',
+            Option(('--horizon',), seconds, 'DURATION', '20m',
                    'how far ahead growth is projected; it must have lasted three quarters of that, 45 min at least, '
                    'each third of them fuller than the one before'),
             Option(('--clear',), points, 'POINTS', f'{CLEAR:g}',
-                   'a usage threshold that was crossed for 30 s clears this many percentage points lower, after 1 h '
-                   'at the latest; where it is crossed, or packets are dropped, again within 6 h, it clears after an '
-                   'hour without; 0: at once')),
+                   'a usage threshold that was crossed for 30 s clears when usage has been this many percentage points '
+                   'below it for 10 min, after 1 h at the latest; where it is crossed, or packets are dropped, again '
+                   'within 6 h, it clears after an hour without; 0: at once')),
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
            minimum=None, state=_growing),
     Signal('dropped', 'dropped_per_s', DROPS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from check_conntrack_lib.analysis.hysteresis import LONGEST, crossed, drops
+from check_conntrack_lib.analysis.hysteresis import LONGEST, QUIET, crossed, drops, highest
 from check_conntrack_lib.model import Counters, Instant, Point, Sample
 
 AT = Instant(1_800_000_000.0, 50_000.0, 50_000.0)
@@ -28,8 +28,11 @@ def test_above_since() -> None:
 @pytest.mark.parametrize(('usage', 'held'), [
     ((70, 86, 87, 84), True),
     ((70, 86, 87, 80), True),
-    ((70, 86, 87, 79.9), False),
-    ((70, 86, 87, 79, 84), False),
+    # below 80 for ten minutes
+    ((70, 86, 87, *[79.9] * 10), True),
+    ((70, 86, 87, *[79.9] * 11), False),
+    ((70, 86, 87, *[79] * 10, 80, *[79] * 10), True),
+    ((70, 86, 87, *[79] * 11, 84), False),
     ((70, 84, 80), False),
     # a single sample above it would not have become hard
     ((70, 86, 84), False),
@@ -40,6 +43,46 @@ def test_it_clears_lower(usage: tuple[float, ...], held: bool) -> None:
     if found:
         assert found.held
         assert found.usage == 87
+
+
+def test_when_it_clears() -> None:
+    found = crossed(counts(70, 86, 87, 84, 79, 78, 77), AT, 1000, 85, 5)
+    assert found is not None
+    assert (found.last, found.below, found.until) == (wall(4), wall(2), wall(2) + QUIET)
+    found = crossed(counts(86, 87, *[83] * 52, *[79] * 5), AT, 1000, 85, 5)
+    assert found is not None
+    assert (found.below, found.until) == (wall(4), wall(57) + LONGEST)
+
+
+@pytest.mark.parametrize(('usage', 'threshold'), [
+    ((86, 97, 98, 94), 95),
+    ((86, 97, 98, *[89] * 10), 95),
+    ((86, 97, 98, *[89] * 11), 85),
+    # a table that empties is not first less critical
+    ((86, 97, 98, 89, *[60] * 10), 95),
+    ((86, 97, 98, 60, 60), 95),
+    ((86, 97, 98, 89, *[60] * 11), None),
+    ((86, 97, 98, *[89] * 11, 60), 85),
+    # above 95 for a single sample
+    ((86, 87, 98, 60), 85),
+    # filled again
+    ((86, 97, 98, 60, 60, 87), 95),
+])
+def test_the_highest(usage: tuple[float, ...], threshold: float | None) -> None:
+    found = highest(counts(*usage), AT, 1000, (85, 95), 5)
+    assert (found and found.threshold) == threshold
+    if found:
+        assert found.held is (usage[-1] <= threshold)
+
+
+def test_what_empties_clears_at_once_at_every_threshold() -> None:
+    found = highest(counts(86, 97, 98, 89, 60, 60), AT, 1000, (85, 95), 5)
+    assert found is not None
+    assert (found.last, found.below, found.until) == (wall(3), wall(1), wall(1) + QUIET)
+
+
+def test_no_threshold() -> None:
+    assert highest(counts(86, 97, 98), AT, 1000, (), 5) is None
 
 
 def test_off() -> None:
@@ -59,7 +102,7 @@ def test_twice_within_hours_clears_after_an_hour() -> None:
     assert (found.times, found.since, found.last, found.until) == (2, wall(92), wall(59), wall(59) + LONGEST)
     assert crossed(counts(86, 87, *[60] * 30, 88, 89, *[50] * 61), AT, 1000, 85, 5) is None
     # the second was over at once
-    assert crossed(counts(86, 87, *[60] * 30, 88, *[50] * 9), AT, 1000, 85, 5) is None
+    assert crossed(counts(86, 87, *[60] * 30, 88, *[50] * 19), AT, 1000, 85, 5) is None
 
 
 def test_the_maximum_was_raised() -> None:

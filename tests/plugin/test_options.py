@@ -32,7 +32,7 @@ VALUES = sorted({option.default for option in EVERY} | {
 def test_defaults() -> None:
     options = parse([])
     assert options.limits['usage'] == Limits('85', '95')
-    assert (options.trend, options.horizon, options.window) == (70, 3600, 300)
+    assert (options.trend, options.horizon, options.window) == (70, 1200, 300)
     assert options.limits['dropped'] == Limits('0', '10')
     assert options.limits['insert_failed'] == Limits('1', '10')
     assert not options.requested('insert_failed')
