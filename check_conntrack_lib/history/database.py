@@ -137,8 +137,6 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
         os.close(handle)
         with closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as database:
             try:
-                # the disk is waited for three times, not four: a power cut may cost the history, which begins anew
-                database.execute('PRAGMA synchronous = NORMAL')
                 _check_schema(database)
                 yield database
             except sqlite3.OperationalError as error:
