@@ -5,13 +5,15 @@
 
 Changes taken at random (comparison, + and -, and/or, constants by one, True/False, a returned value, a statement left
 out, a `not`, a bound of a slice) are tried one at a time: by the tests of the module's package, those that import the
-module, and the goldens, as far as they call the changed function. Without tests that need a kernel, daemons or packages.
+module, and the goldens, as far as they call the changed function; without tests that need a kernel, daemons or
+packages, and without those of more than 3 s.
 
 mutmut 3 changes function bodies only, not the tables and constants of modules, and takes no sample; cosmic-ray changes
 the working tree itself, and starts pytest anew for each change. Neither keeps a changed program from the machine.
 
 Everything happens in a copy of the tree in memory, in mount, process and network namespaces in which nothing else can
-be written; memory, file size and CPU time are limited. benchmarks/mutants_equivalent.txt lists changes that change nothing.
+be written; memory, file size and CPU time are limited. benchmarks/mutants_equivalent.txt lists changes that change
+nothing. A change after which the tests never end counts as noticed.
 Exit status 1: more than --most percent survived.
 """
 
@@ -24,6 +26,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +46,8 @@ OTHERS = (*PACKAGES, 'netns', 'security')
 GOLDENS = 'tests/plugin/test_golden.py'
 EQUIVALENT = ROOT / 'benchmarks/mutants_equivalent.txt'
 NOT_COPIED = ('.git', '.venv', '.hypothesis', '.*_cache', '__pycache__', '*.egg-info', 'build', 'dist')
+#: in the place of a function: a test that starts other processes
+EVERYTHING = '*'
 INSIDE, REACH = 'CHECK_CONNTRACK_MUTANTS', 'CHECK_CONNTRACK_REACH'
 #: of the CPU time that the tests took before, and beside it, in seconds
 SLOWER, LONGER = 10, 10
@@ -103,10 +108,13 @@ def choose(mutant: Mutant, reached: Mapping[str, Mapping[str, Any]]) -> list[str
     """The tests that may notice it, the most likely and the quickest first."""
     files = tests_of(mutant.path)
     wanted = [mutant.path, mutant.change.function]
-    chosen = [(len(found['called']) and found['called'][-1][0] == '*', files.index(test.partition('::')[0]) > 0,
-               found['seconds'], test)
-              for test, found in reached.items() if test.partition('::')[0] in files and found['passed'] and found['seconds'] <= SLOWEST
-              if not mutant.change.function or wanted in found['called'] or ['*', 0] in found['called']]
+    chosen = []
+    for test, found in reached.items():
+        file = test.partition('::')[0]
+        if file in files and found['passed'] and found['seconds'] <= SLOWEST:
+            starts = [EVERYTHING, 0] in found['called']
+            if not mutant.change.function or wanted in found['called'] or starts:
+                chosen.append((starts, files.index(file) > 0, found['seconds'], test))
     return [test for *_, test in sorted(chosen)]
 
 
@@ -220,7 +228,8 @@ def table(results: Sequence[tuple[Mutant, str, str]]) -> tuple[str, float]:
     share = 0.0
     packages = list(dict.fromkeys(mutant.path.split('/')[1] for mutant, *_ in results))
     for name in (*sorted(packages), 'all'):
-        seen = collections.Counter(became for mutant, became, _ in results if name in ('all', mutant.path.split('/')[1]))
+        seen = collections.Counter(became for mutant, became, _ in results
+                                   if name in ('all', mutant.path.split('/')[1]))
         alive = seen[SURVIVED] + seen[UNREACHED]
         share = 100 * alive / max(1, sum(seen.values()) - seen[EQUAL])
         lines.append(f'{name:10} {sum(seen.values()):8} {seen[KILLED]:8} {seen[LATE]:9} {seen[EQUAL]:11} '
@@ -259,13 +268,16 @@ def main() -> int:
                          help=f'a package or a module of it, repeatable (default: {", ".join(PACKAGES)})')
     options.add_argument('--jobs', type=int, default=1)
     options.add_argument('--most', type=float, default=10, metavar='PERCENT', help='that may survive (default: 10)')
-    options.add_argument('--reach', type=Path, metavar='FILE', help='which test calls what: used, or written when it is not there')
+    options.add_argument('--reach', type=Path, metavar='FILE',
+                         help='which test calls what: used, or written when it is not there')
     options.add_argument('--verbose', action='store_true', help='those that were noticed, too, and by which test')
     given = options.parse_args()
     if os.geteuid():
-        raise SystemExit('needs root: without it a changed program could not be kept from this user\'s files')
+        raise SystemExit("needs root: without it a changed program could not be kept from this user's files")
     if INSIDE in os.environ:
         return inside(given, Path(os.environ[INSIDE]))
+    # what was started ends with this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix='check_conntrack-mutants-') as directory, \
             open(given.reach or os.devnull, 'a') as record:
         return subprocess.run(

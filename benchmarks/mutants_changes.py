@@ -96,10 +96,10 @@ class _Finder:
             for first, second in zip(node.values, node.values[1:]):
                 yield self._between(node, first, second, words, function)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
-            first = _begin(node)
+            line, column = _begin(node)
             word = 'not' if isinstance(node.op, ast.Not) else '-'
-            yield [self._change(node, node, first, (first[0], first[1] + len(word)), '', function)]
-        elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
+            yield [self._change(node, node, (line, column), (line, column + len(word)), '', function)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
             value = node.value
             others = (not value,) if isinstance(value, bool) else (value + 1, value - 1)
             yield [self._change(node, node, _begin(node), _end(node), repr(other), function) for other in others]
@@ -111,8 +111,9 @@ class _Finder:
 
     def _of_statement(self, node: ast.stmt, function: int) -> list[Change]:
         made = []
+        # None in the place of '', 0 or False is the type checker's to find
         if isinstance(node, ast.Return) and node.value and not (
-                isinstance(node.value, ast.Constant) and node.value.value is None):
+                isinstance(node.value, ast.Constant) and not node.value.value):
             made.append(self._change(node, node, _begin(node), _end(node), 'return None', function))
         called = isinstance(node, ast.Expr) and isinstance(node.value, (ast.Call, ast.Yield, ast.YieldFrom))
         # outside of functions the missing name would be noticed at once

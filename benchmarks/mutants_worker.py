@@ -1,8 +1,8 @@
 """Runs tests for `benchmarks/mutants.py`, in the copy of the tree that is its working directory.
 
-Reads one job a line (JSON) from its standard input, and prints one answer a line. Each job runs in a process forked from
-this one, which has imported what takes long, but nothing of the tree. Nothing but benchmarks/mutants.py starts it: by
-that it is in namespaces of its own, where nothing but the copy can be written.
+Reads one job a line (JSON) from its standard input, and prints one answer a line. Each job runs in a process forked
+from this one, which has imported what takes long, but nothing of the tree. Nothing but benchmarks/mutants.py starts
+it: by that it is in namespaces of its own, where nothing but the copy can be written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ OPTIONS = ('-q', '-m', SELECTION, '-p', 'no:cacheprovider', '--hypothesis-seed=0
            '--tb=line')
 #: a test that does one of these may run any function of the library in another process
 STARTS = {'subprocess.Popen', 'os.fork', 'os.posix_spawn', 'os.exec'}
-EVERYTHING = '*'
 #: what a test calls first after so many calls is not noticed: to look at each makes Python many times slower
 CALLS = 200_000
 #: wall-clock time for each second of CPU time: the machine has other things to do
@@ -68,11 +67,11 @@ class Reach:
         began = os.times()
         yield
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         called = [[code.co_filename[len(str(TREE)) + 1:], code.co_firstlineno] for code in self._called
                   if code.co_filename.startswith(LIBRARY)]
         self.found[item.nodeid].update(seconds=sum(os.times()[:4]) - sum(began[:4]),
-                                       called=called + [[EVERYTHING, 0]] * self._starts)
+                                       called=called + [['*', 0]] * self._starts)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == 'call':
@@ -112,8 +111,9 @@ def attempt(tests: list[str]) -> dict[str, Any]:
 def limited(seconds: float) -> None:
     """What a mutant may take of the machine."""
     os.setsid()
-    for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_NOFILE, FILES),
-                       (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, int(seconds) + 1)):
+    for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE),
+                       (resource.RLIMIT_NOFILE, FILES), (resource.RLIMIT_CORE, 0),
+                       (resource.RLIMIT_CPU, int(seconds) + 1)):
         resource.setrlimit(kind, (most, most))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

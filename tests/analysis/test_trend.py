@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.trend import (Forecast, Rise, forecast, fuller_in_each, leads_to, parts_of, points_span,
-                                            recent_of, since_a_fall, slope, spread)
+from check_conntrack_lib.analysis.trend import (
+    Forecast,
+    Rise,
+    forecast,
+    fuller_in_each,
+    leads_to,
+    parts_of,
+    points_span,
+    recent_of,
+    since_a_fall,
+    slope,
+    spread,
+)
 from check_conntrack_lib.model import Point, Table
 
 TABLE = Table(75_000, 100_000, 100_000)

@@ -143,7 +143,7 @@ class Group:
 def groups(monkeypatch):
     """The two sockets of a listener: one counts, one samples."""
     made = [Group(), Group()]
-    monkeypatch.setattr(ctnetlink_events, '_socket', lambda made=iter(made): next(made))
+    monkeypatch.setattr(ctnetlink_events, '_socket', iter(made).__next__)
     return made
 
 

@@ -73,7 +73,8 @@ def test_the_beginning_of_a_large_file(root: Path) -> None:
     ({'usr/lib/modules-load.d/b.conf': ' nf_conntrack\n', 'etc/modules': 'nf_conntrack'}, ModuleSetup('/etc/modules')),
     ({'usr/lib/modules-load.d/b.conf': 'x\nip_conntrack\n', 'run/modules-load.d/c.conf': 'nf_conntrack_ftp\n'},
      ModuleSetup('/usr/lib/modules-load.d/b.conf')),
-    ({'etc/modprobe.d/a.conf': 'options nf_conntrack expect_hashsize=1 hashsize=65536\n#options nf_conntrack hashsize=9',
+    ({'etc/modprobe.d/a.conf': 'options nf_conntrack expect_hashsize=1 hashsize=65536\n'
+                               '#options nf_conntrack hashsize=9\n',
       'etc/modprobe.d/b.conf': 'options nf_conntrack hashsize=1024 acct=1\noptions nf_nat hashsize=7'},
      ModuleSetup(hashsize=1024)),
     ({'etc/firewalld/firewalld.conf': 'CleanupOnExit=no\n'}, ModuleSetup(unloaded_by_firewalld=True)),
