@@ -14,7 +14,8 @@ FOREVER = float('inf')
 
 @pytest.mark.parametrize(('convert', 'text', 'value'), [
     (converters.seconds_or_off, 'off', FOREVER), (converters.seconds_or_off, '0', 0),
-    (converters.seconds_or_off, '0s', 0), (converters.seconds_or_off, '5m', 300), (converters.percent_or_off, 'off', FOREVER),
+    (converters.seconds_or_off, '0s', 0), (converters.seconds_or_off, '5m', 300),
+    (converters.percent_or_off, 'off', FOREVER),
     (converters.percent_or_off, '0', 0), (converters.percent_or_off, '100', 100),
     (converters.percent_or_off, '7.5%', 7.5),
     (converters.points, 'off', 0), (converters.points, '5', 5), (converters.points, '99.5%', 99.5),

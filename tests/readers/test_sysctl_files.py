@@ -36,7 +36,8 @@ def test_blanks_around_a_line_are_no_part_of_it() -> None:
 
 
 @pytest.mark.parametrize(('line', 'fault'), [
-    ('net.netfilter.nf_conntrack_count = 5', 'sets nf_conntrack_count, which cannot be set (nf_conntrack_max is meant)'),
+    ('net.netfilter.nf_conntrack_count = 5',
+     'sets nf_conntrack_count, which cannot be set (nf_conntrack_max is meant)'),
     ('net.ipv4.netfilter.ip_conntrack_max = 5', 'says ip_conntrack_max=5, a name that this kernel does not have'),
     ('net.netfilter.nf_conntrack_max = 1e6',
      'says nf_conntrack_max=1e6, which the kernel refuses as no plain number'),

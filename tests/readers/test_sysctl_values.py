@@ -87,8 +87,8 @@ def test_the_initial_namespace(host: Host, files: dict[str, str | None], initial
 
 
 def test_timeouts_and_names(host: Host) -> None:
-    with_files(host, {f'{NETFILTER}udp_timeout': '30', f'{NETFILTER}tcp_timeout_close': '10', f'{NETFILTER}x_timeout': '-',
-                      'sys/net/netfilter/nf_flowtable_tcp_timeout': '7', 'sys/net/nf_conntrack_max': '100',
+    with_files(host, {f'{NETFILTER}udp_timeout': '30', f'{NETFILTER}tcp_timeout_close': '10',
+                      f'{NETFILTER}x_timeout': '-', 'sys/net/netfilter/nf_flowtable_tcp_timeout': '7', 'sys/net/nf_conntrack_max': '100',
                       'sys/net/ipv4/netfilter/ip_conntrack_max': '100'})
     assert sysctl_values.read_timeouts(host) == {'udp_timeout': 30, 'tcp_timeout_close': 10}
     assert sysctl_values.read_flowtable_timeouts(host) == {'nf_flowtable_tcp_timeout': 7}
@@ -104,7 +104,8 @@ def test_timeouts_and_names(host: Host) -> None:
 
 
 @pytest.mark.parametrize(('text', 'entries'), [
-    ('entries drop\n0000000f 1\n0000000f 2\n', 15), ('drop entries\n1 ffffffff\n', 0xffffffff), ('entries drop\n1\n', None),
+    ('entries drop\n0000000f 1\n0000000f 2\n', 15), ('drop entries\n1 ffffffff\n', 0xffffffff),
+    ('entries drop\n1\n', None),
     ('drop\n1\n', None), ('entries\n', None), ('', None), ('entries\n1ffffffff\n', None), ('entries\n-1\n', None),
     ('entries\n\n', None)])
 def test_the_count_in_the_counters_file(tmp_path: Path, text: str, entries: int | None) -> None:
