@@ -88,7 +88,8 @@ def test_the_initial_namespace(host: Host, files: dict[str, str | None], initial
 
 def test_timeouts_and_names(host: Host) -> None:
     with_files(host, {f'{NETFILTER}udp_timeout': '30', f'{NETFILTER}tcp_timeout_close': '10',
-                      f'{NETFILTER}x_timeout': '-', 'sys/net/netfilter/nf_flowtable_tcp_timeout': '7', 'sys/net/nf_conntrack_max': '100',
+                      f'{NETFILTER}x_timeout': '-',
+                      'sys/net/netfilter/nf_flowtable_tcp_timeout': '7', 'sys/net/nf_conntrack_max': '100',
                       'sys/net/ipv4/netfilter/ip_conntrack_max': '100'})
     assert sysctl_values.read_timeouts(host) == {'udp_timeout': 30, 'tcp_timeout_close': 10}
     assert sysctl_values.read_flowtable_timeouts(host) == {'nf_flowtable_tcp_timeout': 7}
