@@ -21,65 +21,37 @@ from __future__ import annotations
 
 import argparse
 import collections
-import functools
-import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
 
-from benchmarks.mutants_changes import Change, changes
+from benchmarks.mutants_changes import changes
+from benchmarks.mutants_run import (
+    EQUAL,
+    KILLED,
+    LATE,
+    PACKAGES,
+    REACH,
+    ROOT,
+    SURVIVED,
+    UNREACHED,
+    Mutant,
+    Worker,
+    attempt,
+    modules,
+    reach,
+    separate,
+    shared,
+)
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ('analysis', 'history', 'readers', 'plugin')
-#: where else tests of a module are
-OTHERS = (*PACKAGES, 'netns', 'security')
-GOLDENS = 'tests/plugin/test_golden.py'
 EQUIVALENT = ROOT / 'benchmarks/mutants_equivalent.txt'
-NOT_COPIED = ('.git', '.venv', '.hypothesis', '.*_cache', '__pycache__', '*.egg-info', 'build', 'dist')
-#: in the place of a function: a test that starts other processes
-EVERYTHING = '*'
-INSIDE, REACH = 'CHECK_CONNTRACK_MUTANTS', 'CHECK_CONNTRACK_REACH'
-#: of the CPU time that the tests took before, and beside it, in seconds
-SLOWER, LONGER = 10, 10
-LONGEST_REACH = 1800
-#: a test that takes more seconds of CPU time is left out
-SLOWEST = 3.0
-KILLED, LATE, SURVIVED, UNREACHED, EQUAL = 'killed', 'too slow', 'survived', 'not reached', 'equivalent'
-
-
-class Mutant(NamedTuple):
-    """A change of one module: its path below the tree."""
-
-    path: str
-    change: Change
-    source: str
-
-    def __str__(self) -> str:
-        return f'{self.path}:{self.change.line}: {self.change.says}'
-
-    def key(self) -> str:
-        """As a line of the list of equivalent changes names it: line numbers come and go."""
-        return f'{self.path}: {self.change.says}'
-
-
-def modules(names: Sequence[str]) -> list[str]:
-    """Paths of the modules of these packages, or of these modules ('analysis/trend')."""
-    found = []
-    for name in names:
-        path = ROOT / 'check_conntrack_lib' / name
-        of_name = sorted(path.glob('*.py')) if path.is_dir() else [path.with_suffix('.py')]
-        found += [str(one.relative_to(ROOT)) for one in of_name]
-    return found
+INSIDE = 'CHECK_CONNTRACK_MUTANTS'
 
 
 def sample(names: Sequence[str], seed: int, count: int) -> list[Mutant]:
@@ -91,134 +63,9 @@ def sample(names: Sequence[str], seed: int, count: int) -> list[Mutant]:
             for path, group, text in random.sample(places, min(count, len(places)))]
 
 
-@functools.lru_cache(None)
-def tests_of(path: str) -> tuple[str, ...]:
-    """Files of tests: those named after it, of its package, that import it; the goldens."""
-    _, package, file = path.split('/')
-    name = file[:-3]
-    imports = re.compile(rf'check_conntrack_lib\.{package}(\.{name}\b| import .*\b{name}\b)')
-    files = [test for test in sorted((ROOT / 'tests').glob('*/test_*.py'))
-             if test.parent.name in (package, *OTHERS) and (test.parent.name == package or test.name.startswith(
-                 f'test_{name}') or imports.search(test.read_text()))]
-    files.sort(key=lambda test: not test.name.startswith(f'test_{name}'))
-    return tuple(dict.fromkeys([*(str(test.relative_to(ROOT)) for test in files), GOLDENS]))
-
-
-def choose(mutant: Mutant, reached: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The tests that may notice it, the most likely and the quickest first."""
-    files = tests_of(mutant.path)
-    wanted = [mutant.path, mutant.change.function]
-    chosen = []
-    for test, found in reached.items():
-        file = test.partition('::')[0]
-        if file in files and found['passed'] and found['seconds'] <= SLOWEST:
-            starts = [EVERYTHING, 0] in found['called']
-            if not mutant.change.function or wanted in found['called'] or starts:
-                chosen.append((starts, files.index(file) > 0, found['seconds'], test))
-    return [test for *_, test in sorted(chosen)]
-
-
-class Worker:
-    """A process that runs tests in a copy of the tree of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.tree = directory / 'tree'
-        shutil.copytree(ROOT, self.tree, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-        (directory / 'tmp').mkdir()
-        environment = {name: value for name, value in os.environ.items() if name not in ('CI', 'PYTHONPATH')}
-        self.process = subprocess.Popen(
-            [sys.executable, '-m', 'benchmarks.mutants_worker'], cwd=self.tree, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env={**environment, 'TMPDIR': str(directory / 'tmp')})
-
-    def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(job) + '\n')
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-
-def separate(directory: Path) -> None:
-    """Nothing but `directory` can be written from now on; it is in memory."""
-    subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', directory], check=True)
-    for line in Path('/proc/self/mountinfo').read_text().splitlines():
-        place = line.split()[4].encode().decode('unicode_escape')
-        # a device file can be written on a read-only mount, too
-        if place not in (str(directory), '/dev/pts'):
-            subprocess.run(['mount', '-o', 'remount,bind,ro', place], stderr=subprocess.DEVNULL)
-    if os.access('/etc', os.W_OK):
-        raise SystemExit('/ cannot be made read-only here')
-
-
-def attempt(mutants: Sequence[Mutant], workers: Sequence[Worker],
-            reached: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Mutant, str, str]]:
-    """Each with what became of it and the test that noticed it, in their order as far as they are done."""
-    equivalent = read_equivalent()
-    waiting = list(enumerate(mutants))[::-1]
-    done: dict[int, tuple[str, str]] = {}
-    news = threading.Condition()
-
-    def work(worker: Worker) -> None:
-        while True:
-            with news:
-                if not waiting:
-                    return
-                number, mutant = waiting.pop()
-            result = ('not tried', '')
-            try:
-                result = (EQUAL, '') if mutant.key() in equivalent else one(number, mutant, worker, reached)
-            finally:
-                with news:
-                    done[number] = result
-                    news.notify()
-
-    for worker in workers:
-        threading.Thread(target=work, args=(worker,), daemon=True).start()
-    for number, mutant in enumerate(mutants):
-        with news:
-            while number not in done:
-                news.wait()
-        yield (mutant, *done[number])
-
-
-def one(number: int, mutant: Mutant, worker: Worker, reached: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
-    tests = choose(mutant, reached)
-    if not tests:
-        return UNREACHED, ''
-    limit = LONGER + SLOWER * sum(reached[test]['seconds'] for test in tests)
-    answer = worker.ask({'path': mutant.path, 'text': mutant.change.applied(mutant.source), 'tests': tests,
-                         'seconds': limit, 'number': 1_000_000_000 + number})
-    if answer['status'] is None:
-        return (LATE if answer['late'] else KILLED), ''
-    if answer['status'] not in (0, 1, 2):
-        raise SystemExit(f'{mutant}: exit status {answer["status"]} of pytest\n{answer["said"]}')
-    return (KILLED if answer['status'] else SURVIVED), answer['failed']
-
-
 def read_equivalent() -> set[str]:
     """Lines 'path: change', each below a line '# why'."""
     return {line for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith('#')}
-
-
-def reach(names: Sequence[str], worker: Worker, file: Path | None) -> dict[str, dict[str, Any]]:
-    """Of each test of these modules which functions it calls; says which do not pass as the tree is."""
-    if file and file.exists() and file.stat().st_size:
-        recorded: dict[str, dict[str, Any]] = json.loads(file.read_text())
-        return recorded
-    tests: dict[str, dict[str, Any]] = {}
-    for called in sorted({test for path in modules(names) for test in tests_of(path)}):
-        answer = worker.ask({'files': [called], 'seconds': LONGEST_REACH})
-        if answer['status'] not in (0, 1, 5):
-            print(f'left out, ended early: {called}\n{answer["said"][-2000:]}', flush=True)
-        tests.update(answer.get('tests', {}))
-    for test, found in tests.items():
-        if not found['passed']:
-            print(f'left out, does not pass here: {test}', flush=True)
-    if file:
-        # opened when it could still be written
-        os.write(int(os.environ[REACH]), json.dumps(tests).encode())
-    return tests
 
 
 def table(results: Sequence[tuple[Mutant, str, str]]) -> tuple[str, float]:
@@ -247,11 +94,13 @@ def inside(given: argparse.Namespace, directory: Path) -> int:
     names = given.module or PACKAGES
     mutants = sample(names, given.seed, given.count)
     began = time.monotonic()
-    reached = reach(names, workers[0], given.reach)
+    reached = reach(names, workers, given.reach)
     print(f'seed {given.seed}: {len(mutants)} changes; {len(reached)} tests, run once in '
           f'{time.monotonic() - began:.0f} s', flush=True)
     results = []
-    for mutant, became, test in attempt(mutants, workers, reached):
+    equivalent = read_equivalent()
+    for mutant, (became, test) in shared(mutants, workers, lambda number, mutant, worker: attempt(
+            number, mutant, worker, reached, equivalent)):
         results.append((mutant, became, test))
         if given.verbose or became in (SURVIVED, UNREACHED):
             print(f'{became}: {mutant}{f" ({test})" if test else ""}', flush=True)
