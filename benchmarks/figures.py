@@ -109,8 +109,8 @@ def page(results: dict[str, Result]) -> str:
     """The page, in Markdown."""
     lines = ['# Figures', '',
              'Made by `python3 -m benchmarks.figures` from what each command printed; what each measures, and what the',
-             'budgets are for, is in [benchmarks/README.md](../benchmarks/README.md), which also has the long runs: soak,',
-             'fuzzing, kernels, versions. Beside other work (see the load) figures are larger.', '',
+             'budgets are for, is in [benchmarks/README.md](../benchmarks/README.md), which also has the long runs:',
+             'soak, fuzzing, kernels, versions. Beside other work (see the load) figures are larger.', '',
              '| | day | took | command |', '|---|---|---|---|']
     shown = [(one, results[one.name]) for one in BENCHMARKS if one.name in results]
     for one, result in shown:

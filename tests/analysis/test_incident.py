@@ -136,7 +136,8 @@ def test_what_was_never_answered_is_removed_too() -> None:
 
 
 @pytest.mark.parametrize(('maximum', 'protocols', 'number'), [
-    (60_000, {6: 90, 17: 10}, 25), (60_000, {17: 90, 6: 10}, 100), (60_000, {17: 89, 6: 11}, 25), (0, {17: 90, 6: 10}, 2)])
+    (60_000, {6: 90, 17: 10}, 25), (60_000, {17: 90, 6: 10}, 100), (60_000, {17: 89, 6: 11}, 25),
+    (0, {17: 90, 6: 10}, 2)])
 def test_a_source_with_many_targets(maximum: int, protocols: dict[int, int], number: int) -> None:
     """Its entries live by the timeout of what is opened most; without a maximum the entries of now are the room."""
     many = rate(50, protocols=protocols)
