@@ -61,12 +61,13 @@ class Result(NamedTuple):
 
     name: str
     command: str
-    #: '2026-11-26 13:10 UTC'
+    #: '2026-11-26 13:10 UTC', or the day alone
     when: str
     machine: str
     kernel: str
     python: str
-    seconds: float
+    #: that it took; None: not recorded
+    seconds: float | None
     #: load average of a minute when it began: figures beside other work are larger
     load: float
     exit_status: int
@@ -115,7 +116,8 @@ def page(results: dict[str, Result]) -> str:
     shown = [(one, results[one.name]) for one in BENCHMARKS if one.name in results]
     for one, result in shown:
         anchor = one.title.lower().replace(' ', '-')
-        lines.append(f'| [{one.title}](#{anchor}) | {result.when[:10]} | {result.seconds:.0f} s | `{result.command}` |')
+        took = '' if result.seconds is None else f'{result.seconds:.0f} s'
+        lines.append(f'| [{one.title}](#{anchor}) | {result.when[:10]} | {took} | `{result.command}` |')
     for one, result in shown:
         ended = f', exit status {result.exit_status}' if result.exit_status else ''
         lines += ['', f'## {one.title}', '',
