@@ -139,7 +139,7 @@ def test_what_is_left_out_where_there_is_no_room() -> None:
     whole = 'table was full, 60 packets dropped since 11:50 UTC (0.1/s), now 75.0% used (750 of 1000)'
     assert line(a, *bad, cause='+5 udp', among='x') == f'{whole}: +5 udp, x'
     # first the number of entries goes, then the others' part
-    assert line(a, *bad, cause='+790 udp from 10.1.0.1') == \
+    assert line(a, *bad, cause='+790 udp from 10.100.100.100') == \
         'table was full, 60 packets dropped since 11:50 UTC (0.1/s), now 75.0% used: +790 udp'
     assert line(a, *bad, among='the worst of 1000 namespaces') == \
         'table was full, 60 packets dropped since 11:50 UTC (0.1/s), now 75.0% used, the worst of 1000 namespaces'
