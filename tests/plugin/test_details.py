@@ -45,6 +45,7 @@ def test_table(table: Table, known: dict[str, Any], text: str) -> None:
 
 @pytest.mark.parametrize(('forecast', 'text'), [
     (Forecast(5, None, None), 'growth: +300 entries/min'),
+    (Forecast(5, None, 600), 'growth: +300 entries/min'),
     (Forecast(5, 60, 600), 'growth: +300 entries/min; above 95% in 60 s, full in 10 min'),
     (Forecast(5, 0, 600), 'growth: +300 entries/min; full in 10 min'),
     (Forecast(5, 60, 600, False), 'growth: +300 entries/min; above 95% in 60 s, full in 10 min; no alert yet: must '
