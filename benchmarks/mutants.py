@@ -64,7 +64,7 @@ def sample(names: Sequence[str], seed: int, count: int) -> list[Mutant]:
 
 
 def read_equivalent() -> set[str]:
-    """Lines 'path: change', each below a line '# why'."""
+    """Lines 'path: line => changed line', each below a line '# why'."""
     return {line for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith('#')}
 
 

@@ -49,7 +49,11 @@ class Mutant(NamedTuple):
 
     def key(self) -> str:
         """As a line of the list of equivalent changes names it: line numbers come and go."""
-        return f'{self.path}: {self.change.says}'
+        (first, start), (last, end) = self.change.begin, self.change.end
+        lines = [line.encode() for line in self.source.splitlines()[first - 1:last]]
+        before = b' '.join(line.strip() for line in lines)
+        after = lines[0][:start] + self.change.new.encode() + lines[-1][end:]
+        return f'{self.path}: {before.decode()} => {after.decode().strip()}'
 
 
 def modules(names: Sequence[str]) -> list[str]:

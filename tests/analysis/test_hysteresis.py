@@ -158,3 +158,9 @@ def test_an_hour_after_the_last_drop() -> None:
 
     assert at(60)
     assert not at(60.1)
+
+
+def test_just_below_the_lines() -> None:
+    assert crossed(counts(70, 84.9, 84.9, 84.9), AT, 1000, 85, 5) is None
+    assert crossed(counts(86, 87, 79.9, 84), AT, 1000, 85, 5) is None
+    assert crossed(counts(86, 87, 80, 84), AT, 1000, 85, 5) is not None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from check_conntrack_lib.model import Instant
-from check_conntrack_lib.readers import log_files
+from check_conntrack_lib.readers import kernel_lines, log_files
 
 #: 2026-11-25 23:40:00 UTC
 NOW = Instant(calendar.timegm((2026, 11, 25, 23, 40, 0)), 5000.0, 4000.0)
@@ -80,3 +80,10 @@ def test_the_first_and_the_last_of_each(moment: str) -> None:
     assert seconds_ago(f'[Mon {time.strftime("%b", (2026, int(moment[5:7]), 1, 0, 0, 0, 0, 0, 0))} 01 00:00:00 2026] '
                        'text') is not None
     assert seconds_ago('[Mon Foo 01 00:00:00 2026] text') is None
+
+
+@pytest.mark.parametrize(('text', 'is_news'), [
+    (b'nf_conntrack: table full, dropping packet', True), (b'net_ratelimit: 5 callbacks suppressed', True),
+    (b'eth0: link is up', False), (b'', False)])
+def test_only_what_may_matter_is_parsed(text: bytes, is_news: bool) -> None:
+    assert kernel_lines.is_news(text) is is_news
