@@ -63,13 +63,14 @@ class Result(NamedTuple):
     command: str
     #: '2026-11-26 13:10 UTC', or the day alone
     when: str
+    #: '' where it was not noted; of what is simulated it is no matter
     machine: str
     kernel: str
     python: str
     #: that it took; None: not recorded
     seconds: float | None
     #: load average of a minute when it began: figures beside other work are larger
-    load: float
+    load: float | None
     exit_status: int
     output: str
 
@@ -120,10 +121,10 @@ def page(results: dict[str, Result]) -> str:
         lines.append(f'| [{one.title}](#{anchor}) | {result.when[:10]} | {took} | `{result.command}` |')
     for one, result in shown:
         ended = f', exit status {result.exit_status}' if result.exit_status else ''
-        lines += ['', f'## {one.title}', '',
-                  f'`{result.command}`, {result.when}: {result.machine}, Linux {result.kernel}, Python '
-                  f'{result.python}, load {result.load:g}{ended}', '', '```', *result.output.strip('\n').splitlines(),
-                  '```']
+        where = f': {result.machine}, Linux {result.kernel}, Python {result.python}, load {result.load}' \
+            if result.machine else ''
+        lines += ['', f'## {one.title}', '', f'`{result.command}`, {result.when}{where}{ended}', '', '```',
+                  *result.output.strip('\n').splitlines(), '```']
     return '\n'.join(lines) + '\n'
 
 
