@@ -157,7 +157,7 @@ def test_an_hour_after_the_last_drop() -> None:
         return drops(slots, sample(0, 20), 300) is not None
 
     assert at(60)
-    assert not at(60.1)
+    assert not at(60.01)
 
 
 def test_just_below_the_lines() -> None:

@@ -352,5 +352,7 @@ def test_buckets_for_as_many_as_there_may_be(table, all_entries, wanted):
     p = picture(losses=Losses(60, {'drop': 0, 'chaintoolong': 1}), all_entries=all_entries)._replace(table=table)
     found = [one for one in mitigations.actions(p) if one.title.startswith('nf_conntrack_buckets')]
     assert [one.commands[0].rpartition('=')[2] for one in found] == [str(wanted)] * bool(wanted)
+    # eight bytes each
+    assert all(f'({wanted * 8 // 1024} KiB of RAM)' in one.title for one in found)
     known = isinstance(table.buckets, int)
     assert [one.undo.rpartition('=')[2] for one in found] == [str(table.buckets) if known else ''] * bool(wanted)
