@@ -139,7 +139,7 @@ def test_memory_of_all(entries: int, text: str) -> None:
     ({'unknown': ('old',)}, 'old not found, seen until 09-09 01:46', ''),
     ({'unknown': ('blue',), 'stale': ('blue',)}, 'blue in /run/netns leads to no namespace from here', ''),
     ({'unseen': {Missing('no right', 'use sudo'): 2, Missing('gone'): 1}},
-     '2 not entered: no right; 1 not entered: gone', 'use sudo'),
+     '2 namespaces not entered: no right; 1 namespace not entered: gone', 'use sudo'),
     ({'hidden': 1}, 'namespaces of 1 process not identified: needs root', ''),
     ({'closed': '/run/netns'}, 'named ones unknown: no access to /run/netns', ''),
     ({'stale': ('a', 'b', 'c')}, '3 names in /run/netns that leads to no namespace from here (a, b, c): left over, or '
@@ -157,7 +157,7 @@ def test_what_was_not_seen_is_a_metric_and_a_line(argv: tuple[str, ...], name: s
     metric = list(namespace_metrics(ranking))[-1]
     assert (metric.name, metric.context) == (name, 'missing')
     assert lines(ranking, parse([])) == [
-        'namespaces not checked: 2 not entered: no right; use sudo',
+        'namespaces not checked: 2 namespaces not entered: no right; use sudo',
         '3 names of container networks not matched with namespaces of processes: needs root']
 
 
