@@ -95,8 +95,8 @@ def _wall(found: dict[str, str | None], now: Instant) -> float:
     if zone:
         import calendar  # only for dates with a zone
 
-        east = 0 if zone == 'Z' else int(zone[:3] + '1') // 10 * 3600 + int(zone[0] + zone[-2:]) * 60
-        wall = calendar.timegm((year, month, day, hour, minute, second)) - east
+        east = 0 if zone == 'Z' else int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
+        wall = calendar.timegm((year, month, day, hour, minute, second)) - (-east if zone[0] == '-' else east)
     else:
         wall = time.mktime((year or time.localtime(now.wall).tm_year, month, day, hour, minute, second, 0, 0, -1))
         if not year and wall > now.wall + DAY:

@@ -89,3 +89,13 @@ def test_a_load_far_below_is_not_computed_and_a_kernel_without_limit_says_nothin
     assert 0.001 < loaded.refused < 0.0011
     assert loaded.wanted == 262656
     assert refused_share(loaded.entries / loaded.wanted, 8, 31) < 1e-7
+
+
+@pytest.mark.parametrize(('release', 'stable', 'limit', 'by_sysctl'), [
+    ('4.7.10', '', None, False), ('4.8.0', '', None, True), ('5.14.21', '', None, True),
+    ('5.14.0-427.el9', '', 16.0, True), ('5.14.0-426.el9', '', 2.0, True), ('5.16.1', '', 2.0, True),
+    ('6.3.0', '', 16.0, True), ('5.15.103', '5.15.103', 16.0, True), ('5.15.102', '5.15.102', 2.0, True),
+    ('6.1.20', '6.1.20', 16.0, True), ('6.1.19', '6.1.19', 2.0, True), ('6.2.7', '6.2.7', 16.0, True),
+    ('6.2.6', '6.2.6', 2.0, True), ('unknown', '', None, True)])
+def test_the_limit_at_each_release(release, stable, limit, by_sysctl):
+    assert chain_limit(release, stable) == ChainLimit(limit, by_sysctl)

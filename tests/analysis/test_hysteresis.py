@@ -146,3 +146,64 @@ def test_an_hour_without_drops_ends_it() -> None:
 def test_a_reset_of_the_counters_is_no_drop() -> None:
     slots = [sample(60, 500), sample(55, 600), sample(50, 600), sample(45, 600), sample(40, 0), sample(30, 0)]
     assert drops(slots, sample(0, 0), 300) is None
+
+
+@pytest.mark.parametrize(('clear', 'usage', 'held'), [(90, (70, 86, 87, 0), True), (5, (86, 87, 81), True)])
+def test_no_lower_than_empty(clear: float, usage: tuple[float, ...], held: bool) -> None:
+    found = crossed(counts(*usage), AT, 1000, 85, clear)
+    assert found is not None
+    assert (found.held, found.clears) == (held, max(0, 85 - clear))
+
+
+def test_half_a_minute_above_it_makes_it_hard() -> None:
+    assert crossed(counts(70, 86, 86, 86, 84, step=15), AT, 1000, 85, 5) is not None
+    assert crossed(counts(70, 86, 86, 86, 84, step=14.9), AT, 1000, 85, 5) is None
+
+
+def test_above_since_the_history_begins() -> None:
+    longer = [crossed(counts(*usage), AT, 1000, 85, 5) for usage in ((86, 87, 88), (80, 87, 88))]
+    assert [one and one.longer for one in longer] == [True, False]
+
+
+def test_twice_counts_what_was_hard() -> None:
+    found = crossed(counts(86, 87, *[60] * 9, 88, *[60] * 9, 86, 87, *[60] * 9), AT, 1000, 85, 5)
+    assert found is not None
+    assert (found.times, found.since) == (2, wall(31))
+    # it is above again: the newest crossing is what counts
+    again = crossed(counts(86, 87, *[60] * 9, 88), AT, 1000, 85, 5)
+    assert again is not None
+    assert (again.times, again.since, again.held) == (1, wall(0), False)
+
+
+def test_what_is_dropped_within_two_windows_belongs_together() -> None:
+    def found(minutes: float) -> int | None:
+        slots = [sample(60, 0), sample(55, 100), sample(55 - minutes, 100), sample(50 - minutes, 200), sample(9, 200)]
+        repeated = drops(slots, sample(0, 200), 300)
+        return repeated and repeated.times
+
+    assert found(10) is None
+    assert found(10.1) == 2
+
+
+def test_drops_in_less_than_a_window_are_counted_over_one() -> None:
+    slots = [sample(60, 0), sample(55, 100), sample(31, 100), sample(30, 400), sample(9, 400)]
+    found = drops(slots, sample(0, 400), 300)
+    assert found is not None
+    assert found.rate == 1
+    at_the_end = drops([*slots[:2], sample(60, 100)._replace(at=slots[1].at)], sample(55, 100), 300)
+    assert at_the_end is None
+
+
+def test_an_hour_after_the_last_drop() -> None:
+    def at(minutes: float) -> bool:
+        slots = [sample(180, 0), sample(175, 9), sample(minutes + 5, 9), sample(minutes, 20)]
+        return drops(slots, sample(0, 20), 300) is not None
+
+    assert at(60)
+    assert not at(60.01)
+
+
+def test_just_below_the_lines() -> None:
+    assert crossed(counts(70, 84.9, 84.9, 84.9), AT, 1000, 85, 5) is None
+    assert crossed(counts(86, 87, 79.9, 84), AT, 1000, 85, 5) is None
+    assert crossed(counts(86, 87, 80, 84), AT, 1000, 85, 5) is not None

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from nagiosplugin import Metric
 
 from check_conntrack_lib.analysis.losses import (
+    RESET,
     UNNAMED,
+    LogEvidence,
     Losses,
     comparable,
     log_evidence,
     losses,
+    quiet_since,
     seconds_without_drops,
     wraps,
 )
@@ -223,3 +226,45 @@ def test_the_larger_cause_leads(dropped: int, refused: int, words: str, sign: st
     judged = [context.evaluate(metric, SimpleNamespace(assessment=found)) for metric in metrics(found)
               for context in contexts(parse([])) if context.name == (metric.context or metric.name)]
     assert first_line(found, list(Results(*judged))).startswith(words)
+
+
+@pytest.mark.parametrize(('old', 'new', 'seconds', 'moved'), [
+    (5, 5, 1, 0), (5, 9, 0, 4), (WRAP - 1, 0, 1, 1), (WRAP - 1, 4_999_999, 1, 5_000_000),
+    (WRAP - 1, 5_000_000, 1, None), (WRAP >> 1, 0, 1e9, WRAP >> 1), ((WRAP >> 1) - 1, 0, 1e9, None)])
+def test_wrapped_or_reset(old: int, new: int, seconds: float, moved: int | None) -> None:
+    assert wraps(old, new, seconds) == moved
+
+
+def quiet(span: float = 60, across: str = '', **packets: int) -> Losses:
+    return Losses(span, {'drop': 0, **packets}, across)
+
+
+@pytest.mark.parametrize(('before', 'new', 'span'), [
+    (quiet(100), quiet(60), 160), (None, quiet(60), 60), (quiet(100, drop=1), quiet(60), 60),
+    (quiet(100), quiet(60, drop=1), 60), (quiet(100, RESET), quiet(60), 60), (quiet(100), quiet(60, RESET), 60),
+    # clashes are no drop of a full table
+    (quiet(100, drop=1, insert_failed=1, clash_resolve=0), quiet(60), 160)])
+def test_times_without_a_drop_in_a_row(before: Losses | None, new: Losses, span: float) -> None:
+    found = quiet_since(before, new)
+    assert found is not None
+    assert (found.span, found.packets) == (span, new.packets)
+    assert quiet_since(before, None) is None
+
+
+@pytest.mark.parametrize(('covered', 'without', 'partial', 'can_hide'), [
+    (298, 0, False, False), (297.9, 0, True, True), (10, 299, True, True), (10, 300, True, False)])
+def test_a_log_that_is_shorter(covered: float, without: float, partial: bool, can_hide: bool) -> None:
+    log = LogEvidence(300, (), {}, 0, covered=covered, without_drops=without)
+    assert (log.partial, log.can_hide) == (partial, can_hide)
+
+
+@pytest.mark.parametrize(('packets', 'lost', 'dropped', 'clashes', 'chains'), [
+    ({'drop': 5}, 5, 5, 0, False), ({'drop': 5, 'insert_failed': 3}, 5, 5, 3, False),
+    ({'drop': 5, 'insert_failed': 3, 'clash_resolve': 0}, 2, 2, 3, False),
+    ({'drop': 1, 'insert_failed': 3, 'clash_resolve': 0}, 0, 0, 3, False),
+    ({'drop': 5, 'insert_failed': 9, 'chaintoolong': 6}, 11, 5, 3, True),
+    ({'drop': 5, 'insert_failed': 1, 'chaintoolong': 5}, 10, 5, 0, False)])
+def test_what_was_lost(packets: dict[str, int], lost: int, dropped: int, clashes: int, chains: bool) -> None:
+    found = Losses(10, packets)
+    assert (found.lost, found.dropped, found.clashes, found.mostly_chains) == (lost, dropped, clashes, chains)
+    assert found.rate(5) == 0.5

@@ -287,3 +287,72 @@ def test_traffic_is_moved_only_while_the_table_is_full():
     assert [title for title in titles(picture(entries=1000, programs={'keepalived'})) if title.startswith('drain')]
     drained = picture(entries=100, logged=True, programs={'keepalived'})
     assert not [title for title in titles(drained) if title.startswith('drain')]
+
+
+def waiting(states, entries=1000, **more):
+    """So many of 1000 flows in these states, each of another client."""
+    flows = [flow(bytes([10, 1, number // 256, number % 256]), THERE, state, sport=number, timeout=20)
+             for number, state in enumerate(state for state, many in states.items() for state in [state] * many)]
+    return picture(flows, entries=entries, **more)
+
+
+@pytest.mark.parametrize(('available', 'first'), [(30, True), (19.9, False), (2.1, False), (1.9, False)])
+def test_a_larger_table_comes_first_where_it_costs_next_to_nothing(available, first):
+    p = picture(entries=1000, entry=320.0, limit=ChainLimit(None))
+    p = p._replace(available=round(available * mitigations._larger(p).more))
+    p = p._replace(profile=waiting({'TIME_WAIT': 900}).profile, proposals=waiting({'TIME_WAIT': 900}).proposals)
+    found = titles(p)
+    assert found[0].startswith('raise nf_conntrack_max') is first
+    assert found[-1].startswith('not possible: raise') is (available < 2)
+    assert sum('raise nf_conntrack_max' in title for title in found) == 1
+
+
+@pytest.mark.parametrize(('growth', 'full', 'peak'), [
+    (0.0, False, 900), (-9.0, False, 900), (0.1, False, 1260), (1.0, False, 3600), (0.0, True, 1000),
+    (0.1, True, 1260)])
+def test_a_table_is_sized_for_an_hour_of_growth(growth, full, peak):
+    p = picture(entries=900, logged=full, forecast=Forecast(growth, None, None))
+    from check_conntrack_lib.analysis import sizing
+    assert mitigations._larger(p) == sizing.propose(peak, p.table, p.entry)
+
+
+@pytest.mark.parametrize(('states', 'title'), [
+    ({'TIME_WAIT': 300, 'LAST_ACK': 700}, '30% of the table is in TIME_WAIT'),
+    ({'TIME_WAIT': 299, 'LAST_ACK': 701}, ''), ({'CLOSE_WAIT': 199, 'LAST_ACK': 801}, ''),
+    ({'CLOSE_WAIT': 200, 'LAST_ACK': 800}, '20% of the table is in CLOSE_WAIT'),
+    ({'FIN_WAIT': 200, 'LAST_ACK': 800}, '20% of the table is in FIN_WAIT')])
+def test_connections_that_are_not_reused(states, title):
+    found = [one for one in titles(waiting(states)) if one.startswith('client connection reuse')]
+    assert [one.rpartition(': ')[2] for one in found] == [title] * bool(title)
+
+
+def test_a_process_of_this_host_that_opens_much():
+    owners = (Owner('app', 7, 3),)
+    for local, is_named in ((0.3, True), (0.29, False)):
+        found = titles(waiting({'LAST_ACK': 1000}, local=local, owners=owners))
+        assert any(one.startswith('connection reuse in app (pid 7): this host opened 30% of the table')
+                   for one in found) is is_named
+
+
+def test_two_timeouts_that_free_a_twentieth_each():
+    states = {'TIME_WAIT': 60, 'SYN_SENT': 55, 'SYN_RECV': 500, 'LAST_ACK': 385}
+    timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_syn_sent': 120, 'tcp_timeout_syn_recv': 120}
+    p = waiting(states, timeouts=timeouts)
+    p = p._replace(proposals=proposals(p.profile, timeouts))
+    assert [one.split()[0] for one in titles(p) if one.startswith('tcp_timeout')] == [
+        'tcp_timeout_syn_recv', 'tcp_timeout_time_wait']
+    few = waiting({'TIME_WAIT': 49, 'LAST_ACK': 951})
+    assert not any(one.startswith('tcp_timeout') for one in titles(few))
+
+
+@pytest.mark.parametrize(('table', 'all_entries', 'wanted'), [
+    (Table(100, 1000, 512), 0, 1024), (Table(100, 1025, 512), 0, 1536), (Table(100, 1000, 512), 5000, 5120),
+    (Table(6000, 1000, 512), 0, 6144), (Table(100, 1000, 1024), 0, 0), (Table(100, 1000, Missing('x')), 0, 1024)])
+def test_buckets_for_as_many_as_there_may_be(table, all_entries, wanted):
+    p = picture(losses=Losses(60, {'drop': 0, 'chaintoolong': 1}), all_entries=all_entries)._replace(table=table)
+    found = [one for one in mitigations.actions(p) if one.title.startswith('nf_conntrack_buckets')]
+    assert [one.commands[0].rpartition('=')[2] for one in found] == [str(wanted)] * bool(wanted)
+    # eight bytes each
+    assert all(f'({wanted * 8 // 1024} KiB of RAM)' in one.title for one in found)
+    known = isinstance(table.buckets, int)
+    assert [one.undo.rpartition('=')[2] for one in found] == [str(table.buckets) if known else ''] * bool(wanted)

@@ -230,3 +230,44 @@ def test_a_damaged_record_is_refused(damage):
     text = to_json(summarize(ordinary(10), 10))
     with pytest.raises(ValueError, match=r'.'):
         from_json(text[:-1] + f',"nat_ports":{damage}}}')
+
+
+@pytest.mark.parametrize(('size', 'protocol', 'found'), [
+    (128, 17, 128), (129, 17, 248), (128, 6, 96), (31, 6, 0), (129, 6, 128), (64512, 6, 128)])
+def test_what_a_refused_packet_adds_to_found(size, protocol, found):
+    pool = POOL._replace(protocol=protocol)
+    assert PortUse(pool, 1, size, 1, True).found == found
+
+
+@pytest.mark.parametrize(('used', 'found', 'named'), [
+    # 100 refused of a pool of 1000: 0.4 * 128 places each
+    (600, 5120, PORTS), (600, 5119, EITHER), (600, 1600, EITHER), (600, 1599, RACING), (600, 0, RACING),
+    (600, None, PORTS), (599, 5120, EITHER), (599, 1600, EITHER), (599, 1599, RACING), (599, None, EITHER)])
+def test_the_cause_at_its_limits(used, found, named):
+    packets = {'drop': 100, 'insert_failed': 100, **({} if found is None else {'found': found})}
+    assert cause(Losses(60, packets), PortUse(POOL, used, 1000, 1, True)) == named
+
+
+def test_how_a_pool_is_called_and_held():
+    use = PortUse(POOL, 250, 1000, 200, True, seen=8, states=(('TIME_WAIT', 6), ('CLOSE', 2)))
+    assert str(use) == '203.0.113.9:443 tcp through 198.51.100.1'
+    assert (use.share, use.least_share) == (0.25, 0.2)
+    assert (use.held_by('TIME_WAIT'), use.held_by('LAST_ACK')) == (0.75, 0.0)
+    assert PortUse(POOL, 1, 2, 1, True).held_by('CLOSE') == 0.0
+    six = POOL._replace(server=socket.inet_pton(socket.AF_INET6, 'fd00::9'), protocol=132)
+    assert str(use._replace(pool=six)) == '[fd00::9]:443 sctp through 198.51.100.1'
+
+
+@pytest.mark.parametrize(('kept', 'chosen', 'size'), [
+    ([], [], DEFAULT), ([], list(range(2000, 2015)), DEFAULT), ([], list(range(2000, 2016)), 16),
+    # a sample of ports is a little less wide than their range
+    ([], list(range(2000, 3000, 10)), 1009), ([], list(range(1024, 57000, 1000)), DEFAULT),
+    # the kernel keeps a port only within the range, if these are no single odd ones
+    ([1500, 4000], list(range(2000, 3000, 10)), 2501), ([1500], list(range(2000, 3000, 10)), 1009)])
+def test_the_size_of_a_range(kept, chosen, size):
+    assert nat_ports.range_size(kept, chosen) == size
+
+
+@pytest.mark.parametrize(('flows', 'pools'), [(19, 0), (20, 1)])
+def test_how_many_flows_are_worth_a_word(flows, pools):
+    assert len(summarize([flow(f'10.0.0.{k}', 9, 1024 + k) for k in range(flows)], flows).nat_ports) == pools

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
+from check_conntrack_lib.analysis import notrack
 from check_conntrack_lib.analysis.notrack import NATED, UNKNOWN, candidates, iptables, nft, rules, warnings
 from check_conntrack_lib.analysis.profile import Key, summarize
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
@@ -107,3 +110,21 @@ def test_both_directions_in_every_chain():
         'COMMIT']
     assert '10.0.0.53' not in six
     assert '-A PREROUTING -d fd00::53 -p udp --dport 53 -j CT --notrack' in six
+
+
+@pytest.mark.parametrize('port', sorted(notrack.KNOWN), ids=str)
+def test_known_services_have_the_ports_that_are_registered(port):
+    """IANA's register, and for programs without an entry there what they listen on by default."""
+    registered = {
+        'DNS': 53, 'DNS over TCP': 53, 'NTP': 123, 'syslog': 514, 'syslog over TLS': 6514, 'SNMP': 161,
+        'SNMP traps': 162, 'StatsD metrics': 8125, 'Graphite metrics': 2003, 'InfluxDB metrics': 8089,
+        'node_exporter scrapes': 9100, 'Prometheus': 9090, 'sFlow': 6343, 'NetFlow': 2055, 'IPFIX': 4739,
+        'VXLAN': 4789, 'VXLAN (flannel)': 8472, 'Geneve': 6081, 'RADIUS': 1812, 'RADIUS accounting': 1813,
+        'BFD': 3784, 'NRPE checks': 5666, 'Icinga': 5665, 'Zabbix checks': 10050,
+        'kube-proxy health checks': 10256, 'kubelet health checks': 10248, 'corosync': 5405, 'memcached': 11211}
+    both = {'syslog', 'Graphite metrics', 'memcached'}
+    only_tcp = {'DNS over TCP', 'syslog over TLS', 'node_exporter scrapes', 'Prometheus', 'NRPE checks', 'Icinga',
+                'Zabbix checks', 'kube-proxy health checks', 'kubelet health checks'}
+    name = notrack.KNOWN[port]
+    assert port[1] == registered[name]
+    assert name in both or (port[0] == 6) is (name in only_tcp)

@@ -122,3 +122,45 @@ def test_one_significant_digit(number, words):
     ((1, 'SYN_SENT', False), 'icmp_timeout'), ((17, 'X', True), 'udp_timeout_stream')])
 def test_the_timeout_of_an_entry(kind, name):
     assert timeout_of(*kind) == name
+
+
+def test_a_rate_by_the_timeout_it_lives_by():
+    flows = [*(flow(17, '', k % 5, 0) for k in range(30)), *(flow(6, 'CLOSE', k % 5, 0) for k in range(20)),
+             *(flow(6, 'CLOSE', 9, 0) for _ in range(5))]
+    found = estimate(flows, entries=110)
+    assert found.by_timeout == {'udp_timeout': 12, 'tcp_timeout_close': 8}
+    assert (found.rate, found.seen, found.protocols) == (20, 50, {17: 30, 6: 20})
+    assert estimate(flows[:20]).rate == 4
+    assert estimate(flows[:19]) is None
+
+
+def test_at_the_ends_of_the_span():
+    def seen(age):
+        return estimate([flow(17, '', age, 0)] * 40 + [flow(17, '', 1, 0)] * 20).seen
+
+    assert [seen(age) for age in (0, 5, 6, -1)] == [60, 60, 20, 20]
+
+
+def test_shares_and_the_busiest():
+    flows = [flow(17, '', 1, src='10.0.0.1')] * 7 + [flow(17, '', 1, src='10.0.0.1', port=9)] * 3 \
+        + [flow(1, '', 1, src='10.0.0.2')] * 6 + [flow(1, '', 1, src='10.0.0.2', dst='10.0.0.3')] * 4
+    found = counted(5.0, flows)
+    assert found.busiest() == found.openers[0]
+    assert [(one.source, one.seen, one.key) for one in found.openers] == [
+        ('10.0.0.1', 10, Key(17, '10.0.0.1', '10.0.0.2', 53)), ('10.0.0.2', 10, Key(source='10.0.0.2'))]
+    assert found.targets[:2] == ((Key(17, '', '10.0.0.2', 53), 7), (Key(1, '', '10.0.0.2'), 6))
+    assert (found.share(5), found.attempts, found._replace(refused=2.0).attempts) == (0.25, 5, 7)
+    nothing = counted(0.0, [])
+    assert (nothing.busiest(), nothing.share(0)) == (None, 0.0)
+
+
+def test_ten_of_each_are_named():
+    found = counted(1.0, [flow(17, '', 1, src=f'10.0.0.{k}', dst=f'10.0.1.{k}') for k in range(11)])
+    assert [one.source for one in found.openers] == [f'10.0.0.{k}' for k in range(10)]
+    assert len(found.targets) == 10
+
+
+@pytest.mark.parametrize(('number', 'text'), [(0.9, 'under 1'), (1, 'about 1'), (9.6, 'about 10'), (14, 'about 10'),
+                                              (851, 'about 900'), (99_999, 'about 100000')])
+def test_in_one_digit(number, text):
+    assert about(number) == text

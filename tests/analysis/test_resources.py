@@ -7,6 +7,7 @@ import socket
 from functools import lru_cache
 
 import pytest
+from incidents import facts
 from test_mitigations import picture, titles
 from test_nat_ports import flow, masquerade, ordinary
 
@@ -14,10 +15,12 @@ from check_conntrack_lib.analysis import mitigations, nat_mitigations, resources
 from check_conntrack_lib.analysis.cloud import CloudLimit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.losses import Losses
+from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.analysis.profile import summarize
 from check_conntrack_lib.analysis.rates import counted
-from check_conntrack_lib.flow import CONFIRMED, Flow
-from check_conntrack_lib.model import Table
+from check_conntrack_lib.flow import CONFIRMED, Flow, ReplyTuple
+from check_conntrack_lib.history.profiles import EMPTY
+from check_conntrack_lib.model import Missing, Table
 from check_conntrack_lib.readers.nat_rules import NFT, NatRule
 
 RULE = NatRule(NFT, 'ip nat post', 4, 'oifname "eth0" masquerade')
@@ -189,3 +192,42 @@ def test_levels_are_sorted():
 def test_a_table_without_nat():
     p = picture(entries=100)._replace(profile=summarize(ordinary(100), 100))
     assert resources.fullest(p) is None
+
+
+@pytest.mark.parametrize(('share', 'level'), [(0.899, 1), (0.9, 2), (0.6, 1), (0.599, 0)])
+def test_ports_at_the_limits(share, level):
+    use = PortUse(ReplyTuple(6, b'abcd', 443, b'efgh'), round(share * 1000), 1000, 1, True)
+    p = facts(profile=EMPTY._replace(nat_ports=(use,)))
+    assert resources.levels(p)[resources.NAT] == level
+    assert not resources.refuses(p)
+    assert resources.fullest(p) == use
+
+
+@pytest.mark.parametrize(('exceeded', 'available', 'level'), [
+    (1, 900, 2), (0, 49, 2), (0, 50, 1), (0, 149, 1), (0, 150, 0), (0, None, 0)])
+def test_the_cloud_at_the_limits(exceeded, available, level):
+    limit = CloudLimit(60, exceeded, 0, 0, available, 1000)
+    assert resources.levels(facts(cloud=limit))[resources.CLOUD] == level
+
+
+@pytest.mark.parametrize(('known', 'name', 'level'), [
+    ({}, resources.TABLE, 0), ({'entries': 850}, resources.TABLE, 1), ({'entries': 949}, resources.TABLE, 1),
+    ({'entries': 950}, resources.TABLE, 2), ({'entries': 850, 'logged': True}, resources.TABLE, 2),
+    ({'softirqs': {0: 0.1, 1: 0.7}}, resources.SOFTIRQ, 1), ({'softirqs': {0: 0.69}}, resources.SOFTIRQ, 0),
+    ({'available': 0}, resources.MEMORY, 1), ({'available': Missing('x')}, resources.MEMORY, 0),
+    ({'maximum': 0, 'available': 0}, resources.MEMORY, 0)])
+def test_levels(known, name, level):
+    assert resources.levels(facts(**known))[name] == level
+
+
+def test_the_worst_is_named():
+    assert resources.worst(facts()) == ''
+    assert resources.worst(facts(softirqs={0: 0.9})) == resources.SOFTIRQ
+    assert resources.worst(facts(entries=960, softirqs={0: 0.9})) == resources.TABLE
+    assert resources.SOFTIRQ not in resources.levels(facts())
+
+
+def test_a_full_table_takes_as_much_more():
+    assert resources.to_fill(facts(100, 1000, entry=320.0)) == pytest.approx(900 * resources.to_fill(
+        facts(999, 1000, entry=320.0)))
+    assert resources.to_fill(facts(1001, 1000)) == 0

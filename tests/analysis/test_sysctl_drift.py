@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from check_conntrack_lib.analysis import sysctl_drift
 from check_conntrack_lib.analysis.sysctl_drift import drifts
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant, Missing, Table
@@ -15,6 +17,7 @@ from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.readers import sysctl_files
 from check_conntrack_lib.readers.sysctl_files import SysctlSetting, effective, parse
 
+SAMPLES = Path(__file__).parents[1] / 'samples'
 MAX = 'net/netfilter/nf_conntrack_max'
 TABLE = Table(1000, 262144, 262144)
 NOW = time.mktime((2026, 11, 20, 12, 0, 0, 0, 0, -1))
@@ -382,3 +385,21 @@ class TestWhoChangedIt:
         _, text = self.check(machine, capfd, '')
         assert '60-nixos.conf sets 524288' in text
         assert '77777' not in text
+
+
+@pytest.mark.parametrize('kernel', sorted(path.parent.name for path in SAMPLES.glob('*/sysctls.txt')))
+def test_the_defaults_are_those_of_captured_kernels(kernel):
+    """Each was captured just after the module was loaded."""
+    lines = (SAMPLES / kernel / 'sysctls.txt').read_text()
+    values = {name: int(value) for name, value in re.findall(r'/nf_conntrack_(\w+) = (\d+)$', lines, re.MULTILINE)}
+    known = {name: value for name, value in values.items() if name in sysctl_drift.DEFAULTS}
+    assert len(known) > 20
+    assert {name: value for name, value in known.items() if value not in sysctl_drift.DEFAULTS[name]} == {}
+
+
+def test_every_default_is_that_of_some_captured_kernel():
+    lines = ''.join(path.read_text() for path in SAMPLES.glob('*/sysctls.txt'))
+    seen = {(name, int(value)) for name, value in re.findall(r'/nf_conntrack_(\w+) = (\d+)$', lines, re.MULTILINE)}
+    assert {(name, value) for name, values in sysctl_drift.DEFAULTS.items() for value in values} - seen == {
+        # of kernels before 5.0, which were not captured
+        ('helper', 1), ('udp_timeout_stream', 180)}

@@ -101,3 +101,63 @@ def test_when_a_table_may_have_dropped_packets(second, may):
         if one.counters:
             one.counters.per_cpu['clash_resolve'] = (0, 0)
     assert timeline.may_have_dropped(timeline.intervals(story)[1:], pasts.BEGIN + second) is may
+
+
+def test_an_episode_ends_after_half_an_hour_without_trouble():
+    def found(*seconds):
+        samples = [sample(second, 230000 if second in seconds else 1) for second in range(0, 7200, 60)]
+        return [(one.began.sample.at.wall - pasts.BEGIN, len(one.intervals), one.ended and one.ended - pasts.BEGIN)
+                for one in timeline.episodes(timeline.intervals(samples))]
+
+    assert found(600, 2400) == [(600, 31, 2460)]
+    assert found(600, 2460) == [(600, 1, 660), (2460, 1, 2520)]
+    assert found(0) == [(0, 1, 60)]
+
+
+def test_trouble_is_usage_or_what_was_counted():
+    calm, usage, evicted, dropped = timeline.intervals([
+        sample(0, 222822), sample(60, 222823), sample(120, 1, early_drop=1), sample(180, 1, early_drop=1, drop=1)])
+    assert [timeline.in_trouble(one) for one in (calm, usage, evicted, dropped)] == [False, True, True, True]
+
+
+def test_the_maximum_before_the_first_sign_is_part_of_the_story():
+    samples = [sample(0, 10, 1000), sample(60, 10, 2000), sample(120, 950, 1000), sample(180, 10, 500),
+               sample(240, 1, 9)]
+    episode, = timeline.episodes(timeline.intervals(samples))
+    assert [(one.before, one.after) for one in episode.changes] == [(2000, 1000), (1000, 500)]
+
+
+def test_the_worst_lost_most_else_was_fullest():
+    samples = [sample(0, 262144), sample(5000, 250000, drop=1), sample(10000, 230000, drop=1)]
+    found = timeline.episodes(timeline.intervals(samples))
+    assert timeline.worst(found) == found[1]
+    assert timeline.worst([found[2], found[0]]) == found[0]
+
+
+def test_a_bucket_sums_up_and_averages_by_time():
+    first, second, third = timeline.intervals([sample(0, 100), sample(60, 160, drop=2), sample(240, 160, drop=5)])
+    found = timeline.condense([first, second, third], pasts.BEGIN, 300)
+    assert list(found) == [0]
+    assert (found[0].begin, found[0].end) == (pasts.BEGIN, pasts.BEGIN + 240)
+    assert (found[0].losses.span, found[0].losses.packets['drop'], found[0].growth) == (240, 5, 0.25)
+    assert found[0].peak.sample.entries == 160
+    assert sorted(timeline.condense([first, second, third], pasts.BEGIN, 120)) == [0, 2]
+    alone = timeline.condense([first], pasts.BEGIN, 300)[0]
+    assert (alone.losses, alone.growth, alone.begin) == (None, None, pasts.BEGIN)
+
+
+def test_no_limit_no_usage():
+    unlimited = timeline.intervals([sample(0, 5, 0), sample(60, 9, -1)])
+    assert [one.usage for one in unlimited] == [0.0, 0.0]
+    assert timeline.peak(unlimited).sample.entries == 9
+    assert [(one.lost, one.counted('drop')) for one in unlimited] == [(0, 0), (0, 0)]
+
+
+def test_what_has_one_name_is_one_namespace():
+    named = sample(0, 200)._replace(name='web')
+    after = sample(60, 100, boot=30.0)._replace(name='web', netns=7)
+    found = timeline.namespaces(timeline.intervals([named, sample(10, 300), after, sample(70, 90)._replace(since=5.0)]))
+    assert [(one.place, one.boots, one.samples, one.first - pasts.BEGIN, one.last - pasts.BEGIN) for one in found] == [
+        (str(pasts.INITIAL), 1, 1, 10, 10), ('web', 2, 2, 0, 60),
+        (f'{pasts.INITIAL} since 5.0 of fffffc18-0000', 1, 1, 70, 70)]
+    assert found[1].newest == after

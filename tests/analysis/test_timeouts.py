@@ -6,7 +6,7 @@ import pytest
 
 from check_conntrack_lib.analysis.profile import summarize
 from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS
-from check_conntrack_lib.analysis.timeouts import RULES, leaks, proposals, total
+from check_conntrack_lib.analysis.timeouts import RULES, leaks, proposals, timeout_of, total
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow
 
 NOW = {name: values[0] for name, values in DEFAULTS.items()}
@@ -105,3 +105,57 @@ def test_no_step_goes_below_what_is_safe():
     for rule in RULES:
         assert all(step.seconds >= least.get(rule.name, 10) for step in rule.steps)
         assert sorted((step.seconds for step in rule.steps), reverse=True) == [step.seconds for step in rule.steps]
+
+
+@pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.name)
+def test_a_rule_is_of_what_lives_by_its_timeout(rule):
+    protocol = 50 if rule.protocol < 0 else rule.protocol
+    assert timeout_of(protocol, rule.state, bool(rule.assured)) == rule.name
+    assert [step.seconds for step in rule.steps] == sorted((step.seconds for step in rule.steps), reverse=True)
+
+
+@pytest.mark.parametrize(('kind', 'name'), [
+    ((6, 'TIME_WAIT', True), 'tcp_timeout_time_wait'), ((33, 'OPEN', True), 'dccp_timeout_open'),
+    ((132, 'CLOSED', False), 'sctp_timeout_closed'), ((17, '', True), 'udp_timeout_stream'),
+    ((17, '', False), 'udp_timeout'),
+    ((136, '', True), 'udp_timeout_stream'), ((47, '', True), 'gre_timeout_stream'), ((47, '', False), 'gre_timeout'),
+    ((1, '', True), 'icmp_timeout'), ((58, '', False), 'icmpv6_timeout'), ((50, '', True), 'generic_timeout'),
+    ((4, 'X', False), 'generic_timeout')])
+def test_what_an_entry_lives_by(kind, name):
+    assert timeout_of(*kind) == name
+
+
+def test_a_harder_step_must_free_twice_as_much():
+    def seconds(idle):
+        """Of 100 entries `idle` were silent for more than a day, 40 for more than two hours."""
+        flows = [flow(432000 - 90000)] * idle + [flow(432000 - 8000)] * (40 - idle) + [flow(432000)] * 60
+        return [(one.name, one.proposed) for one in proposed(flows)]
+
+    assert seconds(20) == [('tcp_timeout_established', 7440)]
+    assert seconds(21) == [('tcp_timeout_established', 86400)]
+
+
+def test_one_percent_is_worth_it():
+    def freed(idle):
+        return [one.freed for one in proposed([flow(10, state='TIME_WAIT')] * idle + [flow(432000)] * (1000 - idle))]
+
+    assert freed(10) == [10]
+    assert freed(9) == []
+
+
+def test_many_with_more_time_than_their_timeout_live_by_another():
+    def foreign(more):
+        flows = [flow(10, state='TIME_WAIT')] * (100 - more) + [flow(200, state='TIME_WAIT')] * more
+        return [one.foreign for one in proposed(flows)]
+
+    assert foreign(2) == [False]
+    assert foreign(3) == [True]
+
+
+def test_a_leak_is_three_tenths_of_the_table():
+    def said(idle):
+        flows = [flow(432000 - 90000)] * idle + [flow(432000)] * (100 - idle)
+        return list(leaks(proposed(flows)))
+
+    assert said(30) == ['30% of the table are connections without a packet for 24 h: opened and not closed']
+    assert said(29) == []

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.trend import Forecast, Rise, forecast, points_span, slope, spread
+from check_conntrack_lib.analysis.trend import (
+    Forecast,
+    Rise,
+    forecast,
+    fuller_in_each,
+    leads_to,
+    parts_of,
+    points_span,
+    recent_of,
+    since_a_fall,
+    slope,
+    spread,
+)
 from check_conntrack_lib.model import Point, Table
 
 TABLE = Table(75_000, 100_000, 100_000)
@@ -212,3 +224,101 @@ def test_one_odd_sample_in_each_part_ends_no_growth() -> None:
     found = forecast(points, TABLE, 300, 3600, 95)
     assert found
     assert found.lasting
+
+
+def parts(*entries: list[int]) -> list[list[Point]]:
+    """Parts of 900 s each, the newest first, their samples spread evenly."""
+    return [[Point(1800 - 900 * k + 900 * n / len(part), value) for n, value in enumerate(part)]
+            for k, part in enumerate(entries)]
+
+
+@pytest.mark.parametrize(('newest', 'middle', 'oldest', 'end'), [
+    # each part grows by half as much as the one before: by 1.1 * 10 / 20 of the last, again and again
+    ([70], [60], [40], 70 + 10 * 0.55 / 0.45),
+    # of two samples the mean, of three the median
+    ([60, 80], [50, 70], [30, 50], 70 + 10 * 0.55 / 0.45),
+    ([20, 70, 71], [20, 60, 61], [20, 40, 41], 70 + 10 * 0.55 / 0.45),
+    ([60], [50], [40], float('inf')),
+    ([60], [51], [40], 60 + 9 * 0.9 / 0.1),
+    # more than four times as fast: it has just begun
+    ([91], [50], [40], 91),
+    ([90], [50], [40], float('inf')),
+    ([70], [40], [40], 70),
+    ([40], [40], [40], float('inf')),
+    ([10], [39], [40], float('inf')),
+])
+def test_where_a_growth_that_slows_down_ends(newest: list[int], middle: list[int], oldest: list[int],
+                                             end: float) -> None:
+    assert leads_to(parts(newest, middle, oldest)) == pytest.approx(end)
+
+
+def test_a_growth_that_slows_down_is_measured_by_time() -> None:
+    # 20 in 600 s, then 10 in 1200 s: a quarter of the speed
+    uneven = [[Point(1800, 70)], [Point(600, 60)], [Point(0, 40)]]
+    assert leads_to(uneven) == pytest.approx(70 + 10 * 0.275 / 0.725)
+
+
+def test_the_thirds_of_the_past() -> None:
+    points = line(9, 1, 2, 3, 4, 6, 5, 7, 8, 0, step=10)
+    found = [[point.entries for point in part] for part in parts_of(points, 90)]
+    assert found == [[0, 7, 8], [4, 5, 6], [1, 2, 3, 9]]
+
+
+def test_fuller_all_the_time_but_for_one_sample_of_eight() -> None:
+    assert fuller_in_each(parts([21, 22], [11, 20], [1, 10]))
+    assert not fuller_in_each(parts([21, 22], [11, 20], [1, 11]))
+    assert not fuller_in_each(parts([20, 22], [11, 20], [1, 10]))
+    assert not fuller_in_each(parts([21, 22], [11, 20], []))
+    assert not fuller_in_each(parts([5, *range(22, 28)], [1] * 7, [0, 0, 1]))
+    one_odd = [5, *range(22, 29)]
+    assert fuller_in_each(parts(one_odd, [*range(10, 17), 90], [*range(1, 8), 80]))
+    assert not fuller_in_each(parts([5, *one_odd[:-1]], [10] * 8, [1] * 8))
+
+
+def test_those_of_the_last_seconds_or_the_newest_few() -> None:
+    points = line(*range(10))
+    assert [point.entries for point in recent_of(points, 300)] == [4, 5, 6, 7, 8, 9]
+    assert [point.entries for point in recent_of(points, 30)] == [7, 8, 9]
+    assert [point.entries for point in recent_of(points, 30, 5)] == [5, 6, 7, 8, 9]
+    assert len(recent_of(points, 1e9)) == len(recent_of(points, 0, 99)) == 10
+
+
+def test_the_newest_of_each_slot() -> None:
+    assert [point.entries for point in spread(line(*range(7)), 120)] == [0, 2, 4, 6]
+
+
+def test_since_the_last_fall_by_half() -> None:
+    assert [point.entries for point in since_a_fall(line(9, 4, 8, 3, 5, 4))] == [3, 5, 4]
+    assert [point.entries for point in since_a_fall(line(9, 4, 2))] == [4, 2]
+    assert [point.entries for point in since_a_fall(line(9, 4))] == [4]
+    assert len(since_a_fall(line(8, 4, 8))) == 3
+
+
+def test_at_the_horizon_to_the_second() -> None:
+    points = rise(44, 300)
+    at = forecast(points, TABLE, 300, 3600, 93)
+    assert at == Forecast(5, 3600, 5000, True)
+    beyond = forecast(points, TABLE, 300, 3599, 93)
+    assert beyond
+    assert beyond.lasting is None
+
+
+@pytest.mark.parametrize(('oldest', 'lasting'), [(2160, True), (2159, False)])
+def test_four_fifths_of_the_look_back_are_enough(oldest: int, lasting: bool) -> None:
+    points = [Point(oldest * k / 36, 55_000 + 20_000 * k // 36) for k in range(37)]
+    found = forecast(points, TABLE, 300, 3600, 95)
+    assert found
+    assert found.lasting is lasting
+
+
+def test_growth_below_one_entry_a_second_goes_on() -> None:
+    found = forecast(line(*range(73_650, 75_001, 30)), TABLE, 300, 3600, 95)
+    assert found == Forecast(0.5, 40_000, 50_000)
+
+
+def test_within_a_hundredth_it_is_steady() -> None:
+    # for as long as that, at the rise's pace, it would have left the hundredth twice over
+    stood = [*range(50_000, 76_000, 5_000), 75_750, 75_000, 74_250, 75_000, 75_750, 75_000]
+    found = forecast(line(*stood), TABLE, 300, 3600, 95)
+    assert found
+    assert found.rise == Rise(25_750, 660, 360, 750)

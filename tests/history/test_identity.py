@@ -9,7 +9,7 @@ import pytest
 from recorder_samples import DAY, LOOK, rows, sample
 
 from check_conntrack_lib.analysis import timeline
-from check_conntrack_lib.history import readonly
+from check_conntrack_lib.history import identity, readonly, schema_check
 from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.history.identity import Identify, means
 from check_conntrack_lib.history.lookups import last_seen
@@ -125,3 +125,33 @@ def test_what_idle_namespaces_take(path: Path) -> None:
         sizes.append(path.stat().st_size)
     more = sizes[2] - sizes[1]
     assert sizes[1] + 13 * more < 1e6, sizes
+
+
+def recorded(database: sqlite3.Connection) -> list[tuple[float, int | None, str, float]]:
+    return list(database.execute('SELECT since, cookie, name, named FROM netns ORDER BY since'))
+
+
+def test_what_is_kept_of_a_namespace() -> None:
+    database = schema_check.empty()
+    database.execute("INSERT INTO boot VALUES (1, 'b')")
+    one = sample(100)
+    web, nobody = Identify(name=lambda _: 'web'), Identify(name=lambda _: '')
+    assert identity.record(database, 1, one, None, False, web)
+    assert recorded(database) == [(0.0, None, 'web', 100.0)]
+    # its cookie becomes known, and stays
+    before = identity.known(database, one)
+    assert not identity.record(database, 1, sample(200)._replace(cookie=7), before, False, nobody)
+    assert recorded(database) == [(0.0, 7, 'web', 100.0)]
+    before = identity.known(database, one)
+    assert not identity.record(database, 1, sample(3699.9)._replace(cookie=8), before, False, nobody)
+    assert not identity.record(database, 1, sample(3699.9), before, False, nobody)
+    assert recorded(database) == [(0.0, 7, 'web', 100.0)]
+    # looked up again after an hour: what has no name any more keeps the one that was known
+    assert identity.record(database, 1, sample(3700), before, False, nobody)
+    assert recorded(database) == [(0.0, 7, 'web', 3700.0)]
+    assert identity.record(database, 1, sample(9000)._replace(cookie=9), before, True, nobody)
+    assert recorded(database) == [(0.0, 7, 'web', 3700.0), (9000.0, 9, '', 9000.0)]
+    assert identity.is_another(database, one._replace(cookie=7), identity.known(database, one), nobody)
+    assert not identity.is_another(database, one._replace(cookie=9), identity.known(database, one), nobody)
+    assert not identity.is_another(database, one, None, nobody)
+    database.close()

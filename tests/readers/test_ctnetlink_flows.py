@@ -194,9 +194,19 @@ def test_cut_anywhere(name):
             assert value in (getattr(whole, field), 0, '', b'', None)
 
 
+def test_one_cut_in_its_header():
+    for payload in (b'', b'\2\0\0'):
+        with pytest.raises(ValueError, match='cut nfgenmsg'):
+            parse_one(payload)
+
+
+@pytest.mark.parametrize(('number', 'name'), [(0, 'NONE'), (9, 'SYN_SENT2'), (10, 'STATE_10')])
+def test_the_first_state_and_those_after_the_last(number, name):
+    state = nest(4, nest(1, attribute(1, bytes([number]))))
+    assert parse_one(entry(tuple_of(1, 6, '10.0.0.1', '10.0.0.2', *ports(1, 2)), state)).state == name
+
+
 @pytest.mark.parametrize('payload', [
-    b'',
-    b'\2\0\0',
     entry(),
     entry(attribute(3, b'\0\0\0\0')),
     entry(nest(1, nest(2, attribute(1, b'\6')))),
@@ -267,3 +277,25 @@ class TestReading:
 
         monkeypatch.setattr(ctnetlink, 'dump', dump)
         assert ctnetlink.read_flows(list).why == why
+
+    def test_entries_of_one_pool_are_filtered_by_the_kernel_and_here(self, monkeypatch):
+        pool = parse_one(CAPTURED['snat']).pool
+        asked = []
+
+        def dump(*arguments):
+            asked.append(arguments)
+            yield from (CAPTURED['tcp4'], CAPTURED['snat'])
+
+        monkeypatch.setattr(ctnetlink, 'dump', dump)
+        assert [flow.reply_dst for flow in ctnetlink.read_flows(list, pool=pool)] == [socket.inet_aton('192.0.2.1')]
+        wanted = (tuple_of(2, 6, '10.0.0.2', '192.0.2.1', attribute(2, struct.pack('!H', 443)))
+                  + nest(25, attribute(2, struct.pack('=I', 1 | 2 | 8 | 16))))
+        assert asked == [(0x101, 0x100, None, 12, None, 300.0, wanted, socket.AF_INET)]
+
+    def test_no_filter_for_ipv6(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(ctnetlink, 'dump', lambda *arguments: asked.append(arguments[-2:]) or
+                            (CAPTURED[name] for name in ('tcp6', 'udp6')))
+        assert len(ctnetlink.read_flows(list, pool=parse_one(CAPTURED['tcp6']).pool)) == 1
+        assert len(ctnetlink.read_flows(list)) == 2
+        assert asked == [(b'', 0)] * 2

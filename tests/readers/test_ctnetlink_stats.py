@@ -8,7 +8,7 @@ import laboratory
 import pytest
 
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import Counters
+from check_conntrack_lib.model import Counters, Missing
 from check_conntrack_lib.readers import cpu_counters, ctnetlink, netlink
 
 
@@ -57,6 +57,18 @@ def test_lying_attribute_lengths() -> None:
     for length in (0, 3, 9, 0xFFFF):
         with pytest.raises(ValueError, match='wrong length'):
             list(netlink.attributes(struct.pack('=HHI', length, 10, 0), 0, 8))
+
+
+@pytest.mark.parametrize(('error', 'answer'), [
+    (PermissionError(1, 'Operation not permitted'), ctnetlink.NEEDS_ROOT),
+    (OSError(93, 'Protocol not supported'), Missing('ctnetlink: Protocol not supported')),
+    (ValueError('cut'), Missing('ctnetlink: cut'))])
+def test_why_there_are_none(monkeypatch: pytest.MonkeyPatch, error: Exception, answer: Missing) -> None:
+    def dump(*_: int, **_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ctnetlink, 'dump', dump)
+    assert ctnetlink.read_cpu_stats() == answer
 
 
 @pytest.mark.kernel

@@ -1,0 +1,66 @@
+"""States and performance data of single metrics."""
+
+from __future__ import annotations
+
+import pytest
+from nagiosplugin import Critical, Metric, Ok, Result, Unknown, Warn
+
+from check_conntrack_lib.plugin import contexts
+from check_conntrack_lib.plugin.contexts import EntriesContext, MissingReading, Results, number, performance
+from check_conntrack_lib.plugin.options import Limits, parse
+from check_conntrack_lib.plugin.resource import question_of
+
+
+@pytest.mark.parametrize(('value', 'places', 'text'), [
+    (1, 2, '1'), (100, 2, '100'), (1.5, 2, '1.5'), (1.25, 2, '1.25'), (1.256, 2, '1.26'), (0.0000004, 6, '0'),
+    (-0.0000004, 6, '0'), (-1, 2, '-1'), (1e15, 2, '1000000000000000'), (100, 0, '100'), (1 / 3600, 6, '0.000278')])
+def test_plain_numbers(value: float, places: int, text: str) -> None:
+    assert number(value, places) == text
+
+
+@pytest.mark.parametrize(('metric', 'limits', 'text'), [
+    (Metric('a', 0.0002777), (), 'a=0.000278'), (Metric('a', 1.0002777), (), 'a=1'),
+    (Metric('a', -1.256), (), 'a=-1.26'), (Metric('a', 0.2777, '%'), (), 'a=0.28%'),
+    (Metric('a', 5, min=0), (), 'a=5'), (Metric('a', 5, min=1), (), 'a=5;;;1'),
+    (Metric('a', 5, min=0, max=9), (), 'a=5;;;0;9'), (Metric('a', 5, min=0), (3.5, None), 'a=5;3.5;;0'),
+    (Metric('a', 5, min=0), (None, 7), 'a=5;;7;0'), (Metric('a', 5, min=0), (0, None), 'a=5;0;;0')])
+def test_performance_data(metric: Metric, limits: tuple[float, ...], text: str) -> None:
+    assert str(performance(metric, *limits)) == text
+
+
+@pytest.mark.parametrize(('limits', 'most', 'text'), [
+    (('85', '95'), 1000, 'entries=5;850;950;0;1000'), (('85.55', ''), 1000, 'entries=5;855;;0;1000'),
+    (('85', '95'), None, 'entries=5'), (('10:', '95'), 200, 'entries=5;;190;0;200')])
+def test_entries_carry_the_thresholds_of_usage(limits: tuple[str, str], most: int | None, text: str) -> None:
+    assert str(EntriesContext(Limits(*limits)).performance(Metric('entries', 5, min=0, max=most), None)) == text
+
+
+def test_what_could_not_be_read_never_hides_what_was_found() -> None:
+    results = Results()
+    for state in (Ok, Unknown, Critical, Warn):
+        results.add(Result(state, metric=Metric('x', 1)))
+    assert [result.state for result in results] == [Critical, Warn, Unknown, Ok]
+    assert results.most_significant_state == Critical
+
+
+def test_only_what_is_required_is_unknown() -> None:
+    judge = MissingReading(('history',))
+    for name, state in (('usage', Unknown), ('history', Unknown), ('kernel-log', Ok)):
+        assert judge.evaluate(Metric(name, None), None).state == state
+
+
+@pytest.mark.parametrize('state', ['ok', 'warning', 'critical', 'unknown'])
+def test_not_loaded_is_what_the_administrator_says(state: str) -> None:
+    judge = next(one for one in contexts.contexts(parse(['--not-loaded', state])) if one.name == 'not_loaded')
+    assert judge.evaluate(Metric('not_loaded', 'x'), None).state == contexts.STATES[state]
+
+
+@pytest.mark.parametrize(('argv', 'critical', 'thresholds'), [
+    ([], 95, (85, 95)), (['-c', 'off'], 100, (85,)), (['-w', '85', '-c', '150'], 100, (85, 150)),
+    (['-w', '10:', '-c', '100'], 100, (100,))])
+def test_what_the_thresholds_ask_of_the_history(argv: list[str], critical: float,
+                                                thresholds: tuple[float, ...]) -> None:
+    question = question_of(parse([*argv, '--limit', '7', '--settings-check', 'off']))
+    assert (question.critical_line, question.thresholds) == (critical, thresholds)
+    assert (question.limit, question.settings, question.window, question.horizon) == (7, False, 300, 3600)
+    assert question_of(parse([])).settings

@@ -1,0 +1,54 @@
+"""Ports of source NAT in words."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from assessments import assessment, lost
+
+from check_conntrack_lib.analysis.nat_ports import PortUse
+from check_conntrack_lib.assessment import Assessment
+from check_conntrack_lib.flow import ReplyTuple
+from check_conntrack_lib.plugin import nat_lines
+
+POOL = ReplyTuple(17, socket.inet_aton('203.0.113.9'), 53, socket.inet_aton('198.51.100.1'))
+USE = PortUse(POOL, 910, 1000, 900, True, True, 500, (('TIME_WAIT', 300), ('CLOSE', 100), ('LAST_ACK', 50)),
+              (('10.0.0.1', 50), ('10.0.0.2', 40)))
+NAME = '203.0.113.9:53 udp through 198.51.100.1'
+
+
+def refused(found: int | None = 0, use: PortUse | None = USE) -> Assessment:
+    packets = {'insert_failed': 60, 'clash_resolve': 0, **({} if found is None else {'found': found})}
+    return assessment(ports=use, losses=lost(**packets))
+
+
+@pytest.mark.parametrize(('a', 'text'), [
+    (assessment(), ''), (assessment(ports=USE), f'NAT ports to {NAME}: 91% used (910 of 1000)'),
+    (assessment(ports=USE._replace(exact=False)), f'NAT ports to {NAME}: at least 90% used (about 910 of 1000)'),
+    (refused(9999), f'NAT ports to {NAME}: 91% used (910 of 1000), 0.1 packets/s refused'),
+    (refused(0), f'NAT ports to {NAME}: 91% used (910 of 1000)')])
+def test_how_many_are_used(a: Assessment, text: str) -> None:
+    assert nat_lines.used(a) == text
+
+
+@pytest.mark.parametrize(('a', 'is_refused', 'failed', 'to_what'), [
+    (refused(9999), True, 'NAT found no free port', 'clash or NAT'),
+    (refused(0), False, 'clashes not resolved', 'clashes'),
+    (refused(None, None), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT'),
+    (assessment(ports=USE), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT'),
+    (assessment(ports=USE, losses=lost()), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT')])
+def test_what_inserts_failed_for(a: Assessment, is_refused: bool, failed: str, to_what: str) -> None:
+    assert (nat_lines.are_refused(a), nat_lines.failed(a), nat_lines.to_what(a)) == (is_refused, failed, to_what)
+
+
+@pytest.mark.parametrize(('change', 'text'), [
+    ({}, '; held by 60% TIME_WAIT, 20% CLOSE, 10% of 10.0.0.1; nf_conntrack_max does not help'),
+    ({'sources': (('10.0.0.1', 49),)}, '; held by 60% TIME_WAIT, 20% CLOSE; nf_conntrack_max does not help'),
+    ({'states': (('', 300),), 'used': 600}, ', 10% of 10.0.0.1; nf_conntrack_max does not help'),
+    ({'states': (), 'used': 599, 'sources': ()}, '')])
+def test_a_line_of_details(change: dict[str, Any], text: str) -> None:
+    a = assessment(ports=USE._replace(**change))
+    assert nat_lines.details(a) == nat_lines.used(a).replace('NAT ports to', 'NAT ports: to') + text
+    assert nat_lines.details(assessment()) == ''
