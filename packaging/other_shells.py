@@ -20,6 +20,8 @@ LIST = "ip netns list 2>/dev/null | cut -d ' ' -f 1"
 NAMESPACES = {'zsh': '_conntrack_netns', 'tcsh': '`echo current all; ip netns list | cut "-d " -f 1`'}
 #: as shtab's FILE and DIRECTORY
 PLACES = {'file': {'zsh': '_files', 'tcsh': 'f'}, 'directory': {'zsh': '_files -/', 'tcsh': 'd'}}
+#: stands for '%', which only newer versions of shtab expand
+PERCENT = '\N{FULLWIDTH PERCENT SIGN}'
 ZSH = f"""
 _conntrack_netns() {{
     compadd "$@" -- current all ${{(f)"$({LIST})"}}
@@ -44,7 +46,8 @@ def prepare(parser: argparse.ArgumentParser) -> str:
                 continue
             if action.help and action.help != argparse.SUPPRESS:
                 # one line, as the help has it
-                action.help = ' '.join((action.help % {**vars(action), 'prog': parser.prog}).split())
+                expanded = action.help % {**vars(action), 'prog': parser.prog}
+                action.help = ' '.join(expanded.replace('%', PERCENT).split())
             if action.nargs == 0:
                 continue
             found = words(action, str(one.epilog)) or known.get(action.option_strings[-1], [])
@@ -71,7 +74,7 @@ def scripts(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, s
     """The files that the shells read, and their text. The parser then is good for nothing else."""
     functions = prepare(parser)
     names = [name, *ALIASES[name]]
-    text = shtab.complete(parser, 'zsh', preamble=ZSH + functions)
+    text = shtab.complete(parser, 'zsh', preamble=ZSH + functions).replace(PERCENT, '%')
     yield f'_{name}', text.replace(f'#compdef {name}\n', f'#compdef {" ".join(names)}\n', 1).rstrip() + '\n'
     # the options come out of a set
     text = re.sub(r"('c/--?/\()([^)]+)", lambda found: found[1] + ' '.join(sorted(found[2].split())),

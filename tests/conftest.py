@@ -14,6 +14,8 @@ import isolation
 import nagiosplugin
 import pytest
 
+from check_conntrack_lib.plugin import cli
+
 # numpy's threads (by matplotlib) would take the alarms that the tested thread holds back
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
 MEMORY = '/dev/shm'
@@ -63,6 +65,12 @@ def _network(request: pytest.FixtureRequest) -> Iterator[None]:
 def _fresh_nagiosplugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """nagiosplugin's runtime is a singleton."""
     monkeypatch.setattr(nagiosplugin.Runtime, 'instance', None)
+
+
+@pytest.fixture(autouse=True)
+def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the process, which is the tests' own here; what it does is tried with whole runs (tests/security)."""
+    monkeypatch.setattr(cli, '_last_resort', None)
 
 
 @pytest.fixture(autouse=True)

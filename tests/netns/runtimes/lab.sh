@@ -24,6 +24,7 @@ podman_() { podman --storage-driver=vfs --root "$LAB/podman" --runroot "$LAB/pod
 take_down() {
     docker swarm leave -f; docker ps -aq | xargs -r docker rm -f
     as_user podman --storage-driver=vfs rm -t 0 -fa
+    kill "$(cat home/run/libpod/tmp/pause.pid)" # holds the user's namespaces
     [ -s pods ] && xargs /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" remove < pods
     podman_ pod rm -t 0 -fa; podman_ rm -t 0 -fa
     ctr_ task kill -s KILL web-ctr
