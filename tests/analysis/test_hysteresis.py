@@ -166,11 +166,11 @@ def test_above_since_the_history_begins() -> None:
 
 
 def test_twice_counts_what_was_hard() -> None:
-    found = crossed(counts(86, 87, *[60] * 9, 88, *[60] * 9, 86, 87, *[60] * 9), AT, 1000, 85, 5)
+    found = crossed(counts(86, 87, *[60] * 12, 88, *[60] * 12, 86, 87, *[60] * 12), AT, 1000, 85, 5)
     assert found is not None
-    assert (found.times, found.since) == (2, wall(31))
+    assert (found.times, found.since) == (2, wall(40))
     # it is above again: the newest crossing is what counts
-    again = crossed(counts(86, 87, *[60] * 9, 88), AT, 1000, 85, 5)
+    again = crossed(counts(86, 87, *[60] * 12, 88), AT, 1000, 85, 5)
     assert again is not None
     assert (again.times, again.since, again.held) == (1, wall(0), False)
 
@@ -205,5 +205,5 @@ def test_an_hour_after_the_last_drop() -> None:
 
 def test_just_below_the_lines() -> None:
     assert crossed(counts(70, 84.9, 84.9, 84.9), AT, 1000, 85, 5) is None
-    assert crossed(counts(86, 87, 79.9, 84), AT, 1000, 85, 5) is None
-    assert crossed(counts(86, 87, 80, 84), AT, 1000, 85, 5) is not None
+    assert crossed(counts(86, 87, *[79.9] * 12, 84), AT, 1000, 85, 5) is None
+    assert crossed(counts(86, 87, *[80] * 12, 84), AT, 1000, 85, 5) is not None

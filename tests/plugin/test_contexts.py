@@ -62,5 +62,5 @@ def test_what_the_thresholds_ask_of_the_history(argv: list[str], critical: float
                                                 thresholds: tuple[float, ...]) -> None:
     question = question_of(parse([*argv, '--limit', '7', '--settings-check', 'off']))
     assert (question.critical_line, question.thresholds) == (critical, thresholds)
-    assert (question.limit, question.settings, question.window, question.horizon) == (7, False, 300, 3600)
+    assert (question.limit, question.settings, question.window, question.horizon) == (7, False, 300, 1200)
     assert question_of(parse([])).settings
