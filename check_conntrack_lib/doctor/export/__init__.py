@@ -122,16 +122,17 @@ def run(arguments: argparse.Namespace) -> int:
                       'or pip install prometheus_client') from None
 
     lasting = arguments.listen or arguments.every
-    told: dict[str, Missing] = {}
+    reported: dict[str, Missing] = {}
 
     def collect() -> list[Metric]:
-        nonlocal told
+        nonlocal reported
         began = time.monotonic()
         taken = take_all() if everything else take()
         seconds = time.monotonic() - began
         # whoever asks for bytes once would look for them in vain, too
-        told = _tell(taken.errors() if lasting else {name: why for name, why in taken.errors().items()
-                                                     if name == readings.BYTES}, told)
+        errors = taken.errors()
+        reported = _report(errors if lasting else {name: why for name, why in errors.items() if name == readings.BYTES},
+                           reported)
         return [*(metrics.collect(taken, arguments.names) if isinstance(taken, LiveReadings)
                   else all_namespaces.collect_all(taken)), *metrics.about(seconds)]
 
@@ -152,11 +153,11 @@ def address(text: str) -> tuple[str, int]:
     return match[1] or match[2] or LOOPBACK, int(match[3])
 
 
-def _tell(errors: dict[str, Missing], told: dict[str, Missing]) -> dict[str, Missing]:
+def _report(errors: dict[str, Missing], reported: dict[str, Missing]) -> dict[str, Missing]:
     """Says what can no longer be read, or can be again, when that changes."""
-    for name in errors.keys() - told.keys():
+    for name in errors.keys() - reported.keys():
         _say(f'not exported: {name}: {errors[name].why}')
-    for name in told.keys() - errors.keys():
+    for name in reported.keys() - errors.keys():
         _say(f'exported again: {name}')
     return errors
 

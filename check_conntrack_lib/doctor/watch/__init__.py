@@ -67,26 +67,26 @@ def run(arguments: argparse.Namespace) -> int:
     terminal = Terminal(colours) if common_options.on_terminal() and not arguments.json else None
     inside = f', {clean(target.title)}' if target.title else ''
     title = f'conntrack-doctor watch: {os.uname().nodename}{inside}, every {arguments.every:g} s'
-    moment: WatchState | None = None
+    state: WatchState | None = None
     shown = 0
     due = time.monotonic()
     try:
         while True:
             try:
-                moment = following(moment, rounds.take(flows=FLOWS))
-                lines, line = screen(moment, bar_width(terminal) if terminal else 0), one_line(moment)
+                state = following(state, rounds.take(flows=FLOWS))
+                lines, line = screen(state, bar_width(terminal) if terminal else 0), one_line(state)
             except OutOfTime as error:
                 line = error_line(error)
                 lines = [ScreenLine('reading', line, 1)]
             if arguments.json:
-                print(as_json(moment, line), flush=True)
+                print(as_json(state, line), flush=True)
             elif terminal:
                 terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', labelled(lines))
             else:
                 print(f'{time.strftime("%Y-%m-%d %H:%M:%S %Z")} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
-                return 0 if moment and isinstance(moment.snapshot.table, Table) else NOTHING_TO_SEE
+                return 0 if state and isinstance(state.snapshot.table, Table) else NOTHING_TO_SEE
             # after a suspend or a slow reading the interval starts again
             now = time.monotonic()
             due = max(due + arguments.every, now)

@@ -71,7 +71,7 @@ class Reader:
         # the kernel log costs more than it tells here
         self._rounds = readings.Rounds(host, 'off', WINDOW)
         self._names = Names(host)
-        self._moment: WatchState | None = None
+        self._state: WatchState | None = None
         self._before: Seen | None = None
 
     def close(self) -> None:
@@ -80,8 +80,8 @@ class Reader:
     def refresh(self, sample: int, rows: int, listen: float) -> Board:
         """Counts new connections for `listen` seconds, then looks at a sample. Raises OutOfTime."""
         new = _listen(self._host, listen)
-        self._moment = moment = following(self._moment, self._rounds.take())
-        table = moment.snapshot.table
+        self._state = state = following(self._state, self._rounds.take())
+        table = state.snapshot.table
         seen: Seen | Missing | None = None
         found: TopLists | None = None
         deadline = Deadline(readings.LONGEST_ROUND)
@@ -103,7 +103,7 @@ class Reader:
         finally:
             deadline.stop()
         no_bytes = readings.why_no_bytes(self._host) if self._order == BYTES and not (found and found.counted) else None
-        return Board(moment, found, names, self._order, new if isinstance(new, Missing) else None,
+        return Board(state, found, names, self._order, new if isinstance(new, Missing) else None,
                      seen if isinstance(seen, Missing) else None, no_bytes)
 
 
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
             _show(board, error, title, terminal, arguments.json)
             shown += 1
             if shown == arguments.count:
-                return 0 if board and isinstance(board.moment.snapshot.table, Table) else NOTHING_TO_SEE
+                return 0 if board and isinstance(board.state.snapshot.table, Table) else NOTHING_TO_SEE
             now = time.monotonic()
             # what only the first one costs, imports and names, need not be made up for
             if shown > 1:

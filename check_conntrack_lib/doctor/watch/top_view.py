@@ -29,7 +29,7 @@ WIDTH = 80
 class Board(NamedTuple):
     """One refresh."""
 
-    moment: WatchState
+    state: WatchState
     #: None: the flows could not be read, or there are none
     lists: TopLists | None
     names: Mapping[str, str]
@@ -42,7 +42,7 @@ class Board(NamedTuple):
 
     def errors(self) -> dict[str, str]:
         """What could not be read, by signal."""
-        found = {name: why.why for name, why in self.moment.reading.errors().items()}
+        found = {name: why.why for name, why in self.state.reading.errors().items()}
         own = {'flows': self.unread, 'new-connections': self.uncounted, 'bytes': self.no_bytes}
         return {**found, **{name: why.why for name, why in own.items() if why}}
 
@@ -60,13 +60,13 @@ def room(lines: int) -> int:
 
 def screen(board: Board, width: int, bar: int) -> list[tuple[str, int]]:
     """Rows with their severity; width: columns; bar: of the usage bar."""
-    shown = [line for line in view.screen(board.moment, bar) if line.name in ('usage', 'growth', 'dropped')]
+    shown = [line for line in view.screen(board.state, bar) if line.name in ('usage', 'growth', 'dropped')]
     return [*view.labelled([*shown, *_rates(board), *_notes(board)]), *((row, 0) for row in _lists(board, width))]
 
 
 def block(board: Board, stamp: str) -> list[str]:
     """The same without a screen, below a line of the whole table."""
-    return [f'{stamp} {view.one_line(board.moment)}',
+    return [f'{stamp} {view.one_line(board.state)}',
             *(f'{name:14}{text}' for name, text, _severity in (*_rates(board), *_notes(board))),
             *_lists(board, WIDTH), '']
 
@@ -76,9 +76,9 @@ def as_json(board: Board | None, error: str) -> str:
     if board is None or error:
         return json.dumps({'schema_version': SCHEMA_VERSION, 'error': error})
     found = board.lists
-    table = board.moment.snapshot.table if isinstance(board.moment.snapshot.table, Table) else None
+    table = board.state.snapshot.table if isinstance(board.state.snapshot.table, Table) else None
     return json.dumps({
-        'schema_version': SCHEMA_VERSION, 'time': board.moment.snapshot.at.wall,
+        'schema_version': SCHEMA_VERSION, 'time': board.state.snapshot.at.wall,
         'entries': table.entries if table else None, 'maximum': table.maximum if table else None,
         'usage_percent': table.usage if table else None,
         'sampled': found.seen if found else 0, 'complete': bool(found and found.complete),

@@ -57,7 +57,7 @@ class WatchState(NamedTuple):
 
 
 def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
-    """The next moment."""
+    """The next state."""
     now, table = reading.snapshot, reading.snapshot.table
     if not isinstance(table, Table):
         return WatchState(reading, since_start=before.since_start if before else {})
@@ -86,10 +86,10 @@ def _new_per_s(before: WatchState | None, reading: LiveReadings) -> float | None
     return (new.connections - since.connections) / span if span >= SHORTEST_RATE else None
 
 
-def screen(moment: WatchState, bar: int) -> list[ScreenLine]:
+def screen(state: WatchState, bar: int) -> list[ScreenLine]:
     """The lines of the picture; bar: width of the usage bar in characters."""
-    return [*_usage(moment, bar), *_growth(moment), *_new(moment), *_counters(moment), *_states(moment), *_log(moment),
-            *_unreadable(moment)]
+    return [*_usage(state, bar), *_growth(state), *_new(state), *_counters(state), *_states(state), *_log(state),
+            *_unreadable(state)]
 
 
 def labelled(lines: Iterable[ScreenLine]) -> list[tuple[str, int]]:
@@ -97,44 +97,44 @@ def labelled(lines: Iterable[ScreenLine]) -> list[tuple[str, int]]:
     return [(f'{name:14}{text}', severity) for name, text, severity in lines]
 
 
-def one_line(moment: WatchState) -> str:
+def one_line(state: WatchState) -> str:
     """The same in one line, without a date."""
-    table = moment.snapshot.table
+    table = state.snapshot.table
     if not isinstance(table, Table):
-        return '; '.join(line.text for line in _usage(moment, 0))
+        return '; '.join(line.text for line in _usage(state, 0))
     parts = [_how_full(table)]
-    if moment.forecast:
-        parts.append(growth(moment.forecast.growth) + _full_in(moment.forecast))
-    if moment.new_per_s is not None:
-        parts.append(f'new {rate(moment.new_per_s)}')
-    if moment.since_last:
-        now = _packets(moment.since_last)
-        parts.extend(f'{name} {rate(moment.since_last.rate(now.get(counter, 0)))}'
-                     f' (total {moment.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
-    if isinstance(moment.reading.profile, Profile):
-        parts.append(states_line(moment.reading.profile, 2))
+    if state.forecast:
+        parts.append(growth(state.forecast.growth) + _full_in(state.forecast))
+    if state.new_per_s is not None:
+        parts.append(f'new {rate(state.new_per_s)}')
+    if state.since_last:
+        now = _packets(state.since_last)
+        parts.extend(f'{name} {rate(state.since_last.rate(now.get(counter, 0)))}'
+                     f' (total {state.since_start.get(counter, 0)})' for name, counter in SHOWN.items())
+    if isinstance(state.reading.profile, Profile):
+        parts.append(states_line(state.reading.profile, 2))
     return ', '.join(parts)
 
 
-def as_json(moment: WatchState | None, error: str) -> str:
+def as_json(state: WatchState | None, error: str) -> str:
     """One line of JSON; error: what is wrong where there are no readings."""
-    if moment is None:
+    if state is None:
         return json.dumps({'schema_version': SCHEMA_VERSION, 'error': error})
-    table, last = moment.snapshot.table, moment.since_last
+    table, last = state.snapshot.table, state.since_last
     now = None if last is None else {name: last.rate(_packets(last).get(counter, 0)) for name, counter in SHOWN.items()}
     return json.dumps({
-        'schema_version': SCHEMA_VERSION, 'time': moment.snapshot.at.wall,
+        'schema_version': SCHEMA_VERSION, 'time': state.snapshot.at.wall,
         'entries': table.entries if isinstance(table, Table) else None,
         'maximum': table.maximum if isinstance(table, Table) else None,
         'usage_percent': table.usage if isinstance(table, Table) else None,
-        'growth_per_s': moment.forecast.growth if moment.forecast else None,
-        'seconds_to_full': moment.forecast.to_full if moment.forecast else None, 'per_s': now,
-        'since_start': {name: moment.since_start.get(counter, 0) for name, counter in SHOWN.items()},
-        'errors': {name: missing.why for name, missing in moment.reading.errors().items()}})
+        'growth_per_s': state.forecast.growth if state.forecast else None,
+        'seconds_to_full': state.forecast.to_full if state.forecast else None, 'per_s': now,
+        'since_start': {name: state.since_start.get(counter, 0) for name, counter in SHOWN.items()},
+        'errors': {name: missing.why for name, missing in state.reading.errors().items()}})
 
 
-def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
-    table = moment.snapshot.table
+def _usage(state: WatchState, bar: int) -> Iterator[ScreenLine]:
+    table = state.snapshot.table
     if isinstance(table, NotLoaded):
         yield ScreenLine('usage', f'nf_conntrack is not loaded (no {clean(table.path)})', 1)
     elif isinstance(table, Missing):
@@ -149,48 +149,48 @@ def _usage(moment: WatchState, bar: int) -> Iterator[ScreenLine]:
         yield ScreenLine('usage', text, (table.usage > WARNING) + (table.usage > CRITICAL))
 
 
-def _growth(moment: WatchState) -> Iterator[ScreenLine]:
-    if moment.forecast:
-        span = duration(moment.points[-1].uptime - moment.points[0].uptime)
-        yield ScreenLine('growth', f'{growth(moment.forecast.growth)} in the last {span}{_full_in(moment.forecast)}')
-    elif isinstance(moment.snapshot.table, Table):
+def _growth(state: WatchState) -> Iterator[ScreenLine]:
+    if state.forecast:
+        span = duration(state.points[-1].uptime - state.points[0].uptime)
+        yield ScreenLine('growth', f'{growth(state.forecast.growth)} in the last {span}{_full_in(state.forecast)}')
+    elif isinstance(state.snapshot.table, Table):
         yield ScreenLine('growth', f'measuring ({duration(SHORTEST_SPAN)})')
 
 
-def _new(moment: WatchState) -> Iterator[ScreenLine]:
-    new = moment.reading.new
-    if moment.new_per_s is None or not isinstance(new, NewConnections):
+def _new(state: WatchState) -> Iterator[ScreenLine]:
+    new = state.reading.new
+    if state.new_per_s is None or not isinstance(new, NewConnections):
         return
-    text = f'{rate(moment.new_per_s)} now, {new.connections} since the start'
-    refused = moment.since_last.dropped + moment.since_last.clashes if moment.since_last else 0
-    if refused and moment.since_last:
-        text += f'; {rate(moment.since_last.rate(refused))} more were refused'
+    text = f'{rate(state.new_per_s)} now, {new.connections} since the start'
+    refused = state.since_last.dropped + state.since_last.clashes if state.since_last else 0
+    if refused and state.since_last:
+        text += f'; {rate(state.since_last.rate(refused))} more were refused'
     yield ScreenLine('new/s', text)
 
 
-def _counters(moment: WatchState) -> Iterator[ScreenLine]:
-    if isinstance(moment.snapshot.counters, Missing):
+def _counters(state: WatchState) -> Iterator[ScreenLine]:
+    if isinstance(state.snapshot.counters, Missing):
         return
     for name, counter in SHOWN.items():
-        total = moment.since_start.get(counter, 0)
-        if moment.since_last:
-            now = _packets(moment.since_last).get(counter, 0)
-            text = f'{rate(moment.since_last.rate(now))} now, {total} since start'
+        total = state.since_start.get(counter, 0)
+        if state.since_last:
+            now = _packets(state.since_last).get(counter, 0)
+            text = f'{rate(state.since_last.rate(now))} now, {total} since start'
             if total and name == 'dropped':
-                too_long = moment.since_start.get('chaintoolong', 0)
+                too_long = state.since_start.get('chaintoolong', 0)
                 text += f' ({total - too_long} drop, {too_long} chaintoolong)'
             yield ScreenLine(name, text, 2 if now and name == 'dropped' else 1 if total else 0)
         else:
             yield ScreenLine(name, 'counted from now on')
 
 
-def _states(moment: WatchState) -> Iterator[ScreenLine]:
-    if isinstance(moment.reading.profile, Profile):
-        yield ScreenLine('states', states_line(moment.reading.profile))
+def _states(state: WatchState) -> Iterator[ScreenLine]:
+    if isinstance(state.reading.profile, Profile):
+        yield ScreenLine('states', states_line(state.reading.profile))
 
 
-def _log(moment: WatchState) -> Iterator[ScreenLine]:
-    evidence = moment.reading.log
+def _log(state: WatchState) -> Iterator[ScreenLine]:
+    evidence = state.reading.log
     if isinstance(evidence, Missing):
         return
     others = sum(evidence.elsewhere.values())
@@ -203,8 +203,8 @@ def _log(moment: WatchState) -> Iterator[ScreenLine]:
         yield ScreenLine('kernel log', f'no "table full" message {span}{more}{flooded}')
 
 
-def _unreadable(moment: WatchState) -> Iterator[ScreenLine]:
-    for name, missing in moment.reading.errors().items():
+def _unreadable(state: WatchState) -> Iterator[ScreenLine]:
+    for name, missing in state.reading.errors().items():
         if name != 'usage':
             yield ScreenLine('not shown', f'{name}: {clean(missing.why)}')
 
