@@ -72,6 +72,8 @@ def _code(a: Assessment, result: Result) -> str:
     if name in ('dropped_per_s', 'table_full_lines', 'early_drop_per_s') and a.losses and a.losses.lost \
             and are_chains_too_long(a):
         return 'hash-chains'
+    if name == 'insert_failed_per_s' and nat_lines.are_refused(a):
+        return 'nat-ports'
     if name == 'table_full_lines' or (name == 'dropped_per_s' and is_full(a)):
         return 'table-full'
     return NAMES.get(name, 'not-readable')
@@ -88,7 +90,7 @@ def _cause(a: Assessment, code: str) -> str:
                     'many flows with the same address and port, or too few buckets at the peak')
         whose = ' of all network namespaces' if entries > table.entries else ''
         return f'nf_conntrack_buckets is {table.buckets} for {entries} entries{whose} ({load:.0f} per bucket)'
-    if code == 'nat-ports' or (code == 'insert-failed' and nat_lines.are_refused(a)):
+    if code == 'nat-ports':
         return 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
     if code == 'insert-failed':
         return ('two packets tried to create the same entry (DNS A and AAAA queries from one socket), '
@@ -158,15 +160,15 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
         return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'
     if code == 'growth':
         return f'when the critical threshold is more than {duration(options.horizon)} away (--trend, --horizon)'
+    if result.metric.name == 'insert_failed_per_s':
+        flag = '--insert-failed-warning'
+        return f'below {options.limits["insert_failed"].warning or "the threshold"}/s over {window} ({flag})'
     if code in ('nat-ports', 'allowance-available'):
         limits = options.limits[code.replace('-', '_')]
         level = 'warning' if limits.warning else 'critical'
         return f'inside the range {limits.warning or limits.critical} (--{code}-{level})'
     if code in ('allowance-exceeded', 'linklocal-exceeded'):
         return f'{window} after the last dropped packet (--window)'
-    if code == 'insert-failed':
-        flag = f'--{code}-warning'
-        return f'below {options.limits["insert_failed"].warning or "the threshold"}/s over {window} ({flag})'
     if code == 'settings':
         return 'when file and kernel agree; off: --settings-check off'
     if code == 'not-loaded':
