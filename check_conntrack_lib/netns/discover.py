@@ -69,6 +69,8 @@ class Found(NamedTuple):
     stale: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
+    #: this user is not shown the processes of others (proc's hidepid, ProtectProc=invisible)
+    invisible: bool = False
 
 
 def find(host: Host) -> Found:
@@ -88,6 +90,8 @@ def find(host: Host) -> Found:
         except PermissionError:
             closed = closed or os.path.join(root, NAMED)
     pids, hidden = _processes(host, own, own_table)
+    # every namespace of processes has a first one
+    invisible = host.procfs == '/proc' and not host.exists('1')
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
             pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
@@ -97,7 +101,7 @@ def find(host: Host) -> Found:
         if dead:
             time.sleep(MOMENT)
     stale = dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path))
-    return Found(tuple(ways.values()), hidden, tuple(stale), closed)
+    return Found(tuple(ways.values()), hidden, tuple(stale), closed, invisible)
 
 
 def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:

@@ -14,6 +14,8 @@ from .enter import NEEDS_ROOT
 from .names import Name
 
 ALL = 'all'
+#: why nothing is known of the namespaces of others
+INVISIBLE = 'others are hidden: hidepid, ProtectProc='
 
 
 class NamespaceSnapshot(NamedTuple):
@@ -43,6 +45,8 @@ class NamespaceSnapshots(NamedTuple):
     unattributed: KernelLog | Missing = Missing('no log', chosen=True)
     #: no line names a namespace: any of them may be meant
     nameless: bool = False
+    #: this user is not shown the processes of others
+    invisible: bool = False
 
 
 def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: TimeBudget) -> NamespaceSnapshots:
@@ -91,7 +95,7 @@ def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: T
     if not everything:
         found = Found(())
     return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, tuple(dead), found.closed,
-                                          tuple(unknown), same), own)
+                                          tuple(unknown), same, invisible=found.invisible), own)
 
 
 def _only_in_log(own: Snapshot, found: Found) -> set[int]:

@@ -15,7 +15,7 @@ from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..netns import enter_command
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.owner import is_of_another_user
-from ..netns.snapshots import ALL
+from ..netns.snapshots import ALL, INVISIBLE
 from .contexts import SEVERITY
 from .options import Options, upper_line
 from .resource import metrics
@@ -150,6 +150,8 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
     parts += [f'{count(number, "namespace")} not entered: {clean(why.why)}' for why, number in snapshots.unseen.items()]
     if snapshots.hidden:
         parts.append(f'namespaces of {count(snapshots.hidden, "process")} not identified: needs root')
+    if snapshots.invisible:
+        parts.append(INVISIBLE)
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
     dead = [name for name in snapshots.stale if name not in snapshots.unknown]

@@ -12,7 +12,7 @@ from ...host import Host
 from ...model import Missing, Reading, Table
 from ...namedtuples import NamedTuple
 from ...netns.names import Name
-from ...netns.snapshots import ALL, NamespaceSnapshot, name_of, read_snapshots
+from ...netns.snapshots import ALL, INVISIBLE, NamespaceSnapshot, name_of, read_snapshots
 from ...snapshot import take_snapshot, with_log
 from ..readings import LONGEST_ROUND, LiveReadings, cloud_of
 from .metrics import Metric, collect
@@ -65,6 +65,7 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
         deadline.stop()
     parts = [f'{number} not entered: {why.why}' for why, number in found.unseen.items()]
     parts += [f'no access to {found.closed}'] if found.closed else []
+    parts += [INVISIBLE] if found.invisible else []
     parts += [f'processes not told apart: {found.hidden}'] if found.hidden else []
     return NamespaceReadings(tuple(members), tuple(map(_entries, rest[most:])),
                              Missing('; '.join(parts)) if parts else None)

@@ -104,7 +104,8 @@ def _losses(readings: TriageReadings) -> Iterator[StyledLine]:
         counters = a.snapshot.counters
         total = Losses(0.0, {name: counters.total(name) for name in counters.per_cpu})
         origin = 'the module was loaded' if a.snapshot.initial else 'this namespace was created'
-        clashed = f', {total.clashes} more by insert_failed (clash or NAT)' if total.packets['drop'] > total.dropped else ''
+        failed = total.packets['drop'] > total.dropped
+        clashed = f', {total.clashes} more by insert_failed (clash or NAT)' if failed else ''
         yield StyledLine('dropped', f'{count(total.lost, "packet")} since {origin}{clashed}{now}',
                          1 if total.lost or clashed else 0)
         return
