@@ -15,7 +15,7 @@ from .names import Name
 
 ALL = 'all'
 #: why nothing is known of the namespaces of others
-INVISIBLE = 'others are hidden: hidepid, ProtectProc='
+INVISIBLE = 'others are hidden (hidepid): needs root'
 
 
 class NamespaceSnapshot(NamedTuple):

@@ -83,7 +83,7 @@ ENVIRONMENTS = (
     Environment('a unit with `PrivateUsers=yes`', 'usage, losses, settings', 'kernel log',
                 'not checked: kernel log (needs CAP_SYSLOG)', prepare=NO_JOURNAL + 'true', namespaces='Ur'),
     Environment('a unit with `ProtectProc=invisible`, `--netns all`, as another user', 'this namespace',
-                'other namespaces', 'others are hidden: hidepid, ProtectProc=', 3,
+                'other namespaces', 'others are hidden (hidepid): needs root', 3,
                 prepare='mount -t proc -o hidepid=invisible proc /proc',
                 by=('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'), argv=('--netns', 'all', '--kernel-log', 'off',
                       '--require', 'namespaces')),
