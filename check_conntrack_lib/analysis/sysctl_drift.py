@@ -138,7 +138,7 @@ def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[
 
 def unusable(settings: Sequence[SysctlSetting], running: Mapping[str, int]) -> tuple[UnusableSetting, ...]:
     """Lines that set nothing, unless the value that they mean runs all the same."""
-    # by what is said of them: a setting may stand there by two old names
+    # by their text: a setting may stand there by two old names
     found: dict[str, UnusableSetting] = {}
     for one in settings:
         meant = number((one.value or '').rpartition('=')[2].strip().strip('\'"'))

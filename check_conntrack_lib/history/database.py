@@ -108,7 +108,7 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
 def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float,
              book: LogBook | None) -> list[History]:
     with open_database(path, patience) as database:
-        # one lock for all questions: SQLite looks at the file and its journal anew for each
+        # one lock for all questions: SQLite looks at the file and its journal again for each
         database.execute('BEGIN')
         known = [identity.known(database, one) for one in now]
         # what is recorded under its inode may have been another's
