@@ -10,7 +10,7 @@ from test_kernel_log import journalctl
 
 from check_conntrack_lib.analysis.losses import log_evidence
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogMemory, Missing
+from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
 from check_conntrack_lib.readers import kernel_log, log_files
 from check_conntrack_lib.readers.log_clock import learn_offset, memory_of
 
@@ -152,6 +152,16 @@ def test_the_offset_is_learnt_between_two_runs(known: float, fresh: list[float],
 def test_another_log_under_the_same_name_is_not_remembered(tmp_path: Path) -> None:
     (tmp_path / 'log').write_text(record(3, 9_990, FULL))
     assert len(read(tmp_path / 'log', memory=LogMemory(500, 9_999.0, 0.0, BOOT)).table_full) == 1
+
+
+def test_of_what_is_remembered_the_window_counts(tmp_path: Path) -> None:
+    stamps = (NOW.monotonic - 301, NOW.monotonic - 300, NOW.monotonic - 20)
+    memory = LogMemory(2, 9_999.0, 0.0, BOOT, table_full=tuple(LogLine(at) for at in stamps),
+                       suppressed=tuple(Suppressed(at, 7) for at in stamps))
+    (tmp_path / 'log').write_text(record(3, 9_999, 'x'))
+    log = read(tmp_path / 'log', memory=memory)
+    assert [one.stamp for one in log.table_full] == list(stamps[1:])
+    assert [one.stamp for one in log.suppressed] == list(stamps[1:])
 
 
 @pytest.mark.parametrize('line', [
