@@ -27,8 +27,6 @@ _MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20
 _DOCKER = re.compile(r'[0-9a-f]{12}')
 #: flag of a process that is the kernel's own (include/linux/sched.h)
 _PF_KTHREAD = 0x00200000
-
-
 #: seconds that `ip netns add` takes between the file and the mount, on a busy host
 MOMENT = 0.01
 
@@ -90,8 +88,7 @@ def find(host: Host) -> Found:
         except PermissionError:
             closed = closed or os.path.join(root, NAMED)
     pids, hidden = _processes(host, own, own_table)
-    # every namespace of processes has a first one
-    invisible = host.procfs == '/proc' and not host.exists('1')
+    invisible = host.procfs == '/proc' and not host.exists('1')  # which each namespace of processes has
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
             pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
@@ -100,8 +97,8 @@ def find(host: Host) -> Found:
         dead = [path for path in dead if _leads_nowhere(path)]
         if dead:
             time.sleep(MOMENT)
-    stale = dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path))
-    return Found(tuple(ways.values()), hidden, tuple(stale), closed, invisible)
+    stale = tuple(dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path)))
+    return Found(tuple(ways.values()), hidden, stale, closed, invisible)
 
 
 def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:
@@ -208,8 +205,7 @@ def _nsfs_device() -> int | None:
         return None
 
 
-def _processes(host: Host, own: int | Missing,
-               own_table: int | None) -> tuple[dict[tuple[bool, int], list[int]], int]:
+def _processes(host: Host, own: int | Missing, own_table: int | None) -> tuple[dict[tuple[bool, int], list[int]], int]:
     """Processes by namespace, each namespace once; and how many could not be told apart."""
     pids: dict[tuple[bool, int], list[int]] = {}
     hidden = 0
