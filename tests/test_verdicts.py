@@ -24,6 +24,8 @@ from benchmarks.verdicts.world import Scenario
 
 SHORT = {scenario.name: scenario for scenario in scenarios(days=0.5)}
 LONG = ('quiet', 'leak')
+#: scenarios of days: each takes more than ten seconds
+OF_DAYS = ('bursts', 'evenings', 'heavy tails', 'black friday')
 
 
 def table(maximum: int = 1000, kernel: Kernel = LINUX_6_1, counted: int = 0) -> SimulatedTable:
@@ -141,7 +143,8 @@ def test_losses_apart_are_two_episodes() -> None:
     assert [(one.first, one.last) for one in episodes([(0, 1), (500, 1), (1200, 1)])] == [(0, 500), (1200, 1200)]
 
 
-@pytest.mark.parametrize('name', [name for name in SHORT if name not in LONG])
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in OF_DAYS))
+                                  for name in SHORT if name not in LONG])
 def test_targets(name: str) -> None:
     scenario = SHORT[name]
     course, results = play(scenario)
