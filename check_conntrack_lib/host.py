@@ -16,6 +16,8 @@ LARGEST = 4 << 20
 #: what it gives to read a process that ended, or another user's. Not OSError: that would swallow OutOfTime.
 GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError, ValueError)
 CAP_NET_ADMIN = 12
+#: inode of the root of every proc file system (include/linux/proc_ns.h)
+PROC_ROOT_INO = 1
 #: another inode in each network namespace, for everybody to see
 STAT = 'net/stat/nf_conntrack'
 
@@ -90,6 +92,17 @@ class Host(NamedTuple):
             return self.read(name).strip()
         except (OSError, ValueError):
             return ''
+
+    def hides_processes(self) -> bool:
+        """Is this user not shown the processes of others (proc's hidepid, ProtectProc=invisible)?
+
+        Each namespace of processes has one with the number 1.
+        """
+        try:
+            # the root of a true proc file system, not of a captured tree
+            return os.stat(self.procfs).st_ino == PROC_ROOT_INO and not self.exists('1')
+        except OSError:
+            return False
 
     def root(self) -> str:
         """Where the root directory of the machine is whose /proc this is: as its first process sees it."""

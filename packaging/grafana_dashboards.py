@@ -10,6 +10,9 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / 'packaging')]
+
+from made_files import update  # noqa: E402
+
 PLACE = CHECKOUT / 'icinga/grafana'
 
 
@@ -22,16 +25,5 @@ def made() -> dict[Path, str]:
     return {PLACE / f'conntrack-{store}.json': text(store, ROWS) for store in STORES}
 
 
-def main() -> int:
-    stale = {path: text for path, text in made().items() if path.read_text() != text}
-    if '--check' in sys.argv[1:]:
-        for path in stale:
-            print(f'{path.relative_to(CHECKOUT)} is out of date: python3 packaging/grafana_dashboards.py writes it')
-        return len(stale)
-    for path, text in stale.items():
-        path.write_text(text)
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(update(made(), 'grafana_dashboards.py'))

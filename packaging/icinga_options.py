@@ -13,7 +13,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from programs import CHECKOUT, parsers
+from made_files import CHECKOUT, update
+from programs import parsers
 
 if TYPE_CHECKING:
     import argparse
@@ -97,16 +98,5 @@ def contents() -> dict[Path, str]:
     return made
 
 
-def main() -> int:
-    stale = {path: text for path, text in contents().items() if path.read_text() != text}
-    if '--check' in sys.argv[1:]:
-        for path in stale:
-            print(f'{path.relative_to(CHECKOUT)} is out of date: python3 packaging/icinga_options.py writes it anew')
-        return len(stale)
-    for path, text in stale.items():
-        path.write_text(text)
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(update(contents(), 'icinga_options.py'))

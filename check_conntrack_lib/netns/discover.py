@@ -67,7 +67,7 @@ class Found(NamedTuple):
     stale: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
-    #: this user is not shown the processes of others (proc's hidepid, ProtectProc=invisible)
+    #: this user is not shown the processes of others
     invisible: bool = False
 
 
@@ -88,7 +88,6 @@ def find(host: Host) -> Found:
         except PermissionError:
             closed = closed or os.path.join(root, NAMED)
     pids, hidden = _processes(host, own, own_table)
-    invisible = host.procfs == '/proc' and not host.exists('1')  # which each namespace of processes has
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
             pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
@@ -98,7 +97,7 @@ def find(host: Host) -> Found:
         if dead:
             time.sleep(MOMENT)
     stale = tuple(dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path)))
-    return Found(tuple(ways.values()), hidden, stale, closed, invisible)
+    return Found(tuple(ways.values()), hidden, stale, closed, host.hides_processes())
 
 
 def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:

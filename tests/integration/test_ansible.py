@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import stage
-from test_packages import PACKAGING, Machine, build, need, run
+from test_packages import PACKAGING, Machine, build, need, opened, run
 
 from check_conntrack_lib.plugin import options
 
@@ -146,14 +146,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     shutil.copytree(ANSIBLE, tmp_path / 'packaging/ansible')
     build(*BUILD[INSTALL], tmp_path / 'dist')
     (tmp_path / 'hosts.yml').write_text(HOSTS)
-    made = Machine(tmp_path)
-    try:
-        tried = made.run('true')
-        if tried.returncode:
-            pytest.skip(f'this kernel or container lets nobody mount an overlay: {tried.stderr.strip()}')
+    with opened(tmp_path) as made:
         yield made
-    finally:
-        made.close()
 
 
 def play(machine: Machine, *more: str) -> subprocess.CompletedProcess[str]:

@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -273,9 +274,10 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.fixture
-def machine(debs: Path) -> Iterator[Machine]:
-    made = Machine(debs)
+@contextmanager
+def opened(directory: Path) -> Iterator[Machine]:
+    """A machine with this directory at /mnt, or the test is skipped."""
+    made = Machine(directory)
     try:
         tried = made.run('true')
         if tried.returncode:
@@ -283,6 +285,12 @@ def machine(debs: Path) -> Iterator[Machine]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def machine(debs: Path) -> Iterator[Machine]:
+    with opened(debs) as made:
+        yield made
 
 
 PLUGIN = stage.PLUGIN

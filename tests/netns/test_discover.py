@@ -10,6 +10,7 @@ import proctree
 import pytest
 from netns_tree import Proc
 
+from check_conntrack_lib import host
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog, LogLine, Missing, Table
 from check_conntrack_lib.netns import cgroup, discover, mounts, names, read_other
@@ -327,3 +328,16 @@ def test_a_container_with_the_name_of_the_host_is_said_to_be_one(proc: Proc) -> 
     proc.process(20, 5, cgroup='0::/lxc.payload.host')
     assert names.name_of(proc.host, Namespace(5, pids=(20,))).title == 'container host (lxc)'
     assert names.name_of(proc.host, Namespace(5, name='host', path='/run/netns/host')).title == 'network namespace host'
+
+
+@pytest.mark.parametrize(('true_proc', 'first', 'hidden'), [
+    (True, False, True), (True, True, False), (False, False, False)])
+def test_whoever_is_shown_no_first_process_is_shown_no_others(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, true_proc: bool, first: bool, hidden: bool) -> None:
+    """A captured tree has the processes that were captured."""
+    if first:
+        (tmp_path / '1').mkdir()
+    if true_proc:
+        monkeypatch.setattr(host, 'PROC_ROOT_INO', tmp_path.stat().st_ino)
+    assert Host(str(tmp_path)).hides_processes() == hidden
+    assert discover.find(Host(str(tmp_path))).invisible == hidden

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from contextlib import closing
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
@@ -13,7 +14,8 @@ from ...formatting import clean
 from ...model import Table
 from ...readers import ctnetlink_events
 from .. import DoctorError, common_options, error_line, netns_target, readings
-from .terminal import Terminal
+from ..netns_target import Target
+from .terminal import Terminal, live
 from .view import ScreenLine, WatchState, as_json, following, labelled, one_line, screen
 
 #: looked at for the states each time: 3 % of error at the most, in a few milliseconds
@@ -49,6 +51,11 @@ def bar_width(terminal: Terminal) -> int:
     return max(0, min(50, terminal.size().columns - BESIDE_BAR))
 
 
+def place(target: Target) -> str:
+    """This host, and the namespace that is looked into if it is not the host's."""
+    return os.uname().nodename + (f', {clean(target.title)}' if target.title else '')
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.count is not None and arguments.count < 1:
         raise DoctorError(f'--count: {arguments.count} is not at least 1')
@@ -62,15 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
         from .top import run as run_top
 
         return run_top(arguments, source, target)
-    rounds = readings.Rounds(source, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(source))
-    colours = common_options.colours(arguments.color)
-    terminal = Terminal(colours) if common_options.on_terminal() and not arguments.json else None
-    inside = f', {clean(target.title)}' if target.title else ''
-    title = f'conntrack-doctor watch: {os.uname().nodename}{inside}, every {arguments.every:g} s'
+    title = f'conntrack-doctor watch: {place(target)}, every {arguments.every:g} s'
     state: WatchState | None = None
     shown = 0
     due = time.monotonic()
-    try:
+    opened = readings.Rounds(source, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(source))
+    with closing(opened) as rounds, live(arguments) as terminal:
         while True:
             try:
                 state = following(state, rounds.take(flows=FLOWS))
@@ -91,9 +95,3 @@ def run(arguments: argparse.Namespace) -> int:
             now = time.monotonic()
             due = max(due + arguments.every, now)
             time.sleep(due - now)
-    except KeyboardInterrupt:
-        if terminal:
-            print()  # the shell's prompt not behind the echo of ^C
-        raise
-    finally:
-        rounds.close()

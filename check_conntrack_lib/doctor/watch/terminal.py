@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from .. import common_options
 
 COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
 RESET = '\x1b[0m'
@@ -51,3 +55,16 @@ class Terminal:
 
     def _forget(self) -> None:
         self._height = 0
+
+
+@contextmanager
+def live(arguments: argparse.Namespace) -> Iterator[Terminal | None]:
+    """The terminal to draw on; None where JSON is asked for, or a line per update because nothing else can be shown."""
+    terminal = Terminal(common_options.colours(arguments.color)) \
+        if common_options.on_terminal() and not arguments.json else None
+    try:
+        yield terminal
+    except KeyboardInterrupt:
+        if terminal:
+            print()  # the shell's prompt not behind the echo of ^C
+        raise

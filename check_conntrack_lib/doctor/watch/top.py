@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Collection
+from contextlib import closing
 
 from ...analysis import top_lists
 from ...analysis.top_lists import BYTES, ENTRIES, Seen, TopLists
 from ...deadline import Deadline, OutOfTime
 from ...defaults import WINDOW
 from ...diagnosis.sample import SAMPLE_SECONDS, sample_flows
-from ...formatting import clean
 from ...host import Host
 from ...model import Missing, Table
 from ...netns import address_names
 from ...readers import ctnetlink_events
 from ...readers.ctnetlink_events import NewConnections
-from .. import common_options, error_line, readings
+from .. import error_line, readings
 from ..netns_target import Target
-from . import NOTHING_TO_SEE, bar_width, pace, top_view
+from . import NOTHING_TO_SEE, bar_width, pace, place, top_view
 from .pace import Pace
-from .terminal import Terminal
+from .terminal import Terminal, live
 from .top_view import Board
 from .view import ScreenLine, WatchState, following, labelled
 
@@ -109,15 +108,11 @@ class Reader:
 
 def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
     """The live screen, or a block or a line of JSON for each refresh."""
-    terminal = Terminal(common_options.colours(arguments.color)) \
-        if common_options.on_terminal() and not arguments.json else None
-    inside = f', {clean(target.title)}' if target.title else ''
-    reader = Reader(host, arguments.sort or ENTRIES)
     speed = Pace(arguments.every, arguments.every)
     board: Board | None = None
     shown = 0
     due = time.monotonic()
-    try:
+    with closing(Reader(host, arguments.sort or ENTRIES)) as reader, live(arguments) as terminal:
         while True:
             began, cpu = time.monotonic(), time.process_time()
             listen = min(LISTEN, LISTEN_PART * arguments.every)
@@ -127,7 +122,7 @@ def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
                 error = ''
             except OutOfTime as late:
                 error = error_line(late)
-            title = f'conntrack-doctor watch --top: {os.uname().nodename}{inside}, every {speed.period:.3g} s'
+            title = f'conntrack-doctor watch --top: {place(target)}, every {speed.period:.3g} s'
             _show(board, error, title, terminal, arguments.json)
             shown += 1
             if shown == arguments.count:
@@ -139,12 +134,6 @@ def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
             # after a suspend or a slow reading the interval starts again
             due = max(due + speed.period, now + listen)
             time.sleep(due - listen - now)
-    except KeyboardInterrupt:
-        if terminal:
-            print()  # the shell's prompt not behind the echo of ^C
-        raise
-    finally:
-        reader.close()
 
 
 def _show(board: Board | None, error: str, title: str, terminal: Terminal | None, as_json: bool) -> None:
