@@ -16,9 +16,6 @@ from ..namedtuples import NamedTuple
 from .heavy_hitters import KEPT_KEYS, MOST_KEYS
 from .profile import TOP, Key
 
-ACCOUNTING = 'net/netfilter/nf_conntrack_acct'
-#: the text where it is off
-OFF = 'net.netfilter.nf_conntrack_acct is 0: no bytes'
 #: the sorts of keys, with what makes a key of a flow
 SORTS = ('sources', 'targets', 'services')
 _place = Flow._fields.index

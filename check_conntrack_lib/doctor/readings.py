@@ -172,12 +172,10 @@ def cloud_of(source: Host) -> Mapping[str, Mapping[str, int]] | None:
 
 def why_no_bytes(host: Host) -> Missing | None:
     """Why the kernel counts no bytes of new entries; None: it does."""
-    from ..analysis.traffic import ACCOUNTING, OFF
-
-    setting = sysctl_values.read_values(host, [ACCOUNTING])
+    setting = sysctl_values.read_values(host, [sysctl_values.ACCOUNTING])
     if not setting:
-        return Missing(f'no {host.path("sys/" + ACCOUNTING)}')
-    return None if setting[ACCOUNTING] else Missing(OFF)
+        return Missing(f'no {host.path("sys/" + sysctl_values.ACCOUNTING)}')
+    return None if setting[sysctl_values.ACCOUNTING] else Missing('net.netfilter.nf_conntrack_acct is 0: no bytes')
 
 
 def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:

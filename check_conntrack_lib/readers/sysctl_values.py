@@ -14,6 +14,8 @@ DIRECTORY = f'sys/{KEYS}'
 COUNT = DIRECTORY + 'nf_conntrack_count'
 MAXIMUM = DIRECTORY + 'nf_conntrack_max'
 BUCKETS = DIRECTORY + 'nf_conntrack_buckets'
+#: for `read_values`: does the kernel count packets and bytes (net/netfilter/nf_conntrack_acct.c)?
+ACCOUNTING = KEYS + 'nf_conntrack_acct'
 #: the same value again, but shown in the initial namespace only
 INITIAL_ONLY = 'sys/net/nf_conntrack_max'
 #: also in the initial namespace only (net/core/sysctl_net_core.c), and there without the module, too
