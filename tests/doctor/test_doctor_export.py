@@ -12,7 +12,7 @@ import urllib.parse
 
 import proctree
 import pytest
-from programs import need
+from needed import need
 from served import serving, wait_until
 
 from check_conntrack_lib import __version__

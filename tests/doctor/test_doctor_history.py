@@ -11,7 +11,7 @@ from pathlib import Path
 import pasts
 import proctree
 import pytest
-from programs import need
+from needed import need
 
 from check_conntrack_lib.doctor import cli
 from check_conntrack_lib.doctor.history import facts

@@ -7,7 +7,7 @@ import subprocess
 import laboratory
 import proctree
 import pytest
-from programs import need
+from needed import need
 
 from check_conntrack_lib.doctor.export import per_host
 from check_conntrack_lib.flow import HW_OFFLOAD, OFFLOAD, STATES, Flow

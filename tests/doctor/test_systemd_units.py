@@ -10,7 +10,7 @@ from pathlib import Path
 
 import proctree
 import pytest
-from programs import need
+from needed import need
 
 from check_conntrack_lib.doctor import cli
 

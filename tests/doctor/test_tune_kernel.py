@@ -13,7 +13,7 @@ from pathlib import Path
 import laboratory
 import pytest
 from laboratory import Flow
-from programs import need
+from needed import need
 
 from check_conntrack_lib.analysis import timeouts
 from check_conntrack_lib.analysis.profile import Profile
