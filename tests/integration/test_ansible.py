@@ -199,5 +199,6 @@ def test_a_host_from_nothing_to_the_first_answer(machine: Machine) -> None:
                           'nrpe -c /etc/nagios/nrpe.cfg -f & '
                           f'for k in 1 2 3 4 5 6 7 8 9; do sleep 0.2; {check_nrpe} && break; done; '
                           f'{check_nrpe} -c check_conntrack_sudo; kill $!').stdout
-    assert re.search(r'^CONNTRACK \w+ - .*% used', answers, re.M), answers
+    # other tests' full tables are namespaces of this machine, too: its state is theirs
+    assert re.search(r'^CONNTRACK (OK|WARNING|CRITICAL) - ', answers, re.M), answers
     assert re.search(r'usage=[\d.]+%;75;98;0;100', answers), answers
