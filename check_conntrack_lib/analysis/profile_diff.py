@@ -36,7 +36,7 @@ def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
 
     baseline: baseline profiles; of each key their median counts. A zone comes last: its flows may be those before it.
     """
-    usual = _median([profile.entries for profile in baseline])
+    usual = usual_entries(baseline)
     total = now.entries - usual
     if total <= 0 or not now.seen:
         return ()
@@ -53,6 +53,16 @@ def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
     named.sort(key=lambda one: -one.entries)
     return (*(one._replace(source=_source(one, grown['sources'], total)) for one in named),
             *_zone(now, baseline, usual, total))
+
+
+def table_growth(now: Profile, baseline: Sequence[Profile]) -> int:
+    """Entries of the whole table, less the usual number of them; below 0: it shrank."""
+    return now.entries - usual_entries(baseline)
+
+
+def usual_entries(baseline: Sequence[Profile]) -> int:
+    """The median number of entries of baseline profiles."""
+    return _median([profile.entries for profile in baseline])
 
 
 def _zone(now: Profile, baseline: Sequence[Profile], usual: int, total: int) -> tuple[Growth, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..analysis.profile import Profile
-from ..analysis.profile_diff import Growth, growth
+from ..analysis.profile_diff import Growth
 from ..analysis.rates import Fresh, NewRate
 from ..assessment import Assessment
 from ..deadline import OutOfTime, TimeBudget
@@ -15,7 +15,8 @@ from ..namedtuples import NamedTuple
 from ..netns import address_names
 from ..readers import sockets, sysctl_values
 from ..readers.sockets import Owner
-from .emptied import Cause, cause_at, has_emptied, worth_telling
+from .emptied import Cause, cause_at, has_emptied
+from .named_growth import worth_telling
 from .sample import take_profile
 
 #: flows of a profile that is recorded while all is well
@@ -45,6 +46,8 @@ class Diagnosis(NamedTuple):
     #: then: is it known that it was full, and why its flows could not be read now
     was_full: bool = False
     unread: Missing | None = None
+    #: see `Cause`
+    spread: int = 0
 
 
 def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience: float, quiet: bool,
@@ -93,10 +96,10 @@ def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missin
 
     netns_file: see `take_profile`; maximum: of the table.
     """
-    grown = worth_telling(growth(profile, baseline.profiles), maximum) if isinstance(baseline, Baseline) else ()
+    grown, spread = worth_telling(profile, baseline, maximum)
     local, owned = (0.0, Missing('another namespace', chosen=True)) if netns_file \
         else _local(host, profile, grown, budget) if profile.seen else (0.0, ())
-    return Diagnosis(at, with_names(host, profile, grown, budget), baseline, grown, local, owned)
+    return Diagnosis(at, with_names(host, profile, grown, budget), baseline, grown, local, owned, spread=spread)
 
 
 def with_names(host: Host, profile: Profile, grown: tuple[Growth, ...], budget: TimeBudget) -> Profile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..analysis.profile import Profile
-from ..analysis.profile_diff import Growth, growth
+from ..analysis.profile_diff import Growth
 from ..assessment import Assessment
 from ..deadline import TimeBudget
 from ..history import peak, profiles
@@ -11,13 +11,12 @@ from ..history.peak import Peak
 from ..history.profiles import Baseline
 from ..model import Missing, Sample, Table
 from ..namedtuples import NamedTuple
+from .named_growth import worth_telling
 
 #: a table below this part of its peak has emptied since
 EMPTIED = 0.75
 #: what was there at this part of the way back up to the peak shows what filled it
 NEAR_PEAK = 0.25
-#: entries below this part of nf_conntrack_max explain nothing
-NEWS = 0.01
 #: how far before the trouble its peak is looked for, in seconds
 BEFORE = 300.0
 
@@ -31,6 +30,8 @@ class Cause(NamedTuple):
     profile: Profile
     baseline: Baseline | Missing
     growth: tuple[Growth, ...]
+    #: entries by which the table grew where no few keys explain it; 0: it did not grow, or by next to nothing
+    spread: int = 0
 
 
 def has_emptied(a: Assessment, table: Table, sample: Sample | Missing, budget: TimeBudget,
@@ -68,11 +69,5 @@ def cause_at(file: str, table: Table, highest: Peak, patience: float) -> Cause |
             or then.entries - table.entries < NEAR_PEAK * (highest.entries - table.entries):
         return None
     baseline = profiles.read_baseline(file, then, patience)
-    grown = () if isinstance(baseline, Missing) else growth(profile, baseline.profiles)
     usage = then.entries * 100.0 / then.maximum if then.maximum > 0 else 0.0
-    return Cause(then.at.wall, usage, profile, baseline, worth_telling(grown, then.maximum))
-
-
-def worth_telling(grown: tuple[Growth, ...], maximum: int) -> tuple[Growth, ...]:
-    """Those that grew by more than next to nothing."""
-    return tuple(one for one in grown if one.entries >= NEWS * maximum)
+    return Cause(then.at.wall, usage, profile, baseline, *worth_telling(profile, baseline, then.maximum))

@@ -9,6 +9,7 @@ from ..analysis.rates import about
 from ..analysis.state_notes import meaning_of
 from ..diagnosis import Diagnosis
 from ..diagnosis.emptied import Cause
+from ..diagnosis.named_growth import without_keys
 from ..flow import TCP, UDP
 from ..formatting import clean, clock_time, count, percent, share_text
 from ..history.profiles import Baseline
@@ -95,7 +96,7 @@ def _grown(why: Diagnosis | Cause, when: str = '') -> Iterator[str]:
         yield (f'{"also" if place else "cause" + when}: {key} grew from {share_text(one.before)} to '
                f'{share_text(one.now)} of the table ({one.entries:+d} entries){_since(why.baseline, why.at)}{source}')
     if not why.growth:
-        yield f'cause{when}: growth is spread over many sources and destinations'
+        yield f'cause{when}: {without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at))}'
 
 
 def _new(why: Diagnosis) -> Iterator[str]:

@@ -142,6 +142,19 @@ def test_next_to_nothing_explains_nothing(check: Check, entries: int) -> None:
     assert '10.66' not in text(lines)
 
 
+@pytest.mark.parametrize(('more', 'said'), [
+    (0, 'no large growth (600 entries, usually 600)'), (-30, 'no large growth (570 entries, usually 600)'),
+    (15, 'no large growth (615 entries, usually 600)'),
+    (400, 'growth of 400 entries since 08:00 UTC is spread over many sources and destinations')])
+def test_a_growth_that_no_key_explains(check: Check, more: int, said: str) -> None:
+    """Below 1 % of the maximum, or by flows of which each has its own source, destination and port."""
+    check(0, quiet(600), 0, '--diagnose', 'always')
+    flows = [flow(k, f'10.9.{k // 200}.{k % 200}', f'198.51.{k // 200}.{k % 200}', 1000 + k, 'ESTABLISHED')
+             for k in range(max(more, 0))]
+    lines = check(60, [*quiet(600 + min(more, 0)), *flows], 0, '--diagnose', 'always')[1]
+    assert lines[1] == f'cause: {said}'
+
+
 def test_a_table_that_is_still_full_is_told_as_it_is(check: Check) -> None:
     for minute in range(10):
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')

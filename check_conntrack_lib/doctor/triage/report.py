@@ -14,6 +14,7 @@ from ...analysis.profile import Key, Profile
 from ...analysis.rates import Opener, about
 from ...analysis.state_notes import meaning_of
 from ...diagnosis import Diagnosis
+from ...diagnosis.named_growth import without_keys
 from ...formatting import FLOODED, clean, clock_time, count, duration, rate, share_text
 from ...history.profiles import Baseline
 from ...model import Missing
@@ -163,7 +164,7 @@ def _changed(readings: TriageReadings) -> Iterator[StyledLine]:
                                 f'({one.entries:+d} entries){_since(why.baseline, why.at)}{source}', 1)
         label = ''
     if not why.growth:
-        yield StyledLine(label, 'growth is spread over many sources and destinations')
+        yield StyledLine(label, without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at)))
 
 
 def _since(baseline: Baseline, at: float) -> str:
