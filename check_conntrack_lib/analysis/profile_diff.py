@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..formatting import share_text
 from ..namedtuples import NamedTuple
 from .profile import RECORDED_TOP, Key, Profile
 
@@ -29,6 +30,13 @@ class Growth(NamedTuple):
     entries: int
     #: most of these flows come from here; '' when from many
     source: str = ''
+
+    def text(self) -> str:
+        """'grew from 11% to 75% of the table (+700 entries)'; without the first share where that is no smaller."""
+        before, now = share_text(self.before), share_text(self.now)
+        if before == now or self.before > self.now:
+            return f'grew by {self.entries} entries to {now} of the table'
+        return f'grew from {before} to {now} of the table ({self.entries:+d} entries)'
 
 
 def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from check_conntrack_lib.analysis.profile import Key, Profile
 from check_conntrack_lib.analysis.profile_diff import Growth, growth
 from check_conntrack_lib.history.profile_json import from_json, to_json
@@ -43,6 +45,16 @@ def test_one_service_that_many_clients_use() -> None:
     assert abs(found[0].entries - 20000) < 300
     assert round(found[0].before, 2) == 0.06
     assert round(found[0].now, 2) == 0.72
+
+
+@pytest.mark.parametrize(('before', 'now', 'said'), [
+    (0.11, 0.75, 'grew from 11% to 75% of the table (+700 entries)'),
+    (0.0, 0.004, 'grew from 0% to under 1% of the table (+700 entries)'),
+    (1.0, 1.0, 'grew by 700 entries to 100% of the table'), (0.751, 0.754, 'grew by 700 entries to 75% of the table'),
+    (0.6, 0.4, 'grew by 700 entries to 40% of the table')])
+def test_a_share_that_did_not_grow_is_no_growth(before: float, now: float, said: str) -> None:
+    """The whole table grew as much as the key."""
+    assert Growth(Key(UDP, port=53), before, now, 700).text() == said
 
 
 def test_one_client_is_told_with_its_flows() -> None:

@@ -47,9 +47,9 @@ def test_other_namespaces_times_and_terminals(recorded, request):
 
 
 @pytest.mark.parametrize(('kept', 'said'), [
-    (lambda quiet: False, 'cause          not recorded: no baseline of the day before'),
-    (lambda quiet: quiet, 'cause          not recorded: no profile of the flows then'),
-    (lambda quiet: True, 'cause          udp to 10.0.0.53:53 grew from 5% to 65% of the table (+167843 entries)'),
+    (lambda quiet: False, 'cause            not recorded: no baseline of the day before'),
+    (lambda quiet: quiet, 'cause            not recorded: no profile of the flows then'),
+    (lambda quiet: True, 'cause            udp to 10.0.0.53:53 grew from 5% to 65% of the table (+167843 entries)'),
 ])
 def test_who_grew(tmp_path, kept, said):
     profiles = [past for past in pasts.profiles() if kept(past[2])]

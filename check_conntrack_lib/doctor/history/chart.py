@@ -40,9 +40,9 @@ def text(history: HistoryFacts, columns: int, blocks: bool) -> str:
     episode = history.worst
     if episode:
         lines += ['', 'worst incident']
-        lines += [f'  {name:15}{words}' for name, words in retrospective(episode, history)]
+        lines += [f'  {name:17}{words}' for name, words in retrospective(episode, history)]
         lines += ['', 'follow-up']
-        lines += [f'  {who:15}{words}' for who, words in checklist(episode, history)]
+        lines += [f'  {who:17}{words}' for who, words in checklist(episode, history)]
     return '\n'.join(lines)
 
 

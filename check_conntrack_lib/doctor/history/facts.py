@@ -185,8 +185,7 @@ def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
     for one in growth_by(fullest.profile, usual):
         source = f', mostly from {fullest.profile.named(one.source)}' if one.source else ''
         key = f'{one.key}{fullest.profile.name_behind(one.key)}'
-        yield 'cause', (f'{key} grew from {one.before * 100:.0f}% to {one.now * 100:.0f}% of the table '
-                           f'({one.entries:+d} entries){source}')
+        yield 'cause', f'{key} {one.text()}{source}'
     yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
     yield from zones_and_bytes(fullest.profile)
 

@@ -160,8 +160,7 @@ def _changed(readings: TriageReadings) -> Iterator[StyledLine]:
     for one in why.growth:
         source = f', mostly from {why.profile.named(one.source)}' if one.source else ''
         key = f'{one.key}{why.profile.name_behind(one.key)}'
-        yield StyledLine(label, f'{key} grew from {share_text(one.before)} to {share_text(one.now)} of the table '
-                                f'({one.entries:+d} entries){_since(why.baseline, why.at)}{source}', 1)
+        yield StyledLine(label, f'{key} {one.text()}{_since(why.baseline, why.at)}{source}', 1)
         label = ''
     if not why.growth:
         yield StyledLine(label, without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at)))
