@@ -74,7 +74,7 @@ def main() -> int:
     parser.add_argument('--command', help='run this instead of tests, and print what it prints')
     parser.add_argument('--argument', action='append', default=[], help='of the kernel, such as log_buf_len=1M')
     parser.add_argument('--timeout', type=float, default=900.0, help='seconds for one kernel (default: 900)')
-    parser.add_argument('--out', type=Path, help='keep the logs of kernel and tests in this directory')
+    parser.add_argument('--out', type=Path, help='keep the logs in this directory, with what the commands said')
     parser.add_argument('--list', action='store_true', help='name the kernels')
     options = parser.parse_args()
     if options.list:
@@ -85,8 +85,9 @@ def main() -> int:
         parser.error(f'no {", ".join(missing)}: apt-get install qemu-system-x86 busybox-static xz-utils zstd')
     # as in the guest: paths are the host's
     command = ['bash', '-c', options.command] if options.command else [
-        sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-v', '--tb=short', '--durations=5', '-m', 'kernel',
-        '-k', options.chosen, *options.tests]
+        # -rP: what the commands said on this kernel is kept of tests that pass, too
+        sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-v', '-rP', '--tb=short', '--durations=5',
+        '-m', 'kernel', '-k', options.chosen, *options.tests]
     rows = []
     for name in options.kernel or KERNELS:
         try:
