@@ -134,6 +134,8 @@ class Profile(NamedTuple):
     zones: tuple[tuple[Key, int], ...] = ()
     #: packets and bytes of the entries seen; None: no entry had counters (nf_conntrack_acct is 0)
     traffic: Traffic | None = None
+    #: offloaded ones that are among `assured` only because this kernel spares them
+    spared: int = 0
 
     @property
     def zoned(self) -> bool:
@@ -225,9 +227,10 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
         return sum(count for (_protocol, _state, status), count in statuses.items() if status & bits)
 
     seen = sum(states.values())
+    spared = having(ASSURED | ANY_OFFLOAD) - having(ASSURED) if offloaded_stay else 0
     return Profile(
         entries, seen, dict(states.most_common()),
-        assured=having(ASSURED | ANY_OFFLOAD if offloaded_stay else ASSURED), unreplied=seen - having(SEEN_REPLY),
+        assured=having(ASSURED) + spared, unreplied=seen - having(SEEN_REPLY), spared=spared,
         snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(NAT),
         offloaded=having(ANY_OFFLOAD),
         sources=tuple((Key(source=address_text(src)), count) for src, count in sources.top(TOP)),

@@ -46,6 +46,8 @@ def to_json(profile: Profile, top: int = RECORDED_TOP) -> str:
         record['traffic'] = _traffic_record(profile.traffic, top)
     if profile.names:
         record['names'] = dict(profile.names)
+    if profile.spared:
+        record['spared'] = profile.spared
     if profile.nat_ports:
         record['nat_ports'] = [[pool.protocol, address_text(pool.server), pool.port, address_text(pool.address),
                                 *rest] for pool, rest in
@@ -70,6 +72,7 @@ def from_json(text: str) -> Profile:
                            for address, name in record.get('names', {}).items()}
         fields['nat_ports'] = tuple(_port_use(*row) for row in record.get('nat_ports', ()))
         fields['zones'] = tuple((Key(zone=_zone(zone)), _count(count)) for zone, count in _rows(record, 'zones'))
+        fields['spared'] = _count(record.get('spared', 0))
         if 'traffic' in record:
             fields['traffic'] = _traffic(record['traffic'])
         return Profile(**fields)

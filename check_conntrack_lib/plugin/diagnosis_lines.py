@@ -128,7 +128,7 @@ def _state(profile: Profile) -> Iterator[str]:
 def _evictable(profile: Profile) -> Iterator[str]:
     assured = profile.share(profile.assured).value
     unreplied = profile.share(profile.unreplied).value
-    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    or_offloaded = ' or offloaded' if profile.spared else ''
     yield f'{share_text(assured)} ASSURED{or_offloaded} (never evicted), {share_text(unreplied)} UNREPLIED'
 
 

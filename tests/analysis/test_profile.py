@@ -69,9 +69,11 @@ def test_what_is_never_evicted():
     """Offloaded: tcp is assured from 6.1 on, udp nowhere; up to 6.2 neither is evicted."""
     flows = [flow(state='', status=SEEN_REPLY | OFFLOAD, timeout=None)] * 4 + [
         udp(status=SEEN_REPLY | OFFLOAD, timeout=None)] * 3 + [flow(status=SEEN_REPLY)] * 2 + [flow()]
-    assert summarize(flows, 10, offloaded_stay=True).assured == 8
+    stay = summarize(flows, 10, offloaded_stay=True)
+    assert (stay.assured, stay.spared) == (8, 7)
+    assert from_json(to_json(stay)).spared == 7
     later = summarize(flows, 10)
-    assert (later.assured, later.offloaded) == (1, 7)
+    assert (later.assured, later.offloaded, later.spared) == (1, 7, 0)
     # ESTABLISHED alone does not protect
     assert later.states == {(6, 'OFFLOAD'): 4, (17, 'OFFLOAD'): 3, (6, 'ESTABLISHED'): 3}
     assert 'never evicted' not in meaning_of(later, 6, 'ESTABLISHED')

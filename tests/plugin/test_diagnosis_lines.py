@@ -108,9 +108,12 @@ def test_whose_it_is(change: dict[str, Any], growth: tuple[Growth, ...], lines: 
 
 
 def test_of_a_sample_it_is_said_so() -> None:
-    sampled = diagnosis_lines.details(diagnosis(PROFILE._replace(entries=9000, offloaded=1)))
+    sampled = diagnosis_lines.details(diagnosis(PROFILE._replace(entries=9000, offloaded=2, spared=1)))
     assert sampled[0] == STATE[0] + ' (sampled 1000 of 9000)'
     assert sampled[1] == '15% ASSURED or offloaded (never evicted), 70% UNREPLIED'
+    # this kernel evicts offloaded ones
+    evicted = diagnosis_lines.details(diagnosis(PROFILE._replace(offloaded=2)))
+    assert evicted[1] == '15% ASSURED (never evicted), 70% UNREPLIED'
 
 
 def test_of_what_has_emptied_the_profile_of_then_is_shown() -> None:

@@ -199,7 +199,7 @@ def _state(readings: TriageReadings) -> Iterator[StyledLine]:
     said = f'{share_text(share.value)} is {Key(protocol)} {state}'.rstrip() + (f': {meaning}' if meaning else '')
     yield StyledLine('state', said)
     how = f' (sampled {profile.seen} of {profile.entries}, +-{share.margin * 100:.1f}%)' if share.margin else ''
-    or_offloaded = ' or offloaded' if profile.offloaded else ''
+    or_offloaded = ' or offloaded' if profile.spared else ''
     yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED{or_offloaded} (never evicted), '
                    f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
     zones = zones_text(profile)
