@@ -10,6 +10,7 @@ import math
 import re
 from functools import lru_cache
 
+from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 
 #: entries per bucket above which a kernel refuses about one new connection in 1000
@@ -95,6 +96,15 @@ def hash_load(entries: int, buckets: int, all_namespaces: bool, limit: ChainLimi
     # far below the limit there is nothing to compute
     refused = refused_share(load, *LENGTHS[limit.entries_per_bucket]) if 2 * load > limit.entries_per_bucket else 0.0
     return HashLoad(entries, buckets, all_namespaces, limit, refused)
+
+
+def per_bucket_text(table: Table, load: HashLoad | None) -> str:
+    """'0.8 per bucket', of all network namespaces where others have many entries, too; '' if it is not known."""
+    if isinstance(table.buckets, Missing) or table.buckets <= 0:
+        return ''
+    if load and load.entries > 1.1 * table.entries + 1000:
+        return f'{load.per_bucket:.1f} per bucket with those of other namespaces'
+    return f'{table.entries / table.buckets:.1f} per bucket'
 
 
 def refused_share(per_bucket: float, shortest: int, longest: int) -> float:

@@ -86,8 +86,10 @@ def _cause(a: Assessment, code: str) -> str:
         entries = a.hash.entries if a.hash else table.entries
         load = entries / max(table.buckets, 1)
         if load < TOO_FEW_BUCKETS:
+            unseen = '' if a.hash and a.hash.all_namespaces else \
+                ', or entries of other network namespaces, which share the buckets (only root sees them)'
             return (f'single hash chains are too long although there are {load:.1f} entries per bucket: '
-                    'many flows with the same address and port, or too few buckets at the peak')
+                    f'many flows with the same address and port, or too few buckets at the peak{unseen}')
         whose = ' of all network namespaces' if entries > table.entries else ''
         return f'nf_conntrack_buckets is {table.buckets} for {entries} entries{whose} ({load:.0f} per bucket)'
     if code == 'nat-ports':

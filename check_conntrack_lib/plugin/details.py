@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..analysis.hash_chains import per_bucket_text
 from ..analysis.losses import INITIAL, UNNAMED, insert_failed_is_loss
 from ..analysis.trend import PAST_OF_HORIZON, SHORTEST_PAST
 from ..assessment import Assessment
@@ -33,11 +34,7 @@ def table(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
         text = f'table: {table.entries} of {table.limit} entries ({table.limit_name})'
         if table.limit != table.maximum:
             text += f', nf_conntrack_max is {table.maximum}'
-    if not isinstance(table.buckets, Missing) and table.buckets > 0:
-        others = a.hash and a.hash.entries > 1.1 * table.entries + 1000
-        load = a.hash.per_bucket if a.hash and others else table.entries / table.buckets
-        text += f', {load:.1f} per bucket' + (' with those of other namespaces' if others else '')
-    yield text
+    yield ', '.join(filter(None, (text, per_bucket_text(table, a.hash))))
 
 
 def growth_lines(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:

@@ -144,8 +144,8 @@ def test_the_buckets_are_those_of_all_namespaces():
 
 @pytest.mark.parametrize(('release', 'table', 'said'), [
     ('5.15.0-25-generic', Table(180000, 262144, 65536),
-     'above about 2 (16 from 5.15.103 on) entries per bucket; with 4.0 when full, packets are dropped from 131072 '
-     'entries on, before the table'),
+     'above about 2 (16 from 5.15.103 on) entries per bucket of the hash table that all network namespaces share '
+     '(others are not seen); with 4.0 when full, packets are dropped from 131072 entries on, before the table'),
     ('5.4.0-26-generic', Table(180000, 262144, 65536), 'this kernel has no limit for hash chains'),
     ('6.12.0', Table(180000, 262144, Missing('x')), 'above about 16 entries per bucket'),
 ])

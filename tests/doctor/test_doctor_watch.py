@@ -67,6 +67,14 @@ def test_one_step(tmp_path, step, said):
     assert view.one_line(list(moments(tmp_path, [(0, 10, 100, start, 0), (2, 10, 100, start, 0), step]))[-1]) == said
 
 
+def test_the_buckets_are_shared_with_other_namespaces(tmp_path):
+    (tmp_path / 'sys/kernel').mkdir(parents=True)
+    (tmp_path / 'sys/kernel/osrelease').write_text('6.18.44\n')
+    (tmp_path / 'slabinfo').write_text('nf_conntrack 200000 200016 256 16 1 : tunables 0 0 0 : slabdata 1 1 0\n')
+    line = view.screen(next(moments(tmp_path, [(0, 40, 262144, 0, 0)])), 0)[0]
+    assert line.text == '0.0% used (40 of 262144), 3.1 per bucket with those of other namespaces'
+
+
 def test_not_loaded_and_back(tmp_path):
     steps = moments(tmp_path, [(0, 10, 100, 0, 0), (2, 20, 100, 5, 0)])
     first = next(steps)

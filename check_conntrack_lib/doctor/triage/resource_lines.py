@@ -49,6 +49,9 @@ def _hash(readings: TriageReadings) -> Iterator[StyledLine]:
         said += f' with those of other namespaces ({readings.facts.all_entries} entries in all)'
     elif full is not None:
         said += f', {full:.1f} when full'
+    chains = readings.assessment.hash
+    if chains and not chains.all_namespaces:
+        said += ', without those of other namespaces (only root sees them)'
     if readings.release:
         said += f'; this kernel drops new connections above about {readings.facts.limit}'
     yield StyledLine('hash', said)

@@ -99,6 +99,8 @@ def _hash(plan: Plan) -> str:
     everywhere = plan.readings.all_entries
     if not isinstance(everywhere, Missing) and everywhere > 1.1 * table.entries + 1000:
         said += f' (now {everywhere / table.buckets:.1f}, with those of other network namespaces)'
+    elif isinstance(everywhere, Missing):
+        said += ' of the hash table that all network namespaces share (others are not seen)'
     return said + (f'; with {ratio:.1f} when full, packets are dropped from {round(limit * table.buckets)} entries on, '
                    'before the table is full' if ratio > limit else f', this table has {ratio:.1f} when full')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
+from ...analysis.hash_chains import per_bucket_text
 from ...analysis.losses import Losses, counted_between
 from ...analysis.profile import Profile
 from ...analysis.trend import FEWEST_POINTS, Forecast, project
@@ -13,7 +14,7 @@ from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
 from ...model import Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
 from ...readers.ctnetlink_events import NewConnections
-from ...snapshot import Snapshot
+from ...snapshot import Snapshot, hash_of
 from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from ..state_shares import states_line
@@ -144,8 +145,7 @@ def _usage(state: WatchState, bar: int) -> Iterator[ScreenLine]:
         if bar and not table.unlimited:
             filled = min(bar, int(table.usage * bar / 100))
             text = f'[{"#" * filled}{"-" * (bar - filled)}] {text}'
-        if not isinstance(table.buckets, Missing) and table.buckets > 0:
-            text += f', {table.entries / table.buckets:.1f} per bucket'
+        text = ', '.join(filter(None, (text, per_bucket_text(table, hash_of(state.snapshot)))))
         yield ScreenLine('usage', text, (table.usage > WARNING) + (table.usage > CRITICAL))
 
 
