@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The tests on other distributions' kernels, each booted in qemu by emulation; one table.
 
-    python3 benchmarks/kernels.py                             every kernel that can be had, tests/vm: half an hour
+    python3 benchmarks/kernels.py                             every kernel that can be had, tests/vm: an hour
     python3 benchmarks/kernels.py --kernel debian11-5.10      one of them; --list names them
     python3 benchmarks/kernels.py -k 'reload or chains'       some of the tests, as pytest's -k
     python3 benchmarks/kernels.py --tests tests/plugin/test_kernel.py    other kernel tests

@@ -26,7 +26,7 @@ class Kernel(NamedTuple):
     packages: tuple[str, ...]
 
 
-# Debian's cloud kernels have no 9p; Ubuntu's is in linux-modules-extra
+# Debian's cloud kernels have no 9p; Ubuntu's is in linux-modules-extra, later in linux-modules
 _UBUNTU = ('linux-image-{v}', 'linux-modules-{v}', 'linux-modules-extra-{v}')
 #: To try another kernel, add a line.
 KERNELS = {
@@ -38,8 +38,12 @@ KERNELS = {
     'debian12-6.1': Kernel('{debian} bookworm main', r'6\.1\.0-[0-9]+-amd64', ('linux-image-{v}',)),
     'ubuntu2404-6.8': Kernel(f'{UBUNTU} noble main', r'6\.8\.0-[0-9]+-generic', _UBUNTU),
     'debian13-6.12': Kernel('{debian} trixie main', r'6\.12\.[0-9]+\+deb13-amd64', ('linux-image-{v}',)),
+    'ubuntu2510-6.17': Kernel(f'{UBUNTU} questing main', r'6\.17\.0-[0-9]+-generic', _UBUNTU[:2]),
+    'ubuntu2604-7.0': Kernel(f'{UBUNTU} resolute main', r'7\.0\.0-[0-9]+-generic', _UBUNTU[:2]),
     'sid': Kernel('{debian} sid main', r'[0-9.]+\+deb14-amd64',
                   ('linux-binary-{v}', 'linux-modules-{v}', 'linux-base-{v}')),
+    'debian13-backports': Kernel('{debian} trixie-backports main', r'[0-9.]+\+deb13-amd64',
+                                 ('linux-binary-{v}', 'linux-modules-{v}', 'linux-base-{v}')),
 }
 
 
