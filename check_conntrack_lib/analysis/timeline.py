@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..defaults import WARNING
 from ..model import Sample
 from ..namedtuples import NamedTuple
-from .losses import Losses, add_up, counted_between
+from .losses import Losses, add_up, counted_between, seconds_without_drops
 
 #: an episode is over when all was well for this many seconds
 QUIET = 1800.0
@@ -167,7 +167,14 @@ def may_have_dropped(chronicle: Sequence[Interval], wall: float) -> bool:
     """
     around = [step for step in chronicle if -CLOCKS_DIFFER <= step.sample.at.wall - wall <=
               (step.span or 0.0) + CLOCKS_DIFFER]
-    return not around or any(step.losses is None or step.losses.dropped or step.losses.across for step in around)
+    return not around or any(map(_may_have_dropped, around))
+
+
+def _may_have_dropped(step: Interval) -> bool:
+    if step.losses is None:
+        # nothing is recorded of the time before, but the counters are those since the namespace was made
+        return seconds_without_drops(step.sample.counters, None) == 0
+    return bool(step.losses.dropped or step.losses.across)
 
 
 def in_trouble(interval: Interval) -> bool:

@@ -128,11 +128,32 @@ def test_log_lines_are_those_of_this_boot_and_namespace(tmp_path):
     assert other.chosen
 
 
-def past(boot_id):
+@pytest.mark.parametrize(('drops', 'lines'), [
+    # the module was loaded again after a loss: its lines are of the table before
+    ((0, 30, 0, 0), 1), ((0, 30, 7, 7), 1),
+    # a neighbour's: this one has never dropped a packet, or had dropped all of them before
+    ((0, 0, 0, 0), 0), ((7, 7, 7, 7), 0)])
+def test_below_6_18_log_lines_go_to_whom_they_can_be_of(tmp_path, drops, lines):
+    proctree.make(tmp_path / 'proc')
+    (tmp_path / 'log').write_text('4,1,38000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
+    own = past(proctree.BOOT_ID, dict(zip((20, 40, 60, 80), drops)))
+    assert facts.log_marks(host_at(tmp_path / 'proc'), own, str(tmp_path / 'log')) == (pasts.BEGIN + 38,) * lines
+
+
+@pytest.mark.parametrize(('dropped', 'lines'), [(0, 0), (7, 1)])
+def test_at_the_first_sample_its_counters_tell(tmp_path, dropped, lines):
+    proctree.make(tmp_path / 'proc')
+    (tmp_path / 'log').write_text('4,1,22000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
+    own = past(proctree.BOOT_ID, {20: dropped, 80: dropped})
+    assert len(facts.log_marks(host_at(tmp_path / 'proc'), own, str(tmp_path / 'log'))) == lines
+
+
+def past(boot_id, drops=None):
     from check_conntrack_lib.analysis.timeline import intervals
 
-    return intervals([pasts.sample(20.0 + k, 1, drop=k, netns=proctree.NETNS)._replace(boot_id=boot_id)
-                      for k in range(50)])
+    drops = drops or {20 + k: k for k in range(50)}
+    return intervals([pasts.sample(second, 1, drop=drop, netns=proctree.NETNS)._replace(boot_id=boot_id)
+                      for second, drop in drops.items()])
 
 
 def host_at(root):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...analysis.losses import add_up, log_evidence, seconds_without_drops
+from ...analysis.losses import add_up, log_evidence
 from ...analysis.profile_diff import growth as growth_by
 from ...analysis.timeline import (
     Change,
@@ -85,8 +85,7 @@ def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, 
     if not isinstance(log, KernelLog):
         return log
     initial = netns == host.netns() and sysctl_values.is_initial_namespace(host)
-    quiet = seconds_without_drops(own[-1].sample.counters, None)
-    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial, quiet).ages
+    ages = log_evidence(log, now.monotonic, now.uptime, netns, initial).ages
     # lines of before were of another namespace that had its inode
     ages = tuple(age for age in ages if now.uptime - age >= own[-1].sample.since)
     return tuple(now.wall - age for age in ages if own[0].sample.at.wall <= now.wall - age <= own[-1].sample.at.wall
