@@ -55,11 +55,6 @@ class HashLoad(NamedTuple):
     def per_bucket(self) -> float:
         return self.entries / self.buckets
 
-    @property
-    def wanted(self) -> int:
-        """Buckets with which nothing is refused: one an entry, and as many again for growth."""
-        return -(-2 * self.entries // BUCKET_STEP) * BUCKET_STEP
-
 
 @lru_cache(8)
 def chain_limit(release: str, stable: str = '') -> ChainLimit:
@@ -96,6 +91,14 @@ def hash_load(entries: int, buckets: int, all_namespaces: bool, limit: ChainLimi
     # far below the limit there is nothing to compute
     refused = refused_share(load, *LENGTHS[limit.entries_per_bucket]) if 2 * load > limit.entries_per_bucket else 0.0
     return HashLoad(entries, buckets, all_namespaces, limit, refused)
+
+
+def enough_buckets(entries: int, maximum: int) -> int:
+    """Buckets for one entry each when the table is full, as the kernel's own default is since 5.15.
+
+    entries: of all network namespaces, as far as they are seen; maximum: nf_conntrack_max.
+    """
+    return -(-max(entries, maximum, 2 * BUCKET_STEP) // BUCKET_STEP) * BUCKET_STEP
 
 
 def per_bucket_text(table: Table, load: HashLoad | None) -> str:

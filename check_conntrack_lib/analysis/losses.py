@@ -180,6 +180,11 @@ class LogEvidence(NamedTuple):
         return self.partial and self.without_drops < self.span
 
 
+def since_made(counters: Counters) -> Losses:
+    """What a namespace has dropped since it was made, or since the module was loaded; the span is not known."""
+    return Losses(0.0, {name: counters.total(name) for name in DROPPED if name in counters.per_cpu})
+
+
 def seconds_without_drops(counters: Counters | None, found: Losses | None) -> float:
     """For how many seconds up to now this namespace has certainly dropped nothing, so that no log line is its own.
 
@@ -189,10 +194,8 @@ def seconds_without_drops(counters: Counters | None, found: Losses | None) -> fl
     """
     if found and found.across == RESET and found.dropped:
         return 0.0  # the lines may be those of the table that was there before
-    if counters is not None:
-        since_made = Losses(0.0, {name: counters.total(name) for name in DROPPED if name in counters.per_cpu})
-        if not since_made.dropped:
-            return float('inf')
+    if counters is not None and not since_made(counters).dropped:
+        return float('inf')
     # what was dropped while the counters were reset is not known
     return found.span if found and not found.dropped and not found.across else 0.0
 

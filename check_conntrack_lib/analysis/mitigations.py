@@ -10,6 +10,7 @@ from ..formatting import count, duration, size_text
 from ..model import Missing
 from . import nat_mitigations, resources, sizing, source_limit
 from .commands import within
+from .hash_chains import enough_buckets
 from .incident import SOON, Action, IncidentFacts, chains_too_long, crowded, load_at, single_source, was_full
 from .profile import Key, Profile
 from .timeouts import leaks
@@ -154,7 +155,7 @@ def _timeouts(p: IncidentFacts) -> Iterator[Action]:
 
 def _buckets(p: IncidentFacts) -> Iterator[Action]:
     now = 0 if isinstance(p.table.buckets, Missing) else p.table.buckets
-    wanted = -(-max(p.table.entries, p.all_entries, p.table.maximum, 1024) // 512) * 512
+    wanted = enough_buckets(max(p.table.entries, p.all_entries), p.table.maximum)
     if wanted <= now:
         return
     yield Action(f'nf_conntrack_buckets {now or "?"} -> {wanted} stops drops due to long hash chains '

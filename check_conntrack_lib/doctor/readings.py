@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..analysis.losses import LogEvidence, Losses, counted_between, quiet_since
+from ..analysis.losses import RESET, LogEvidence, Losses, counted_between, quiet_since, since_made
 from ..assessment import log_of
 from ..deadline import Deadline
 from ..history import cloud_limit
@@ -102,6 +102,8 @@ class Rounds:
         self._kept = KeptLog()
         self._last: Sample | None = None
         self._quiet: Losses | None = None
+        #: the last sample whose counters were not 0
+        self._dropped: Sample | None = None
 
     def take(self, top: int = 0, flows: int = 0, wanted: Iterable[str] = ()) -> LiveReadings:
         """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
@@ -151,7 +153,20 @@ class Rounds:
         if last and self._last and (last.boot_id, last.netns) == (self._last.boot_id, self._last.netns):
             new = counted_between(last, self._last)
         self._quiet = quiet_since(self._quiet, new)
-        return self._quiet
+        return self._before_reset() or self._quiet
+
+    def _before_reset(self) -> Losses | None:
+        """What was dropped before the counters began at 0 again, as long as log lines of then are looked at."""
+        now, before = self._last, self._dropped
+        if now is None or now.counters is None:
+            return None
+        if since_made(now.counters).dropped:
+            self._dropped = now
+            return None
+        if before is None or before.counters is None or (before.boot_id, before.netns) != (now.boot_id, now.netns):
+            return None
+        span = now.at.uptime - before.at.uptime
+        return since_made(before.counters)._replace(span=span, across=RESET) if span <= self._log_span else None
 
 
 def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from nagiosplugin import Result
 
+from ..analysis.hash_chains import enough_buckets
 from ..analysis.hysteresis import QUIET
 from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 TRIAGE = 'sudo conntrack-doctor triage'
 #: entries per bucket from which more buckets are the remedy for long hash chains
 TOO_FEW_BUCKETS = 2
-PAGE_OF_BUCKETS = 512
 BUCKET_BYTES = 8
 
 NAMES: Mapping[str, str] = {signal.label: signal.name.replace('_', '-') for signal in SIGNALS}
@@ -122,7 +122,7 @@ def _next(a: Assessment, code: str, result: Result, options: Options) -> str:
     entries = a.hash.entries if a.hash else table.entries if isinstance(table, Table) else 0
     if code == 'hash-chains' and isinstance(table, Table) and isinstance(table.buckets, int) and a.snapshot.initial \
             and table.buckets * TOO_FEW_BUCKETS <= entries:
-        wanted = -(-max(entries, table.maximum) // PAGE_OF_BUCKETS) * PAGE_OF_BUCKETS
+        wanted = enough_buckets(entries, table.maximum)
         size = max(1, round(wanted * BUCKET_BYTES / (1 << 20)))
         return (f'sudo sysctl -w net.netfilter.nf_conntrack_buckets={wanted} '
                 f'({size} MiB of memory; undo: ={table.buckets})')

@@ -6,7 +6,14 @@ import random
 
 import pytest
 
-from check_conntrack_lib.analysis.hash_chains import LENGTHS, ChainLimit, chain_limit, hash_load, refused_share
+from check_conntrack_lib.analysis.hash_chains import (
+    LENGTHS,
+    ChainLimit,
+    chain_limit,
+    enough_buckets,
+    hash_load,
+    refused_share,
+)
 
 
 @pytest.mark.parametrize(('release', 'level', 'limit', 'by_sysctl', 'unless'), [
@@ -58,6 +65,11 @@ def test_share_of_refused_connections(chains: float, per_bucket: float, percent:
 
 
 @pytest.mark.parametrize('chains', LENGTHS)
+def test_no_chain_is_long_enough_for_every_entry(chains: float) -> None:
+    assert refused_share(300.0, *LENGTHS[chains]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('chains', LENGTHS)
 def test_a_table_that_is_filled_at_random_refuses_so_many(chains: float) -> None:
     """The kernel's own loop, over a table of 4096 buckets."""
     chance, buckets = random.Random(7), 4096
@@ -87,8 +99,15 @@ def test_a_load_far_below_is_not_computed_and_a_kernel_without_limit_says_nothin
     loaded = hash_load(2 * 65536 + 7, 65536, False, ChainLimit(2.0))
     assert loaded
     assert 0.001 < loaded.refused < 0.0011
-    assert loaded.wanted == 262656
-    assert refused_share(loaded.entries / loaded.wanted, 8, 31) < 1e-7
+    wanted = enough_buckets(loaded.entries, 100_000)
+    assert wanted == 131584
+    assert refused_share(loaded.entries / wanted, 8, 31) < 1e-5
+
+
+@pytest.mark.parametrize(('entries', 'maximum', 'wanted'), [
+    (10, 400_000, 400_384), (500_000, 400_000, 500_224), (10, 0, 1024), (2048, -1, 2048)])
+def test_with_enough_buckets_a_full_table_has_an_entry_in_each(entries: int, maximum: int, wanted: int) -> None:
+    assert enough_buckets(entries, maximum) == wanted
 
 
 @pytest.mark.parametrize(('release', 'stable', 'limit', 'by_sysctl'), [

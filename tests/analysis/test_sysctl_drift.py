@@ -186,16 +186,16 @@ class TestDrifts:
             f'99-conntrack.conf: nf_conntrack_tcp_timeout_established = 7440{reason}']
 
     @pytest.mark.parametrize(('name', 'configured', 'running', 'reason'), [
-        ('tcp_be_liberal', 1, 0, 'applied before the module was loaded'),
-        ('tcp_loose', 0, 1, 'applied before the module was loaded'),
-        ('acct', 1, 0, 'applied before the module was loaded'),
-        ('checksum', 0, 1, 'applied before the module was loaded'),
-        ('tcp_be_liberal', 0, 1, 'was set later'),
+        ('tcp_be_liberal', 1, 0, ' was applied before the module was loaded'),
+        ('tcp_loose', 0, 1, ' was applied before the module was loaded'),
+        ('acct', 1, 0, ' was applied before the module was loaded'),
+        ('checksum', 0, 1, ' was applied before the module was loaded'),
+        ('tcp_be_liberal', 0, 1, ', but the running value 1 was set later'),
     ])
     def test_flags_have_defaults_too(self, name, configured, running, reason):
         said = self.found(f'net.netfilter.nf_conntrack_{name} = {configured}',
                           {f'net/netfilter/nf_conntrack_{name}': running})
-        assert reason in said[-1]
+        assert said[-1] == f'99-conntrack.conf: nf_conntrack_{name} = {configured}{reason}'
 
     def test_buckets_are_rounded_up_by_the_kernel(self):
         key = 'net/netfilter/nf_conntrack_buckets'

@@ -89,6 +89,25 @@ def test_an_exporter_knows_since_when_nothing_dropped(tree):
     assert len(rounds.take().log.ages) == 3
 
 
+@pytest.mark.parametrize(('dropped', 'own'), [(0, 0), (30, 2)])
+def test_an_exporter_knows_what_was_dropped_before_a_reload(tree, dropped, own):
+    """The counters begin again with the module; the lines of the table before are still this namespace's."""
+    container(tree, drop=dropped)
+    clock = [NOW]
+    rounds = readings.Rounds(Host(str(tree), lambda: clock[0]), str(tree.parent / 'records'), 1000.0)
+    rounds.take()
+    proctree.unload(tree)
+    rounds.take()
+    container(tree)
+    for second in (30, 60):
+        clock[0] = NOW._replace(uptime=NOW.uptime + second, monotonic=NOW.monotonic + second)
+        assert len(rounds.take().log.ages) == own
+    # those of a neighbour, after all of its own
+    clock[0] = NOW._replace(uptime=NOW.uptime + 1100, monotonic=NOW.monotonic + 1100)
+    (tree.parent / 'records').write_text(RECORDS + '4,4,4000000000,-;nf_conntrack: table full, dropping packet\n')
+    assert len(rounds.take().log.ages) == 0
+
+
 def test_a_failing_reading_drops_its_own_metrics_only(tree):
     whole = lines(page(tree))
     (tree / 'net/stat/nf_conntrack').unlink()

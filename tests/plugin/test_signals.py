@@ -69,6 +69,13 @@ def test_every_threshold_can_change_the_state(signal: Signal) -> None:
     assert state(TROUBLED, signal, warning, '1000', critical, '1000') == 'ok'
 
 
+@pytest.mark.parametrize(('refused', 'expected'), [(0.00099, 'ok'), (0.00101, 'warning'), (1.0, 'warning')])
+def test_a_warning_before_long_hash_chains_drop_packets(refused: float, expected: str) -> None:
+    hash_chains = next(signal for signal in SIGNALS if signal.name == 'hash')
+    assert TROUBLED.hash
+    assert state(TROUBLED._replace(hash=TROUBLED.hash._replace(refused=refused)), hash_chains) == expected
+
+
 def test_growth_has_its_own_rule() -> None:
     growth = next(signal for signal in SIGNALS if signal.name == 'growth')
     assert state(TROUBLED, growth, '--trend', '70') == 'warning'
