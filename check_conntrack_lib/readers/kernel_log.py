@@ -132,10 +132,15 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
     (first, began), (last, ended) = map(head_of, (records.oldest, records.newest))
     # a smaller number than the remembered one: another log under the same name
     memory = memory if memory and (memory.sequence <= last or records.cut) else None
-    fresh = [record for record in records.kept if memory is None or head_of(record)[0] > memory.sequence]
-    offset = memory.offset if memory else 0.0
+    fresh, stamps, offset = records.kept, [], 0.0
+    if memory:
+        # the ring may be full of lines that were read before
+        heads = [(record, *head_of(record)) for record in records.kept]
+        fresh = [record for record, number, _stamp in heads if number > memory.sequence]
+        stamps = [stamp for _record, number, stamp in heads if number > memory.sequence]
+        offset = memory.offset
     if now and not records.cut:
-        offset = learn_offset(offset, memory, now.monotonic, last, ended, [head_of(record)[1] for record in fresh])
+        offset = learn_offset(offset, memory, now.monotonic, last, ended, stamps)
     earliest = memory.read if memory else BOOT
     until = now.monotonic if now else float('inf')
     lines = [line._replace(stamp=min(max(line.stamp + offset, earliest), until))

@@ -35,10 +35,11 @@ def _is_older(text: bytes, line: int, until: float) -> bool:
 
 
 def _places(text: bytes, word: bytes) -> Iterator[int]:
-    place = text.find(word)
+    """The last one first: where lines are new, that one tells it."""
+    place = text.rfind(word)
     while place >= 0:
         yield place
-        place = text.find(word, place + 1)
+        place = text.rfind(word, 0, place)
 
 
 def read_tail() -> bytes:
