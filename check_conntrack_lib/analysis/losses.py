@@ -214,7 +214,9 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
         if age > span:
             continue
         owner = line.netns if line.netns is not None else INITIAL if log.names_namespaces and not initial else netns
-        if owner == netns and age >= without_drops:
+        # a kernel that names the others leaves the initial one unnamed: of that its own counters need not tell
+        certain = log.names_namespaces and initial and line.netns is None
+        if owner == netns and (certain or age >= without_drops):
             ages.append(age)
         else:
             stranger = UNNAMED if owner is None or owner == netns else owner

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .options import Options
 
 OWNERS = {INITIAL: 'from the host (initial network namespace), ignored here (check it with --netns all)',
-          UNNAMED: 'ignored: this namespace dropped nothing, so they belong to another one'}
+          UNNAMED: 'ignored: by its counters this namespace dropped nothing then'}
 #: namespaces named of those that the log says are full
 MOST_OWNERS = 3
 

@@ -97,15 +97,24 @@ def test_a_run_without_counters_takes_any_base() -> None:
 
 def test_a_namespace_that_dropped_nothing_logged_nothing() -> None:
     """Another container's line on a kernel that names none, or a dead namespace's with the same inode."""
-    log = KernelLog('kmsg', (LogLine(100), LogLine(290), LogLine(299, OTHER)), names_namespaces=True)
+    log = KernelLog('kmsg', (LogLine(100, OTHER), LogLine(290, OTHER), LogLine(299, OTHER)), names_namespaces=True)
     clean = Counters({'drop': (0, 0)})
     dirty = Counters({'drop': (0, 3)})
     assert seconds_without_drops(clean, None) == float('inf')
     assert seconds_without_drops(dirty, None) == seconds_without_drops(None, None) == 0
     assert seconds_without_drops(dirty, Losses(50, {'drop': 3})) == 0
     assert seconds_without_drops(dirty, Losses(50, {'drop': 0})) == 50
-    found = log_evidence(log, 300, 250, OTHER, True, seconds_without_drops(dirty, Losses(50, {'drop': 0})))
+    found = log_evidence(log, 300, 250, OTHER, False, seconds_without_drops(dirty, Losses(50, {'drop': 0})))
     assert (found.ages, found.elsewhere) == ((200,), {UNNAMED: 2})
+    unnamed = log._replace(table_full=(LogLine(290),), names_namespaces=False)
+    assert log_evidence(unnamed, 300, 250, OWN, True, float('inf')).elsewhere == {UNNAMED: 1}
+
+
+def test_where_the_others_are_named_the_initial_one_s_lines_are_certain() -> None:
+    """Also of the table that was there before the module was loaded again."""
+    log = KernelLog('kmsg', (LogLine(280, OTHER), LogLine(290)), names_namespaces=True)
+    found = log_evidence(log, 300, 250, OWN, True, float('inf'))
+    assert (found.ages, found.elsewhere) == ((10,), {OTHER: 1})
 
 
 OWN, OTHER = 4026531840, 4026532246

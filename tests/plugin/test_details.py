@@ -173,8 +173,7 @@ def test_messages_of_others() -> None:
     lines = ['kernel log: 1 "table full" message from network namespace 5, ignored here (check it with --netns all)',
              'kernel log: 2 "table full" messages from the host (initial network namespace), ignored here (check it '
              'with --netns all)',
-             'kernel log: 3 "table full" messages ignored: this namespace dropped nothing, so they belong to another '
-             'one',
+             'kernel log: 3 "table full" messages ignored: by its counters this namespace dropped nothing then',
              'kernel log: messages of 2 more network namespaces, ignored here']
     own = with_log(assessment(log=logged(9)._replace(elsewhere=elsewhere)))
     assert list(details.kernel_log(own, VERBOSE, True))[1:] == lines
