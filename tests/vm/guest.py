@@ -71,6 +71,8 @@ def unload() -> None:
 def load() -> laboratory.Namespace:
     """Loads the module; the table of the initial namespace, which then tracks its loopback traffic."""
     run('modprobe', 'nf_conntrack')
+    # loads nf_conntrack_netlink: by emulation that may take longer than the 2 s that a check waits for an answer
+    run('conntrack', '-S')
     run('nft', FULL)
     made = object.__new__(laboratory.Namespace)
     made.name, made.path = 'the initial one', '/proc/self/ns/net'
