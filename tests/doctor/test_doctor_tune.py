@@ -50,7 +50,7 @@ def readings(**other):
         AT, 'gw1', '6.12.107+deb13-amd64', Table(180000, 262144, 262144), True, 4026531833,
         Recorded('/var/lib/check_conntrack/history.sqlite', Peak(243000, AT - 200000, 12.4, 3100, 262144), 4026531833),
         summarize(gateway(), 180000), None, {name: values[0] for name, values in DEFAULTS.items()}, 256.0,
-        12 << 30, (), '')
+        12 << 30, (), '', all_entries=180012)
     return standard._replace(**other)
 
 
@@ -142,10 +142,15 @@ def test_the_buckets_are_those_of_all_namespaces():
     assert 'nf_conntrack_buckets = 400384' in text
 
 
+def test_who_is_not_root_is_told_that_others_are_not_seen():
+    text = ' '.join(report(all_entries=Missing('needs root'), entry=Missing('needs root')).split())
+    assert 'per bucket of the hash table that all network namespaces share (others are not seen), this table' in text
+
+
 @pytest.mark.parametrize(('release', 'table', 'said'), [
     ('5.15.0-25-generic', Table(180000, 262144, 65536),
-     'above about 2 (16 from 5.15.103 on) entries per bucket of the hash table that all network namespaces share '
-     '(others are not seen); with 4.0 when full, packets are dropped from 131072 entries on, before the table'),
+     'above about 2 (16 from 5.15.103 on) entries per bucket; with 4.0 when full, packets are dropped from 131072 '
+     'entries on, before the table'),
     ('5.4.0-26-generic', Table(180000, 262144, 65536), 'this kernel has no limit for hash chains'),
     ('6.12.0', Table(180000, 262144, Missing('x')), 'above about 16 entries per bucket'),
 ])
