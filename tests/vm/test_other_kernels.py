@@ -74,6 +74,8 @@ def test_a_reload_of_the_module_forgets_no_loss(initial: laboratory.Namespace, t
     assert status in (1, 2)
     assert '40 packets dropped' in said.splitlines()[0]
     assert 'this namespace dropped nothing' not in said, 'its own log lines'
+    past = guest.doctor('history', '--history', tmp_path / 'h.sqlite')[1]
+    assert re.search(r'kernel log +\d+ "table full" messages', past)
     guest.sysctl('max', 1000)
     again.fill_to(1000)
     again.flood(7)
