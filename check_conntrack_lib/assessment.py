@@ -25,7 +25,7 @@ from .deadline import TimeBudget
 from .history import cloud_limit, database, location
 from .history.identity import Identify
 from .history.queries import LONGEST_BASE, MUCH_OLDER, HistoryQuery
-from .history.recent import RecentQuery
+from .history.recent import NEAR, RecentQuery
 from .host import Host
 from .model import History, LogMemory, Missing, Point, Reading, Sample, Table
 from .namedtuples import TYPE_CHECKING, NamedTuple
@@ -59,6 +59,8 @@ class Question(NamedTuple):
     thresholds: tuple[float, ...] = ()
     #: a crossed one clears this many points of percent lower; 0: at once
     clear: float = 0.0
+    #: growth of a table that is emptier than this, in percent of its maximum, is no matter
+    filling: float = 0.0
 
 
 class Assessment(NamedTuple):
@@ -225,7 +227,10 @@ def history_query(question: Question) -> HistoryQuery:
                         trend.WINDOWS * question.window, moved=moved,
                         trouble=RecentQuery(min(question.thresholds, default=100.0), hysteresis.LONGEST,
                                             hysteresis.REPEATED_WITHIN, question.window, dropped_between)
-                        if question.clear else None)
+                        if question.clear else None,
+                        # what is counted in percent of another limit is not known to the history
+                        emptier=0.0 if question.limit else
+                        min(question.filling, NEAR * min(question.thresholds, default=100.0)))
 
 
 def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Drift | UnusableSetting, ...] | Missing:

@@ -72,6 +72,8 @@ def losses(base: Sample, now: Sample) -> Losses | None:
     old, new = base.counters.per_cpu, now.counters.per_cpu
     if 'drop' not in old or 'drop' not in new:
         return None
+    if old == new:
+        return Losses(span, dict.fromkeys(old, 0))  # most namespaces are idle
     packets = {}
     for name, before in old.items():
         # a counter that only one of them has was read by another version

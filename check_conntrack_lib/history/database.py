@@ -7,11 +7,9 @@ memory.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -20,6 +18,7 @@ from ..model import NOTHING_READ, History, Instant, LogMemory, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import identity, log_memory, retention
 from .codec import can_be, counters_to_text
+from .location import locked
 from .queries import COLUMNS, HistoryQuery, history_before
 
 #: 'ctrk', in the file's header: how the file is known as one of ours
@@ -55,6 +54,9 @@ CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);
 
 #: bytes that the file may take, whatever anybody on the host does
 LARGEST_FILE = 64 << 20
+
+#: of fewer namespaces each is asked for itself
+MANY = 20
 
 #: a file that is no database is put aside only under such a name: anything else may be somebody's
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
@@ -110,10 +112,16 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
     with open_database(path, patience) as database:
         # one lock for all questions: SQLite looks at the file and its journal again for each
         database.execute('BEGIN')
-        known = [identity.known(database, one) for one in now]
+        known = identity.known(database, now)
         # what is recorded under its inode may have been another's
-        histories = [History() if identity.is_another(database, one, before, look.identify)
-                     else history_before(database, one, look) for one, before in zip(now, known)]
+        another = [identity.is_another(database, one, before, look.identify) for one, before in zip(now, known)]
+        at_once: dict[int, History] = {}
+        if len(now) >= MANY:
+            from . import idle  # only where there are many
+
+            at_once = idle.histories(database, now, known, look)
+        histories = [History() if is_another else at_once.get(one.netns) or history_before(database, one, look)
+                     for one, is_another in zip(now, another)]
         remembered = log_memory.recall(database, now[0].boot_id, book.source) if book else None
         database.execute('COMMIT')
         # it may take long: others can write meanwhile
@@ -130,7 +138,7 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
 @contextmanager
 def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
     """A connection in autocommit mode to a file with our tables, which is made if there is none."""
-    with _in_use(path, fcntl.LOCK_SH, patience):
+    with locked(path, fcntl.LOCK_SH, patience):
         # sqlite itself would make the file readable by all
         handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         inode = os.fstat(handle).st_ino
@@ -147,33 +155,6 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
             except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
                 # "file is not a database", "database disk image is malformed", or a row that is none of ours
                 raise BrokenFile(str(error), inode) from error
-
-
-@contextmanager
-def _in_use(path: str, lock: int, patience: float) -> Iterator[None]:
-    """Locks the file's directory: shared by all that use the file, alone by one that renames it. Raises TimeoutError.
-
-    SQLite knows a journal by its name only: who still had the renamed file open would play the journal of its
-    successor back into it.
-    """
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        until = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(directory, lock | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise TimeoutError('in use by another run') from None
-                time.sleep(0.005)
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
-                    raise
-                break  # a file system without such locks
-        yield
-    finally:
-        os.close(directory)
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
@@ -216,13 +197,16 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: 
         for one, history, before in zip(now, histories, known):
             if looked_up < identity.MOST_LOOKUPS or history.first_run:
                 # a new one may have been recorded by another run meanwhile
-                before = identity.known(database, one) if history.first_run else before
+                before = identity.known(database, [one])[0] if history.first_run else before
                 another = history.first_run and identity.is_another(database, one, before, look.identify)
                 looked_up += identity.record(database, boot, one, before, another, look.identify)
+        # idle namespaces have the same counters
+        written = {key: counters_to_text(counters)
+                   for key, counters in {id(one.counters): one.counters for one in kept}.items()}
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              counters_to_text(one.counters)) for one in kept if can_be(one)])
+              written[id(one.counters)]) for one in kept if can_be(one)])
         if log:
             log_memory.keep(database, boot, *log)
         retention.apply_retention(database, at, boot, days)
@@ -238,7 +222,7 @@ def _put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> s
     """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
     if not path.endswith(DATABASE_SUFFIXES):
         raise broken
-    with _in_use(path, fcntl.LOCK_EX, patience):
+    with locked(path, fcntl.LOCK_EX, patience):
         try:
             if os.stat(path).st_ino != broken.inode:
                 return ''  # another run was faster

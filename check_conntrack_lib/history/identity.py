@@ -8,7 +8,7 @@ a name goes on over restarts.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..model import Sample
 from ..namedtuples import NamedTuple
@@ -26,6 +26,8 @@ CREATE TABLE netns (
 CREATE INDEX netns_by_name ON netns (name)"""
 #: a name is looked up again after this many seconds, of this many namespaces in one run
 RENAMED, MOST_LOOKUPS = 3600.0, 100
+#: namespaces in one question
+AT_ONCE = 500
 
 _BOOT = '(SELECT id FROM boot WHERE boot_id = :boot_id)'
 #: SQL: where the next namespace with an inode begins
@@ -55,11 +57,16 @@ class Known(NamedTuple):
     named: float
 
 
-def known(database: sqlite3.Connection, now: Sample) -> Known | None:
-    """The last one of that inode in this boot."""
-    row = database.execute(f'SELECT since, cookie, name, named FROM netns WHERE boot = {_BOOT} AND inode = :netns '
-                           'ORDER BY since DESC LIMIT 1', {'boot_id': now.boot_id, 'netns': now.netns}).fetchone()
-    return Known(float(row[0]), None if row[1] is None else int(row[1]), str(row[2]), float(row[3])) if row else None
+def known(database: sqlite3.Connection, samples: Sequence[Sample]) -> list[Known | None]:
+    """The last one of each sample's inode in this boot, which is the same for all."""
+    found: dict[int, Known] = {}
+    for first in range(0, len(samples), AT_ONCE):
+        inodes = ', '.join(f'{one.netns:d}' for one in samples[first:first + AT_ONCE])
+        for inode, since, cookie, name, named_at in database.execute(
+                f'SELECT inode, since, cookie, name, named FROM netns WHERE boot = {_BOOT} AND inode IN ({inodes}) '
+                'ORDER BY since', {'boot_id': samples[0].boot_id}):
+            found[int(inode)] = Known(float(since), None if cookie is None else int(cookie), str(name), float(named_at))
+    return [found.get(one.netns) for one in samples]
 
 
 def is_another(database: sqlite3.Connection, now: Sample, before: Known | None, identify: Identify) -> bool:

@@ -8,11 +8,13 @@ exchange anything between this look and the use of the path.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pwd
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from ..formatting import clean
 from ..model import Missing
@@ -184,3 +186,30 @@ def _file_fault(status: os.stat_result) -> str:
 
 def _checked(directory: str) -> str | Missing:
     return check_file(os.path.join(directory, NAME), make=True)
+
+
+@contextmanager
+def locked(path: str, lock: int, patience: float) -> Iterator[None]:
+    """Locks the file's directory: shared by all that use the file, alone by one that renames it. Raises TimeoutError.
+
+    SQLite knows a journal by its name only: who still had the renamed file open would play the journal of its
+    successor back into it.
+    """
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(directory, lock | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TimeoutError('in use by another run') from None
+                time.sleep(0.005)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                    raise
+                break  # a file system without such locks
+        yield
+    finally:
+        os.close(directory)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from ..model import NOTHING_READ, LogMemory
+from ..model import NOTHING_READ, LogMemory, Point, Sample
 from . import identity, log_memory
 from .database import BrokenFile, RefusedFile, open_database
+from .queries import HistoryQuery, points_before
 
 
 def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, tuple[str, float]]:
@@ -28,3 +29,12 @@ def recall_log(path: str, boot_id: str, source: str, patience: float = 1.5) -> L
             return log_memory.recall(database, boot_id, source) or NOTHING_READ
     except (BrokenFile, RefusedFile, OSError, sqlite3.Error):
         return None
+
+
+def points(path: str, now: Sample, look: HistoryQuery, patience: float) -> tuple[Point, ...]:
+    """Earlier counts of a namespace that got none with its history; none also where the file cannot be read."""
+    try:
+        with open_database(path, patience) as database:
+            return points_before(database, now, look)
+    except (OSError, sqlite3.Error, BrokenFile, RefusedFile):
+        return ()

@@ -44,10 +44,15 @@ class HistoryQuery(NamedTuple):
     moved: Callable[[Sample, Sample], bool] | None = None
     #: what is wanted where a threshold was crossed or packets were dropped
     trouble: RecentQuery | None = None
+    #: of many namespaces, those that were never fuller than this many percent get no points
+    emptier: float = 0.0
 
 
-def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> History:
-    """What is recorded of its namespace before `now`. Raises sqlite3.Error, ValueError and their like for a bad row."""
+def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery, points: bool = True) -> History:
+    """What is recorded of its namespace before `now`. Raises sqlite3.Error, ValueError and their like for a bad row.
+
+    points: False where the table was always so empty that nothing follows from them.
+    """
     place = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
     query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
@@ -66,17 +71,23 @@ def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery
     text = row[-1] if oldest.at.uptime == row[1] else None
     base, resets = _count_from(oldest, text, later, now, look.comparable)
     cuts += resets
-    points = database.execute(
-        f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-        'GROUP BY uptime >= :recent, CAST(uptime / CASE WHEN uptime >= :recent THEN :close ELSE :wide END AS INTEGER) '
-        'ORDER BY 1',
-        {**place, 'since': now.at.uptime - look.points, 'now': now.at.uptime, 'recent': now.at.uptime - look.recent,
-         'close': max(look.recent / RECENT_POINTS, 0.001), 'wide': max(look.points / OLDER_POINTS, 0.001)})
-    earlier = tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
+    earlier = points_before(database, now, look) if points else ()
     counts, slots = recent(database, now, look.trouble, earlier) if look.trouble else ((), ())
     return History(base, cuts, earlier, first_run=False,
                    profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(profile),
                    counts=counts, slots=slots)
+
+
+def points_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Point, ...]:
+    """Earlier counts, for the trend. Raises as `history_before` does."""
+    points = database.execute(
+        f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
+        'GROUP BY uptime >= :recent, CAST(uptime / CASE WHEN uptime >= :recent THEN :close ELSE :wide END AS INTEGER) '
+        'ORDER BY 1',
+        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - look.points, 'now': now.at.uptime,
+         'recent': now.at.uptime - look.recent, 'close': max(look.recent / RECENT_POINTS, 0.001),
+         'wide': max(look.points / OLDER_POINTS, 0.001)})
+    return tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
 
 
 def _ports_used(text: str | None) -> float:

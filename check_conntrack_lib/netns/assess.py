@@ -120,6 +120,15 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     return _with_guess(NamespaceAssessments(members, own, seen, other_owners, recorded=recorded), question)
 
 
+def with_points(a: Assessment, question: Question, patience: float) -> Assessment:
+    """The same with the trend, of which an almost empty one of many namespaces is judged without."""
+    sample = a.snapshot.sample()
+    if isinstance(a.history, Missing) or a.history.first_run or a.history.points or isinstance(sample, Missing):
+        return a
+    points = lookups.points(a.history_file, sample, history_query(question), patience)
+    return evaluate(a.snapshot, a.history._replace(points=points), a.history_file, question) if points else a
+
+
 def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
     """Gives each the sum of all entries that were seen: they share one hash table."""
     total = sum(one.snapshot.table.entries for one in seen.seen if isinstance(one.snapshot.table, Table))

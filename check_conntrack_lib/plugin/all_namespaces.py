@@ -16,11 +16,13 @@ from ..netns import enter_command
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.owner import is_of_another_user
 from ..netns.snapshots import ALL, INVISIBLE
-from .contexts import SEVERITY
+from .contexts import SEVERITY, MissingReading, SignalContext
 from .options import Options, upper_line
-from .resource import metrics
+from .resource import missing_readings
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..analysis.nat_ports import PortUse
 
 #: namespaces that the long output names; with the host and the named ones in trouble, which are named always
@@ -30,12 +32,6 @@ MOST_DEAD = 3
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
 TABLE_FULL = '"table full" message'
-
-
-class _ResourceStub(NamedTuple):
-    """What a context asks of a resource."""
-
-    assessment: Assessment
 
 
 class WorseNamespace(NamedTuple):
@@ -91,17 +87,17 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
 
     Everybody can make namespaces and fill them: those come behind all others that are in trouble.
     """
-    judges = {context.name: context for context in contexts}
+    signals = [context for context in contexts if isinstance(context, SignalContext)]
+    unread = next(context for context in contexts if isinstance(context, MissingReading))
     ranks: dict[int, tuple[bool, bool, int, int, float, int]] = {}
     fine_rank = SEVERITY.index(Ok)
     over = 0
     for place, member in enumerate(assessments.members):
-        stand, state = _ResourceStub(member.assessment), fine_rank
-        for metric in metrics(member.assessment, judged_only=True):
-            name = metric.context or metric.name
-            found = judges[name].evaluate(metric, stand).state
-            state = min(state, SEVERITY.index(found))
-            over += name == 'usage' and found != Ok
+        state = fine_rank
+        for name, found in _states(member.assessment, signals, unread):
+            if found != Ok:
+                state = min(state, SEVERITY.index(found))
+                over += name == 'usage'
         trouble = state != fine_rank
         theirs = trouble and not _is_kept(assessments, member) and is_of_another_user(host, member.namespace)
         ranks[place] = (not trouble, theirs, state, -member.lost, -member.usage, -member.logged)
@@ -122,6 +118,19 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
     enter = enter_command.prefix(host, first) if first.inode != assessments.own.netns else ''
     return Ranking(assessments, order, titles, unnamed, worse, over, line, not in_trouble, options.netns == (ALL,),
                    enter)
+
+
+def _states(a: Assessment, signals: Sequence[SignalContext], unread: MissingReading) -> Iterator[tuple[str, Any]]:
+    """The state of each signal and of what could not be read: no metrics are made of a thousand namespaces."""
+    if not isinstance(a.snapshot.table, Table):
+        yield 'missing', unread.evaluate(Metric('usage', a.snapshot.table), None).state
+        return
+    for context in signals:
+        value = context.signal.value(a)
+        if value is not None:
+            yield context.signal.name, context.state(a, value)
+    for metric in missing_readings(a):
+        yield 'missing', unread.evaluate(metric, None).state
 
 
 def _is_kept(assessments: NamespaceAssessments, member: NamespaceAssessment) -> bool:

@@ -14,6 +14,8 @@ from .signals import SIGNALS, Signal
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..assessment import Assessment
+
 #: worst first; nagiosplugin itself puts UNKNOWN above CRITICAL
 SEVERITY = (Critical, Warn, Unknown, Ok)
 RANKS: Mapping[str, int] = {signal.label: signal.rank for signal in SIGNALS}
@@ -45,27 +47,31 @@ class SignalContext(ScalarContext):
         limits = options.limits.get(signal.name, Limits('', ''))
         super().__init__(signal.label, limits.warning, limits.critical)
         self.signal, self.options, self.limits = signal, options, limits
+        #: of numbers that were compared before: those of idle namespaces are the same
+        self._compared: dict[float, Any] = {}
 
-    def _applies(self, resource: Any) -> bool:
-        return self.signal.applies is None or self.signal.applies(resource.assessment, self.options)
+    def _applies(self, a: Assessment) -> bool:
+        return self.signal.applies is None or self.signal.applies(a, self.options)
+
+    def state(self, a: Assessment, value: Any) -> Any:
+        """The state of this signal's value in an assessment."""
+        if self.signal.state:
+            return STATES[self.signal.state(a, self.options)]
+        if not (self.limits.warning or self.limits.critical) or not self._applies(a):
+            return Ok
+        number = value if self.signal.compared is None else self.signal.compared(a)
+        if number not in self._compared:
+            self._compared[number] = super().evaluate(Metric(self.signal.label, number), None).state
+        return self._compared[number]
 
     def evaluate(self, metric: Metric, resource: Any) -> Result:
-        a = resource.assessment
-        if self.signal.state:
-            return Result(STATES[self.signal.state(a, self.options)], metric=metric)
-        # of a thousand namespaces, too, each signal is compared
-        if not (self.limits.warning or self.limits.critical) or not self._applies(resource):
-            return Result(Ok, metric=metric)
-        if self.signal.compared is None:
-            return super().evaluate(metric, resource)
-        compared = super().evaluate(metric.replace(value=self.signal.compared(a)), resource)
-        # performance data show the value
-        return Result(compared.state, compared.hint, metric)
+        # performance data show the value, whatever is compared
+        return Result(self.state(resource.assessment, metric.value), metric=metric)
 
     def performance(self, metric: Metric, resource: Any) -> Performance | None:
         if not isinstance(metric.value, (int, float)):
             return None
-        if not self._applies(resource):
+        if not self._applies(resource.assessment):
             return performance(metric)
         return performance(metric, upper_line(self.limits.warning), upper_line(self.limits.critical))
 

@@ -94,7 +94,7 @@ class ConnectionTracking(Resource):
         return all_namespaces.netns_file(self.host, self.ranking)
 
     def _probe_all(self, question: Question, patience: float) -> list[Metric]:
-        from ..netns.assess import assess_all  # only where more than one namespace is looked at
+        from ..netns.assess import assess_all, with_points  # only where more than one namespace is looked at
         from . import all_namespaces
 
         assessments = assess_all(self.host, question, self.options.netns, self.deadline.budget, patience)
@@ -106,7 +106,8 @@ class ConnectionTracking(Resource):
             return self._metrics()
         self.ranking = all_namespaces.rank_namespaces(self.host, assessments, self.contexts, self.options)
         drifting = settings_of(self.host, assessments.own, question)
-        self.assessment = self.ranking.worst.assessment._replace(settings=drifting)
+        worst = with_points(self.ranking.worst.assessment, question, patience)
+        self.assessment = worst._replace(settings=drifting)
         return self._metrics()
 
 
@@ -116,14 +117,12 @@ def question_of(options: Options) -> Question:
     critical = lines[-1]
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                     options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
-                    options.limit, tuple(line for line in lines if line is not None), options.clear)
+                    options.limit, tuple(line for line in lines if line is not None), options.clear,
+                    max(0.0, options.trend - options.clear))
 
 
-def metrics(a: Assessment, judged_only: bool = False) -> Iterator[Metric]:
-    """Metrics in the order of the performance data. A context of its own name judges each.
-
-    judged_only: without those that are compared with nothing, for the state of one namespace of thousands.
-    """
+def metrics(a: Assessment) -> Iterator[Metric]:
+    """Metrics in the order of the performance data. A context of its own name judges each."""
     table = a.snapshot.table
     if isinstance(table, NotLoaded):
         yield Metric('not_loaded', table.path)
@@ -136,14 +135,19 @@ def metrics(a: Assessment, judged_only: bool = False) -> Iterator[Metric]:
         value = signal.value(a)
         if value is not None:
             yield Metric(signal.label, value, signal.unit or None, signal.minimum, signal.maximum)
-        if signal.name == 'usage' and isinstance(table, Table) and not judged_only:
+        if signal.name == 'usage' and isinstance(table, Table):
             yield Metric('entries', table.entries, min=0, max=None if table.unlimited else table.limit)
             if not isinstance(table.buckets, Missing):
                 yield Metric('buckets', table.buckets, min=0, context='value')
-    for counter in () if judged_only else RATES:
+    for counter in RATES:
         rate = rate_of(counter)(a)
         if rate is not None:
             yield Metric(f'{counter}_per_s', rate, min=0, context='value')
+    yield from missing_readings(a)
+
+
+def missing_readings(a: Assessment) -> Iterator[Metric]:
+    """A metric for each reading but usage that could not be had, or not wholly."""
     for reading in a.readings():
         # usage stands in front
         if isinstance(reading.value, Missing) and reading.name != 'usage':

@@ -20,7 +20,7 @@ from sqlite_steps import counted_steps
 
 from check_conntrack_lib.analysis.losses import Losses, losses, losses_across
 from check_conntrack_lib.history import database as history_database
-from check_conntrack_lib.history import queries, retention
+from check_conntrack_lib.history import location, queries, retention
 from check_conntrack_lib.history.codec import counters_to_text
 from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.history.queries import HistoryQuery, history_before
@@ -405,7 +405,7 @@ def test_a_file_system_without_locks_for_directories(path: Path, monkeypatch: py
 
 def test_a_file_that_is_being_renamed_is_not_opened(path: Path) -> None:
     ask(path, sample(1000))
-    with history_database._in_use(str(path), fcntl.LOCK_EX, 1.0):
+    with location.locked(str(path), fcntl.LOCK_EX, 1.0):
         answer = query_and_record(str(path), sample(1060), LOOK, 14, patience=0.1)
         assert answer == Missing(f'{path}: in use by another run')
     assert ask(path, sample(1060)).base

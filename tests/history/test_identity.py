@@ -139,10 +139,10 @@ def test_what_is_kept_of_a_namespace() -> None:
     assert identity.record(database, 1, one, None, False, web)
     assert recorded(database) == [(0.0, None, 'web', 100.0)]
     # its cookie becomes known, and stays
-    before = identity.known(database, one)
+    before = identity.known(database, [one])[0]
     assert not identity.record(database, 1, sample(200)._replace(cookie=7), before, False, nobody)
     assert recorded(database) == [(0.0, 7, 'web', 100.0)]
-    before = identity.known(database, one)
+    before = identity.known(database, [one])[0]
     assert not identity.record(database, 1, sample(3699.9)._replace(cookie=8), before, False, nobody)
     assert not identity.record(database, 1, sample(3699.9), before, False, nobody)
     assert recorded(database) == [(0.0, 7, 'web', 100.0)]
@@ -151,7 +151,7 @@ def test_what_is_kept_of_a_namespace() -> None:
     assert recorded(database) == [(0.0, 7, 'web', 3700.0)]
     assert identity.record(database, 1, sample(9000)._replace(cookie=9), before, True, nobody)
     assert recorded(database) == [(0.0, 7, 'web', 3700.0), (9000.0, 9, '', 9000.0)]
-    assert identity.is_another(database, one._replace(cookie=7), identity.known(database, one), nobody)
-    assert not identity.is_another(database, one._replace(cookie=9), identity.known(database, one), nobody)
+    assert identity.is_another(database, one._replace(cookie=7), identity.known(database, [one])[0], nobody)
+    assert not identity.is_another(database, one._replace(cookie=9), identity.known(database, [one])[0], nobody)
     assert not identity.is_another(database, one, None, nobody)
     database.close()

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from netns_tree import Proc
+from nagiosplugin import Metric, Ok, Warn
+from netns_tree import STAT, Proc
 from recorder_samples import DAY, LOOK, rows, sample
 from sqlite_steps import counted_steps
 
 from check_conntrack_lib.assessment import Question
 from check_conntrack_lib.counters import COUNTERS
+from check_conntrack_lib.deadline import Deadline
 from check_conntrack_lib.history import codec as recorded
 from check_conntrack_lib.history import retention
-from check_conntrack_lib.history.database import query_and_record, query_and_record_all
+from check_conntrack_lib.history.database import MANY, query_and_record, query_and_record_all
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
 from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
 from check_conntrack_lib.plugin.all_namespaces import rank_namespaces
 from check_conntrack_lib.plugin.contexts import contexts
 from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.resource import ConnectionTracking
+from check_conntrack_lib.readers import cpu_counters
 
 
 @pytest.fixture
@@ -64,6 +69,27 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
         assessments = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
     assert [member.lost for member in assessments.members] == [0, 30, 0]
     assert rows(history) == 6
+
+
+@pytest.mark.parametrize(('full', 'growth'), [
+    (lambda _minute: 0, False), (lambda _minute: 200, False), (lambda minute: 100 + 14 * minute, True)])
+def test_the_worst_of_many_has_a_trend(path: Path, full: Callable[[int], int], growth: bool) -> None:
+    """The others are judged without, while their tables have room."""
+    proc = Proc(path.parent / 'proc')
+    for pid in range(2, MANY + 2):
+        proc.process(pid, pid)
+    for minute in range(60):
+        options = parse(['--netns', 'all', '--history', str(path), '--kernel-log', 'off'])
+        proc.write(f'2/{cpu_counters.FILE}', STAT.format(full(minute), 0, z='0' * 8))
+        host = proc.host._replace(clock=lambda at=60.0 * minute: Instant(1e9 + at, 5e3 + at, 5e3))  # type: ignore[misc]
+        resource = ConnectionTracking(host, options, contexts(options), Deadline(10))
+        found = {metric.name: metric.value for metric in resource.probe()}
+    assert resource.ranking
+    assert resource.ranking.worst.namespace.inode == (2 if full(59) else 1)
+    assert found['growth_per_s'] == pytest.approx(14 / 60 if growth else 0)
+    of_others = [one.assessment.forecast for one in resource.ranking.order[1:]]
+    assert of_others == [None] * MANY
+    assert resource.contexts[1].evaluate(Metric('growth_per_s', 0), resource).state == (Warn if growth else Ok)
 
 
 def test_a_full_table_leads_before_log_lines(tmp_path: Path) -> None:
