@@ -39,6 +39,15 @@ CALLS = 200_000
 WAITS = 6
 
 
+def forget() -> None:
+    """Empties the library's caches: what a test before remembered is not called again, and so not tested."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith('check_conntrack_lib'):
+            for value in vars(module).values():
+                if hasattr(value, 'cache_clear'):
+                    value.cache_clear()
+
+
 class Reach:
     """pytest plugin: of each test which functions of the library it calls, how long it takes, whether it passes."""
 
@@ -60,6 +69,7 @@ class Reach:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        forget()
         self._called, self._calls, self._starts = set(), 0, False
         self.found[item.nodeid] = {'passed': False}
         threading.settrace(self._trace)
@@ -81,7 +91,10 @@ class Reach:
 
 
 class Chosen:
-    """pytest plugin: only these tests, in this order; remembers the one that failed."""
+    """pytest plugin: only these tests, in this order; remembers the one that failed.
+
+    Of a test whose parameters are the library's own, and so may have changed, all are taken.
+    """
 
     def __init__(self, names: list[str]) -> None:
         self.order = {name: number for number, name in enumerate(names)}
@@ -89,7 +102,11 @@ class Chosen:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((item for item in items if item.nodeid in self.order), key=lambda i: self.order[i.nodeid])
+        gone = self.order.keys() - {item.nodeid for item in items}
+        changed = {name.partition('[')[0]: self.order[name] for name in gone}
+        order = {item.nodeid: self.order.get(item.nodeid, changed.get(item.nodeid.partition('[')[0])) for item in items}
+        items[:] = sorted((item for item in items if order[item.nodeid] is not None),
+                          key=lambda item: order[item.nodeid] or 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:

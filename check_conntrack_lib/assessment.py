@@ -22,6 +22,7 @@ from .analysis.losses import (
 )
 from .analysis.trend import Forecast
 from .deadline import TimeBudget
+from .defaults import PATIENCE
 from .history import cloud_limit, database, location
 from .history.identity import Identify
 from .history.queries import LONGEST_BASE, MUCH_OLDER, HistoryQuery
@@ -99,7 +100,7 @@ class Assessment(NamedTuple):
         yield Reading('cloud', self.cloud)
 
 
-def assess(host: Host, question: Question, budget: TimeBudget, patience: float = 1.5,
+def assess(host: Host, question: Question, budget: TimeBudget, patience: float = PATIENCE,
            identify: Callable[[bool], Identify] = lambda _initial: Identify()) -> Assessment:
     """Reads, remembers and reasons.
 

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+from ..defaults import PATIENCE
 from ..formatting import clean
 from ..model import NOTHING_READ, History, Instant, LogMemory, Missing, Sample
 from ..namedtuples import NamedTuple
@@ -83,7 +84,7 @@ class LogBook(NamedTuple):
 
 
 def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
-                     patience: float = 1.5, book: LogBook | None = None) -> History | Missing:
+                     patience: float = PATIENCE, book: LogBook | None = None) -> History | Missing:
     """Answers what `look` asks about the time before `now`, then records `now` and forgets what is over `days` old.
 
     patience: how long to wait for other runs that are writing, in seconds; book: see `LogBook`.
@@ -92,7 +93,7 @@ def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
     return answers if isinstance(answers, Missing) else answers[0]
 
 
-def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float = 1.5,
+def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float = PATIENCE,
                          book: LogBook | None = None) -> list[History] | Missing:
     """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
     try:
@@ -127,7 +128,7 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
         # it may take long: others can write meanwhile
         memory = book.read(histories[0], remembered or NOTHING_READ) if book else None
         try:
-            note = _record(database, now, days, look, histories, known,
+            note = _record(database, now, days, look.identify, histories, known,
                            (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
@@ -178,11 +179,10 @@ def _check_schema(database: sqlite3.Connection) -> None:
 def record(path: str, samples: list[Sample], days: float, patience: float) -> None:
     """Keeps samples of one boot without a look at what was before: for pasts that are made. Raises sqlite3.Error."""
     with open_database(path, patience) as database:
-        _record(database, samples, days, HistoryQuery(0.0, 0.0, lambda _old, _new: True), [History()] * len(samples),
-                [None] * len(samples))
+        _record(database, samples, days, identity.Identify(), [History()] * len(samples), [None] * len(samples))
 
 
-def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: HistoryQuery,
+def _record(database: sqlite3.Connection, now: list[Sample], days: float, identify: identity.Identify,
             histories: list[History], known: list[identity.Known | None],
             log: tuple[str, LogMemory] | None = None) -> str:
     """Keeps the samples, as far as there is room; says where there is not."""
@@ -198,8 +198,8 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, look: 
             if looked_up < identity.MOST_LOOKUPS or history.first_run:
                 # a new one may have been recorded by another run meanwhile
                 before = identity.known(database, [one])[0] if history.first_run else before
-                another = history.first_run and identity.is_another(database, one, before, look.identify)
-                looked_up += identity.record(database, boot, one, before, another, look.identify)
+                another = history.first_run and identity.is_another(database, one, before, identify)
+                looked_up += identity.record(database, boot, one, before, another, identify)
         # idle namespaces have the same counters
         written = {key: counters_to_text(counters)
                    for key, counters in {id(one.counters): one.counters for one in kept}.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
+from ..defaults import PATIENCE
 from ..model import NOTHING_READ, LogMemory, Point, Sample
 from . import identity, log_memory
 from .database import BrokenFile, RefusedFile, open_database
@@ -20,7 +21,7 @@ def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, t
         return {}
 
 
-def recall_log(path: str, boot_id: str, source: str, patience: float = 1.5) -> LogMemory | None:
+def recall_log(path: str, boot_id: str, source: str, patience: float = PATIENCE) -> LogMemory | None:
     """What is remembered of a kernel log; None also where the file cannot be read, which `query_and_record` tells."""
     if not os.path.exists(path):
         return NOTHING_READ

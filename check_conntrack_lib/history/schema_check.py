@@ -13,6 +13,8 @@ from .database import SCHEMA
 
 #: tables that are the recording's own; the others are read
 UNREAD = ('upkeep', 'gone')
+#: objects of a schema, and columns of one, that are looked at
+MOST = 100
 _Shape = frozenset[tuple[str, str, str, tuple[tuple[object, ...], ...]]]
 
 
@@ -55,15 +57,15 @@ def _shape(database: sqlite3.Connection) -> _Shape:
     """(kind, name, table, columns) of each object."""
     # a virtual table has no page of its own
     objects = database.execute('SELECT type, name, tbl_name FROM sqlite_master WHERE rootpage > 0 OR '
-                               "type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 100").fetchall()
+                               "type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'").fetchmany(MOST)
     shape = set()
     for kind, name, table in objects:
         if kind == 'table':
             # name, type and kind of each: 0 is a plain column (sqlite3.org/pragma.html, table_xinfo)
             parts = database.execute('SELECT name, upper(type), hidden FROM pragma_table_xinfo(?) ORDER BY cid',
-                                     (name,)).fetchmany(100)
+                                     (name,)).fetchmany(MOST)
         else:
             parts = database.execute('SELECT name, cid < -1 FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno',
-                                     (name,)).fetchmany(100)
+                                     (name,)).fetchmany(MOST)
         shape.add((str(kind), str(name), str(table), tuple(parts)))
     return frozenset(shape)

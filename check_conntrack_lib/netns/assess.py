@@ -12,6 +12,7 @@ from functools import partial
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
 from ..deadline import TimeBudget
+from ..defaults import PATIENCE
 from ..history import database, lookups
 from ..history.identity import Identify
 from ..host import Host
@@ -90,7 +91,7 @@ class NamespaceAssessments(NamedTuple):
 
 
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
-               budget: TimeBudget, patience: float = 1.5) -> NamespaceAssessments:
+               budget: TimeBudget, patience: float = PATIENCE) -> NamespaceAssessments:
     """Reads every namespace that is wanted (see `read_snapshots`), records all in one transaction, evaluates each."""
     longest = max(question.window, LONGEST_LOG_SPAN)
     own = take_snapshot(host, budget, own_network=True)

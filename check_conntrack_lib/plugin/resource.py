@@ -9,6 +9,7 @@ from nagiosplugin import Context, Metric, Resource
 from ..assessment import Assessment, Question, assess, evaluate, settings_of
 from ..counters import COUNTERS
 from ..deadline import Deadline
+from ..defaults import PATIENCE
 from ..formatting import duration
 from ..history.identity import Identify
 from ..host import Host
@@ -49,7 +50,7 @@ class ConnectionTracking(Resource):
             return self._metrics()
         options = self.options
         question = question_of(options)
-        patience = min(1.5, self.deadline.left() / 4)
+        patience = min(PATIENCE, self.deadline.left() / 4)
         if options.netns != ('current',):
             return self._probe_all(question, patience)
         self.assessment = assess(self.host, question, self.deadline.budget, patience, self._identify_own)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..host import GONE, Host
 
 
@@ -38,8 +40,6 @@ def read(host: Host, pid: int) -> set[str]:
     """Both as text; what cannot be read, or is the routing table of a router, is left out."""
     found: set[str] = set()
     for file, parse in (('fib_trie', parse_fib_trie), ('if_inet6', parse_if_inet6)):
-        try:
+        with suppress(*GONE):
             found |= parse(host.read(f'{pid}/net/{file}'))
-        except GONE:
-            continue
     return found

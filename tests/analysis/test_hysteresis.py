@@ -207,3 +207,11 @@ def test_just_below_the_lines() -> None:
     assert crossed(counts(70, 84.9, 84.9, 84.9), AT, 1000, 85, 5) is None
     assert crossed(counts(86, 87, *[79.9] * 12, 84), AT, 1000, 85, 5) is None
     assert crossed(counts(86, 87, *[80] * 12, 84), AT, 1000, 85, 5) is not None
+
+
+def test_an_hour_to_the_second() -> None:
+    def after(seconds: float) -> bool:
+        points = [Point(AT.uptime - seconds - 60, 860), Point(AT.uptime - seconds, 870), Point(AT.uptime, 830)]
+        return crossed(points, AT, 1000, 85, 5) is not None
+
+    assert (after(3600), after(3600.5)) == (True, False)

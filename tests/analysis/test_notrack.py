@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 
-import pytest
-
 from check_conntrack_lib.analysis import notrack
 from check_conntrack_lib.analysis.notrack import NATED, UNKNOWN, candidates, iptables, nft, rules, warnings
 from check_conntrack_lib.analysis.profile import Key, summarize
@@ -112,8 +110,7 @@ def test_both_directions_in_every_chain():
     assert '-A PREROUTING -d fd00::53 -p udp --dport 53 -j CT --notrack' in six
 
 
-@pytest.mark.parametrize('port', sorted(notrack.KNOWN), ids=str)
-def test_known_services_have_the_ports_that_are_registered(port):
+def test_known_services_have_the_ports_that_are_registered():
     """IANA's register, and for programs without an entry there what they listen on by default."""
     registered = {
         'DNS': 53, 'DNS over TCP': 53, 'NTP': 123, 'syslog': 514, 'syslog over TLS': 6514, 'SNMP': 161,
@@ -125,6 +122,8 @@ def test_known_services_have_the_ports_that_are_registered(port):
     both = {'syslog', 'Graphite metrics', 'memcached'}
     only_tcp = {'DNS over TCP', 'syslog over TLS', 'node_exporter scrapes', 'Prometheus', 'NRPE checks', 'Icinga',
                 'Zabbix checks', 'kube-proxy health checks', 'kubelet health checks'}
-    name = notrack.KNOWN[port]
-    assert port[1] == registered[name]
-    assert name in both or (port[0] == 6) is (name in only_tcp)
+    for (protocol, port), name in notrack.KNOWN.items():
+        assert port == registered[name]
+        assert name in both or (protocol == 6) is (name in only_tcp)
+    assert set(notrack.KNOWN.values()) == set(registered)
+    assert all({(6, registered[name]), (17, registered[name])} <= set(notrack.KNOWN) for name in both)

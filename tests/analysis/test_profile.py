@@ -258,3 +258,9 @@ class TestRecord:
     def test_no_text_gives_a_traceback(self, value, field):
         with contextlib.suppress(ValueError):
             from_json(json.dumps({**json.loads(to_json(PROFILE)), field: value}))
+
+
+def test_so_many_keys_of_each_sort_are_named() -> None:
+    seen = summarize([Flow(6, 'ESTABLISHED', 0, 60, bytes((10, 0, 0, k)), bytes((192, 0, 2, k)), 1024, 80 + k, b'', b'')
+                      for k in range(25)], 25)
+    assert [len(keys) for keys in (seen.sources, seen.destinations, seen.services, seen.targets)] == [20] * 4

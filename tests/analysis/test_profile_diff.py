@@ -72,7 +72,7 @@ def test_one_port_over_many_destinations() -> None:
 def test_a_scan_of_many_ports_by_one_source() -> None:
     grown = {**USUAL, **{('10.6.6.6', f'192.0.{k % 250}.7', TCP, 1000 + k): 4 for k in range(3000)}}
     found = growth(profile(grown, 20000), BASELINE)
-    assert [str(one.key) for one in found] == ['from 10.6.6.6']
+    assert [(str(one.key), one.source) for one in found] == [('from 10.6.6.6', '')]
 
 
 def test_two_culprits() -> None:

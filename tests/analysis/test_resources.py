@@ -231,3 +231,12 @@ def test_a_full_table_takes_as_much_more():
     assert resources.to_fill(facts(100, 1000, entry=320.0)) == pytest.approx(900 * resources.to_fill(
         facts(999, 1000, entry=320.0)))
     assert resources.to_fill(facts(1001, 1000)) == 0
+
+
+def test_refused_from_just_this_share_on():
+    p = nat(42000, 50)
+    use = p.profile.nat_ports[0]._replace(size=1000)
+    least = round(1000 * resources.nat_ports.REFUSES)
+    for used, refuses in ((least, True), (least - 1, False)):
+        one = p._replace(profile=p.profile._replace(nat_ports=(use._replace(used=used),)))
+        assert resources.refuses(one) is refuses

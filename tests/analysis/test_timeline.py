@@ -161,3 +161,8 @@ def test_what_has_one_name_is_one_namespace():
         (str(pasts.INITIAL), 1, 1, 10, 10), ('web', 2, 2, 0, 60),
         (f'{pasts.INITIAL} since 5.0 of fffffc18-0000', 1, 1, 70, 70)]
     assert found[1].newest == after
+
+
+def test_two_samples_of_one_moment_are_no_step():
+    first = sample(0, 10)
+    assert [one.span for one in timeline.intervals([first, first, sample(60, 20)])] == [None, None, 60.0]

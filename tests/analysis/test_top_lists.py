@@ -101,3 +101,9 @@ def test_a_damaged_or_empty_table_is_no_error() -> None:
     assert compare(empty, observe([], 1.0), None, 5).new_per_s == 0.0
     assert compare(empty, observe([flow(1)], 1.0), None, 5).new_per_s == 1.0
     assert compare(observe([flow(1)]), observe([], 1.0), None, 5, BYTES).rows['sources'] == ()
+
+
+def test_events_of_a_table_that_is_empty_by_now() -> None:
+    new = NewConnections(1.0, 10, (flow(1, '10.0.0.7'),))
+    found = compare(None, observe([], 1.0), new, 5, NEW)
+    assert [(row.entries, row.share, row.new_per_s) for row in found.rows['sources']] == [(0, 0.0, 10.0)]

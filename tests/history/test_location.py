@@ -127,3 +127,13 @@ def test_the_state_directory_of_a_unit(tmp_path: Path, monkeypatch: pytest.Monke
     link.symlink_to(own)
     monkeypatch.setattr(location, 'SYSTEM_DIRECTORY', str(link))
     assert history_file({}) == str(own / 'history.sqlite')
+
+
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    (tmp_path / 'real').mkdir(mode=0o700)
+    (tmp_path / 'way').symlink_to(tmp_path / 'real')
+    before = os.listdir('/proc/self/fd')
+    for path in (tmp_path / 'real/../way/h.sqlite', tmp_path / 'none/../h.sqlite', tmp_path / 'way/../../x/h.sqlite'):
+        check_file(str(path))
+    assert check_file(f'{tmp_path}/real/../way/h.sqlite') == f'{tmp_path}/real/h.sqlite'
+    assert os.listdir('/proc/self/fd') == before

@@ -104,3 +104,12 @@ def test_the_newest_of_the_usual_places(tmp_path, monkeypatch):
         path.touch()
         os.utime(path, (1000 + k, 1000 + k))
     assert readonly.newest(candidates[:2]) == str(shared)
+
+
+@pytest.mark.parametrize(('number', 'readable'), [(16, True), (17, False)])
+def test_so_many_numbers_of_cpus(tmp_path, number, readable):
+    samples = [pasts.sample(k, 1) for k in range(number)]
+    samples = [one._replace(counters=one.counters._replace(per_cpu={'drop': (0,) * (k + 1)}))
+               for k, one in enumerate(samples)]
+    answer = readonly.read_samples(str(pasts.write(tmp_path / 'history.sqlite', samples)), *ALWAYS)
+    assert (len(answer) == number) if readable else 'more numbers of CPUs' in answer.why

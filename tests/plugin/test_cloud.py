@@ -7,13 +7,15 @@ import shutil
 
 import pytest
 import scenarios
+from assessments import assessment
 
 from check_conntrack_lib.analysis.cloud import CloudLimit, allowances, compare
 from check_conntrack_lib.history import allowances as table
 from check_conntrack_lib.history import cloud_limit
 from check_conntrack_lib.history.database import open_database
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import Allowances, Instant
+from check_conntrack_lib.model import Allowances, Instant, Missing
+from check_conntrack_lib.plugin import cloud_lines
 from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.readers import ethtool
 
@@ -174,3 +176,22 @@ def test_the_limit_of_another_cloud(capfd, monkeypatch, tmp_path):
 
 def test_a_table_without_a_limit_of_its_own():
     assert CloudLimit(0.0, 5, 0, 0, None, None).rate(5) == 0
+
+
+def test_the_counters_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(cloud_limit, 'SYSFS', str(tmp_path))
+    monkeypatch.setattr(Host, 'is_this_kernel', lambda _host: True)
+    monkeypatch.setattr(ethtool, 'read_ena', {str(tmp_path): {'eth0': FIRST}}.get)
+    host = Host(clock=lambda: Instant(1.0, 2.0, 3.0))
+    assert cloud_limit.read_now(host) is None
+    (tmp_path / cloud_limit.DRIVER).mkdir(parents=True)
+    assert cloud_limit.read_now(host) == (Instant(1.0, 2.0, 3.0), {'eth0': FIRST})
+    for nothing in ({}, Missing('needs root')):
+        monkeypatch.setattr(ethtool, 'read_ena', lambda _sysfs, found=nothing: found)
+        assert cloud_limit.read_now(host) is None
+
+
+def test_without_a_number_nothing_is_said():
+    for limit in (None, compare(None, 0.0, Allowances(0, 0, 0, None), None)):
+        a = assessment(cloud=limit)
+        assert [say(a) for say in (cloud_lines.exceeded, cloud_lines.available, cloud_lines.linklocal)] == [''] * 3

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -262,3 +263,10 @@ def test_older_kernels_have_the_drops_in_proc_only(groups, monkeypatch, tmp_path
     (tmp_path / 'netlink').write_text(FILE.replace('21407', str(os.fstat(0).st_ino)))
     monkeypatch.setattr('builtins.open', lambda path, **_: Path.open(tmp_path / path.rpartition('/')[2]))
     assert ctnetlink_events._drops(groups[0]) == 99998
+
+
+@pytest.mark.parametrize(('until', 'seconds'), [(5.0, 3.0), (2.0, 0.0), (1.0, 0.0)])
+def test_how_long_a_sample_is_kept(until, seconds):
+    asked = []
+    ctnetlink_events.start_sample(SimpleNamespace(seconds=lambda: 2.0, start_sample=asked.append), until)
+    assert asked == [seconds]

@@ -11,7 +11,7 @@ import pytest
 
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing
-from check_conntrack_lib.readers import journal, kernel_log
+from check_conntrack_lib.readers import journal, kept_log, kernel_log
 from check_conntrack_lib.readers.journal import parse_journal_line
 from check_conntrack_lib.readers.kept_log import KeptLog
 from check_conntrack_lib.readers.kernel_lines import KernelLine, parse_record, summarize
@@ -377,3 +377,11 @@ def test_a_program_that_stays_reads_only_what_is_new(monkeypatch: pytest.MonkeyP
     now[0] = 1511.0
     assert stamps() == ([], False, 1)
     kept.close()
+
+
+def test_what_is_kept_begins_at_the_end(tmp_path):
+    (tmp_path / 'log').write_text('a line\n')
+    handle = kept_log._open_at_end(str(tmp_path / 'log'))
+    assert os.lseek(handle, 0, os.SEEK_CUR) == len('a line\n')
+    os.close(handle)
+    assert kept_log._open_at_end(str(tmp_path / 'none')) is None

@@ -12,7 +12,7 @@ from check_conntrack_lib.analysis.losses import log_evidence
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
 from check_conntrack_lib.readers import kernel_log, log_files
-from check_conntrack_lib.readers.log_clock import learn_offset, memory_of
+from check_conntrack_lib.readers.log_clock import completed, learn_offset, memory_of
 
 NOW = Instant(1_795_000_000.0, 10_000.0, 10_000.0)
 FULL = 'nf_conntrack: nf_conntrack: table full, dropping packet'
@@ -212,3 +212,9 @@ def test_root_without_the_capability_is_not_told_to_be_root(monkeypatch: pytest.
         log = kernel_log.read(Host(), 'kmsg', 300)
         assert isinstance(log, Missing)
         assert log.why == why
+
+
+@pytest.mark.parametrize(('device', 'journal'), [(True, False), (False, True), (False, False)])
+def test_one_source_that_names_namespaces_is_enough(device: bool, journal: bool) -> None:
+    log = KernelLog('device', names_namespaces=device, complete_since=9_000.0)
+    assert completed(log, KernelLog('journal', names_namespaces=journal)).names_namespaces is (device or journal)
