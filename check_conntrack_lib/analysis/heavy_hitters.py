@@ -48,13 +48,14 @@ class Histogram:
     def __init__(self) -> None:
         self.width = 1
         #: by number // width
-        self.steps: Counter[int] = Counter()
+        self.steps: dict[int, int] = {}
 
     def add(self, number: int, count: int) -> None:
-        self.steps[number // self.width] += count
+        step = number // self.width
+        self.steps[step] = self.steps.get(step, 0) + count
         while len(self.steps) > MOST_STEPS:
             self.width *= 2
-            wider: Counter[int] = Counter()
+            wider: dict[int, int] = {}
             for step, many in self.steps.items():
-                wider[step // 2] += many
+                wider[step // 2] = wider.get(step // 2, 0) + many
             self.steps = wider

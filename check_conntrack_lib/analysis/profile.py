@@ -186,6 +186,8 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
     traffic: TrafficCounter | None = None
     statuses: Counter[tuple[int, str, int]] = Counter()
     times: dict[TimeoutClass, Histogram] = {}
+    #: the same, found more quickly
+    lives: dict[tuple[int, str, int], Histogram] = {}
     flows = iter(flows)
     while True:
         batch = list(islice(flows, BATCH))
@@ -214,10 +216,11 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
         for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
             statuses[protocol, state, bits] += count
             if timeout is not None:
-                kind = TimeoutClass(protocol, state, bool(bits & ASSURED))
-                if kind not in times:
-                    times[kind] = Histogram()
-                times[kind].add(timeout, count)
+                left = lives.get((protocol, state, bits))
+                if left is None:
+                    kind = TimeoutClass(protocol, state, bool(bits & ASSURED))
+                    left = lives[protocol, state, bits] = times.setdefault(kind, Histogram())
+                left.add(timeout, count)
     states: Counter[tuple[int, str]] = Counter()
     for (protocol, state, bits), count in statuses.items():
         # whatever state it had: a flowtable forwards it, past conntrack

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from operator import itemgetter
@@ -71,6 +71,7 @@ KINDS = ('protocol', 'state', 'status')
 LONGEST = 300.0
 #: layouts that are remembered; a table has a few dozen
 MOST_LAYOUTS = 4096
+NOTHING_KNOWN: Mapping[int, dict[int, Layout]] = {}
 
 TYPE_CHECKING = False
 
@@ -98,21 +99,20 @@ def parse_flows(payloads: Iterable[bytes]) -> Iterator[Flow]:
     messages nearly all have their attributes in the same places as some earlier one: the first of its layout is gone
     through, the others are compared and unpacked in one step each.
     """
-    masks: dict[int, list[int]] = {}  # by the message's length
-    layouts: dict[tuple[int, int], Layout] = {}  # by mask and what it leaves of the message
-    number, new, known = int.from_bytes, tuple.__new__, layouts.get
+    # by the message's length: each mask with the layouts by what it leaves of the message
+    layouts: dict[int, dict[int, dict[int, Layout]]] = {}
+    number, new, remembered = int.from_bytes, tuple.__new__, 0
     for payload in payloads:
         bits = number(payload, 'little')
-        for mask in masks.get(len(payload), ()):
-            layout = known((mask, bits & mask))
+        for mask, known in layouts.get(len(payload), NOTHING_KNOWN).items():
+            layout = known.get(bits & mask)
             if layout:
                 break
         else:
             layout = find_layout(payload)
-            if len(layouts) < MOST_LAYOUTS:
-                layouts[layout.mask, bits & layout.mask] = layout
-                if layout.mask not in masks.setdefault(len(payload), []):
-                    masks[len(payload)].append(layout.mask)
+            if remembered < MOST_LAYOUTS:
+                remembered += 1
+                layouts.setdefault(len(payload), {}).setdefault(layout.mask, {})[bits & layout.mask] = layout
         yield new(Flow, layout.arrange(layout.unpack(payload) + layout.constants))
 
 

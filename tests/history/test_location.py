@@ -137,3 +137,8 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
         check_file(str(path))
     assert check_file(f'{tmp_path}/real/../way/h.sqlite') == f'{tmp_path}/real/h.sqlite'
     assert os.listdir('/proc/self/fd') == before
+
+
+def test_a_name_that_no_file_has(tmp_path: Path) -> None:
+    # the path in the text is cut
+    assert refusal(tmp_path / ('x' * 300)).endswith(': File name too long')
