@@ -2,7 +2,7 @@
 """What reading the kernel log costs: all of it record by record, as a check does, and as a program that stays does.
 
     python3 benchmarks/kernel_log.py                     this kernel's log as it is
-    python3 benchmarks/kernels.py --kernel debian13-6.12 --argument log_buf_len=1M \\
+    python3 benchmarks/kernels.py --kernel debian13-6.12 --argument log_buf_len=1M --count-instructions \\
         --command 'python3 benchmarks/kernel_log.py --fill 12000'
 
 --fill writes so many records of noise into the log first: only for a guest, it pushes out what others want to read.
@@ -46,18 +46,18 @@ def every_record() -> int:
         os.close(handle)
 
 
-def milliseconds(measured: Callable[[], object], runs: int) -> float:
-    """The median, of CPU time."""
-    times = []
+def milliseconds(runs: int, *measured: Callable[[], object]) -> list[float]:
+    """The median of each, of CPU time; they take turns, so that what others do on the machine slows all alike."""
+    times: list[list[float]] = [[] for _one in measured]
     for _ in range(runs):
-        # of this process and its children: what others do on the machine does not count
-        begin = os.times()
-        before = time.process_time()
-        measured()
-        end = os.times()
-        children = end.children_user + end.children_system - begin.children_user - begin.children_system
-        times.append((time.process_time() - before + children) * 1e3)
-    return statistics.median(times)
+        for one, taken in zip(measured, times):
+            begin = os.times()
+            before = time.process_time()
+            one()
+            end = os.times()
+            children = end.children_user + end.children_system - begin.children_user - begin.children_system
+            taken.append((time.process_time() - before + children) * 1e3)
+    return [statistics.median(taken) for taken in times]
 
 
 def main() -> int:
@@ -81,10 +81,9 @@ def main() -> int:
 
     records = every_record()
     kept.read(host, 'kmsg', SPAN)
-    library = milliseconds(lambda: subprocess.run([sys.executable, '-c', 'import nagiosplugin'], check=True), 5)
-    nothing = milliseconds(lambda: subprocess.run([sys.executable, '-c', ''], check=True), 5)
-    former, now = milliseconds(every_record, options.runs), milliseconds(check, options.runs)
-    stays = milliseconds(lambda: kept.read(host, 'kmsg', SPAN), options.runs)
+    library, nothing = milliseconds(5, *(lambda what=what: subprocess.run([sys.executable, '-c', what], check=True)
+                                         for what in ('import nagiosplugin', '')))
+    former, now, stays = milliseconds(options.runs, every_record, check, lambda: kept.read(host, 'kmsg', SPAN))
     print(f'{os.uname().release}, {records} records; import nagiosplugin {library:.0f} ms, '
           f'Python alone {nothing:.0f} ms')
     for what, took in (('every record', former), ('a check', now), ('a program that stays', stays)):
