@@ -73,6 +73,8 @@ def main() -> int:
     parser.add_argument('--tests', nargs='+', metavar='PATH', default=['tests/vm'], help='default: tests/vm')
     parser.add_argument('--command', help='run this instead of tests, and print what it prints')
     parser.add_argument('--argument', action='append', default=[], help='of the kernel, such as log_buf_len=1M')
+    parser.add_argument('--count-instructions', action='store_true',
+                        help="the guest's clock counts its instructions: for figures that other work does not change")
     parser.add_argument('--timeout', type=float, default=900.0, help='seconds for one kernel (default: 900)')
     parser.add_argument('--out', type=Path, help='keep the logs in this directory, with what the commands said')
     parser.add_argument('--list', action='store_true', help='name the kernels')
@@ -97,7 +99,8 @@ def main() -> int:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             out = (options.out or Path(scratch)) / name
-            ended = run(kernel, command, out, options.timeout, options.argument)
+            ended = run(kernel, command, out, options.timeout, options.argument,
+                        by_instructions=options.count_instructions)
         row = summarize(name, kernel.release, ended)
         if options.command or not row.good:
             print(ended.output, end='')

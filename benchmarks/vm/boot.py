@@ -33,10 +33,11 @@ class Ended(NamedTuple):
 
 
 def run(kernel: Fetched, command: Sequence[str], out: Path, timeout: float, arguments: Sequence[str] = (),
-        memory: int = 1536, cpus: int = 2) -> Ended:
+        memory: int = 1536, cpus: int = 2, by_instructions: bool = False) -> Ended:
     """Runs a command in the same directory as here; what it writes to /out comes to `out`.
 
-    timeout: seconds; arguments: of the kernel; memory: MiB. One guest at a time: emulation takes a whole core.
+    timeout: seconds; arguments: of the kernel; memory: MiB; by_instructions: each takes a nanosecond of the guest's
+    time, however slow the host is. One guest at a time: emulation takes a whole core.
     """
     out.mkdir(parents=True, exist_ok=True)
     for left in ('status', 'output.log'):
@@ -49,7 +50,7 @@ def run(kernel: Fetched, command: Sequence[str], out: Path, timeout: float, argu
         begin = time.monotonic()
         argv = ['nice', 'qemu-system-x86_64', '-accel', 'tcg,thread=single', '-cpu', 'max', '-m', f'{memory}',
                 '-smp', f'{cpus}', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
-                '-rtc', 'base=utc',
+                '-rtc', 'base=utc', *(('-icount', 'shift=0,sleep=off') if by_instructions else ()),
                 '-kernel', f'{kernel.image}', '-initrd', f'{initrd}',
                 '-serial', f'file:{out}/console.log', '-serial', f'file:{out}/output.log',
                 '-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap',
