@@ -175,7 +175,7 @@ def test_no_limit_or_no_zero(initial: laboratory.Namespace, tmp_path: Path) -> N
     try:
         guest.sysctl('max', 0)
     except OSError:
-        assert guest.kernel() >= (6, 18)
+        assert guest.kernel() >= (7, 0)
         return
     status, said = guest.check(tmp_path / 'h.sqlite')
     assert (status, '100 entries, no limit' in said) == (0, True)
