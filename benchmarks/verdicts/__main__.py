@@ -7,9 +7,11 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .curves import PEAKS, as_json, lines, measure
+from . import vary
+from .curves import PEAKS, Found, as_json, lines, measure
 from .judges import Judge, delta, own, usage_alone
 from .outcome import Outcome, failures, outcome
 from .scenarios import scenarios
@@ -79,8 +81,16 @@ def main() -> int:
     parser.add_argument('--own', action='store_true', help='of the series: only check_conntrack, not the others')
     parser.add_argument('--leave-one-out', action='store_true', help='of the series: also the lowest and the highest '
                                                                      'of each figure, each series left out once')
+    parser.add_argument('--vary', type=vary.varied, metavar='NAME=VALUE,...', help='of the series: what a constant of '
+                        'check_conntrack_lib/analysis changes (trend.ODD_ONE_OF=4,8), or an option (--horizon=20m,1h), '
+                        'on all and on each half of them')
     parser.add_argument('--json', action='store_true', help='of the series: all figures of each as JSON')
     given = parser.parse_args()
+    if given.series and given.vary:
+        def of(arguments: Sequence[str], constants: Mapping[str, float]) -> Found:
+            return measure(given.series, given.peak, [*given.option, *arguments], False, given.seed, constants)
+        print('\n'.join(vary.lines(given.vary, given.peak, of)))
+        return 0
     if given.series:
         found = measure(given.series, given.peak, given.option, not given.own, given.seed)
         print(as_json(found) if given.json else '\n'.join(lines(found, given.peak, given.leave_one_out)))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial, reduce
 from pathlib import Path
+from types import MappingProxyType
 
 from . import rivals
 from .figures import SLOW, SLOWEST, Figures, add, figures, median
-from .judges import delta, own, usage_alone
+from .judges import constant, delta, own, usage_alone
 from .replay import Judged, judged, recording, skipping
 from .series import Course, Series, read_all
 
 PEAKS = (60.0, 75.0, 84.0, 110.0)
 OWN = 'check_conntrack'
+#: the figures by (series, peak) and judge
+Found = Mapping[tuple[str, float], Mapping[str, Figures]]
 COLUMNS = (('hard', 6), ('growth', 7), ('usage', 6), ('dropped', 8), ('in vain', 8), ('false growth', 13), ('again', 6),
            ('notifications', 14), ('losses', 7), ('unannounced', 12), ('>=6 min: n', 11), ('median', 7), ('worst', 6),
            ('>=12 min: n', 12), ('median', 7), ('worst', 6))
@@ -48,30 +51,33 @@ def judges(course: Course, arguments: Sequence[str], every: bool) -> dict[str, l
     return found
 
 
-def job(task: tuple[Series, float], arguments: Sequence[str], every: bool, seed: int) -> dict[str, Figures]:
+def job(task: tuple[Series, float], arguments: Sequence[str], every: bool, seed: int,
+        constants: Mapping[str, float]) -> dict[str, Figures]:
     series, peak = task
+    for name, value in constants.items():
+        constant(name, value)
     course = Course(series, peak, seed)
     return {name: figures(course, alerts) for name, alerts in judges(course, arguments, every).items()}
 
 
 def measure(directory: Path, peaks: Sequence[float], arguments: Sequence[str] = (), every: bool = True,
-            seed: int = 1, processes: int | None = None) -> dict[tuple[str, float], dict[str, Figures]]:
-    """The figures by (series, peak) and judge."""
+            seed: int = 1, constants: Mapping[str, float] = MappingProxyType({})) -> Found:
+    """The figures; constants: of check_conntrack_lib/analysis, with other values than theirs."""
     # the longest first
     tasks = sorted(((series, peak) for series in read_all(directory) for peak in peaks),
                    key=lambda task: (-task[1], -task[0].days))
-    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
-        results = pool.map(partial(job, arguments=arguments, every=every, seed=seed), tasks)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(partial(job, arguments=arguments, every=every, seed=seed, constants=dict(constants)), tasks)
         return {(series.name, peak): result for (series, peak), result in zip(tasks, results)}
 
 
-def total(found: dict[tuple[str, float], dict[str, Figures]], peak: float, without: str = '') -> dict[str, Figures]:
+def total(found: Found, peak: float, without: str = '') -> dict[str, Figures]:
     """Summed over the series, except for one."""
     parts = [result for (name, of), result in found.items() if of == peak and name != without]
     return {name: reduce(add, (part[name] for part in parts)) for name in parts[0]}
 
 
-def spread(found: dict[tuple[str, float], dict[str, Figures]], peak: float, judge: str) -> list[list[float | None]]:
+def spread(found: Found, peak: float, judge: str) -> list[list[float | None]]:
     """The lowest and the highest of each column, each series left out once."""
     rows = [row(total(found, peak, name)[judge]) for name in sorted({name for name, _ in found})]
     known = [[value for value in column if value is not None] for column in zip(*rows)]
@@ -90,7 +96,7 @@ def row(f: Figures) -> list[float | None]:
             f.unannounced, *leads]
 
 
-def lines(found: dict[tuple[str, float], dict[str, Figures]], peaks: Sequence[float],
+def lines(found: Found, peaks: Sequence[float],
           leave_one_out: bool = False) -> list[str]:
     """The tables, one for each peak; leave_one_out: with the spread of each figure."""
     said = []
@@ -108,11 +114,16 @@ def lines(found: dict[tuple[str, float], dict[str, Figures]], peaks: Sequence[fl
 
 
 def _line(name: str, values: Sequence[float | None]) -> str:
-    cells = ['-' if value is None else f'{value:.2f}' if isinstance(value, float) else str(value) for value in values]
-    return f'  {name:20}' + ''.join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS))
+    return f'  {name:20}' + cells(values, [width for _, width in COLUMNS])
 
 
-def as_json(found: dict[tuple[str, float], dict[str, Figures]]) -> str:
+def cells(values: Sequence[float | None], widths: Sequence[int]) -> str:
+    """A row of numbers, '-' where there is none."""
+    texts = ['-' if value is None else f'{value:.2f}' if isinstance(value, float) else str(value) for value in values]
+    return ''.join(text.rjust(width) for text, width in zip(texts, widths))
+
+
+def as_json(found: Found) -> str:
     """One object for each series and peak."""
     return json.dumps([{'series': name, 'peak': peak, 'judges': {judge: f._asdict() for judge, f in result.items()}}
                        for (name, peak), result in sorted(found.items())], indent=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from check_conntrack_lib.assessment import Assessment, evaluate, history_query
 from check_conntrack_lib.history import database
@@ -48,6 +49,16 @@ def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Ju
         worst = sorted({r.metric.name for r in results if r.state == state}) if state != SEVERITY[-1] else ()
         return state.code, ' '.join(worst)
     return judge
+
+
+def constant(name: str, value: float | None = None) -> float:
+    """A constant of check_conntrack_lib/analysis such as trend.ODD_ONE_OF, set where there is a value."""
+    module, _, attribute = name.partition('.')
+    there = import_module(f'check_conntrack_lib.analysis.{module}')
+    before: float = getattr(there, attribute)
+    if value is not None:
+        setattr(there, attribute, type(before)(value))
+    return before
 
 
 def lowest_line(arguments: Sequence[str] = ()) -> float:

@@ -20,8 +20,8 @@ from .series import STEP, Course
 from .world import MAXIMUM, UPTIME
 
 CHECK_INTERVAL = 60.0
-#: skipped samples are recorded in groups of so many
-GROUP = 2000
+#: of what was skipped before a run, the last so many seconds are recorded: the check asks for none that are older
+ASKED_FOR = hysteresis.REPEATED_WITHIN + HOLD
 
 
 class Judged(NamedTuple):
@@ -52,12 +52,9 @@ def judged(course: Course, judge: Judge, skip: Skip = lambda k, ran: False,
         if not service.state and skip(k, ran):
             skipped.append(k)
             state = 0
-            if len(skipped) >= GROUP:
-                record(skipped)
-                skipped = []
         else:
             if skipped:
-                record(skipped)
+                record(skipped[bisect_left(skipped, k - ASKED_FOR / STEP):])
                 skipped = []
             state, why = judge([course.snapshot(k)])
             if state:
@@ -89,7 +86,7 @@ def skipping(course: Course, arguments: Sequence[str]) -> Skip:
     options = parse(list(arguments))
     floor, threshold = lowest_line(arguments), lowest_line([*arguments, '--trend=off'])
     past = trend.points_span(options.window, options.horizon)
-    spans = [int(span / STEP) for span in (hysteresis.REPEATED_WITHIN, past)]
+    spans = [int(span / STEP) for span in (hysteresis.LONGEST + CHECK_INTERVAL, past)]
     level = min(floor, threshold, options.trend - options.clear)
 
     def skip(k: int, ran: Sequence[int]) -> bool:

@@ -41,7 +41,8 @@ def test_ok_warning_critical_by_usage(lab: laboratory.Namespace, tmp_path: Path)
     history = tmp_path / 'h.sqlite'
     for entries, status, state in ((0, 0, 'OK'), (1700, 0, 'OK'), (1701, 1, 'WARNING'), (1901, 2, 'CRITICAL')):
         lab.fill_to(entries)
-        seen = check(lab, history, '--kernel-log', 'off')
+        # else the warning threshold would wait for a burst to end
+        seen = check(lab, history, '--kernel-log', 'off', '--clear', '0')
         assert (seen.status, seen.values['entries']) == (status, entries)
         assert seen.text.startswith(f'CONNTRACK {state} - {entries / 20:.1f}% used')
         assert seen.values['usage'] == pytest.approx(entries / 20, abs=0.005)
