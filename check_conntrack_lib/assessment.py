@@ -60,6 +60,8 @@ class Question(NamedTuple):
     thresholds: tuple[float, ...] = ()
     #: a crossed one clears this many points of percent lower; 0: at once
     clear: float = 0.0
+    #: the lower one counts once usage was above the point where it clears for so long, in seconds
+    warning_after: float = 0.0
     #: growth of a table that is emptier than this, in percent of its maximum, is no matter
     filling: float = 0.0
 
@@ -88,6 +90,8 @@ class Assessment(NamedTuple):
     cloud: CloudLimit | Missing | None = None
     #: the highest usage threshold that was crossed and has not cleared
     crossed: hysteresis.Crossed | None = None
+    #: the lowest usage threshold, where it is exceeded for too short a time as yet
+    awaited: hysteresis.Awaited | None = None
     #: packets were dropped at several times, and are not now
     drops: hysteresis.Drops | None = None
 
@@ -138,7 +142,7 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
     sample = snapshot.sample()
     if question.limit and isinstance(snapshot.table, Table):
         snapshot = snapshot._replace(table=snapshot.table._replace(other_limit=question.limit))
-    lost = outlook = standing = repeated = None
+    lost = outlook = standing = repeated = early = None
     if isinstance(history, History) and not isinstance(sample, Missing):
         base = None if stale_base(history, sample, question) else history.base
         if base:
@@ -149,18 +153,15 @@ def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question
         if isinstance(snapshot.table, Table):
             points = (*history.points, Point(sample.at.uptime, sample.entries))
             outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
-            standing = _crossed(history, sample, snapshot.table, question)
+            standing, early = hysteresis.usage((*history.counts, Point(sample.at.uptime, sample.entries)), sample.at,
+                                               snapshot.table.limit, question.thresholds, question.clear,
+                                               question.warning_after)
         if not (lost and lost.lost):
             repeated = _repeated(history, sample, question)
     return Assessment(snapshot, history, file, lost, outlook,
                       log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot),
-                      stale_base=stale_base(history, sample, question), crossed=standing, drops=repeated)
-
-
-def _crossed(history: History, sample: Sample, table: Table, question: Question) -> hysteresis.Crossed | None:
-    """The highest usage threshold whose alert stands."""
-    counts = (*history.counts, Point(sample.at.uptime, sample.entries))
-    return hysteresis.highest(counts, sample.at, table.limit, question.thresholds, question.clear)
+                      stale_base=stale_base(history, sample, question), crossed=standing, awaited=early,
+                      drops=repeated)
 
 
 def _repeated(history: History, sample: Sample, question: Question) -> hysteresis.Drops | None:
@@ -228,7 +229,7 @@ def history_query(question: Question) -> HistoryQuery:
                         trend.WINDOWS * question.window, moved=moved,
                         trouble=RecentQuery(min(question.thresholds, default=100.0), hysteresis.LONGEST,
                                             hysteresis.REPEATED_WITHIN, question.window, dropped_between)
-                        if question.clear else None,
+                        if question.clear or question.warning_after else None,
                         # what is counted in percent of another limit is not known to the history
                         emptier=0.0 if question.limit else
                         min(question.filling, NEAR * min(question.thresholds, default=100.0)))

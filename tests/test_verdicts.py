@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from benchmarks.verdicts import judges
 from benchmarks.verdicts.__main__ import OWN, RIVALS, play
 from benchmarks.verdicts.outcome import episodes, failures, outcome
 from benchmarks.verdicts.scenarios import scenarios
@@ -22,6 +25,7 @@ from benchmarks.verdicts.table import (
 )
 from benchmarks.verdicts.world import Scenario
 
+CHECKOUT = Path(__file__).resolve().parent.parent
 SHORT = {scenario.name: scenario for scenario in scenarios(days=0.5)}
 LONG = ('quiet', 'leak')
 #: scenarios of days: each takes more than ten seconds
@@ -179,3 +183,13 @@ def test_a_quiet_month() -> None:
 
 def test_the_same_again() -> None:
     assert play(SHORT['burst'], seed=7)[1] == play(SHORT['burst'], seed=7)[1]
+
+
+def test_the_check_is_judged_as_icinga_runs_it() -> None:
+    command = (CHECKOUT / 'icinga/zones.d/global-templates/conntrack-command.conf').read_text()
+    basket = json.loads((CHECKOUT / 'icinga/director/conntrack-basket.json').read_text())
+    (option,) = judges.SHIPPED
+    name, _, value = option.partition('=')
+    variable = 'conntrack_' + name[2:].replace('-', '_')
+    assert f'\tvars.{variable} = "{value}"\n' in command
+    assert basket['CommandTemplate']['conntrack-options']['vars'] == {variable: value}

@@ -19,6 +19,8 @@ Judge = Callable[[Sequence[Snapshot]], 'tuple[int, str]']
 
 #: seconds after which a drop no longer counts: the window, and an hour for which an alert may be held
 HOLD = 7200.0
+#: what the shipped CheckCommand of Icinga sets, by whose rules alerts are counted
+SHIPPED = ('--warning-after=4m',)
 
 
 class Stand(NamedTuple):
@@ -28,8 +30,8 @@ class Stand(NamedTuple):
 
 
 def own(file: str, arguments: Sequence[str] = (), kernel_log: bool = True) -> Judge:
-    """check_conntrack with these options and the recorder in this file; kernel_log: may it be read?"""
-    options = parse(list(arguments))
+    """check_conntrack as Icinga runs it, with these options, the recorder in this file; kernel_log: may it be read?"""
+    options = parse([*SHIPPED, *arguments])
     question = question_of(options)._replace(history=file, settings=False)
     judges = {context.name: context for context in contexts(options)}
     look = history_query(question)

@@ -1,4 +1,5 @@
-"""Why an alert does not clear at once: thresholds that were crossed clear lower, repeated trouble clears later.
+"""Why an alert neither begins nor clears at once: bursts are waited for, thresholds that were crossed clear lower,
+repeated trouble clears later.
 
 All of it follows from the history, so that re-checks, runs by hand and those of other users come to the same.
 """
@@ -30,6 +31,8 @@ class Crossing(NamedTuple):
     entries: int
     #: it has not cleared
     standing: bool
+    #: of the first sample above the threshold, which may have been too early to count
+    began: float
     #: of the first sample since which all were below the point where it clears
     below: float | None = None
 
@@ -64,6 +67,16 @@ class Crossed(NamedTuple):
         return latest if self.below is None or self.times > 1 else min(latest, self.below + QUIET)
 
 
+class Awaited(NamedTuple):
+    """A usage threshold that is exceeded, for too short a time as yet. Percent of the maximum; seconds since 1970."""
+
+    threshold: float
+    #: usage below which nothing comes of it
+    clears: float
+    #: when it counts unless usage falls below that
+    until: float
+
+
 class Drops(NamedTuple):
     """Packets dropped at several times. Seconds since 1970."""
 
@@ -80,14 +93,23 @@ class Drops(NamedTuple):
         return self.last + LONGEST
 
 
-def crossings(points: Sequence[Point], threshold: float, clears: float) -> list[Crossing]:
-    """Every crossing in points, oldest first; threshold, clears: in entries."""
+def crossings(points: Sequence[Point], threshold: float, clears: float, lasting: float = 0.0) -> list[Crossing]:
+    """Every crossing in points, oldest first; threshold, clears: in entries.
+
+    lasting: it counts where no sample of so many seconds was below the point where it clears.
+    """
     found: list[Crossing] = []
+    low = began = None
     for point in points:
         standing = bool(found) and found[-1].standing
+        if point.entries < clears:
+            low, began = point.uptime, None
         if point.entries > threshold:
-            first = found.pop().first if standing else point.uptime
-            found.append(Crossing(first, point.uptime, point.entries, True))
+            began = point.uptime if began is None else began
+            if standing:
+                found[-1] = found[-1]._replace(last=point.uptime, entries=point.entries, below=None)
+            elif low is None or point.uptime - low >= lasting:
+                found.append(Crossing(point.uptime, point.uptime, point.entries, True, began))
         elif standing:
             one = found[-1]
             below = None if point.entries >= clears else point.uptime if one.below is None else one.below
@@ -96,41 +118,61 @@ def crossings(points: Sequence[Point], threshold: float, clears: float) -> list[
     return found
 
 
+def usage(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequence[float], clear: float,
+          wait: float) -> tuple[Crossed | None, Awaited | None]:
+    """The highest usage threshold whose alert stands (see `highest`); where there is none, the one that may soon."""
+    standing = highest(points, at, maximum, thresholds, clear, wait)
+    return standing, None if standing else awaited(points, at, maximum, thresholds, clear, wait)
+
+
 def highest(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequence[float],
-            clear: float) -> Crossed | None:
+            clear: float, wait: float = 0.0) -> Crossed | None:
     """The highest threshold whose alert stands at the last of the points; thresholds: the lowest first.
 
-    While all that is waited for is that usage stays below the point where the lowest one clears, the others stand, too:
-    a table that empties is not first less critical and then well.
+    wait: seconds for which the lowest of several waits for a burst to end. While all that is waited for is that usage
+    stays below the point where the lowest one clears, the others stand, too: a table that empties is not first less
+    critical and then well.
     """
-    found = [crossed(points, at, maximum, threshold, clear) for threshold in thresholds]
+    waits = [wait if threshold is not thresholds[-1] else 0.0 for threshold in thresholds]
+    found = [crossed(points, at, maximum, threshold, clear, seconds) for threshold, seconds in zip(thresholds, waits)]
     lowest = found[0] if found else None
     if lowest and lowest.held and lowest.times == 1 and lowest.below is not None:
         before = [point for point in points if at.uptime - point.uptime > at.wall - lowest.below]
-        then = [crossed(before, at, maximum, threshold, clear, lasting=True) for threshold in thresholds[1:]]
+        then = [crossed(before, at, maximum, threshold, clear, hard=True) for threshold in thresholds[1:]]
         stood = next((one for one in reversed(then) if one and at.wall - one.last <= LONGEST), None)
         if stood:
             return stood._replace(held=True, below=lowest.below)
     return next((one for one in reversed(found) if one), None)
 
 
-def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float, clear: float,
-            lasting: bool = False) -> Crossed | None:
+def awaited(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequence[float],
+            clear: float, wait: float) -> Awaited | None:
+    """The lowest threshold where it is exceeded at the last of the points and `highest` knows of none that stands."""
+    if not points or not thresholds or maximum <= 0 or points[-1].entries <= thresholds[0] * maximum / 100:
+        return None
+    lower = max(0.0, thresholds[0] - clear)
+    low = max((point.uptime for point in points if point.entries < lower * maximum / 100), default=at.uptime)
+    return Awaited(thresholds[0], lower, _wall(at, low + wait))
+
+
+def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float, clear: float, wait: float = 0.0,
+            hard: bool = False) -> Crossed | None:
     """Whether the alert of a usage threshold (percent) stands at the last of the points.
 
-    at: now; clear: points of percent; lasting: only where the threshold was exceeded long enough to be held.
+    at: now; clear: points of percent; wait: as `lasting` of `crossings`; hard: only where the threshold was exceeded
+    long enough to be held.
     """
     if maximum <= 0 or not points:
         return None
     lower = max(0.0, threshold - clear)
-    found = crossings(points, threshold * maximum / 100, lower * maximum / 100)
+    found = crossings(points, threshold * maximum / 100, lower * maximum / 100, wait)
     if not found:
         return None
     now, newest = points[-1], found[-1]
     exceeded = newest.last == now.uptime
     confirmed = [one for one in found if one.confirmed]
     times = 1
-    if lasting and not newest.confirmed:
+    if hard and not newest.confirmed:
         return None
     if not exceeded:
         if clear <= 0 or now.uptime - newest.last > LONGEST or not newest.confirmed:
@@ -139,7 +181,7 @@ def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float
             times = len(confirmed)
             if times < 2:
                 return None
-    first = confirmed[0].first if times > 1 else newest.first
+    first = confirmed[0].began if times > 1 else newest.began
     return Crossed(threshold, lower, _wall(at, first), _wall(at, newest.last), newest.entries * 100.0 / maximum,
                    not exceeded, times, first == points[0].uptime,
                    None if newest.below is None else _wall(at, newest.below))

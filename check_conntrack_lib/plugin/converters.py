@@ -38,6 +38,14 @@ def seconds_or_off(text: str) -> float:
     return float('inf') if text == 'off' else 0.0 if text in ('0', '0s') else seconds(text)
 
 
+def an_hour_at_most(text: str) -> float:
+    """A duration from 0 to an hour, in seconds. Raises ArgumentTypeError."""
+    found = 0.0 if text in ('0', '0s') else seconds(text)
+    if found > 3600:
+        raise wrong_value()(f"'{text}' is longer than an hour")
+    return found
+
+
 def percent_or_off(text: str) -> float:
     """A percentage; infinity for 'off'. Raises ArgumentTypeError."""
     if text == 'off':

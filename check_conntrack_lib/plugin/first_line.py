@@ -11,7 +11,7 @@ from ..formatting import clean, growth, percent
 from ..model import Missing, NotLoaded, Reading, Table
 from ..namedtuples import NamedTuple
 from .contexts import troubles
-from .phrases import are_chains_too_long, crossed, full_when, is_drained, risen, usage
+from .phrases import are_chains_too_long, awaited, crossed, full_when, is_drained, risen, usage
 from .signals import SIGNALS
 
 #: of the whole first line up to its performance data, names of containers excepted
@@ -99,6 +99,8 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     yield Part((f'{before}{full} used', ''), weight) if not first else Part((f'{full} used',), 0)
     whose = '' if table.limit == table.maximum else f', {table.limit_name}'
     yield Part((f' ({table.entries} of {table.limit}{whose})', ''), 5 if bad else 1)
+    if a.awaited and not bad:
+        yield Part((f', {awaited(a.awaited, a.snapshot.at.wall)}', ''), 3)
     trouble = next((result for result in bad if result.metric.name in ('usage', 'growth_per_s')), None)
     if trouble is None or table.entries >= table.limit:
         return

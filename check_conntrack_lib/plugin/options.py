@@ -44,6 +44,7 @@ class Options(NamedTuple):
     horizon: float
     #: points of percent; 0: off
     clear: float
+    warning_after: float
     window: float
     #: entries; 0: none
     limit: int

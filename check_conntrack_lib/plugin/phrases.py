@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..analysis.hysteresis import Crossed, Drops
+from ..analysis.hysteresis import Awaited, Crossed, Drops
 from ..analysis.trend import Rise
 from ..assessment import Assessment
 from ..formatting import clock_time, count, duration, growth, percent, rate
@@ -45,6 +45,11 @@ def crossed(one: Crossed, now: float) -> str:
     if one.longer and one.since < now:
         return f'above {one.threshold:g}% for {duration(now - one.since)} or longer{clears}'
     return f'above {one.threshold:g}% since {clock_time(one.since, now)}{clears}'
+
+
+def awaited(one: Awaited, now: float) -> str:
+    """When a threshold that is exceeded counts."""
+    return f'WARNING from {clock_time(one.until, now)} on unless it falls below {one.clears:g}%'
 
 
 def risen(rise: Rise) -> str:

@@ -15,7 +15,7 @@ from ..defaults import CLEAR, CRITICAL, TREND, WARNING
 from ..model import Counters, History, Missing, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import cloud_lines, details, nat_lines, phrases
-from .converters import percent_or_off, points, range_text
+from .converters import an_hour_at_most, percent_or_off, points, range_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -86,8 +86,10 @@ def _usage(a: Assessment) -> float | None:
 
 
 def _usage_compared(a: Assessment) -> float:
-    """Usage, or what it was when it last exceeded a threshold that has not cleared."""
+    """Usage; what it was when it last exceeded a threshold that has not cleared; no more than one that still waits."""
     usage = _usage(a) or 0.0
+    if a.awaited:
+        return min(usage, a.awaited.threshold)
     return max(usage, a.crossed.usage) if a.crossed and a.crossed.held else usage
 
 
@@ -132,7 +134,10 @@ SIGNALS: tuple[Signal, ...] = (
             Option(('--clear',), points, 'POINTS', f'{CLEAR:g}',
                    'a usage threshold that was crossed for 30 s clears when usage has been this many percentage points '
                    'below it for 10 min, after 1 h at the latest; where it is crossed, or packets are dropped, again '
-                   'within 6 h, it clears after an hour without; 0: at once')),
+                   'within 6 h, it clears after an hour without; 0: at once'),
+            Option(('--warning-after',), an_hour_at_most, 'DURATION', '0',
+                   'the lower of two usage thresholds counts once usage has been above the point where it clears for '
+                   'this long, 1h at most: a shorter burst alerts nobody; 0: at once')),
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
            minimum=None, state=_growing),
     Signal('dropped', 'dropped_per_s', DROPS,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from check_conntrack_lib.analysis.hysteresis import LONGEST, QUIET, crossed, drops, highest
+from check_conntrack_lib.analysis.hysteresis import LONGEST, QUIET, Awaited, awaited, crossed, drops, highest
 from check_conntrack_lib.model import Counters, Instant, Point, Sample
 
+WAIT = 240.0
 AT = Instant(1_800_000_000.0, 50_000.0, 50_000.0)
 
 
@@ -79,6 +80,49 @@ def test_what_empties_clears_at_once_at_every_threshold() -> None:
     found = highest(counts(86, 97, 98, 89, 60, 60), AT, 1000, (85, 95), 5)
     assert found is not None
     assert (found.last, found.below, found.until) == (wall(3), wall(1), wall(1) + QUIET)
+
+
+@pytest.mark.parametrize(('usage', 'threshold'), [
+    ((70, 86, 86, 86), None),
+    ((70, 86, 86, 86, 86), 85),
+    # it was below 80 % in between
+    ((70, 86, 86, 79.9, 86, 86, 86), None),
+    ((70, 86, 86, 80, 86, 86, 86), 85),
+    # 15 % in 12 minutes
+    ((77.7, 78.9, 80.1, 81.4, 82.6, 83.9, 85.1), 85),
+    # nothing is known of what was before
+    ((86,), 85),
+    # no alert came of it, so none is held
+    ((70, 86, 86, 86, 84), None),
+    ((70, *[86] * 5, 84), 85),
+    # what stands does not wait again
+    ((*[86] * 6, 70, 86), 85),
+    # the higher one waits for nothing, and stands while the lower one waits
+    ((70, 96), 95),
+    ((70, 96, 96, 91), 95),
+])
+def test_the_lower_one_waits_for_a_burst_to_end(usage: tuple[float, ...], threshold: float | None) -> None:
+    found = highest(counts(*usage), AT, 1000, (85, 95), 5, WAIT)
+    assert (found and found.threshold) == threshold
+
+
+def test_what_waits() -> None:
+    assert awaited(counts(70, 79, 86, 87), AT, 1000, (85, 95), 5, WAIT) == Awaited(85, 80, wall(2) + WAIT)
+    assert awaited(counts(70, 86, 85), AT, 1000, (85, 95), 5, WAIT) is None
+    assert awaited([], AT, 1000, (85, 95), 5, WAIT) is None
+    assert awaited(counts(90), AT, 0, (85, 95), 5, WAIT) is None
+    assert awaited(counts(90), AT, 1000, (), 5, WAIT) is None
+
+
+def test_a_single_threshold_waits_for_nothing_and_none_does_by_default() -> None:
+    assert highest(counts(70, 86), AT, 1000, (85,), 5, WAIT) is not None
+    assert highest(counts(70, 86), AT, 1000, (85, 95), 5) is not None
+
+
+def test_since_it_was_above_and_not_since_it_counts() -> None:
+    found = highest(counts(70, *[86] * 6), AT, 1000, (85, 95), 5, WAIT)
+    assert found is not None
+    assert (found.since, found.longer) == (wall(5), False)
 
 
 def test_no_threshold() -> None:

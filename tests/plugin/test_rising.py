@@ -18,14 +18,14 @@ BEGIN, UPTIME = 1_800_000_000.0, 90_000.0
 STEPS = (*[8_000] * 4, *[17_400] * 4, 19_400)
 
 
-def outputs(directory: Path, capfd: pytest.CaptureFixture[str], entries: Sequence[int]) -> list[str]:
+def outputs(directory: Path, capfd: pytest.CaptureFixture[str], entries: Sequence[int], *argv: str) -> list[str]:
     """What the check prints at each of so many entries, a minute after the one before."""
     found = []
     for minute, count in enumerate(entries):
         root = proctree.make(directory / 'proc', count, MAXIMUM, f'{proctree.HEADER}\n{count:08x}{" 00000000" * 16}\n')
         at = Instant(BEGIN + 60 * minute, UPTIME + 60 * minute, UPTIME + 60 * minute)
         main(['--procfs', str(root), '--kernel-log', 'off', '--history', str(directory / 'history.sqlite'),
-              '--settings-check', 'off', '--diagnose', 'never', '-v'], lambda at=at: at)  # type: ignore[misc]
+              '--settings-check', 'off', '--diagnose', 'never', '-v', *argv], lambda at=at: at)  # type: ignore[misc]
         found.append(capfd.readouterr().out)
     return found
 
@@ -67,3 +67,24 @@ def test_an_alert_that_waits_for_its_end_says_when(tmp_path: Path, capfd: pytest
     (tmp_path / 'history.sqlite').unlink()
     states = [text.split()[1] for text in outputs(tmp_path, capfd, [*full, *[12_000] * 12])]
     assert states == ['OK', *['CRITICAL'] * 13, *['OK'] * 2]
+
+
+def test_a_burst_above_the_warning_threshold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wait = ('--warning-after', '4m')
+    texts = outputs(tmp_path, capfd, [10_000, *[17_400] * 6, *[10_000] * 2], *wait)
+    assert [text.split()[1] for text in texts] == [*['OK'] * 4, *['WARNING'] * 5]
+    said = [re.search(r'87.0% used \(17400 of 20000\), WARNING from (\S+ \w+) on unless it falls below 80%', text)
+            for text in texts[1:4]]
+    # that is when it comes
+    assert len({one and one[1] for one in said}) == 1
+    assert all(said)
+    assert re.match(r'CONNTRACK WARNING - 87.0% used \(17400 of 20000\), .*above 85% since \S+ \w+, clears below 80%',
+                    texts[4])
+    (tmp_path / 'history.sqlite').unlink()
+    texts = outputs(tmp_path, capfd, [10_000, *[17_400] * 3, *[10_000] * 2], *wait)
+    assert [text.split()[1] for text in texts] == ['OK'] * 6
+    (tmp_path / 'history.sqlite').unlink()
+    assert [text.split()[1] for text in outputs(tmp_path, capfd, [10_000, 19_200], *wait)] == ['OK', 'CRITICAL']
+    (tmp_path / 'history.sqlite').unlink()
+    # as it is by default
+    assert [text.split()[1] for text in outputs(tmp_path, capfd, [10_000, 17_400])] == ['OK', 'WARNING']
