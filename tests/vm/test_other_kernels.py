@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,8 +75,6 @@ def test_a_reload_of_the_module_forgets_no_loss(initial: laboratory.Namespace, t
     assert status in (1, 2)
     assert '40 packets dropped' in said.splitlines()[0]
     assert 'this namespace dropped nothing' not in said, 'its own log lines'
-    past = guest.doctor('history', '--history', tmp_path / 'h.sqlite')[1]
-    assert re.search(r'kernel log +\d+ "table full" messages', past)
     guest.sysctl('max', 1000)
     again.fill_to(1000)
     again.flood(7)
@@ -223,7 +222,12 @@ def test_offloaded_connections(initial: laboratory.Namespace, tmp_path: Path) ->
             gateway.talk()
             for number, stranger in enumerate(gateway.strangers):
                 stranger.sendto(b'', ('10.2.0.2', 30000 + number))
-            evicted = guest.counter(gateway.router, 'early_drop')
+            # each of them is dropped, or evicts an entry
+            end = time.monotonic() + 60
+            evicted = dropped = 0
+            while evicted + dropped < len(gateway.strangers) and time.monotonic() < end:
+                evicted, dropped = (guest.counter(gateway.router, name) for name in ('early_drop', 'drop'))
+            assert evicted + dropped >= len(gateway.strangers)
         assert (evicted == 0) == stay, 'what it says is what this kernel does'
     finally:
         gateway.close()
