@@ -28,7 +28,7 @@ EVERYTHING = '*'
 #: the descriptor of the file that `reach` is recorded in
 REACH = 'CHECK_CONNTRACK_REACH'
 #: of the CPU time that the tests took before, and beside it, in seconds
-SLOWER, LONGER = 10, 10
+SLOWER, LONGER = 5, 10
 LONGEST_REACH = 1800
 #: a test that takes more seconds of CPU time is left out
 SLOWEST = 3.0

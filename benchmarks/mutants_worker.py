@@ -36,7 +36,7 @@ STARTS = {'subprocess.Popen', 'os.fork', 'os.posix_spawn', 'os.exec'}
 #: what a test calls first after so many calls is not noticed: to look at each makes Python many times slower
 CALLS = 200_000
 #: wall-clock time for each second of CPU time: the machine has other things to do
-WAITS = 6
+WAITS = 4
 
 
 def forget() -> None:

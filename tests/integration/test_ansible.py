@@ -59,6 +59,7 @@ conntrack_icinga_server:
       ansible_python_interpreter: /usr/bin/python3
       check_conntrack_reload: false
       check_conntrack_icinga_hosts: [gw1, monitor]
+      check_conntrack_icinga_mail_groups: [icingaadmins]
       check_conntrack_icinga_templates: /etc/icinga2/conf.d
       check_conntrack_icinga_zone: /etc/icinga2/conf.d
       check_conntrack_warning: 70
@@ -83,6 +84,7 @@ object Host "gw1" {
 	address = "gw1"
 
 	vars.conntrack = true
+	vars.notification.mail.groups = ["icingaadmins"]
 	vars.conntrack_nrpe = true
 	vars.conntrack_sudo = true
 }
@@ -93,6 +95,7 @@ object Host "monitor" {
 	address = "monitor"
 
 	vars.conntrack = true
+	vars.notification.mail.groups = ["icingaadmins"]
 	vars.conntrack_warning = "70"
 	vars.conntrack_trend = "off"
 	vars.conntrack_require = ["counters"]
