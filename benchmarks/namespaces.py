@@ -16,13 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
-from benchmarks.startup import paired, row  # noqa: E402
+from benchmarks.startup import cpu_time, paired, row  # noqa: E402
 
 BUDGET = 0.3
 HOLD = """
@@ -68,24 +69,28 @@ def held(number: int) -> Iterator[None]:
         holder.wait()
 
 
-def both(extra: list[str], runs: int) -> tuple[list[float], list[float]]:
+def both(extra: list[str], runs: int,
+         clock: Callable[[], float] = time.perf_counter) -> tuple[list[float], list[float]]:
     """Seconds of runs with these arguments and of normal ones, in turns."""
     with tempfile.TemporaryDirectory() as directory:
         check = [sys.executable, str(ROOT / 'check_conntrack.py'), '-w', 'off', '-c', 'off', '--trend', 'off',
                  '--dropped-warning', 'off', '--dropped-critical', 'off', '--early-drop-warning', 'off',
                  '--insert-failed-warning', 'off', '--table-full-critical', 'off', '--baseline-every', 'off']
         return paired([*check, '--history', f'{directory}/all.sqlite', *extra],
-                      [*check, '--history', f'{directory}/one.sqlite'], runs)
+                      [*check, '--history', f'{directory}/one.sqlite'], runs, clock)
 
 
 def measure(name: str, extra: list[str], runs: int) -> bool:
     """Prints both times and their difference, pair by pair; True when it is within the budget."""
-    times, normal = both(extra, runs)
-    over = [a - b for a, b in zip(times, normal)]
-    print(row(name, times))
-    print(row('normal run', normal))
-    print(row('over it', over))
-    return statistics.median(over) <= BUDGET
+    good = False
+    for clock, what in ((cpu_time, ', CPU time'), (time.perf_counter, '')):
+        times, normal = both(extra, runs, clock)
+        over = [a - b for a, b in zip(times, normal)]
+        print(row(name + what, times))
+        print(row('normal run' + what, normal))
+        print(row('over it' + what, over))
+        good = statistics.median(over) <= BUDGET
+    return good
 
 
 def main() -> int:

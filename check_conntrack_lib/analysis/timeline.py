@@ -214,9 +214,9 @@ def _time_bucket(own: Sequence[Interval]) -> TimeBucket:
 
 def _episode(chronicle: Sequence[Interval], first: int, last: int) -> Episode:
     own = tuple(chronicle[first:last + 1])
-    after = chronicle[last + 1:last + 2]
+    ended = chronicle[last + 1].sample.at.wall if last + 1 < len(chronicle) else None
     # the sample before the first sign: a change between the two belongs to the story
     story = chronicle[max(0, first - 1):last + 2]
     return Episode(own, next((interval for interval in own if interval.lost), None),
                    add_up(interval.losses for interval in own if interval.losses), peak(own),
-                   after[0].sample.at.wall if after else None, changes(story))
+                   ended, changes(story))

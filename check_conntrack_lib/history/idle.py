@@ -23,9 +23,11 @@ class Outline(NamedTuple):
     fullest: int
     #: has it a profile?
     profiled: bool
-    #: was there a sample in the window with other counters than the newest one before the window?
+    #: was there a sample in the window with other counters than the base?
     moved: bool
-    #: that one: columns of the table `sample`; None: there is none
+    #: when the boot before ended, by its clock, for a namespace of this inode; None: nothing is recorded of one
+    rebooted: float | None
+    #: the newest sample before the window, else the first inside: columns of the table `sample`; None: there is none
     base: tuple[float, float, int, int, int | None, str | None] | None
 
 
@@ -55,13 +57,17 @@ def _outlines(database: sqlite3.Connection, boot: int, pairs: Sequence[tuple[int
         f'(SELECT max(entries) FROM sample WHERE {here} AND uptime >= :points AND uptime < :now), '
         f'EXISTS (SELECT 1 FROM profile WHERE {here}), '
         f'EXISTS (SELECT 1 FROM sample WHERE {here} AND uptime > :until AND uptime <= :youngest '
-        f'AND counters <> base.counters), {", ".join(f"base.{name}" for name in COLUMNS.split(", "))} '
-        f'FROM wanted LEFT JOIN sample AS base ON base.rowid = (SELECT rowid FROM sample WHERE {here} '
-        f'AND uptime <= :until ORDER BY uptime DESC LIMIT 1)',
+        'AND counters <> base.counters), '
+        '(SELECT time FROM sample WHERE boot = (SELECT max(id) FROM boot WHERE id <> :boot) AND netns = wanted.inode '
+        f'ORDER BY uptime DESC LIMIT 1), {", ".join(f"base.{name}" for name in COLUMNS.split(", "))} '
+        'FROM wanted LEFT JOIN sample AS base ON base.rowid = coalesce('
+        f'(SELECT rowid FROM sample WHERE {here} AND uptime <= :until ORDER BY uptime DESC LIMIT 1), '
+        f'(SELECT rowid FROM sample WHERE {here} AND uptime <= :youngest ORDER BY uptime LIMIT 1))',
         {'boot': boot, 'points': now - look.points, 'now': now, 'until': now - look.window,
          'youngest': now - YOUNGEST_BASE})
-    for netns, fullest, profiled, moved, *base in rows:
-        yield netns, Outline(fullest or 0, bool(profiled), bool(moved), None if base[0] is None else tuple(base))
+    for netns, fullest, profiled, moved, rebooted, *base in rows:
+        yield netns, Outline(fullest or 0, bool(profiled), bool(moved), rebooted,
+                             None if base[0] is None else tuple(base))
 
 
 def _has_room(outline: Outline, now: Sample, look: HistoryQuery) -> bool:
@@ -78,4 +84,6 @@ def _of_an_idle_one(outline: Outline, now: Sample, look: HistoryQuery) -> Histor
             or any(map(any, (now.counters.per_cpu.get(name, ()) for name in COUNTERS_OF_DROPS))) \
             or now.at.uptime - base.at.uptime > MUCH_OLDER * look.window:
         return None
-    return History(base, first_run=False)
+    # then the losses of the boot before count, too
+    within = outline.rebooted is not None and now.at.wall - look.window < outline.rebooted < now.at.wall
+    return None if within and base.at.uptime > now.at.uptime - look.window else History(base, first_run=False)

@@ -145,4 +145,4 @@ def settings(a: Assessment) -> str:
     if isinstance(a.settings, Missing) or not a.settings:
         return ''
     number = len(a.settings)
-    return f'{a.settings[0]} ({number} settings differ)' if number > 1 else str(a.settings[0])
+    return str(a.settings[0]) + (f' ({number} settings differ)' if number > 1 else '')

@@ -119,7 +119,7 @@ def question_of(options: Options) -> Question:
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                     options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
                     options.limit, tuple(line for line in lines if line is not None), options.clear,
-                    options.warning_after, max(0.0, options.trend - options.clear))
+                    options.warning_after, options.trend - options.clear)
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:

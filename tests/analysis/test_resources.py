@@ -240,3 +240,9 @@ def test_refused_from_just_this_share_on():
     for used, refuses in ((least, True), (least - 1, False)):
         one = p._replace(profile=p.profile._replace(nat_ports=(use._replace(used=used),)))
         assert resources.refuses(one) is refuses
+
+
+def test_where_ports_are_short_nothing_else_is_proposed():
+    use = PortUse(ReplyTuple(6, b'abcd', 443, b'efgh'), 950, 1000, 950, True)
+    p = facts(profile=EMPTY._replace(nat_ports=(use,)))
+    assert mitigations.actions(p) == tuple(nat_mitigations.actions(p, use)) != ()

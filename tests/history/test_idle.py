@@ -25,9 +25,10 @@ NOW = 100_000.0
 
 def put(database: sqlite3.Connection, *samples: Sample) -> None:
     for one in samples:
-        database.execute("INSERT OR IGNORE INTO boot VALUES (1, 'b')")
-        database.execute('INSERT INTO sample VALUES (?, 1, ?, ?, ?, ?, ?, ?)', (
-            one.at.wall, one.netns, one.at.uptime, one.entries, one.maximum, one.buckets,
+        boot = 'ab'.index(one.boot_id)
+        database.execute('INSERT OR IGNORE INTO boot VALUES (?, ?)', (boot, one.boot_id))
+        database.execute('INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?)', (
+            one.at.wall, boot, one.netns, one.at.uptime, one.entries, one.maximum, one.buckets,
             counters_to_text(one.counters)))
 
 
@@ -45,6 +46,10 @@ def test_each_answer_is_its_own_but_for_the_points(database: sqlite3.Connection,
     random = Random(seed)
     for netns in range(1, 61):
         # of some nothing moves, some lose packets, are reset, were full, paused, or are another's from some time on
+        if netns % 5 == 0:
+            put(database, sample(900, 5, random.choice((0, 7)), boot='a', netns=netns,
+                                 wall=1e9 + NOW - random.choice((50, 250, 1000))),
+                sample(990, 5, 7, boot='a', netns=netns, wall=1e9 + NOW - random.choice((20, 200, 900))))
         steps, drop = sorted(random.sample(range(20, 9000), random.choice((0, 1, 5, 40)))), random.choice((0, 0, 3))
         for ago in reversed(steps):
             drop = random.choice((drop, drop, drop, drop + 1, 0)) if drop else 0
@@ -71,7 +76,14 @@ def test_each_answer_is_its_own_but_for_the_points(database: sqlite3.Connection,
     ([sample(NOW - 400, 5), sample(NOW - 10, 5)], sample(NOW, 5), ''),
     ([sample(NOW - 900, 5)], sample(NOW, 5), ''),
     ([sample(NOW - 901, 5)], sample(NOW, 5), 'an old base'),
-    ([sample(NOW - 200, 5)], sample(NOW, 5), 'no base'),
+    ([sample(NOW - 0.5, 5)], sample(NOW, 5), 'no base'),
+    ([sample(NOW - 200, 5)], sample(NOW, 5), ''),
+    ([sample(NOW - 200, 5), sample(NOW - 100, 5), sample(NOW - 1, 5)], sample(NOW, 5), ''),
+    ([sample(NOW - 200, 5), sample(NOW - 100, 5, 1)], sample(NOW, 5, 0), 'moved and was reset inside'),
+    ([sample(NOW - 200, 5), sample(50, boot='a', wall=1e9 + NOW - 300)], sample(NOW, 5), ''),
+    ([sample(NOW - 200, 5), sample(50, boot='a', wall=1e9 + NOW - 299)], sample(NOW, 5), 'a reboot'),
+    ([sample(NOW - 200, 5), sample(50, boot='a', wall=1e9 + NOW + 1)], sample(NOW, 5), ''),
+    ([sample(NOW - 300, 5), sample(50, boot='a', wall=1e9 + NOW - 299)], sample(NOW, 5), ''),
     ([sample(NOW - 400, 5), sample(NOW - 10, 5, 1)], sample(NOW, 5), 'moved and was reset'),
     ([sample(NOW - 400, 5)], sample(NOW, 5, 1), 'moves now'),
     ([sample(NOW - 400, 5, 1)], sample(NOW, 5, 1), 'packets were dropped some time')])

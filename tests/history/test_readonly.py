@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 import time
+from types import SimpleNamespace
 
 import pasts
 import pytest
@@ -113,3 +114,14 @@ def test_so_many_numbers_of_cpus(tmp_path, number, readable):
                for k, one in enumerate(samples)]
     answer = readonly.read_samples(str(pasts.write(tmp_path / 'history.sqlite', samples)), *ALWAYS)
     assert (len(answer) == number) if readable else 'more numbers of CPUs' in answer.why
+
+
+def test_root_looks_after_the_monitoring_s_users(monkeypatch):
+    homes = {0: '/root', 110: '/var/lib/nagios', 999: '/home/me'}
+    names = {0: 'root', 110: readonly.MONITORING_USERS[0], 999: 'me'}
+    users = {uid: SimpleNamespace(pw_uid=uid, pw_name=names[uid], pw_dir=home) for uid, home in homes.items()}
+    monkeypatch.setattr(readonly, 'pwd', SimpleNamespace(getpwall=users.values, getpwuid=users.__getitem__))
+    place = '.local/state/check_conntrack/history.sqlite'
+    for uid, seen in ((0, ['/root', '/var/lib/nagios']), (999, ['/home/me']), (5, [])):
+        monkeypatch.setattr(readonly.os, 'geteuid', lambda uid=uid: uid)
+        assert readonly.candidate_files({})[1:] == [f'{home}/{place}' for home in seen]

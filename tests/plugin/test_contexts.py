@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from assessments import assessment
 from nagiosplugin import Critical, Metric, Ok, Result, Unknown, Warn
 
-from check_conntrack_lib.plugin import contexts
+from check_conntrack_lib.deadline import Deadline
+from check_conntrack_lib.host import Host
+from check_conntrack_lib.plugin import contexts, resource
 from check_conntrack_lib.plugin.contexts import EntriesContext, MissingReading, Results, number, performance
 from check_conntrack_lib.plugin.options import Limits, parse
 from check_conntrack_lib.plugin.resource import question_of
@@ -64,3 +67,22 @@ def test_what_the_thresholds_ask_of_the_history(argv: list[str], critical: float
     assert (question.critical_line, question.thresholds) == (critical, thresholds)
     assert (question.limit, question.settings, question.window, question.horizon) == (7, False, 300, 1200)
     assert question_of(parse([])).settings
+
+
+@pytest.mark.parametrize(('argv', 'filling'), [
+    ([], 65), (['--trend', '50', '--clear', '7'], 43), (['--trend', '3'], -2), (['--trend', 'off'], float('inf'))])
+def test_from_where_growth_matters(argv: list[str], filling: float) -> None:
+    assert question_of(parse(argv)).filling == filling
+
+
+@pytest.mark.parametrize(('limit', 'patience'), [(10, 1.5), (6, 1.5), (4, 1.0)])
+def test_others_that_write_the_history_are_waited_for(monkeypatch: pytest.MonkeyPatch, limit: float,
+                                                      patience: float) -> None:
+    waited = []
+    monkeypatch.setattr(resource, 'assess', lambda _host, _question, _budget, patience, _identify: [
+        waited.append(patience), assessment()][1])
+    options = parse([])
+    deadline = Deadline(limit)
+    monkeypatch.setattr(deadline, 'left', lambda: limit)
+    resource.ConnectionTracking(Host(), options, contexts.contexts(options), deadline).probe()
+    assert waited == [patience]
