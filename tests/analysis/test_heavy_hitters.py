@@ -69,3 +69,11 @@ def test_histogram_is_exact_while_it_can_be():
     for number in (0, 119, 119, 120):
         histogram.add(number, 1)
     assert (histogram.width, histogram.steps) == (1, {0: 1, 119: 2, 120: 1})
+
+
+def test_a_count_is_never_too_low(monkeypatch):
+    monkeypatch.setattr(heavy_hitters, 'MOST_KEYS', 2)
+    monkeypatch.setattr(heavy_hitters, 'KEPT_KEYS', 1)
+    found = HeavyHitters()
+    found.update('aaaaabbbc')
+    assert (found.subtracted, found.count('a'), found.count('b'), found.count('x')) == (3, 5, 3, 3)

@@ -101,9 +101,10 @@ def test_buckets_are_the_host_s() -> None:
 
 
 def test_of_a_drained_table_the_past_is_shown() -> None:
-    for known in ({'losses': lost(600, early_drop=1)}, {'log': logged(9)._replace(span=600)}):
+    for known, begin in (({'losses': lost(600, early_drop=1)}, '11:40'), ({'losses': lost(1, early_drop=1)}, '11:49'),
+                         ({'log': logged(9)._replace(span=600)}, '11:40')):
         assert alert_of(assessment(**known), 'table_full_lines').next == \
-            "sudo conntrack-doctor history --from '2026-11-25 11:40'"
+            f"sudo conntrack-doctor history --from '2026-11-25 {begin}'"
     assert alert_of(assessment(Table(9, 9, 9), log=logged(9)), 'table_full_lines').next == TRIAGE
 
 

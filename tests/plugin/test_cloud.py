@@ -151,7 +151,8 @@ def test_a_broken_history_costs_the_rates_only(tmp_path):
     path = tmp_path / 'h.sqlite'
     path.write_bytes(b'no database' * 100)
     got = table.query_and_record(str(path), 'boot', Instant(1, 1, 1), Allowances(1, 1, 1, 1), 300, 14, 1)
-    assert not isinstance(got, table.Before)
+    assert isinstance(got, Missing)
+    assert got.why.startswith(f'{path}: ')
 
 
 def test_the_limit_of_another_cloud(capfd, monkeypatch, tmp_path):

@@ -99,3 +99,10 @@ def test_the_commands_do_what_they_say():
                     for line in lab.run(['nft', '-a', 'list', 'ruleset']).stdout.splitlines()] or '"' in text
         with lab.in_netns():
             assert [rule.text for rule in nat_rules.read()] == [rule.text for rule in rules]
+
+
+def test_a_rule_without_a_table_is_none():
+    rule = '\t\toifname "eth0" masquerade # handle 4\n'
+    assert list(parse_nft(rule)) == []
+    assert list(parse_nft('table ip nat {\n' + rule)) == []
+    assert len(list(parse_nft('table ip nat {\n\tchain post {\n' + rule))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from pathlib import Path
@@ -172,3 +173,8 @@ class TestReading:
     def test_another_file(self, host, text, why):
         self.write(host, text)
         assert proc_conntrack.read_flows(host, list, 1000).why == f'{host.path(proc_conntrack.FILE)}: {why}'
+
+
+def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'nf_conntrack')
+    assert list(proc_conntrack._lines(str(tmp_path / 'nf_conntrack'), None)) == []
