@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from benchmarks.verdicts.curves import COLUMNS, lines, own_alerts, spread, total
+from benchmarks.verdicts import vary
+from benchmarks.verdicts.curves import COLUMNS, Found, lines, own_alerts, spread, total
 from benchmarks.verdicts.figures import Figures, figures
+from benchmarks.verdicts.judges import constant
 from benchmarks.verdicts.replay import Judged
 from benchmarks.verdicts.rivals import above, netdata
 from benchmarks.verdicts.scheduler import Alert
 from benchmarks.verdicts.series import LABELS, Course, Series, quiet_peak, read_all
+from check_conntrack_lib.analysis import trend
 
 BEGIN = 1_400_000_000.0
 
@@ -85,3 +90,34 @@ def test_each_series_left_out_once() -> None:
     assert total(found, 75.0, 'a')['check_conntrack'].false_growth == 2
     printed = lines(found, (75.0,), leave_one_out=True)
     assert [line[:22].strip() for line in printed[2:]] == ['check_conntrack', 'one left out: from', 'to']
+
+
+def test_what_other_values_change_on_each_half() -> None:
+    asked: list[tuple[tuple[str, ...], dict[str, float]]] = []
+
+    def measure(arguments: Sequence[str], constants: Mapping[str, float]) -> Found:
+        asked.append((tuple(arguments), dict(constants)))
+        return {(name, 75.0): {'check_conntrack': made(len(asked) * number ** 2, 600.0)}
+                for number, name in enumerate('abc')}
+
+    printed = vary.lines([vary.varied('trend.ODD_ONE_OF=4,16'), vary.varied('--horizon=1h')], (75.0,), measure)
+    assert asked == [((), {}), ((), {'trend.ODD_ONE_OF': 4}), ((), {'trend.ODD_ONE_OF': 16}), (('--horizon=1h',), {})]
+    assert [line[:22].strip() for line in printed[2:]] == [
+        name for first in ('as it is', 'trend.ODD_ONE_OF=4', 'trend.ODD_ONE_OF=16', '--horizon=1h')
+        for name in (first, '', '')]
+    # false growth of a, b and c, of a and c, of b
+    assert [line.split()[-7] for line in printed[2:5]] == ['1.67', '2.00', '1.00']
+    assert [line.split()[-7] for line in printed[5:8]] == ['3.33', '4.00', '2.00']
+
+
+@pytest.mark.parametrize('text', ['trend.NO_SUCH=1', 'nothing.ODD_ONE_OF=1', 'trend.ODD_ONE_OF=few'])
+def test_no_such_constant(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        vary.varied(text)
+
+
+def test_a_constant_is_set_for_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trend, 'ODD_ONE_OF', trend.ODD_ONE_OF)
+    assert constant('trend.ODD_ONE_OF', 4.0) == 8
+    assert trend.ODD_ONE_OF == 4
+    assert isinstance(trend.ODD_ONE_OF, int)

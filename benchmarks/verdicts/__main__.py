@@ -81,9 +81,10 @@ def main() -> int:
     parser.add_argument('--own', action='store_true', help='of the series: only check_conntrack, not the others')
     parser.add_argument('--leave-one-out', action='store_true', help='of the series: also the lowest and the highest '
                                                                      'of each figure, each series left out once')
-    parser.add_argument('--vary', type=vary.varied, metavar='NAME=VALUE,...', help='of the series: what a constant of '
-                        'check_conntrack_lib/analysis changes (trend.ODD_ONE_OF=4,8), or an option (--horizon=20m,1h), '
-                        'on all and on each half of them')
+    parser.add_argument('--vary', action='append', default=[], type=vary.varied, metavar='NAME=VALUE,...',
+                        help='of the series: what other values of a constant of check_conntrack_lib/analysis change '
+                             '(trend.ODD_ONE_OF=4,16), or of an option (--vary=--horizon=1h), on all and on each half '
+                             'of them; repeatable')
     parser.add_argument('--json', action='store_true', help='of the series: all figures of each as JSON')
     given = parser.parse_args()
     if given.series and given.vary:

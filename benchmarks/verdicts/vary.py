@@ -1,4 +1,4 @@
-"""python3 -m benchmarks.verdicts --series DIR --vary NAME=VALUE,VALUE...: what a constant changes, on each half.
+"""python3 -m benchmarks.verdicts --series DIR --vary NAME=VALUE,VALUE: what a constant changes, on each half.
 
 NAME is a constant of check_conntrack_lib/analysis, such as trend.ODD_ONE_OF, or an option of the check, such as
 --horizon. The halves are every other series by name: a value that is the best on both is not only the best of one.
@@ -53,18 +53,20 @@ def halves(found: Found) -> tuple[tuple[str, Found], ...]:
     return tuple((called, {key: value for key, value in found.items() if key[0] in part}) for called, part in parts)
 
 
-def lines(tried: Varied, peaks: Sequence[float], measure: Measure) -> list[str]:
-    """A table for each peak."""
-    results = [(value, measure([f'{tried.name}={value}'], {}) if tried.is_option
-                else measure([], {tried.name: float(value)})) for value in tried.values]
-    width = max(len(value) for value in tried.values) + 2
+def lines(tried: Sequence[Varied], peaks: Sequence[float], measure: Measure) -> list[str]:
+    """A table for each peak: as it is, then with each other value."""
+    results = [('as it is', measure([], {}))]
+    for one in tried:
+        results += [(f'{one.name}={value}', measure([f'{one.name}={value}'], {}) if one.is_option
+                     else measure([], {one.name: float(value)})) for value in one.values]
+    width = max(len(name) for name, _ in results) + 2
     said = []
     for peak in peaks:
-        said.append(f'quiet peak {peak:g} %, {tried.name}; alerts per 30 days, leads of slow rises in minutes')
+        said.append(f'quiet peak {peak:g} %; alerts per 30 days, leads of slow rises in minutes')
         said.append(' ' * (width + 11) + ''.join(COLUMNS[place][0].rjust(COLUMNS[place][1]) for place in PLACES))
-        for value, found in results:
+        for name, found in results:
             for called, part in halves(found):
                 values = row(total(part, peak)[OWN])
                 printed = cells([values[place] for place in PLACES], [COLUMNS[place][1] for place in PLACES])
-                said.append(f'{value if called == "all" else "":>{width}}  {called:9}' + printed)
+                said.append(f'  {name if called == "all" else "":{width}}{called:9}' + printed)
     return said
