@@ -20,6 +20,8 @@ MAXIMUM = 10000
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 SOFT, HARD = 0, 1
 MASTER_ADDRESS, AGENT_ADDRESS = '10.99.7.1', '10.99.7.2'
+#: what the shipped CheckCommands set, last but for --window in Icinga's order
+SHIPPED = ('--warning-after', '4m')
 NRPE_PORT = '5667'
 ALWAYS = {'usage', 'entries', 'buckets', 'dropped_per_s', 'drop_per_s', 'insert_failed_per_s', 'early_drop_per_s',
           'invalid_per_s'}
@@ -269,7 +271,7 @@ def test_from_ok_to_critical(icinga: stage.Icinga, gateway: stage.Stage) -> None
         service = icinga.check('gw1')
         assert judged(service) == (OK, HARD, 1), output(service)
         assert output(service).startswith('CONNTRACK OK - 1')
-        assert service['last_check_result']['command'] == [stage.PLUGIN]
+        assert service['last_check_result']['command'] == [stage.PLUGIN, *SHIPPED]
         fill(gateway.network, 8800)
         # with a past of less, the warning threshold would wait for a burst to end
         gateway.forget()
@@ -323,7 +325,7 @@ def test_losses_once_turn_hard_and_are_notified(icinga: stage.Icinga, gateway: s
 def test_sudo_reads_the_kernel_log_too(icinga: stage.Icinga) -> None:
     """In Icinga's order of arguments, by the shipped sudoers rule."""
     service = icinga.check('sudo')
-    argv = ['/usr/bin/sudo', '-n', stage.PLUGIN, '--trend', 'off', '--warning', '80']
+    argv = ['/usr/bin/sudo', '-n', stage.PLUGIN, '--trend', 'off', '--warning', '80', *SHIPPED]
     assert service['last_check_result']['command'] == argv
     # the tests' own /dev/kmsg is none
     assert 'table_full_lines' in performance(service) or "is not the kernel's log" in output(service)
@@ -334,7 +336,7 @@ def test_sudo_reads_the_kernel_log_too(icinga: stage.Icinga) -> None:
 def test_a_router_is_checked_in_every_namespace(icinga: stage.Icinga) -> None:
     """From one of them, by sudo; which is the worst one here is not this test's to say."""
     service = icinga.check('router')
-    assert service['last_check_result']['command'] == ['/usr/bin/sudo', '-n', stage.PLUGIN, '--netns', 'all']
+    assert service['last_check_result']['command'] == ['/usr/bin/sudo', '-n', stage.PLUGIN, '--netns', 'all', *SHIPPED]
     assert float(performance(service)['namespaces'].split(';')[0]) >= 2
     assert 'namespaces' in performance(service)
 
@@ -343,7 +345,7 @@ def test_arguments_reach_the_plugin(icinga: stage.Icinga) -> None:
     service = icinga.check('everything')
     assert service['last_check_result']['command'] == [
         stage.PLUGIN, '--dropped-warning', '0', '--require', 'usage', '--require', 'counters', '--verbose',
-        '--window', '600']
+        *SHIPPED, '--window', '600']
     assert service['state'] != UNKNOWN, output(service)
 
 
@@ -362,7 +364,7 @@ def test_bad_configuration_is_never_ok(icinga: stage.Icinga) -> None:
 def test_unset_variables_mean_the_defaults(icinga: stage.Icinga) -> None:
     """Icinga hands over an empty value for null: that must not switch the limit off."""
     service = icinga.check('unset')
-    assert service['last_check_result']['command'] == [stage.PLUGIN, '--critical', '', '--warning', '']
+    assert service['last_check_result']['command'] == [stage.PLUGIN, '--critical', '', '--warning', '', *SHIPPED]
     assert ';85;95;' in performance(service)['usage']
 
 
@@ -493,7 +495,7 @@ def test_agent_in_its_own_namespace(icinga: stage.Icinga,
     result = service['last_check_result']
     assert result['check_source'] == 'agent.test'
     assert result['scheduling_source'] == 'master.test'
-    assert result['command'] == [stage.PLUGIN, '--critical', 'off', '--warning', '0.0001']
+    assert result['command'] == [stage.PLUGIN, '--critical', 'off', '--warning', '0.0001', *SHIPPED]
     assert service['state'] == WARNING, output(service)
     assert '\nalert: usage' in output(service)
     assert 100 <= int(performance(service)['entries'].split(';')[0]) < 200

@@ -137,6 +137,7 @@ def test_basket_is_deployed_and_checks(network: laboratory.Namespace) -> None:
         intervals = [by_agent[name] for name in ('check_interval', 'retry_interval', 'max_check_attempts')]
         assert intervals == [60, 15, 3]
         result = icinga.check('gw2')['last_check_result']
-        assert result['command'] == [stage.PLUGIN, '--require', 'counters', '--verbose', '--warning', '80']
+        assert result['command'] == [stage.PLUGIN, '--require', 'counters', '--verbose', '--warning', '80',
+                                     '--warning-after', '4m']
         assert result['state'] == 0, result['output']
         assert result['performance_data'][0].endswith(';80;95;0;100')

@@ -182,7 +182,7 @@ def example(option: str) -> list[str]:
                '--diagnose': 'always', '--sample': '5000', '--baseline-every': '0', '--settings-check': 'off',
                '--netns': 'web-1_a,4f2',
                '--trend': '65', '--window': '300', '--horizon': '2h', '--timeout': '10s',
-               '--clear': '5', '--limit': '500000'}
+               '--clear': '5', '--warning-after': '4m', '--limit': '500000'}
     return [option, special.get(option, '@0:20.5')]
 
 
