@@ -126,7 +126,7 @@ class LogLine(NamedTuple):
 
     #: seconds on CLOCK_MONOTONIC
     stamp: float
-    #: inode of the namespace it names (6.18 and later); None: the line names none
+    #: inode of the namespace it names (6.17 and later); None: the line names none
     netns: int | None = None
 
 
@@ -169,7 +169,7 @@ class KernelLog(NamedTuple):
     suppressed: tuple[Suppressed, ...] = ()
     #: lines are missing: the ring buffer turned over while it was read, or there were more than are read
     overrun: bool = False
-    #: a kernel (6.18 and later) that says in the line whose table was full, unless it was the initial namespace's
+    #: a kernel (6.17 and later) that says in the line whose table was full, unless it was the initial namespace's
     names_namespaces: bool = False
     #: no line since then is missing (CLOCK_MONOTONIC); BOOT: none of this boot
     complete_since: float = BOOT

@@ -153,7 +153,7 @@ def _histories(file: str | Missing, snapshots: list[Snapshot], question: Questio
 
 
 def _with_guess(assessments: NamespaceAssessments, question: Question) -> NamespaceAssessments:
-    """Lines that name no namespace (before 6.18) go to the one that lost the most packets, else to the fullest."""
+    """Lines that name no namespace (before 6.17) go to the one that lost the most packets, else to the fullest."""
     log = assessments.snapshots.unattributed
     if isinstance(log, Missing) or not assessments.snapshots.nameless or not assessments.members:
         return assessments

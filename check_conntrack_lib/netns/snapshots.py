@@ -126,7 +126,7 @@ def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_othe
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:
     """Gives each namespace the log lines that name it.
 
-    A kernel that names namespaces (6.18 and later) names all but the initial one. A line of an older kernel may be of
+    A kernel that names namespaces (6.17 and later) names all but the initial one. A line of an older kernel may be of
     any: those are left to `assess`, as are lines for a namespace that was not looked into.
     """
     log = own.kernel_log
