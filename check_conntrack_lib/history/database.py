@@ -11,11 +11,11 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from ..defaults import PATIENCE
 from ..formatting import clean
-from ..model import NOTHING_READ, History, Instant, LogMemory, Missing, Sample
+from ..model import NOTHING_READ, History, LogMemory, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import identity, log_memory, retention
 from .codec import can_be, counters_to_text
@@ -97,15 +97,28 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
                          book: LogBook | None = None) -> list[History] | Missing:
     """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
     try:
+        with suppress(BrokenFile):
+            return _consult(path, now, look, days, patience, book)
+        # once more: SQLite also calls a file malformed when the device failed to give a page
         try:
             return _consult(path, now, look, days, patience, book)
         except BrokenFile as error:
-            note = _put_aside(path, error, now[0].at, patience)
+            from .disk_fault import put_aside  # files are rarely damaged
+
+            note = put_aside(path, error, now[0].at, patience)
             return [history._replace(note=note) for history in _consult(path, now, look, days, patience, book)]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        return Missing(f'{clean(path)}: {_reason(path, error)}')
+    except OSError as error:
         return Missing.because(error, clean(path))
+
+
+def _reason(path: str, error: Exception) -> str:
+    from .disk_fault import reason  # disks rarely fail
+
+    return reason(path, error)
 
 
 def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float,
@@ -132,7 +145,7 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
                            (book.source, memory) if book and memory else None)
         except (sqlite3.OperationalError, TimeoutError) as error:
             # full, read-only or busy: what was recorded before still gives the rates
-            return [history._replace(unwritten=clean(f'{path}: {error}')) for history in histories]
+            return [history._replace(unwritten=clean(f'{path}: {_reason(path, error)}')) for history in histories]
         return [history._replace(note=note) for history in histories] if note else histories
 
 
@@ -216,25 +229,6 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
         if database.in_transaction:
             database.execute('ROLLBACK')
         raise
-
-
-def _put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> str:
-    """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
-    if not path.endswith(DATABASE_SUFFIXES):
-        raise broken
-    with locked(path, fcntl.LOCK_EX, patience):
-        try:
-            if os.stat(path).st_ino != broken.inode:
-                return ''  # another run was faster
-            aside = f'{path}.broken-{at.wall:.0f}'
-            while os.path.exists(aside):
-                aside += '+'
-            if os.path.exists(path + '-journal'):
-                os.rename(path + '-journal', aside + '-journal')
-            os.rename(path, aside)
-        except FileNotFoundError:
-            return ''  # another run was faster
-        return clean(f'the history was damaged ({broken}) and put aside as {aside}')
 
 
 def _one(database: sqlite3.Connection, query: str, *values: object) -> int:

@@ -135,6 +135,10 @@ def _answer(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
         if 'no such table' in str(error):
             return Missing(f'{clean(path)} was written by an earlier version of check_conntrack',
                            'its next run brings the file up to date')
+        if 'readonly' in str(error):
+            # its journal has to be played back first
+            return Missing(f'{clean(path)}: a run was ended while it recorded',
+                           'the next run of the check that can write there repairs it')
         return Missing.because(error, clean(path))
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # the last five: a row that is none of ours

@@ -217,10 +217,8 @@ def test_without_waitress_one_line_says_what_to_install(tree, tmp_path):
 class Client(http_server.Connection):
     """A connection without a socket."""
 
-    busy = False
-
-    def __init__(self, address, since=0.0, answered=0.0, busy=False, unsent=0, request=None, requests=()):
-        self.addr, self.since, self.answered, self.busy = (address, 1), since, answered, busy
+    def __init__(self, address, since=0.0, answered=0.0, unsent=0, request=None, requests=()):
+        self.addr, self.since, self.answered = (address, 1), since, answered
         self.total_outbufs_len, self.connected, self.served = unsent, True, 0
         self.request, self.requests = request, requests
 
@@ -249,9 +247,19 @@ def test_as_long_as_there_is_room_nobody_is_closed():
     (lambda: [*many('192.0.2.1', 99, answered=1.0), Client('192.0.2.1', since=500.0)], 99),
     # of those that asked, the one that has been idle longest
     (lambda: many('192.0.2.1', 100, answered=1.0), 0),
-    # but none to which an answer is on its way
-    (lambda: [*many('192.0.2.1', 50, busy=True), *many('192.0.2.1', 50, answered=1.0)], 50),
-    (lambda: many('192.0.2.1', 100, busy=True), 100),
+    # but none that waits for its answer
+    (lambda: [*many('192.0.2.1', 50, requests=(1,)), *many('192.0.2.1', 50, answered=1.0)], 50),
+    (lambda: many('192.0.2.1', 100, requests=(1,)), 100),
+    # who has had answers and waits for more goes before who has had none
+    (lambda: [*many('192.0.2.1', 50, requests=(1,)), Client('192.0.2.1', answered=9.0, requests=(1,)),
+              *many('192.0.2.1', 49, requests=(1,))], 50),
+    # who has been taking an answer for long, before a client whose request may be on its way
+    (lambda: [*many('192.0.2.1', 99, answered=1.0, unsent=9), Client('192.0.2.1', since=999.9)], 0),
+    (lambda: [*many('192.0.2.1', 99, answered=1.0, requests=(1,)), Client('192.0.2.1', since=999.9)], 98),
+    # a /64 of IPv6 is one client; one of IPv4 is one in either form
+    (lambda: [*many('2001:db8::9', 1), *(Client(f'2001:db8:0:1::{k:x}', since=float(k)) for k in range(101))], 1),
+    (lambda: [*many('::ffff:192.0.2.9', 1), *many('::ffff:192.0.2.1', 101)], 1),
+    (lambda: [*many('fe80::9', 1), *many('fe80:0:0:1::9%eth0', 101)], 1),
     # nobody pays for another address: Prometheus' only connection stays
     (lambda: [Client('198.51.100.1', since=-9.0), *many('192.0.2.1', 100)], 1),
     # in all, one of the address that has most

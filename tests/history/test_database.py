@@ -20,7 +20,7 @@ from sqlite_steps import counted_steps
 
 from check_conntrack_lib.analysis.losses import Losses, losses, losses_across
 from check_conntrack_lib.history import database as history_database
-from check_conntrack_lib.history import location, queries, retention
+from check_conntrack_lib.history import disk_fault, location, queries, retention
 from check_conntrack_lib.history.codec import counters_to_text
 from check_conntrack_lib.history.database import query_and_record, query_and_record_all
 from check_conntrack_lib.history.queries import HistoryQuery, history_before
@@ -391,8 +391,8 @@ def test_a_file_that_is_in_use_is_not_renamed(path: Path) -> None:
     ask(path, sample(1000))
     broken = history_database.BrokenFile('damaged', path.stat().st_ino)
     with history_database.open_database(str(path), 1.0), pytest.raises(TimeoutError, match='in use by another run'):
-        history_database._put_aside(str(path), broken, sample(1001).at, 0.1)
-    assert 'put aside' in history_database._put_aside(str(path), broken, sample(1001).at, 0.1)
+        disk_fault.put_aside(str(path), broken, sample(1001).at, 0.1)
+    assert 'put aside' in disk_fault.put_aside(str(path), broken, sample(1001).at, 0.1)
 
 
 def test_a_file_system_without_locks_for_directories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         pass
     yield free
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    said = process.communicate(timeout=30)[1]
+    # whoever reaches the port must not fill the log either
+    assert (process.returncode, said) == (0, '')
 
 
 def ask(port: int, request: bytes = GET, seconds: float = 30) -> bytes:
@@ -92,6 +94,39 @@ def test_nor_do_those_that_come_again_and_again(port: int) -> None:
     assert found == 10
 
 
+def test_nor_do_many_addresses_that_ask_for_ever_and_take_nothing(port: int) -> None:
+    """As from an IPv6 network: each address has few connections, each with 40 requests, and all are at work."""
+    stopped = threading.Event()
+    kept: list[socket.socket] = []
+
+    def ask_and_leave() -> None:
+        while not stopped.wait(0 if len(kept) < 500 else 0.01):
+            client = socket.socket()
+            try:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                client.bind((f'127.0.1.{len(kept) % 60 + 1}', 0))
+                client.settimeout(2)
+                client.connect(('127.0.0.1', port))
+                client.sendall(GET.replace(b'Connection: close\r\n', b'') * 40)
+            except OSError:
+                continue
+            finally:
+                kept.append(client)
+
+    thread = threading.Thread(target=ask_and_leave)
+    thread.start()
+    try:
+        while len(kept) < 600:
+            time.sleep(0.1)
+        found = sum(answered(port, 1) for _ in range(10))
+    finally:
+        stopped.set()
+        thread.join()
+    for one in kept:
+        one.close()
+    assert found == 10
+
+
 def test_a_request_by_an_absolute_form(port: int) -> None:
     for target in (b'http://h/metrics', b'http://127.0.0.1:9318/metrics?x=1', b'https://[::1]:9318/metrics'):
         assert ask(port, GET.replace(b'/metrics', target)).startswith(b'HTTP/1.1 200'), target
@@ -103,7 +138,18 @@ def test_a_request_by_an_absolute_form(port: int) -> None:
     b'GET /metrics HTTP/1.1\r\nX: ' + b'a' * 200_000 + b'\r\n\r\n', b'GET http:// HTTP/1.0\r\n\r\n',
     b'GET /../../etc/passwd HTTP/1.0\r\n\r\n', b'TRACE / HTTP/1.0\r\n\r\n',
     b'GET /metrics?x=%0d%0aSet-Cookie:a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
-], ids=range(9))
+    # two lengths, and a request in the body of another
+    b'GET /metrics HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n',
+    b'POST / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n'
+    b'14\r\nGET / HTTP/1.1\r\n\r\n--\r\n0\r\n\r\n',
+    # what Python or the library raise an error at
+    b'GET /metrics HTTP/1.1\r\nContent-Length: ' + b'9' * 5000 + b'\r\n\r\n',
+    b'GET http://[::1/metrics HTTP/1.1\r\n\r\n', b'GET http://[v1.x]/metrics HTTP/1.0\r\n\r\n',
+    b'GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n' + b'f' * 5000 + b'\r\n',
+    b'GET /metrics HTTP/1.1\r\nConnection: close\r\nAccept-Encoding: ' + b'gzip;q=1,' * 1500 + b'\r\n\r\n',
+    b'GET /metrics HTTP/1.1\r\nConnection: close\r\nAccept: ' + b';' * 14000 + b'\r\n\r\n',
+    b'GET /metrics?x=' + b'a' * 15000 + b' HTTP/1.1\r\nConnection: close\r\n\r\n',
+], ids=range(18))
 def test_junk_costs_itself(port: int, request_: bytes) -> None:
     try:
         answer = ask(port, request_)

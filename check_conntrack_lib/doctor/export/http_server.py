@@ -21,7 +21,9 @@ from .pages import Application
 #: seconds for the head of a request, from the connection or the head's first byte on; for taking the whole answer;
 #: and until the next request on a connection that has been answered: Prometheus keeps one for 5 minutes
 HEAD_PATIENCE, ANSWER_PATIENCE, IDLE_PATIENCE = 3.0, 10.0, 360.0
-#: connections at once, in all and from one address
+#: seconds in which a new connection's request is on its way: that is not silence yet
+FIRST_MOMENT = 0.5
+#: connections at once, in all and from one client (see `Connection.network`)
 MOST_CONNECTIONS, MOST_FROM_ONE = 400, 100
 #: seconds for answers, and connections that are let in, before requests are looked for again
 TURN, AT_ONCE = 0.05, 20
@@ -31,6 +33,8 @@ MOST_UNSENT = 16 << 20
 LONGEST_HEAD, LONGEST_BODY = 16384, 1024
 #: bytes that are read from a client before it is its turn: more requests than are in these are not kept
 AT_A_TIME = 1024
+#: what an IPv4 address begins with where a socket takes both kinds
+MAPPED = bytes(10) + b'\xff\xff'
 #: longer than any answer: waitress would write to a temporary file, or wait for the client
 NEVER = 1 << 31
 
@@ -49,7 +53,12 @@ class Connection(HTTPChannel):
     def received(self, data: bytes) -> bool:
         if self.answered and self.request is None:
             self.since = time.monotonic()
-        return bool(super().received(data))
+        try:
+            return bool(super().received(data))
+        except ValueError:
+            # a length of 5000 digits, an address that is none: waitress would log a trace of each
+            self.handle_close()
+            return False
 
     def service(self) -> None:
         super().service()
@@ -59,6 +68,16 @@ class Connection(HTTPChannel):
     def busy(self) -> bool:
         """Whether an answer is awaited or not taken yet."""
         return bool(self.requests or self.total_outbufs_len)
+
+    @property
+    def network(self) -> str:
+        """Whose connection it is: an IPv4 address, or the /64 of an IPv6 address, all of which one client has."""
+        address = str(self.addr[0]).partition('%')[0]
+        if ':' not in address:
+            return address
+        packed = socket.inet_pton(socket.AF_INET6, address)
+        # ::ffff:1.2.3.4 is the address of one IPv4 client
+        return (packed if packed.startswith(MAPPED) else packed[:8]).hex()
 
     def overdue(self, now: float) -> bool:
         """Whether the client has had all the time that it may have."""
@@ -98,15 +117,24 @@ def close_overdue(connections: list[Connection]) -> None:
 def one_too_many(connections: list[Connection]) -> Connection | None:
     """Which connection has to be closed for the newest, the last of the list; None: there is room for all.
 
-    It is one of the address that has most: there one that never asked, else the one that has been idle longest.
+    It is one of the client that has most: the one that has been silent, or been taking its answer, for longest; else
+    the answered one that has been idle longest; else one that has had answers and waits for more; else the newest.
     """
-    count = Counter(one.addr[0] for one in connections)
+    count = Counter(one.network for one in connections)
     most = max(count.values(), default=0)
     if most <= MOST_FROM_ONE and len(connections) <= MOST_CONNECTIONS:
         return None
-    *others, newest = connections
-    return min((one for one in others if count[one.addr[0]] == most and not one.busy),
-               key=lambda one: (one.answered > 0, one.since), default=newest)
+    newest = connections[-1]
+    young = newest.since - FIRST_MOMENT
+
+    def order(one: Connection) -> tuple[int, float]:
+        if one.requests and not one.total_outbufs_len:
+            return (2 if one.answered else 5), -one.since
+        if one.answered and not one.busy:
+            return 1, one.since
+        return (4 if one is newest else 3 if one.since > young else 0), one.since
+
+    return min((one for one in connections if count[one.network] == most), key=order)
 
 
 class Queue:

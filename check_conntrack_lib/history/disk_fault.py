@@ -1,0 +1,61 @@
+"""When the history's file is damaged or cannot be written: what becomes of it, and why it is so."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from ..deadline import OutOfTime
+from ..formatting import clean
+from ..model import Instant
+from .database import DATABASE_SUFFIXES, BrokenFile
+from .location import locked
+
+#: texts of SQLite that leave the reason open, as for a journal that could not be made
+OPEN = ('unable to open database file', 'disk I/O error', 'database or disk is full')
+#: bytes that are written to learn the reason: a journal and some pages
+ENOUGH = 1 << 17
+
+
+def reason(path: str, error: Exception) -> str:
+    """The error's text, and what the kernel says to a new file of some pages beside the history.
+
+    SQLite's own texts name neither a quota nor the device's fault.
+    """
+    text = str(error)
+    if text not in OPEN:
+        return text
+    # a name of its own, as a journal has: a quota may have room for a nameless file, but not for a name
+    beside = f'{path}-{os.getpid()}'
+    try:
+        handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.unlink(beside)
+            os.write(handle, bytes(ENOUGH))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OutOfTime:
+        raise
+    except OSError as fault:
+        return f'{text} ({fault.strerror})'
+    return text
+
+
+def put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> str:
+    """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
+    if not path.endswith(DATABASE_SUFFIXES):
+        raise broken
+    with locked(path, fcntl.LOCK_EX, patience):
+        try:
+            if os.stat(path).st_ino != broken.inode:
+                return ''  # another run was faster
+            aside = f'{path}.broken-{at.wall:.0f}'
+            while os.path.exists(aside):
+                aside += '+'
+            if os.path.exists(path + '-journal'):
+                os.rename(path + '-journal', aside + '-journal')
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return ''  # another run was faster
+        return clean(f'the history was damaged ({broken}) and put aside as {aside}')
