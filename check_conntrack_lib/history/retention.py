@@ -39,6 +39,8 @@ MOST_SAMPLES, FIRST_SAMPLES = 2000, 8
 NEARLY_FULL, EVICTED_ROWS = 7 / 8, 5000
 
 _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
+#: dated by a clock that was wrong, and too old by that of this boot: rows of an earlier one are older than that
+_MISDATED = 'time > :now + :day AND (CASE boot WHEN :boot THEN uptime ELSE 0 END) <= :uptime - :age'
 _MINE = f'netns % {PARTS} = :part'
 
 
@@ -76,8 +78,9 @@ def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days:
     for place, (_, part, done) in enumerate(due):
         if place and time.monotonic() - began > MOST_SECONDS:
             break
-        _keep(database, {'wall': now.wall, 'uptime': now.uptime, 'boot': boot, 'part': part,
-                         'done': min(done, now.wall), 'age': DAY}, days)
+        wall = now.wall if now.uptime >= days * DAY else _trusted(database, now.wall)
+        _keep(database, {'now': now.wall, 'wall': wall, 'uptime': now.uptime, 'boot': boot, 'part': part,
+                         'done': min(done, wall), 'day': DAY, 'age': DAY}, days)
         database.execute('UPDATE upkeep SET done = ? WHERE part = ?', (now.wall, part))
     if due:
         database.execute('DELETE FROM boot WHERE NOT EXISTS (SELECT 1 FROM sample WHERE boot = boot.id) '
@@ -85,9 +88,20 @@ def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days:
     _drop(database, now.uptime, boot)
 
 
+def _trusted(database: sqlite3.Connection, wall: float) -> float:
+    """The moment by which rows of earlier boots are too old, unless this boot itself has lasted as long.
+
+    Where nothing was recorded on the day before today, the clock may have jumped, to 2100 say: for a day it is not
+    believed, and no time has passed since the last row.
+    """
+    (last,) = database.execute('SELECT max(time) FROM sample WHERE time < ?', (wall - DAY,)).fetchone()
+    return wall if last is None or last >= wall - 2 * DAY else float(last) + DAY
+
+
 def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -> None:
     for table in ('sample', 'profile'):
-        database.execute(f'DELETE FROM {table} WHERE {_OLDER} AND {_MINE}', {**values, 'age': days * DAY})
+        for old in (_OLDER, _MISDATED):
+            database.execute(f'DELETE FROM {table} WHERE {old} AND {_MINE}', {**values, 'age': days * DAY})
     # what grew older than a day since the last time; the slot before, in case it was cut through
     aged = f'time >= :done - :age - 2 * :slot AND {_OLDER} AND {_MINE}'
     values = {**values, 'slot': THINNED_SLOT}
@@ -95,7 +109,7 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
         f"""INSERT OR IGNORE INTO gone SELECT :boot, netns
             FROM (SELECT DISTINCT netns FROM sample INDEXED BY sample_by_time WHERE {aged} AND boot = :boot) AS old
             WHERE (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = old.netns) < :uptime - :age
-            AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :wall - :age AND :wall - {MISSED_BEFORE})
+            AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :now - :age AND :now - {MISSED_BEFORE})
             AND NOT EXISTS (  -- what it was called goes on: the container was restarted
                 SELECT 1 FROM netns AS mine JOIN netns AS other ON other.name = mine.name
                 WHERE mine.boot = :boot AND mine.inode = old.netns AND mine.name <> '' AND other.boot = :boot

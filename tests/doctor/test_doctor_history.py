@@ -74,6 +74,20 @@ def test_small_and_odd_pasts(tmp_path, samples, said):
         assert (done.returncode, done.stderr) == (0, '')
 
 
+def test_a_sample_of_2099_does_not_stretch_the_chart(tmp_path):
+    """The clock was wrong for one run."""
+    past = [pasts.sample(60.0 * k, 100) for k in range(30)]
+    path = pasts.write(tmp_path / 'h.sqlite', [
+        *(one._replace(at=one.at._replace(wall=1.5e9 + 60.0 * k)) for k, one in enumerate(past)),
+        past[-1]._replace(at=past[-1].at._replace(wall=4.1e9, uptime=past[-1].at.uptime + 60))])
+    done = history(path)
+    assert done.stderr == \
+        'conntrack-doctor: left out, as dated after tomorrow: 1 of 31 samples; --to 9999-01-01 shows them\n'
+    assert '30 samples in 29 min' in done.stdout
+    assert '31 samples in' in history(path, '--to', '9999-01-01').stdout
+    assert len(history(path, '--csv').stdout.splitlines()) == 32
+
+
 def test_csv_has_every_sample(recorded):
     done = history(recorded, '--csv', '--netns', pasts.INITIAL)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

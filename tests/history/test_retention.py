@@ -57,6 +57,54 @@ def test_what_is_too_old_goes(database: sqlite3.Connection) -> None:
     assert database.execute('SELECT boot_id FROM boot').fetchall() == [('b',)], 'a boot without a row is dropped'
 
 
+def counts(database: sqlite3.Connection) -> dict[int, int]:
+    return dict(database.execute('SELECT boot, count(*) FROM sample GROUP BY boot'))
+
+
+def test_a_clock_in_2100_erases_nothing(database: sqlite3.Connection) -> None:
+    """The battery of a clock that is empty, or somebody's date: rows of earlier boots are not 74 years old."""
+    hours = [3600.0 * k for k in range(100)]
+    put(database, [sample(ago)._replace(at=Instant(NOW.wall - ago, ago, 0.0)) for ago in hours], boot=2)
+    for minute in range(30):
+        at = Instant(4.1e9 + 60 * minute, 60.0 * minute, 0.0)
+        put(database, [sample(0)._replace(at=at)])
+        apply_retention(database, at, 1, 14)
+    assert counts(database) == {1: 30, 2: 100}
+    # it is right again: what is dated 2100 stays as long as anything else
+    at = Instant(NOW.wall + 3600, 3600.0, 0.0)
+    put(database, [sample(0)._replace(at=at)])
+    apply_retention(database, at, 1, 14)
+    assert counts(database) == {1: 31, 2: 100}
+    at = Instant(NOW.wall + 15 * DAY, 15 * DAY, 0.0)
+    apply_retention(database, at, 1, 14)
+    assert counts(database) == {}
+    # the same of an earlier boot
+    put(database, [sample(0)._replace(at=Instant(4.1e9, 5 * DAY, 0.0))], boot=2)
+    put(database, [sample(0)._replace(at=Instant(4.1e9, DAY * 13.5, 0.0))])
+    apply_retention(database, at._replace(wall=at.wall + 1200, uptime=14 * DAY - 1), 1, 14)
+    assert counts(database) == {1: 1, 2: 1}
+    apply_retention(database, at._replace(wall=at.wall + 2400, uptime=14 * DAY + 1), 1, 14)
+    assert counts(database) == {1: 1}
+
+
+def test_a_clock_that_stays_there_for_a_day_is_believed(database: sqlite3.Connection) -> None:
+    put(database, [sample(0)._replace(at=Instant(NOW.wall, 5000.0, 0.0))], boot=2)
+    for hour in range(50):
+        at = Instant(4.1e9 + 3600 * hour, 3600.0 * hour, 0.0)
+        put(database, [sample(0)._replace(at=at)])
+        apply_retention(database, at, 1, 14)
+        assert counts(database).get(2, 0) == (hour < 25), hour
+
+
+def test_after_a_month_without_power_nothing_goes_at_once(database: sqlite3.Connection) -> None:
+    put(database, [sample(0)._replace(at=Instant(NOW.wall - 30 * DAY, 5000.0, 0.0))], boot=2)
+    apply_retention(database, NOW._replace(uptime=60.0), 1, 14)
+    assert counts(database) == {2: 1}
+    put(database, [sample(0)._replace(at=Instant(NOW.wall - 1.5 * DAY, 60.0, 0.0))])
+    apply_retention(database, Instant(NOW.wall + 1200, 1.5 * DAY, 0.0), 1, 14)
+    assert counts(database) == {1: 1}
+
+
 def test_of_each_ten_minutes_of_before_the_fullest_stays(database: sqlite3.Connection) -> None:
     # uptimes of whole slots: 100 days are a multiple of 600 s
     put(database, [aged(DAY + 600 - k * 60, entries=50 + (k % 7) * 5 + 10 * (k == 4), drop=k) for k in range(20)])

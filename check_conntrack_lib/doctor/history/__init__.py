@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...analysis.timeline import Interval, intervals, namespaces, place
-from ...argument_types import path_or, seconds
+from ...argument_types import UNITS, path_or, seconds
 from ...counters import COUNTERS
 from ...formatting import clean
 from ...history import readonly
 from ...host import Host
-from ...model import Missing
+from ...model import Missing, Sample
 from .. import DoctorError, common_options, readings
 from ..atomic_write import write_file
 from . import chart
@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f'{samples.why}{"; " if samples.remedy else ""}{samples.remedy}')
     if not samples:
         raise DoctorError(f'{clean(path)}: nothing recorded between these times')
+    if not (arguments.csv or arguments.json) and arguments.until == float('inf'):
+        samples = _without_misdated(samples)
     everything = intervals(samples)
     all_namespaces, host = namespaces(everything), readings.proc(arguments)
     called = names(host, everything)
@@ -83,6 +85,17 @@ def run(arguments: argparse.Namespace) -> int:
         columns = os.get_terminal_size().columns if sys.stdout.isatty() else 80
         print(chart.text(history, max(40, columns), _draws_blocks()))
     return 0
+
+
+def _without_misdated(samples: list[Sample]) -> list[Sample]:
+    """Without those that a clock that was wrong dated 2100: the chart would show nothing else."""
+    tomorrow = time.time() + UNITS['d']
+    kept = [one for one in samples if one.at.wall <= tomorrow]
+    if not kept or len(kept) == len(samples):
+        return samples
+    print(f'conntrack-doctor: left out, as dated after tomorrow: {len(samples) - len(kept)} of {len(samples)} samples; '
+          '--to 9999-01-01 shows them', file=sys.stderr)
+    return kept
 
 
 def parse_time(text: str) -> float:
