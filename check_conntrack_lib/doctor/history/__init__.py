@@ -94,7 +94,7 @@ def _without_misdated(samples: list[Sample]) -> list[Sample]:
     if not kept or len(kept) == len(samples):
         return samples
     print(f'conntrack-doctor: left out, as dated after tomorrow: {len(samples) - len(kept)} of {len(samples)} samples; '
-          '--to 9999-01-01 shows them', file=sys.stderr)
+          '--to 9999-01-01 shows them', file=sys.stderr, flush=True)
     return kept
 
 
