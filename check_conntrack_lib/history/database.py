@@ -200,7 +200,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
             log: tuple[str, LogMemory] | None = None) -> str:
     """Keeps the samples, as far as there is room; says where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
-    database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
+    limit_size(database)
     database.execute('BEGIN IMMEDIATE')
     try:
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (boot_id,))
@@ -229,6 +229,11 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
         if database.in_transaction:
             database.execute('ROLLBACK')
         raise
+
+
+def limit_size(database: sqlite3.Connection) -> None:
+    """For this connection: SQLite does not record it in the file."""
+    database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
 
 
 def _one(database: sqlite3.Connection, query: str, *values: object) -> int:

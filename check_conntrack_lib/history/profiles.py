@@ -9,7 +9,7 @@ from ..formatting import clean
 from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
 from .codec import checked_entries, checked_time
-from .database import BrokenFile, RefusedFile, open_database
+from .database import BrokenFile, RefusedFile, limit_size, open_database
 from .identity import HERE
 from .profile_json import from_json, to_json
 
@@ -35,6 +35,7 @@ def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: f
     """Keeps a profile taken with this sample; quiet: while the check was OK."""
     try:
         with open_database(path, patience) as database:
+            limit_size(database)
             database.execute(
                 'INSERT INTO profile SELECT ?, id, ?, ?, ?, ? FROM boot WHERE boot_id = ?',
                 (sample.at.wall, sample.netns, sample.at.uptime, quiet, to_json(profile), sample.boot_id))

@@ -37,6 +37,8 @@ CREATE TABLE gone (boot INTEGER NOT NULL, netns INTEGER NOT NULL, PRIMARY KEY (b
 MOST_SAMPLES, FIRST_SAMPLES = 2000, 8
 #: a file is nearly full from this part of its largest size on: others' rows make room, so many in one run
 NEARLY_FULL, EVICTED_ROWS = 7 / 8, 5000
+#: seconds of which one of the own samples stays, where those of others are not what fills it
+FULL_SLOT = 60.0
 
 _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
 #: dated by a clock that was wrong, and too old by that of this boot: rows of an earlier one are older than that
@@ -47,7 +49,8 @@ _MINE = f'netns % {PARTS} = :part'
 def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], largest: int) -> tuple[list[Sample], str]:
     """Which samples of a run are recorded, and what is reported if not all: anybody may make thousands of namespaces.
 
-    The run's own namespace is the first. Its rows, and those of the others that stay, are never what makes room.
+    The run's own namespace is the first. Its rows, and those of the others that stay, make room only where no other's can:
+    then one a minute is kept.
     """
     kept = now[:MOST_SAMPLES]
     pages, free, size = (database.execute(f'PRAGMA {name}').fetchone()[0]
@@ -56,9 +59,18 @@ def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], larges
         return kept, _left_out(now, kept, '')
     kept = kept[:FIRST_SAMPLES]
     inodes = [one.netns for one in kept]
-    database.execute(
+    # who may run the check may do so thousands of times an hour, each time with a profile
+    database.execute('DELETE FROM profile WHERE rowid NOT IN (SELECT min(rowid) FROM profile '
+                     f'GROUP BY boot, netns, CAST(uptime / {THINNED_SLOT} AS INTEGER))')
+    evicted = database.execute(
         'DELETE FROM sample WHERE rowid IN (SELECT rowid FROM sample INDEXED BY sample_by_time WHERE NOT (boot = ? '
-        f'AND netns IN ({", ".join("?" * len(inodes))})) ORDER BY time LIMIT {EVICTED_ROWS})', (boot, *inodes))
+        f'AND netns IN ({", ".join("?" * len(inodes))})) ORDER BY time LIMIT {EVICTED_ROWS})', (boot, *inodes)).rowcount
+    if not evicted:
+        # of each minute the fullest stays; of the last ones all
+        database.execute(
+            'DELETE FROM sample WHERE rowid IN (SELECT rowid FROM sample WHERE NOT (boot = ? AND uptime >= ?) AND '
+            'rowid NOT IN (SELECT id FROM (SELECT rowid AS id, max(entries) FROM sample GROUP BY boot, netns, '
+            f'CAST(uptime / {FULL_SLOT} AS INTEGER))) LIMIT {EVICTED_ROWS})', (boot, now[0].at.uptime - THINNED_SLOT))
     return kept, _left_out(now, kept, f'full ({largest >> 20} MiB), the oldest samples of other namespaces make room; ')
 
 

@@ -15,7 +15,7 @@ import pasts
 import pytest
 
 from check_conntrack_lib.analysis.losses import comparable
-from check_conntrack_lib.history import database, retention
+from check_conntrack_lib.history import database, profiles, retention
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History
 
@@ -56,6 +56,30 @@ def test_a_full_file_keeps_the_own_history(tmp_path: Path, monkeypatch: pytest.M
     assert 'full (1 MiB), the oldest samples of other namespaces make room; 8 of 500 namespaces are recorded' in notes
     assert rows(path, f'SELECT count(*) FROM sample WHERE netns = {pasts.INITIAL}') == 40
     assert rows(path, 'SELECT count(*) FROM pragma_integrity_check') == 1
+
+
+@pytest.mark.parametrize('baselines', [False, True])
+def test_one_namespace_alone_fills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, baselines: bool) -> None:
+    """Whoever may run root's check can do so all day, with a profile each time: it goes on recording."""
+    monkeypatch.setattr(database, 'LARGEST_FILE', 104 << 10)
+    path = tmp_path / 'history.sqlite'
+    profile = pasts.profiles()[0][1]
+    step = 60 if baselines else 4
+    # what was there before: an hour, one sample a minute, and its peak
+    for minute in range(60):
+        database.query_and_record(str(path), pasts.sample(60.0 * minute, 9000 if minute == 30 else 5000 + minute), LOOK, 14)
+    for k in range(80 if baselines else 440):
+        sample = pasts.sample(3600.0 + step * k, 1000 + k % 9)
+        history = database.query_and_record(str(path), sample, LOOK, 14)
+        assert isinstance(history, History)
+        assert not history.unwritten, k
+        if baselines:
+            profiles.record(str(path), sample, profile, True, 1)
+        assert path.stat().st_size <= 104 << 10
+    assert history.note.startswith('full (0 MiB)') or rows(path, 'SELECT count(*) FROM sample') < 440
+    assert rows(path, 'SELECT max(entries) FROM sample') == 9000
+    assert rows(path, f'SELECT count(*) FROM sample WHERE uptime = {sample.at.uptime}') == 1
+    assert rows(path, 'SELECT count(*) FROM sample WHERE uptime < 4600') == 60
 
 
 LIMITED = """
