@@ -49,8 +49,8 @@ _MINE = f'netns % {PARTS} = :part'
 def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], largest: int) -> tuple[list[Sample], str]:
     """Which samples of a run are recorded, and what is reported if not all: anybody may make thousands of namespaces.
 
-    The run's own namespace is the first. Its rows, and those of the others that stay, make room only where no other's can:
-    then one a minute is kept.
+    The run's own namespace is the first. Its rows, and those of the others that stay, make room only where no
+    other's can: then one a minute is kept.
     """
     kept = now[:MOST_SAMPLES]
     pages, free, size = (database.execute(f'PRAGMA {name}').fetchone()[0]

@@ -67,13 +67,14 @@ def test_one_namespace_alone_fills_it(tmp_path: Path, monkeypatch: pytest.Monkey
     step = 60 if baselines else 4
     # what was there before: an hour, one sample a minute, and its peak
     for minute in range(60):
-        database.query_and_record(str(path), pasts.sample(60.0 * minute, 9000 if minute == 30 else 5000 + minute), LOOK, 14)
-    for k in range(80 if baselines else 440):
+        entries = 9000 if minute == 30 else 5000 + minute
+        database.query_and_record(str(path), pasts.sample(60.0 * minute, entries), LOOK, 14)
+    for k in range(50 if baselines else 440):
         sample = pasts.sample(3600.0 + step * k, 1000 + k % 9)
         history = database.query_and_record(str(path), sample, LOOK, 14)
         assert isinstance(history, History)
         assert not history.unwritten, k
-        if baselines:
+        for _ in range(6 * baselines):
             profiles.record(str(path), sample, profile, True, 1)
         assert path.stat().st_size <= 104 << 10
     assert history.note.startswith('full (0 MiB)') or rows(path, 'SELECT count(*) FROM sample') < 440
