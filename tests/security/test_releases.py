@@ -64,3 +64,37 @@ def test_a_library_of_another_content_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert 'not one of those in packaging/pyz.py' in done.stderr
     assert hashes(tmp_path / 'out') == []
+
+
+@pytest.mark.packages
+def test_root_runs_the_archives_in_a_directory_of_somebody(tmp_path: Path) -> None:
+    """Modules, programs and settings lie ready there: none of them is taken."""
+    assert build(tmp_path / 'made').returncode == 0
+    trap = tmp_path / 'trap'
+    trap.mkdir()
+    taken = tmp_path / 'taken'
+    for name in ('sqlite3', 'nagiosplugin', 'check_conntrack_lib', 'argparse', 'socket', 'os', 'gc', 'sitecustomize',
+                 'usercustomize', '__main__', 'zipimport', 'json'):
+        (trap / f'{name}.py').write_text(f'open({str(taken)!r}, "w")\n')
+        (trap / name).mkdir()
+        (trap / name / '__init__.py').write_text(f'open({str(taken)!r}, "w")\n')
+    for name in ('journalctl', 'nft', 'iptables-save', 'python3', 'env', 'sh'):
+        (trap / name).write_text(f'#!/bin/sh\n: > {taken}\n')
+        (trap / name).chmod(0o755)
+    (trap / 'pyvenv.cfg').write_text('home = .\n')
+    (trap / 'x.pth').write_text(f'import os; open({str(taken)!r}, "w")\n')
+    before = sorted(trap.rglob('*'))
+    hostile = {name: str(trap) for name in (
+        'PYTHONPATH', 'PYTHONHOME', 'PYTHONUSERBASE', 'PYTHONPLATLIBDIR', 'TMPDIR', 'SQLITE_TMPDIR', 'XDG_STATE_HOME',
+        'XDG_CONFIG_HOME', 'HOME', 'LOCPATH', 'GCONV_PATH', 'TERMINFO', 'PROMETHEUS_MULTIPROC_DIR', 'KUBECONFIG')}
+    hostile.update(PYTHONSTARTUP=str(trap / 'os.py'), PYTHONINSPECT='1', PYTHONWARNINGS='error', TZ=':/etc/passwd',
+                   PYTHONPYCACHEPREFIX=str(trap), COLUMNS='-1', LC_ALL='x' * 5000, NO_COLOR='', TERM='../../x')
+    made = tmp_path / 'made'
+    for command in ((made / 'check_conntrack.pyz', '--history', 'off', '--kernel-log', 'off'),
+                    (made / 'conntrack-doctor.pyz', 'triage', '--kernel-log', 'off')):
+        done = subprocess.run(list(map(str, command)), cwd=trap, env={'PATH': '/usr/bin:/bin', **hostile},
+                              capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        assert done.stderr == ''
+        assert done.stdout.startswith(('CONNTRACK ', 'conntrack-doctor triage: '))
+        assert not taken.exists()
+    assert sorted(trap.rglob('*')) == before
