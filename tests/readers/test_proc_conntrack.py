@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_conntrack_lib.deadline import Deadline
 from check_conntrack_lib.flow import Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing
@@ -177,4 +178,9 @@ class TestReading:
 
 def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'nf_conntrack')
-    assert list(proc_conntrack._lines(str(tmp_path / 'nf_conntrack'), None)) == []
+    deadline = Deadline(10)
+    deadline.start()
+    try:
+        assert list(proc_conntrack._lines(str(tmp_path / 'nf_conntrack'), None)) == []
+    finally:
+        deadline.stop()
