@@ -143,3 +143,14 @@ def test_causes(known: dict[str, Any], name: str, cause: str) -> None:
 ])
 def test_when_it_clears(known: dict[str, Any], name: str, argv: tuple[str, ...], clears: str) -> None:
     assert alert_of(assessment(**known), name, argv=argv).clears == clears
+
+
+@pytest.mark.parametrize(('why', 'argv', 'command'), [
+    ('network namespace x not found', ('--netns', 'x'), 'sudo check_conntrack --netns all -v'),
+    ('network namespace x not found', (), TRIAGE), ('needs much', ('--netns', 'x'), TRIAGE),
+    ('needs root', ('--netns', 'x'), 'sudo check_conntrack --netns x (to run it so always: docs/privileges.md)'),
+    ('needs root', (), 'sudo check_conntrack (to run it so always: docs/privileges.md)')])
+def test_the_next_command_where_something_is_missing(why: str, argv: tuple[str, ...], command: str) -> None:
+    found = alert(assessment(), [bad('usage', Missing(why), Unknown)], parse(list(argv)))
+    assert found
+    assert found.next == command
