@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +24,16 @@ os.environ['OPENBLAS_NUM_THREADS'] = '1'
 MEMORY = '/dev/shm'
 #: tests of these marks run in one process of pytest-xdist
 GROUPS = {'machine': ('kernel', 'daemons'), 'packages': ('packages',)}
+_numbers = itertools.count()
 REASONS_CI_CANNOT_CURE = ('this kernel', 'no Python ', 'no base image')
+
+os.environ['TZ'] = 'UTC'
+time.tzset()
+
+# as with an installed plugin, here and in what the tests start: without it each process compiles the library, and each
+# run rewrites all asserts, which is a third of what the quick tests cost
+sys.dont_write_bytecode = False
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 
 # a shell ignores it for what it starts with '&', and ignored it would stay in all that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,32 +66,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                                  item.get_closest_marker('slow') is None))
 
 
+@pytest.fixture(scope='session')
+def _places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where directories are made: of tests that fill them, and of the others, whose databases a disk makes slow."""
+    disk = tmp_path_factory.mktemp('tests')
+    in_memory = isolation.isolated() and not tmp_path_factory._given_basetemp
+    return disk, Path(tempfile.mkdtemp(dir=os.environ[isolation.MARK])) if in_memory else disk
+
+
+@pytest.fixture
+def tmp_path(_places: tuple[Path, Path], request: pytest.FixtureRequest) -> Path:
+    """A new directory, with --basetemp=DIR one that is still there after the tests.
+
+    pytest's own fixture looks for each at all that were made before, of which there are thousands at the end.
+    """
+    fills = any(map(request.node.get_closest_marker, itertools.chain(*GROUPS.values())))
+    name = re.sub(r'[^0-9A-Za-z_]', '_', request.node.name)[:30]
+    path = _places[0 if fills else 1] / f'{name}-{next(_numbers)}'
+    path.mkdir(0o700)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _network(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Packages are installed from where pip finds them."""
+def _apart(monkeypatch: pytest.MonkeyPatch, _places: tuple[Path, Path],
+           request: pytest.FixtureRequest) -> Iterator[None]:
+    """What one test would leave to another, or take from this user. One fixture: each costs a millisecond a test."""
+    # nagiosplugin's runtime is a singleton
+    monkeypatch.setattr(nagiosplugin.Runtime, 'instance', None)
+    # it ends the process, which is the tests' own here; what it does is tried with whole runs (tests/security)
+    monkeypatch.setattr(cli, '_last_resort', None)
+    # no test may write to this user's real history
+    state = _places[1] / f'state-{next(_numbers)}'
+    state.mkdir(0o700)
+    monkeypatch.setenv('NAGIOS_PLUGIN_STATE_DIRECTORY', str(state))
+    monkeypatch.delenv('SUDO_UID', raising=False)
+    # packages are installed from where pip finds them
     with isolation.true_network() if request.node.get_closest_marker('packages') else contextlib.nullcontext():
         yield
-
-
-@pytest.fixture(autouse=True)
-def _fresh_nagiosplugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """nagiosplugin's runtime is a singleton."""
-    monkeypatch.setattr(nagiosplugin.Runtime, 'instance', None)
-
-
-@pytest.fixture(autouse=True)
-def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends the process, which is the tests' own here; what it does is tried with whole runs (tests/security)."""
-    monkeypatch.setattr(cli, '_last_resort', None)
-
-
-@pytest.fixture(autouse=True)
-def _private_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test may write to this user's real history."""
-    monkeypatch.setenv('NAGIOS_PLUGIN_STATE_DIRECTORY', str(tmp_path_factory.mktemp('state')))
-    monkeypatch.delenv('SUDO_UID', raising=False)
-    monkeypatch.setenv('TZ', 'UTC')
-    time.tzset()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def modules() -> list[Path]:
     return sorted(LIBRARY.rglob('*.py'))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def top_name(dotted: str) -> str:
     return dotted.split('.')[1] if '.' in dotted else ''
 
@@ -40,7 +46,7 @@ def top_name(dotted: str) -> str:
 def imports(path: Path) -> Iterator[str]:
     """Names of all modules that a file imports, relative ones made absolute."""
     package = ['check_conntrack_lib', *path.relative_to(LIBRARY).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,7 +82,7 @@ def test_no_module_is_long(path: Path) -> None:
 @pytest.mark.parametrize('path', modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
 def test_no_broad_except(path: Path) -> None:
     """A broad except in a reader would swallow the timeout."""
-    broad = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ExceptHandler)
+    broad = [node.lineno for node in ast.walk(parsed(path)) if isinstance(node, ast.ExceptHandler)
              and (node.type is None or (isinstance(node.type, ast.Name)
                                         and node.type.id in ('Exception', 'BaseException', 'RuntimeError')))
              and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))]

@@ -28,8 +28,9 @@ from benchmarks.verdicts.world import Scenario
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHORT = {scenario.name: scenario for scenario in scenarios(days=0.5)}
 LONG = ('quiet', 'leak')
-#: scenarios of days: each takes more than ten seconds
-OF_DAYS = ('bursts', 'evenings', 'heavy tails', 'black friday')
+#: scenarios of days, each of more than ten seconds, and of many hours
+SLOW = ('bursts', 'evenings', 'heavy tails', 'black friday',
+        'jumps', 'leak of hours', 'ramp', 'slow ramp', 'assured', 'container', 'by hand')
 
 
 def table(maximum: int = 1000, kernel: Kernel = LINUX_6_1, counted: int = 0) -> SimulatedTable:
@@ -147,7 +148,7 @@ def test_losses_apart_are_two_episodes() -> None:
     assert [(one.first, one.last) for one in episodes([(0, 1), (500, 1), (1200, 1)])] == [(0, 500), (1200, 1200)]
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in OF_DAYS))
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
                                   for name in SHORT if name not in LONG])
 def test_targets(name: str) -> None:
     scenario = SHORT[name]
@@ -156,6 +157,7 @@ def test_targets(name: str) -> None:
     assert set(failures(scenario, results[OWN])) == set(scenario.known), course.changes[OWN]
 
 
+@pytest.mark.slow
 def test_a_quiet_half_day() -> None:
     scenario = SHORT['quiet']
     course, results = play(scenario)

@@ -41,6 +41,17 @@ def served(tree):
         yield server
 
 
+@pytest.fixture(scope='module')
+def asked(tmp_path_factory):
+    """One for all tests that only ask, so that each finds it as those before it left it."""
+    directory = tmp_path_factory.mktemp('asked')
+    (directory / 'records').write_text('')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('NAGIOS_PLUGIN_STATE_DIRECTORY', str(directory))
+        with serving(proctree.make(directory / 'proc')) as server:
+            yield server
+
+
 def test_what_it_answers(served, tree):
     status, kind, body = served.get()
     assert (status, kind) == (200, 'text/plain; version=0.0.4; charset=utf-8')
@@ -56,8 +67,8 @@ def test_what_it_answers(served, tree):
     wait_until(lambda: b'conntrack_entries 5.0\n' in served.get()[2])
 
 
-def test_a_connection_is_kept_in_every_form_of_the_page(served):
-    with served.connect() as connection:
+def test_a_connection_is_kept_in_every_form_of_the_page(asked):
+    with asked.connect() as connection:
         places, seen = set(), []
         for accept, encoding in (('', ''), ('', 'gzip'), (OPENMETRICS, ''), (OPENMETRICS, 'deflate, gzip'),
                                  ('application/openmetrics-text; version=x.y', '')):
@@ -94,8 +105,8 @@ def test_openmetrics_is_what_its_own_parser_takes(tree, names):
 @pytest.mark.parametrize(('head', 'kept'), [
     (b'GET /metrics HTTP/1.1\r\nHost: x\r\n', True), (b'GET /metrics HTTP/1.1\r\nConnection: close\r\n', False),
     (b'GET /metrics HTTP/1.0\r\n', False), (b'GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n', True)])
-def test_the_client_says_whether_its_connection_is_kept(served, head, kept):
-    with socket.create_connection(served.address, timeout=20) as client, client.makefile('rb') as answer:
+def test_the_client_says_whether_its_connection_is_kept(asked, head, kept):
+    with socket.create_connection(asked.address, timeout=20) as client, client.makefile('rb') as answer:
         for _ in range(2 if kept else 1):
             client.sendall(head + b'\r\n')
             assert b' 200 OK' in answer.readline()
@@ -363,12 +374,12 @@ def test_who_has_not_taken_an_answer_gets_no_other():
     b'GET /metrics HTTP/1.1' + b'x' * 100000, b'GET /metrics HTTP/1.1\r\n' + b'a: b\r\n' * 100000, bytes(range(256)),
     b'GET /\xff\x00 HTTP/1.1\r\n\r\n',
 ], ids=range(10))
-def test_junk_does_not_hurt(served, junk):
-    answer = served.send(junk)
+def test_junk_does_not_hurt(asked, junk):
+    answer = asked.send(junk)
     # no version of HTTP, or another one: waitress answers as HTTP/1.0
     assert answer == b'' or answer.startswith((b'HTTP/1.0 4', b'HTTP/1.1 400 Bad Request\r\n',
                                                *([b'HTTP/1.0 200'] if b'HTTP' not in junk else [])))
-    assert served.get()[0] == 200
+    assert asked.get()[0] == 200
 
 
 def test_slow_clients_hold_nobody_up_and_are_let_go(tree):

@@ -112,6 +112,7 @@ def test_what_does_not_change_is_kept_once_an_hour_after_an_hour(path: Path) -> 
     assert max(later - earlier for earlier, later in zip(kept, kept[1:])) <= 100
 
 
+@pytest.mark.slow
 def test_what_idle_namespaces_take(path: Path) -> None:
     """Below 10 MB in 14 days, so ten of them below 1 MB: here three days, of which only the last is not thinned."""
     names = [f'pod shop/web-{n}' for n in range(10)]
