@@ -30,7 +30,7 @@ SHORT = {scenario.name: scenario for scenario in scenarios(days=0.5)}
 LONG = ('quiet', 'leak')
 #: scenarios of days, each of more than ten seconds, and of many hours
 SLOW = ('bursts', 'evenings', 'heavy tails', 'black friday',
-        'jumps', 'leak of hours', 'ramp', 'slow ramp', 'assured', 'container', 'by hand')
+        'jumps', 'leak of hours', 'ramp', 'slow ramp', 'assured', 'container', 'by hand', 'few buckets')
 
 
 def table(maximum: int = 1000, kernel: Kernel = LINUX_6_1, counted: int = 0) -> SimulatedTable:

@@ -81,6 +81,10 @@ def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instan
         return run(options, deadline, clock)
     except UsageError as error:
         return unknown(f'{error} (see --help)'), UNKNOWN
+    except SystemExit:
+        # --help and --version have printed: no alarm is to ring in who called
+        deadline.stop()
+        raise
     except ENDINGS as error:
         return _ended(error, deadline), UNKNOWN
     except Exception as error:  # the last border: a plugin must not end with a traceback

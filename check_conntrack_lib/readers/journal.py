@@ -31,25 +31,30 @@ def read_journal(host: Host, span: float) -> KernelLog | Missing:
     program = next((path for path in JOURNALCTL if os.access(path, os.X_OK)), None)
     if program is None:
         return Missing('no journalctl')
-    now = host.clock()
+    try:
+        # lines are parsed within the border, too: of a storm there are so many that the time may be up meanwhile
+        return _read(program, host.clock(), span)
+    except OSError as error:
+        return Missing.because(error, program)
+
+
+def _read(program: str, now: Instant, span: float) -> KernelLog | Missing:
+    """Raises OSError."""
     # facility 0: not what users write to /dev/kmsg. Without --quiet it says on stderr what it may not show.
     # With --since, --lines counts from the oldest line on, but in --reverse from the newest.
     command = [program, '--dmesg', '--boot=0', 'SYSLOG_FACILITY=0', f'--since=@{now.wall - span:.0f}', '--reverse',
                f'--lines={MOST_LINES}', '--output=short-unix', '--no-pager', '--all']
-    try:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=ENVIRONMENT) as journal:
-            assert journal.stdout is not None
-            assert journal.stderr is not None
-            try:
-                kept, overrun = _journal_lines(journal.stdout.readline)
-                # who has more to say than is read is not waited for
-                status = 0 if overrun else journal.wait()
-                said = '' if overrun else os.read(journal.stderr.fileno(), 1 << 16).decode('utf-8', 'replace')
-            finally:
-                journal.kill()
-    except OSError as error:
-        return Missing.because(error, program)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=ENVIRONMENT) as journal:
+        assert journal.stdout is not None
+        assert journal.stderr is not None
+        try:
+            kept, overrun = _journal_lines(journal.stdout.readline)
+            # who has more to say than is read is not waited for
+            status = 0 if overrun else journal.wait()
+            said = '' if overrun else os.read(journal.stderr.fileno(), 1 << 16).decode('utf-8', 'replace')
+        finally:
+            journal.kill()
     if re.search(r'insufficient permissions|not seeing messages|No journal files', said):
         return Missing('needs root or group systemd-journal', 'add the user to group systemd-journal or adm')
     if status:

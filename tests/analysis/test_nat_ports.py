@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from functools import cache
 
 import pytest
 
@@ -18,8 +19,11 @@ SERVER, GATEWAY = '203.0.113.9', '198.51.100.1'
 POOL = ReplyTuple(6, socket.inet_aton(SERVER), 443, socket.inet_aton(GATEWAY))
 
 
+packed = cache(socket.inet_aton)
+
+
 def flow(client, sport, port, state='TIME_WAIT', server=SERVER, protocol=6, gateway=GATEWAY, status=SRC_NAT):
-    a, s, g = map(socket.inet_aton, (client, server, gateway))
+    a, s, g = map(packed, (client, server, gateway))
     return Flow(protocol, state, CONFIRMED | SEEN_REPLY | ASSURED | status, 100, a, s, sport, 443, s, g, 0, 443, port)
 
 
@@ -34,12 +38,12 @@ def masquerade(number, dice, ports=(1024, 65535), clients=200, keep=True):
     used, flows = set(), []
     first, last = ports
     while len(flows) < number:
-        client, sport = f'10.1.0.{dice.randrange(clients)}', dice.randrange(32768, 61000)
+        client, sport = f'10.1.0.{int(clients * dice.random())}', 32768 + int(28232 * dice.random())
         port = sport
         if not keep or port in used or not first <= port <= last:
-            port = dice.randrange(first, last + 1)
+            port = first + int((last + 1 - first) * dice.random())
             while port in used:
-                port = dice.randrange(first, last + 1)
+                port = first + int((last + 1 - first) * dice.random())
         used.add(port)
         flows.append(flow(client, sport, port))
     return flows
@@ -199,6 +203,7 @@ def test_the_cause(losses, use, named):
     assert cause(losses, use) == named
 
 
+@pytest.mark.slow
 def test_memory_is_bounded():
     """A million pools: an exact profile of a gateway to the whole internet."""
     def flows():

@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import time
+from functools import cache
 
 import proctree
 import pytest
@@ -45,11 +46,16 @@ def gateway():
             yield flow(n, left=100000, dport=5432, dst='198.51.100.5')
 
 
+@cache
+def profile():
+    return summarize(gateway(), 180000)
+
+
 def readings(**other):
     standard = Readings(
         AT, 'gw1', '6.12.107+deb13-amd64', Table(180000, 262144, 262144), True, 4026531833,
         Recorded('/var/lib/check_conntrack/history.sqlite', Peak(243000, AT - 200000, 12.4, 3100, 262144), 4026531833),
-        summarize(gateway(), 180000), None, {name: values[0] for name, values in DEFAULTS.items()}, 256.0,
+        profile(), None, {name: values[0] for name, values in DEFAULTS.items()}, 256.0,
         12 << 30, (), '', all_entries=180012)
     return standard._replace(**other)
 

@@ -27,11 +27,12 @@ prometheus = pytest.importorskip('check_conntrack_lib.doctor.export.prometheus',
 http_server = pytest.importorskip('check_conntrack_lib.doctor.export.http_server', reason='pip install waitress')
 
 OPENMETRICS = 'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1'
+RECORD = '4,1,2500000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n'
 
 
 @pytest.fixture
 def tree(tmp_path):
-    (tmp_path / 'records').write_text('4,1,2500000000,-;nf_conntrack: nf_conntrack: table full, dropping packet\n')
+    (tmp_path / 'records').write_text(RECORD)
     return proctree.make(tmp_path / 'proc')
 
 
@@ -45,7 +46,7 @@ def served(tree):
 def asked(tmp_path_factory):
     """One for all tests that only ask, so that each finds it as those before it left it."""
     directory = tmp_path_factory.mktemp('asked')
-    (directory / 'records').write_text('')
+    (directory / 'records').write_text(RECORD)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('NAGIOS_PLUGIN_STATE_DIRECTORY', str(directory))
         with serving(proctree.make(directory / 'proc')) as server:

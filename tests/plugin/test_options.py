@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 import pytest
 from hypothesis import given
@@ -154,6 +155,7 @@ def test_help_and_version_exit_3(argv: list[str], capfd: pytest.CaptureFixture[s
         main(argv)
     assert left.value.code == 3
     assert 'check_conntrack' in capfd.readouterr().out
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), 'no alarm is left to who called'
 
 
 @pytest.mark.parametrize(('text', 'means'), [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from check_conntrack_lib.deadline import OutOfTime
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing
 from check_conntrack_lib.readers import journal, kept_log, kernel_log
@@ -227,6 +228,18 @@ def test_the_newest_lines_of_the_journal_are_asked_for_and_read(
         asked = (tmp_path / 'asked').read_text().split()
         # without --reverse, --lines would give the oldest ones
         assert {'--reverse', '--lines=3'} <= set(asked)
+
+
+def test_a_storm_in_the_journal_that_is_parsed_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget of one reading is over while its lines are parsed: that reading is missing, not the run's result."""
+    def late(_line: str, _offset: float) -> None:
+        raise OutOfTime('no answer within 2 s')
+
+    journalctl(tmp_path, "echo '1795000000.000000 gw1 kernel: nf_conntrack: table full, dropping packet'", monkeypatch)
+    monkeypatch.setattr(journal, 'parse_journal_line', late)
+    log = kernel_log.read(Host(), 'journal', 300)
+    assert isinstance(log, Missing)
+    assert 'no answer within 2 s' in log.why
 
 
 def test_the_rest_of_an_endless_line_is_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
