@@ -13,10 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import isolation
 import nagiosplugin
 import pytest
 
+from check_conntrack_lib.deadline import Deadline
+from check_conntrack_lib.diagnosis import sample
 from check_conntrack_lib.plugin import cli
 
 # numpy's threads (by matplotlib) would take the alarms that the tested thread holds back
@@ -34,6 +37,15 @@ time.tzset()
 # run rewrites all asserts, which is a third of what the quick tests cost
 sys.dont_write_bytecode = False
 os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+
+# no test is about how fast this machine is: readings in this process have ten times the time. Tests of what comes late
+# set limits of their own, or start a process
+_budget = Deadline.budget
+Deadline.budget = lambda deadline, most=2.0: _budget(deadline, 10 * most)  # type: ignore[method-assign,misc]
+sample.SAMPLE_SECONDS *= 10
+sample.COUNT_SECONDS *= 10
+hypothesis.settings.register_profile('any machine', deadline=None)
+hypothesis.settings.load_profile('any machine')
 
 # a shell ignores it for what it starts with '&', and ignored it would stay in all that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -142,7 +142,8 @@ def parse(argv: Sequence[str]) -> Options:
     if not os.path.isdir(value['procfs']):
         raise UsageError(f"--procfs: '{value['procfs']}' is not a directory")
     return Options(
-        limits={signal.name: _limits(signal, value) for signal in SIGNALS if signal.state is None},
+        limits={signal.name: _limits(signal, value) for signal in SIGNALS
+                if signal.options and signal.state is None},
         given=frozenset(option.name for option in every if given[option.name] is not None),
         require=tuple(reading for reading in given['require'] if reading), verbose=given['verbose'],
         **{name: value[name] for name in Options._fields if name in value})

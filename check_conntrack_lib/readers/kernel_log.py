@@ -31,8 +31,9 @@ MOST_RECORDS = 1 << 18
 #: the end of a log file that is read
 FILE_TAIL = 4 << 20
 
-#: after so many records the rest of the log is first looked at in one piece
-LONG_LOG = 512
+#: after so many records the rest of the log is first looked at in one piece; where the oldest record is not the first
+#: of this boot, the ring is full: it is known to be long
+LONG_LOG, FULL_RING = 256, 1
 
 
 def read(host: Host, choice: str, span: float, memory: LogMemory | None = None) -> KernelLog | Missing:
@@ -190,8 +191,9 @@ def _device_records(handle: int, since: float | None) -> Records:
     kept: list[bytes] = []
     overrun = False
     oldest = newest = b''
+    long = LONG_LOG
     for number in range(MOST_RECORDS):
-        if number == LONG_LOG and since is not None and has_none_since(read_tail(), since, NEWS):
+        if number == long and since is not None and has_none_since(read_tail(), since, NEWS):
             return Records(kept, oldest, newest, overrun, cut=True)
         try:
             record = os.read(handle, RECORD_SIZE)
@@ -207,7 +209,10 @@ def _device_records(handle: int, since: float | None) -> Records:
             continue  # a record larger than the buffer: the kernel has skipped it
         if not record:
             break
-        oldest, newest = oldest or record, record
+        if not oldest:
+            oldest = record
+            long = FULL_RING if head_of(record)[0] > 0 else LONG_LOG
+        newest = record
         if is_news(record):
             kept.append(record)
     else:

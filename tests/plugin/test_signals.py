@@ -57,7 +57,7 @@ def state(a: Assessment, signal: Signal, *argv: str) -> str:
     return str(context.evaluate(metric, resource).state)
 
 
-RANGED = [signal for signal in SIGNALS if signal.state is None]
+RANGED = [signal for signal in SIGNALS if signal.options and signal.state is None]
 
 
 @pytest.mark.parametrize('signal', RANGED, ids=lambda signal: signal.name)
@@ -74,6 +74,13 @@ def test_a_warning_before_long_hash_chains_drop_packets(refused: float, expected
     hash_chains = next(signal for signal in SIGNALS if signal.name == 'hash')
     assert TROUBLED.hash
     assert state(TROUBLED._replace(hash=TROUBLED.hash._replace(refused=refused)), hash_chains) == expected
+
+
+def test_a_row_without_options_is_shown_and_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Signal('expectations', 'expectations', '', (), lambda a: 5, lambda a: '', lambda *_: (), rank=99)
+    for module in ('options', 'contexts', 'resource'):
+        monkeypatch.setattr(f'check_conntrack_lib.plugin.{module}.SIGNALS', (*SIGNALS, shown))
+    assert state(TROUBLED, shown) == 'ok'
 
 
 def test_growth_has_its_own_rule() -> None:

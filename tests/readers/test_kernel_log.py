@@ -282,8 +282,12 @@ def test_the_tail_of_the_log_shows_that_there_is_nothing(text: bytes, since: flo
     assert has_none_since(text, since, kernel_log.NEWS) is expected
 
 
-def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000) -> list[int]:
-    """A device with so many records, 1 s apart, the last of them of a full table; counts the reads."""
+def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000,
+             lost: int = 1) -> list[int]:
+    """A device with so many records, 1 s apart, the last of them of a full table; counts the reads.
+
+    lost: how many of this boot the ring no longer has.
+    """
     as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
     monkeypatch.setattr(kernel_log, 'read_tail', lambda: tail)
@@ -294,17 +298,19 @@ def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, numbe
         if len(reads) > number:
             raise BlockingIOError
         text = 'nf_conntrack: table full, dropping packet' if len(reads) == number else 'noise'
-        return b'4,%d,%d,-;%s\n' % (len(reads), len(reads) * 1_000_000, text.encode())
+        return b'4,%d,%d,-;%s\n' % (len(reads) - 1 + lost, len(reads) * 1_000_000, text.encode())
     monkeypatch.setattr(kernel_log.os, 'read', read)
     return reads
 
 
-def test_a_long_log_without_news_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """10,000 records to find nothing took more than all the rest of a check."""
-    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n')
+@pytest.mark.parametrize(('lost', 'read', 'since'), [(0, kernel_log.LONG_LOG, BOOT), (1, kernel_log.FULL_RING, 1.0)])
+def test_a_long_log_without_news_is_not_read_to_its_end(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: int, read: int, since: float) -> None:
+    """10,000 records to find nothing took more than all the rest of a check; a ring that is full is known to be long."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n', lost=lost)
     log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
-    assert log == KernelLog(kernel_log.DEVICE, complete_since=1.0)
-    assert len(reads) == kernel_log.LONG_LOG
+    assert log == KernelLog(kernel_log.DEVICE, complete_since=since)
+    assert len(reads) == read
     # which record is the newest is not known then: what is remembered stays as it is
     assert memory_of(log, 4000.0, 3600.0) is None
 
