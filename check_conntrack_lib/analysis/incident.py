@@ -59,7 +59,7 @@ class IncidentFacts(NamedTuple):
     limit: ChainLimit
     #: names of running programs: those of DRAINS, and those that set the maximum by themselves
     programs: Collection[str]
-    keepers: Collection[str]
+    setters: Collection[str]
     #: the host has nft, else iptables
     nft: bool
     #: entries of all network namespaces where many are in others, else 0

@@ -198,8 +198,8 @@ def _raise(p: IncidentFacts) -> Iterator[Action]:
     if load is not None and load > limit:
         commands.insert(0, _set_buckets(p, size.buckets))
     risk = 'does not remove the cause' + (' (one source)' if single_source(p) else '')
-    if p.keepers:
-        risk += f'; {", ".join(sorted(p.keepers))} resets it on start'
+    if p.setters:
+        risk += f'; {", ".join(sorted(p.setters))} resets it on start'
     yield Action(f'{what} ({cost})', tuple(commands), undo, risk + _elsewhere(p))
 
 

@@ -238,17 +238,18 @@ def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False)
         offloaded=having(ANY_OFFLOAD),
         sources=tuple((Key(source=address_text(src)), count) for src, count in sources.top(TOP)),
         destinations=tuple((Key(destination=address_text(dst)), count) for dst, count in destinations.top(TOP)),
-        services=tuple((_key(b'', *service), count) for service, count in services.top(TOP)),
-        targets=tuple((_key(*target), count) for target, count in targets.top(TOP)),
+        services=tuple((service_key(b'', *service), count) for service, count in services.top(TOP)),
+        targets=tuple((service_key(*target), count) for target, count in targets.top(TOP)),
         uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
         time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
-        natted={**{_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
-                **{_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}},
+        natted={**{service_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
+                **{service_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}},
         nat_ports=pools.fullest(seen, entries),
         zones=tuple((Key(zone=number), count) for number, count in
                     sorted(zones.items(), key=lambda item: (-item[1], item[0]))[:TOP]),
         traffic=traffic.traffic() if traffic else None)
 
 
-def _key(destination: bytes, protocol: int, port: int) -> Key:
+def service_key(destination: bytes, protocol: int, port: int) -> Key:
+    """What is connected to; protocols without ports have none."""
     return Key(protocol, '', address_text(destination), port if protocol in PORTED else None)

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..flow import PORTED, Flow, address_text
+from ..flow import Flow, address_text
 from ..namedtuples import NamedTuple
-from .profile import Key
+from .profile import Key, service_key
 from .timeouts import timeout_of
 
 #: seconds up to now that are looked at
@@ -90,10 +90,10 @@ class _Seen:
         openers = []
         for src, seen in _ranked(self.sources):
             target, most = aims[src]
-            key = _key(*target) if most >= OF_SOURCE * seen else Key()
+            key = service_key(*target) if most >= OF_SOURCE * seen else Key()
             openers.append(Opener(address_text(src), seen, key._replace(source=address_text(src))))
         return NewRate(per_second, sum(self.protocols.values()), dict(self.protocols.most_common()), tuple(openers),
-                       tuple((_key(*target), seen) for target, seen in _ranked(self.targets)), counted)
+                       tuple((service_key(*target), seen) for target, seen in _ranked(self.targets)), counted)
 
 
 class Fresh:
@@ -161,7 +161,3 @@ def about(number: float) -> str:
 def _ranked(counts: Counter[Any]) -> list[tuple[Any, int]]:
     """The most frequent first, equal ones in the order of their keys."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
-
-
-def _key(destination: bytes, protocol: int, port: int) -> Key:
-    return Key(protocol, '', address_text(destination), port if protocol in PORTED else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..defaults import CRITICAL
 from ..model import Missing
 from . import incident, nat_ports, sizing
 from .incident import IncidentFacts
@@ -13,7 +14,7 @@ TABLE, CHAINS, NAT, CLOUD, SOFTIRQ, MEMORY = 'table', 'hash', 'NAT ports', 'clou
 #: fine, near its end, exhausted
 FINE, NEAR, EXHAUSTED = 0, 1, 2
 #: percent of the table, of the ports, and of what was available in the cloud, from which on it is exhausted
-FULL, FULL_PORTS, CLOUD_LEFT = 95.0, 0.9, 5.0
+FULL, FULL_PORTS, CLOUD_LEFT = CRITICAL, 0.9, 5.0
 NEAR_PORTS, NEAR_CLOUD = nat_ports.REFUSES, 15.0
 #: a CPU that spends more of its time in softirqs has no reserve left
 BUSY = 0.7

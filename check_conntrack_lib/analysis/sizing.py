@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..defaults import CRITICAL, WARNING
+from ..defaults import CRITICAL, TREND, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
 from .profile import OFFLOADED, Profile
@@ -100,5 +100,5 @@ def alert_lines(peak: Peak, maximum: int) -> tuple[int, int]:
     if peak.days < FEW_DAYS or maximum <= 0:
         return int(WARNING), int(CRITICAL)
     usual = peak.entries * 100 / maximum
-    warning = min(int(WARNING), max(70, 5 * math.ceil((usual + 15) / 5)))
+    warning = min(int(WARNING), max(int(TREND), 5 * math.ceil((usual + 15) / 5)))
     return warning, max(90, min(int(CRITICAL), warning + 10))

@@ -6,6 +6,7 @@ from ..analysis.profile import Profile
 from ..analysis.profile_diff import Growth
 from ..assessment import Assessment
 from ..deadline import TimeBudget
+from ..defaults import WINDOW
 from ..history import peak, profiles
 from ..history.peak import Peak
 from ..history.profiles import Baseline
@@ -18,7 +19,7 @@ EMPTIED = 0.75
 #: what was there at this part of the way back up to the peak shows what filled it
 NEAR_PEAK = 0.25
 #: how far before the trouble its peak is looked for, in seconds
-BEFORE = 300.0
+BEFORE = WINDOW
 
 
 class Cause(NamedTuple):

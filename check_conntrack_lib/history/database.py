@@ -136,7 +136,7 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
             at_once = idle.histories(database, now, known, look)
         histories = [History() if is_another else at_once.get(one.netns) or history_before(database, one, look)
                      for one, is_another in zip(now, another)]
-        remembered = log_memory.recall(database, now[0].boot_id, book.source) if book else None
+        remembered = log_memory.read_memory(database, now[0].boot_id, book.source) if book else None
         database.execute('COMMIT')
         # it may take long: others can write meanwhile
         memory = book.read(histories[0], remembered or NOTHING_READ) if book else None

@@ -23,7 +23,7 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS log (
 MOST_LINES = 1000
 
 
-def recall(database: sqlite3.Connection, boot_id: str, source: str) -> LogMemory | None:
+def read_memory(database: sqlite3.Connection, boot_id: str, source: str) -> LogMemory | None:
     """What is kept of this source; None: nothing. Raises ValueError and its like for a row that is none of ours."""
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone():
         return None

@@ -21,13 +21,13 @@ def last_seen(path: str, words: tuple[str, ...], patience: float) -> dict[str, t
         return {}
 
 
-def recall_log(path: str, boot_id: str, source: str, patience: float = PATIENCE) -> LogMemory | None:
+def read_log_memory(path: str, boot_id: str, source: str, patience: float = PATIENCE) -> LogMemory | None:
     """What is remembered of a kernel log; None also where the file cannot be read, which `query_and_record` tells."""
     if not os.path.exists(path):
         return NOTHING_READ
     try:
         with open_database(path, patience) as database:
-            return log_memory.recall(database, boot_id, source) or NOTHING_READ
+            return log_memory.read_memory(database, boot_id, source) or NOTHING_READ
     except (BrokenFile, RefusedFile, OSError, sqlite3.Error):
         return None
 

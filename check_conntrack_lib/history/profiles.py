@@ -13,7 +13,7 @@ from .database import BrokenFile, RefusedFile, limit_size, open_database
 from .identity import HERE
 from .profile_json import from_json, to_json
 
-#: profiles from this many seconds before the rise are the baseline
+#: profiles from this many seconds before a rise or an incident are the baseline
 USUAL = 86400.0
 #: a table that was smaller than this part of today's was never profiled, and need not have been
 NEXT_TO_NOTHING = 0.2

@@ -98,7 +98,7 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     source = kernel_log.remembered_source(question.kernel_log)
     with budget():
         file = history_file(question.history)
-        memory = lookups.recall_log(file, own.boot_id, source, patience) \
+        memory = lookups.read_log_memory(file, own.boot_id, source, patience) \
             if source and isinstance(file, str) and isinstance(own.boot_id, str) else None
     own = with_log(own, host, question.kernel_log, longest, budget, partial(kernel_log.read, memory=memory))
     seen = read_snapshots(host, own, wanted, budget)

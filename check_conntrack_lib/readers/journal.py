@@ -9,15 +9,13 @@ from collections.abc import Callable
 
 from ..host import Host
 from ..model import BOOT, Instant, KernelLog, Missing
-from .kernel_lines import KernelLine, is_news, summarize
+from .kernel_lines import FIRST_MESSAGE, KernelLine, is_news, summarize
 from .kernel_log import RECORD_SIZE
 
 JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
 ENVIRONMENT = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}
 #: the newest lines that are read, and how many bytes of them
 MOST_LINES, JOURNAL_TAIL = 100_000, 32 << 20
-#: what every kernel logs first (init/main.c, linux_banner)
-FIRST_MESSAGE = 'Linux version '
 
 
 def parse_journal_line(line: str, wall_to_monotonic: float) -> KernelLine | None:

@@ -16,6 +16,9 @@ SUPPRESSED = (
     r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
 )
 
+#: what every kernel logs first (init/main.c, linux_banner)
+FIRST_MESSAGE = 'Linux version '
+
 #: no line that matters is without one of these
 NEWS = TABLE, MISSED = b'table full', b'suppressed'
 

@@ -16,12 +16,11 @@ import time
 from collections.abc import Sequence
 
 from ..model import BOOT, Instant, KernelLog, Missing
-from .kernel_lines import KernelLine, is_news, summarize
+from .kernel_lines import FIRST_MESSAGE, KernelLine, is_news, summarize
 
 DAY = 86400.0
 MONTHS = {name: number for number, name in enumerate(
     ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'], 1)}
-FIRST_MESSAGE = 'Linux version '
 _SYSLOG = r'(?:\S+ )?kernel: '
 #: /proc/kmsg's priority, dmesg -x's facility and level
 _PRIORITY = r'(?:<\d{1,3}>|[a-z0-9]{1,8}\s*:[a-z]{1,8}\s*: )?'

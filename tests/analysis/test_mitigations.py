@@ -88,7 +88,7 @@ def test_nothing_to_do():
 def test_the_least_disruptive_first():
     flows = [flow(CLIENT, THERE, 'TIME_WAIT', timeout=100 - k // 9, sport=k) for k in range(900)] + \
         [flow(bytes([10, 0, k // 256, k % 256]), THERE) for k in range(100)]
-    found = mitigations.actions(picture(flows, programs={'kubelet'}, keepers={'kube-proxy'},
+    found = mitigations.actions(picture(flows, programs={'kubelet'}, setters={'kube-proxy'},
                                 losses=Losses(300.0, {'drop': 5, 'chaintoolong': 2})))
     assert [move.title.split()[0] for move in found] == [
         'raise', 'rate-limit', 'tcp_timeout_time_wait', 'client', 'drain:']

@@ -182,8 +182,8 @@ def test_memory_not_measured():
 
 
 def test_kube_proxy_and_containers_are_named():
-    keeper = SysctlSetter('kube-proxy', 77, ('--conntrack-min=131072',))
-    for text in (report(keepers=(keeper,)), drop_in(keepers=(keeper,))):
+    setter = SysctlSetter('kube-proxy', 77, ('--conntrack-min=131072',))
+    for text in (report(setters=(setter,)), drop_in(setters=(setter,))):
         text = ' '.join(text.split())
         assert 'kube-proxy (pid 77, --conntrack-min=131072) sets nf_conntrack_max, tcp_timeout_est' in text
     assert 'this is a container (docker): nf_conntrack_max' in drop_in(initial=False, container='docker')
@@ -208,7 +208,7 @@ def test_alerts_end_it():
 
 
 def test_json():
-    found = json.loads(report_module.as_json(plan.make(readings(keepers=(SysctlSetter('k3s', 1, ()),))), None))
+    found = json.loads(report_module.as_json(plan.make(readings(setters=(SysctlSetter('k3s', 1, ()),))), None))
     assert found['size']['maximum'] == 393216
     assert found['timeouts'][0]['name'] == 'tcp_timeout_time_wait'
     assert found['candidates'][0]['addresses'] == ['10.0.0.53']

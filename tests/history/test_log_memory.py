@@ -22,26 +22,26 @@ def database() -> sqlite3.Connection:
 
 @pytest.mark.parametrize('memory', [MEMORY, MEMORY._replace(complete_since=BOOT, names_namespaces=False)])
 def test_what_was_kept_comes_back(database: sqlite3.Connection, memory: LogMemory) -> None:
-    assert log_memory.recall(database, 'b', '/dev/kmsg') is None
+    assert log_memory.read_memory(database, 'b', '/dev/kmsg') is None
     log_memory.keep(database, 2, '/dev/kmsg', MEMORY._replace(sequence=1))
     log_memory.keep(database, 2, '/dev/kmsg', memory)
-    assert log_memory.recall(database, 'b', '/dev/kmsg') == memory
-    assert log_memory.recall(database, 'b', '/var/log/kern.log') is None
-    assert log_memory.recall(database, 'a', '/dev/kmsg') is None
+    assert log_memory.read_memory(database, 'b', '/dev/kmsg') == memory
+    assert log_memory.read_memory(database, 'b', '/var/log/kern.log') is None
+    assert log_memory.read_memory(database, 'a', '/dev/kmsg') is None
 
 
 def test_of_another_boot_nothing_is_kept(database: sqlite3.Connection) -> None:
     log_memory.keep(database, 1, '/dev/kmsg', MEMORY)
     log_memory.keep(database, 2, 'file', MEMORY)
     log_memory.keep(database, 2, '/dev/kmsg', MEMORY)
-    assert log_memory.recall(database, 'a', '/dev/kmsg') is None
-    assert log_memory.recall(database, 'b', 'file') == MEMORY
+    assert log_memory.read_memory(database, 'a', '/dev/kmsg') is None
+    assert log_memory.read_memory(database, 'b', 'file') == MEMORY
 
 
 def test_of_a_storm_the_newest_lines_are_kept(database: sqlite3.Connection) -> None:
     full, suppressed = ([kind(float(k), k) for k in range(1003)] for kind in (LogLine, Suppressed))
     log_memory.keep(database, 1, '/dev/kmsg', MEMORY._replace(table_full=tuple(full), suppressed=tuple(suppressed)))
-    found = log_memory.recall(database, 'a', '/dev/kmsg')
+    found = log_memory.read_memory(database, 'a', '/dev/kmsg')
     assert found
     assert (list(found.table_full), list(found.suppressed)) == (full[3:], suppressed[3:])
 
@@ -51,4 +51,4 @@ def test_a_row_that_is_none_of_ours(database: sqlite3.Connection, column: str) -
     log_memory.keep(database, 1, '/dev/kmsg', MEMORY)
     database.execute(f'UPDATE log SET {column}')
     with pytest.raises(ValueError):  # noqa: PT011
-        log_memory.recall(database, 'a', '/dev/kmsg')
+        log_memory.read_memory(database, 'a', '/dev/kmsg')

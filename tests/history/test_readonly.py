@@ -1,4 +1,4 @@
-"""recall: what was recorded, read without a trace, whoever wrote it and whatever the file is."""
+"""What was recorded, read without a trace, whoever wrote it and whatever the file is."""
 
 import os
 import sqlite3

@@ -306,7 +306,7 @@ def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, numbe
 @pytest.mark.parametrize(('lost', 'read', 'since'), [(0, kernel_log.LONG_LOG, BOOT), (1, kernel_log.FULL_RING, 1.0)])
 def test_a_long_log_without_news_is_not_read_to_its_end(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: int, read: int, since: float) -> None:
-    """10,000 records to find nothing took more than all the rest of a check; a ring that is full is known to be long."""
+    """10,000 records to find nothing took more than all the rest of a check; a full ring is known to be long."""
     reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n', lost=lost)
     log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
     assert log == KernelLog(kernel_log.DEVICE, complete_since=since)

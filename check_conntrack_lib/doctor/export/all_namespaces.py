@@ -15,7 +15,7 @@ from ...netns.names import Name
 from ...netns.snapshots import ALL, INVISIBLE, NamespaceSnapshot, name_of, read_snapshots
 from ...snapshot import take_snapshot, with_log
 from ..readings import LONGEST_ROUND, LiveReadings, cloud_of
-from .metrics import Metric, collect
+from .metrics import Metric, collect, gauge
 
 #: the one that stands for all that are not exported by name
 OTHER = 'other'
@@ -84,10 +84,10 @@ def collect_all(readings: NamespaceReadings) -> Iterator[Metric]:
             families[metric.name] = known._replace(samples=known.samples + samples) if known else \
                 metric._replace(samples=samples)
     yield from families.values()
-    yield _gauge('conntrack_namespaces', 'Network namespaces that were looked into.',
+    yield gauge('conntrack_namespaces', 'Network namespaces that were looked into.',
                  len(readings.members) + len(readings.others))
-    yield _gauge('conntrack_namespaces_other', 'Those of them that are not exported one by one.', len(readings.others))
-    yield _gauge('conntrack_entries_other', 'Entries in the tables of those.', sum(readings.others))
+    yield gauge('conntrack_namespaces_other', 'Those of them that are not exported one by one.', len(readings.others))
+    yield gauge('conntrack_entries_other', 'Entries in the tables of those.', sum(readings.others))
     yield Metric('conntrack_scrape_error', 'gauge', '1 where a reading failed and its metrics are absent, else 0.',
                  tuple(({'signal': one.name}, 1 if one.name in readings.errors() else 0)
                        for one in readings.readings()))
@@ -106,7 +106,3 @@ def _labels(name: Name, one: NamespaceSnapshot) -> dict[str, str]:
 
 def _entries(one: NamespaceSnapshot) -> int:
     return one.snapshot.table.entries if isinstance(one.snapshot.table, Table) else 0
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return Metric(name, 'gauge', text, (({}, value),))

@@ -86,17 +86,18 @@ def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
 def about(seconds: float) -> Iterator[Metric]:
     """What the export says of itself; seconds: how long the readings took."""
     yield Metric('conntrack_build_info', 'gauge', 'The version of conntrack-doctor.', (({'version': __version__}, 1),))
-    yield _gauge('conntrack_scrape_duration_seconds', 'How long the readings took.', seconds)
+    yield gauge('conntrack_scrape_duration_seconds', 'How long the readings took.', seconds)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
+def gauge(name: str, text: str, value: float) -> Metric:
+    """One value without labels."""
     return Metric(name, 'gauge', text, (({}, value),))
 
 
 def _own(reading: LiveReadings) -> Iterator[Metric]:
     s = reading.snapshot
     if not isinstance(s.table, Missing):
-        yield _gauge('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
+        yield gauge('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
                                 0 if isinstance(s.table, NotLoaded) else 1)
     # where the sysctls are hidden, it is not known whether this is the initial namespace
     if not isinstance(s.netns, Missing) and not isinstance(s.table, Missing):
@@ -113,30 +114,30 @@ def _own(reading: LiveReadings) -> Iterator[Metric]:
 
 
 def _table(table: Table) -> Iterator[Metric]:
-    yield _gauge('conntrack_entries', 'Entries in the table of this network namespace.', table.entries)
-    yield _gauge('conntrack_entries_limit', 'nf_conntrack_max, in entries; +Inf: no limit.', _limit(table))
-    yield _gauge('conntrack_usage_ratio', 'Entries by limit: 1 is full.', table.usage / 100)
+    yield gauge('conntrack_entries', 'Entries in the table of this network namespace.', table.entries)
+    yield gauge('conntrack_entries_limit', 'nf_conntrack_max, in entries; +Inf: no limit.', _limit(table))
+    yield gauge('conntrack_usage_ratio', 'Entries by limit: 1 is full.', table.usage / 100)
     if not isinstance(table.buckets, Missing):
-        yield _gauge('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
+        yield gauge('conntrack_buckets', 'Buckets of the hash table of all namespaces.', table.buckets)
 
 
 def _log(evidence: LogEvidence) -> Iterator[Metric]:
     span = f'in the last {evidence.span:.0f} seconds'
-    yield _gauge('conntrack_log_table_full_lines',
+    yield gauge('conntrack_log_table_full_lines',
                             f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
                             len(evidence.ages))
-    yield _gauge('conntrack_log_covered_seconds', 'How far back the kernel log was complete, at most so far as it was '
+    yield gauge('conntrack_log_covered_seconds', 'How far back the kernel log was complete, at most so far as it was '
                  'looked at.', min(evidence.covered, evidence.span))
-    yield _gauge('conntrack_log_suppressed_messages',
+    yield gauge('conntrack_log_suppressed_messages',
                             f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
 
 
 def _node_table(reading: LiveReadings) -> Iterator[Metric]:
     table = reading.snapshot.table
     if isinstance(table, Table):
-        yield _gauge('node_nf_conntrack_entries',
+        yield gauge('node_nf_conntrack_entries',
                                 'Number of currently allocated flow entries for connection tracking.', table.entries)
-        yield _gauge('node_nf_conntrack_entries_limit', 'Maximum size of connection tracking table.',
+        yield gauge('node_nf_conntrack_entries_limit', 'Maximum size of connection tracking table.',
                                 _limit(table))
 
 
@@ -144,11 +145,11 @@ def _node_counters(reading: LiveReadings) -> Iterator[Metric]:
     totals = reading.totals()
     for name, text in NODE_COUNTED.items():
         if name in totals:
-            yield _gauge(f'node_nf_conntrack_stat_{name}', text, totals[name])
+            yield gauge(f'node_nf_conntrack_stat_{name}', text, totals[name])
 
 
 def _per_host(peers: PerHost) -> Iterator[Metric]:
-    yield _gauge('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
+    yield gauge('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
                                                        'below 1 the counts are estimates.', peers.share)
     for group in dict.fromkeys(GROUPS.values()):
         # a number that falls is no counter; a gauge must not be called total: the names are another exporter's
@@ -189,10 +190,10 @@ def _bytes(profile: Profile) -> Iterator[Metric]:
     traffic = profile.traffic
     if traffic is None:
         return
-    yield _gauge('conntrack_accounted_ratio', 'Part of the table whose bytes and packets are added up: those of a '
+    yield gauge('conntrack_accounted_ratio', 'Part of the table whose bytes and packets are added up: those of a '
                  'sample that have counters.', min(1.0, traffic.counted / max(profile.entries, profile.seen)))
-    yield _gauge('conntrack_accounted_bytes', f'Bytes {OF_ENTRIES}', traffic.bytes)
-    yield _gauge('conntrack_accounted_packets', f'Packets {OF_ENTRIES}', traffic.packets)
+    yield gauge('conntrack_accounted_bytes', f'Bytes {OF_ENTRIES}', traffic.bytes)
+    yield gauge('conntrack_accounted_packets', f'Packets {OF_ENTRIES}', traffic.packets)
     for sort, volumes in (('source', traffic.sources), ('target', traffic.targets), ('service', traffic.services)):
         for what in ('bytes', 'packets'):
             yield Metric(f'conntrack_{sort}_{what}', 'gauge', f'{what.capitalize()} by {sort} {OF_ENTRIES}',

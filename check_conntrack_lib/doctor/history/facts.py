@@ -22,6 +22,7 @@ from ...analysis.timeline import (
 from ...deadline import Deadline
 from ...defaults import TREND, WARNING
 from ...formatting import clean, count, duration, growth, percent
+from ...history.profiles import USUAL
 from ...history.readonly import PastProfile
 from ...host import Host
 from ...model import KernelLog, Missing
@@ -31,8 +32,6 @@ from ..state_shares import states_line
 from ..zones_and_bytes import zones_and_bytes
 from .netns_names import Names
 
-#: profiles from this many seconds before an incident are the baseline
-USUAL = 86400.0
 #: seconds for reading the kernel log
 LONGEST_READING = 10.0
 #: below this many seconds times are given with seconds

@@ -78,7 +78,7 @@ class Readings(NamedTuple):
     entry: float | Missing
     #: bytes of memory
     available: int | Missing
-    keepers: tuple[SysctlSetter, ...]
+    setters: tuple[SysctlSetter, ...]
     container: str
     #: the upstream release that this kernel is built from; '' if it is not known
     stable: str = ''

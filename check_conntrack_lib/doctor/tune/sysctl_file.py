@@ -96,8 +96,8 @@ def text(plan: Plan, expires: float | None) -> str:
 def hindrances(plan: Plan) -> Iterator[str]:
     """Who else sets these values, and where they cannot be set."""
     r = plan.readings
-    for keeper in r.keepers:
-        yield setter_line(keeper)
+    for setter in r.setters:
+        yield setter_line(setter)
     if not r.initial:
         where = f'a container ({r.container})' if r.container else 'not the initial network namespace'
         yield (f'this is {where}: nf_conntrack_max and nf_conntrack_buckets are for the host to set, and its sysctl.d '
@@ -106,8 +106,8 @@ def hindrances(plan: Plan) -> Iterator[str]:
         yield f'this is a container ({r.container}) with the network of its host: the files belong on the host'
 
 
-def setter_line(keeper: SysctlSetter) -> str:
-    given = f', {" ".join(keeper.settings)}' if keeper.settings else ''
-    return (f'{keeper.name} (pid {keeper.pid}{given}) sets nf_conntrack_max, tcp_timeout_established and '
+def setter_line(setter: SysctlSetter) -> str:
+    given = f', {" ".join(setter.settings)}' if setter.settings else ''
+    return (f'{setter.name} (pid {setter.pid}{given}) sets nf_conntrack_max, tcp_timeout_established and '
             'tcp_timeout_close_wait whenever it starts: set its conntrack.min and maxPerCore (--conntrack-min, '
             '--conntrack-max-per-core; 0 and 0 leave the maximum alone) and its timeouts instead')
