@@ -315,5 +315,5 @@ def test_the_log_turns_over_while_it_is_read(tmp_path: Path, monkeypatch: pytest
                           clocks(itertools.repeat(0)))
     out = capfd.readouterr().out
     # a slow machine may not reach the end of 262144 records in its share of the time, and says so
-    assert out.startswith('CONNTRACK CRITICAL - kernel logged "table full" ') or 'no answer within' in out
+    assert out.startswith('CONNTRACK CRITICAL - kernel logged "table full" ') or ', not checked: kernel log' in out
     assert status in (0, 2)
