@@ -121,6 +121,7 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
         f"""INSERT OR IGNORE INTO gone SELECT :boot, netns
             FROM (SELECT DISTINCT netns FROM sample INDEXED BY sample_by_time WHERE {aged} AND boot = :boot) AS old
             WHERE (SELECT max(uptime) FROM sample WHERE boot = :boot AND netns = old.netns) < :uptime - :age
+            AND :wall = :now  -- after a pause, or a jump of the clock, nothing has been missed
             AND EXISTS (SELECT 1 FROM sample WHERE time BETWEEN :now - :age AND :now - {MISSED_BEFORE})
             AND NOT EXISTS (  -- what it was called goes on: the container was restarted
                 SELECT 1 FROM netns AS mine JOIN netns AS other ON other.name = mine.name
