@@ -20,7 +20,7 @@ Judge = Callable[[Sequence[Snapshot]], 'tuple[int, str]']
 #: seconds after which a drop no longer counts: the window, and an hour for which an alert may be held
 HOLD = 7200.0
 #: what the shipped CheckCommand of Icinga sets, by whose rules alerts are counted
-SHIPPED = ('--warning-after=4m',)
+SHIPPED = ('--warning-after=3m',)
 
 
 class Stand(NamedTuple):

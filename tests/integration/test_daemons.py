@@ -21,7 +21,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 SOFT, HARD = 0, 1
 MASTER_ADDRESS, AGENT_ADDRESS = '10.99.7.1', '10.99.7.2'
 #: what the shipped CheckCommands set, last but for --window in Icinga's order
-SHIPPED = ('--warning-after', '4m')
+SHIPPED = ('--warning-after', '3m')
 NRPE_PORT = '5667'
 ALWAYS = {'usage', 'entries', 'buckets', 'dropped_per_s', 'drop_per_s', 'insert_failed_per_s', 'early_drop_per_s',
           'invalid_per_s'}

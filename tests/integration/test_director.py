@@ -138,6 +138,6 @@ def test_basket_is_deployed_and_checks(network: laboratory.Namespace) -> None:
         assert intervals == [60, 15, 3]
         result = icinga.check('gw2')['last_check_result']
         assert result['command'] == [stage.PLUGIN, '--require', 'counters', '--verbose', '--warning', '80',
-                                     '--warning-after', '4m']
+                                     '--warning-after', '3m']
         assert result['state'] == 0, result['output']
         assert result['performance_data'][0].endswith(';80;95;0;100')
