@@ -11,6 +11,7 @@ SOURCE_DATE_EPOCH (1980 without it). The library's content must be one of those 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.metadata
 import os
@@ -107,4 +108,6 @@ def main(directory: str = 'dist') -> None:
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description='Writes check_conntrack.pyz and conntrack-doctor.pyz.')
+    parser.add_argument('directory', metavar='DIR', nargs='?', default='dist', help='where to (default: dist)')
+    main(parser.parse_args().directory)
