@@ -24,7 +24,7 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from programs import CHECKOUT
+from made_files import CHECKOUT
 
 #: isolated: root runs this, and takes no module from the caller's environment
 INTERPRETER = '/usr/bin/python3 -I'
