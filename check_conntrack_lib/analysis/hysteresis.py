@@ -96,7 +96,7 @@ class Drops(NamedTuple):
 def crossings(points: Sequence[Point], threshold: float, clears: float, lasting: float = 0.0) -> list[Crossing]:
     """Every crossing in points, oldest first; threshold, clears: in entries.
 
-    lasting: it counts where no sample of so many seconds was below the point where it clears.
+    lasting: in seconds; it counts where no sample of that time was below the point where it clears.
     """
     found: list[Crossing] = []
     low = began = None

@@ -1,4 +1,4 @@
-"""Which growth of the table is named, and what is said where no few keys explain it."""
+"""Which growth of the table is named, and the text where no few keys explain it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def worth_telling(profile: Profile, baseline: Baseline | Missing, maximum: int) 
 
 
 def without_keys(profile: Profile, baseline: Baseline, spread: int, since: str) -> str:
-    """What is said of a growth that no key explains. since: ' since TIME' or alike; spread: see `Cause`."""
+    """The text for a growth that no key explains. since: ' since TIME' or alike; spread: see `Cause`."""
     if spread:
         return f'growth of {spread} entries{since} is spread over many sources and destinations'
     return f'no large growth ({profile.entries} entries, usually {usual_entries(baseline.profiles)})'
