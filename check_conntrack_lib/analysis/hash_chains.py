@@ -19,8 +19,8 @@ SHORT_CHAINS, LONG_CHAINS = 2.0, 16.0
 LENGTHS = {SHORT_CHAINS: (8, 31), LONG_CHAINS: (50, 79)}
 #: the stable release that brought the longer chains, by version; all of 6.3 and later have them
 LONGER_SINCE = {(5, 15): 103, (6, 1): 20, (6, 2): 7}
-#: buckets of a new size are a multiple of this
-BUCKET_STEP = 512
+#: buckets of a new size are a multiple of this; bytes of each
+BUCKET_STEP, BUCKET_BYTES = 512, 8
 
 
 class ChainLimit(NamedTuple):
@@ -98,14 +98,29 @@ def enough_buckets(entries: int, maximum: int) -> int:
 
     entries: of all network namespaces, as far as they are seen; maximum: nf_conntrack_max.
     """
-    return -(-max(entries, maximum, 2 * BUCKET_STEP) // BUCKET_STEP) * BUCKET_STEP
+    return rounded_up(max(entries, maximum, 2 * BUCKET_STEP))
+
+
+def rounded_up(buckets: int) -> int:
+    """The number that the kernel makes of it (nf_ct_alloc_hashtable, net/netfilter/nf_conntrack_core.c)."""
+    return -(-buckets // BUCKET_STEP) * BUCKET_STEP
+
+
+def memory_text(buckets: int) -> str:
+    """What a hash table of so many buckets takes: '4 MiB'."""
+    return f'{max(1, round(buckets * BUCKET_BYTES / (1 << 20)))} MiB'
+
+
+def others_have_many(own: int, everywhere: int) -> bool:
+    """Are many entries those of other network namespaces? Both are counted at different moments."""
+    return everywhere > 1.1 * own + 1000
 
 
 def per_bucket_text(table: Table, load: HashLoad | None) -> str:
     """'0.8 per bucket', of all network namespaces where others have many entries, too; '' if it is not known."""
     if isinstance(table.buckets, Missing) or table.buckets <= 0:
         return ''
-    if load and load.entries > 1.1 * table.entries + 1000:
+    if load and others_have_many(table.entries, load.entries):
         return f'{load.per_bucket:.1f} per bucket with those of other namespaces'
     return f'{table.entries / table.buckets:.1f} per bucket'
 

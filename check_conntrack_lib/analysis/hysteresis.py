@@ -133,7 +133,7 @@ def highest(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequ
     stays below the point where the lowest one clears, the others stand, too: a table that empties is not first less
     critical and then well.
     """
-    waits = [wait if threshold is not thresholds[-1] else 0.0 for threshold in thresholds]
+    waits = [wait] * (len(thresholds) - 1) + [0.0]
     found = [crossed(points, at, maximum, threshold, clear, seconds) for threshold, seconds in zip(thresholds, waits)]
     lowest = found[0] if found else None
     if lowest and lowest.held and lowest.times == 1 and lowest.below is not None:

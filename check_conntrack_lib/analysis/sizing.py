@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ..defaults import CRITICAL, TREND, WARNING
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
+from .hash_chains import rounded_up
 from .profile import OFFLOADED, Profile
 from .state_notes import meaning_of
 
@@ -62,7 +63,7 @@ def propose(peak: int, table: Table, entry: float | Missing) -> Size:
     maximum = max(round_up(math.ceil(peak / FILL)), table.maximum)
     # one bucket an entry, as the kernel's own default is since 5.15
     now = 0 if isinstance(table.buckets, Missing) else table.buckets
-    buckets = max(-(-maximum // 512) * 512, now)
+    buckets = max(rounded_up(maximum), now)
     measured = not isinstance(entry, Missing)
     size = (ENTRY if isinstance(entry, Missing) else entry) + EXTENSIONS
     memory = maximum * size + buckets * BUCKET

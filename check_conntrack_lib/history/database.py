@@ -103,9 +103,11 @@ def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days:
         try:
             return _consult(path, now, look, days, patience, book)
         except BrokenFile as error:
+            if not path.endswith(DATABASE_SUFFIXES):
+                raise
             from .disk_fault import put_aside  # files are rarely damaged
 
-            note = put_aside(path, error, now[0].at, patience)
+            note = put_aside(path, str(error), error.inode, now[0].at, patience)
             return [history._replace(note=note) for history in _consult(path, now, look, days, patience, book)]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')

@@ -8,7 +8,6 @@ import os
 from ..deadline import OutOfTime
 from ..formatting import clean
 from ..model import Instant
-from .database import DATABASE_SUFFIXES, BrokenFile
 from .location import locked
 
 #: texts of SQLite that leave the reason open, as for a journal that could not be made
@@ -42,13 +41,14 @@ def reason(path: str, error: Exception) -> str:
     return text
 
 
-def put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> str:
-    """Renames a broken file and its journal, which must not be applied to the next one; says so. Raises BrokenFile."""
-    if not path.endswith(DATABASE_SUFFIXES):
-        raise broken
+def put_aside(path: str, why: str, inode: int, at: Instant, patience: float) -> str:
+    """Renames a damaged file and its journal, which must not be applied to the next one; says so.
+
+    inode: of the damaged file, which another run may have renamed meanwhile. Raises TimeoutError.
+    """
     with locked(path, fcntl.LOCK_EX, patience):
         try:
-            if os.stat(path).st_ino != broken.inode:
+            if os.stat(path).st_ino != inode:
                 return ''  # another run was faster
             aside = f'{path}.broken-{at.wall:.0f}'
             while os.path.exists(aside):
@@ -58,4 +58,4 @@ def put_aside(path: str, broken: BrokenFile, at: Instant, patience: float) -> st
             os.rename(path, aside)
         except FileNotFoundError:
             return ''  # another run was faster
-        return clean(f'the history was damaged ({broken}) and put aside as {aside}')
+        return clean(f'the history was damaged ({why}) and put aside as {aside}')

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from nagiosplugin import Result
 
-from ..analysis.hash_chains import enough_buckets
+from ..analysis.hash_chains import enough_buckets, memory_text
 from ..analysis.hysteresis import QUIET
 from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 TRIAGE = 'sudo conntrack-doctor triage'
 #: entries per bucket from which more buckets are the remedy for long hash chains
 TOO_FEW_BUCKETS = 2
-BUCKET_BYTES = 8
 
 NAMES: Mapping[str, str] = {signal.label: signal.name.replace('_', '-') for signal in SIGNALS}
 
@@ -123,9 +122,8 @@ def _next(a: Assessment, code: str, result: Result, options: Options) -> str:
     if code == 'hash-chains' and isinstance(table, Table) and isinstance(table.buckets, int) and a.snapshot.initial \
             and table.buckets * TOO_FEW_BUCKETS <= entries:
         wanted = enough_buckets(entries, table.maximum)
-        size = max(1, round(wanted * BUCKET_BYTES / (1 << 20)))
         return (f'sudo sysctl -w net.netfilter.nf_conntrack_buckets={wanted} '
-                f'({size} MiB of memory; undo: ={table.buckets})')
+                f'({memory_text(wanted)} of memory; undo: ={table.buckets})')
     if code == 'table-full' and is_drained(a):
         # there is nothing left to look at now
         span = a.losses.span if a.losses else a.log.span if not isinstance(a.log, Missing) else 0.0

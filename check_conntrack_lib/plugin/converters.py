@@ -35,15 +35,19 @@ def _is_signed(text: str) -> bool:
 
 def seconds_or_off(text: str) -> float:
     """A duration; 0 for 0, infinity for 'off'. Raises ArgumentTypeError."""
-    return float('inf') if text == 'off' else 0.0 if text in ('0', '0s') else seconds(text)
+    return float('inf') if text == 'off' else _seconds_or_0(text)
 
 
 def an_hour_at_most(text: str) -> float:
     """A duration from 0 to an hour, in seconds. Raises ArgumentTypeError."""
-    found = 0.0 if text in ('0', '0s') else seconds(text)
-    if found > 3600:
+    found = _seconds_or_0(text)
+    if found > UNITS['h']:
         raise wrong_value()(f"'{text}' is longer than an hour")
     return found
+
+
+def _seconds_or_0(text: str) -> float:
+    return 0.0 if text in ('0', '0s') else seconds(text)
 
 
 def percent_or_off(text: str) -> float:

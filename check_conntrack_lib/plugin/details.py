@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..analysis.hash_chains import enough_buckets, per_bucket_text
+from ..analysis.hash_chains import enough_buckets, memory_text, per_bucket_text
 from ..analysis.losses import INITIAL, UNNAMED, insert_failed_is_loss
 from ..analysis.trend import PAST_OF_HORIZON, SHORTEST_PAST
 from ..assessment import Assessment
@@ -93,10 +93,9 @@ def hash_chains(a: Assessment, _options: Options, trouble: bool) -> Iterator[str
     whose = 'of all network namespaces' if load.all_namespaces else 'of this network namespace (others are not seen)'
     where = '' if a.snapshot.initial else ' in the initial network namespace'
     wanted = enough_buckets(load.entries, a.snapshot.table.maximum if isinstance(a.snapshot.table, Table) else 0)
-    megabytes = max(1, round(wanted * 8 / (1 << 20)))
     yield (f'hash table: {load.entries} entries {whose} in {count(load.buckets, "bucket")}: above about {load.limit} '
            f'per bucket this kernel drops new connections and logs nothing. Remedy: sudo sysctl -w '
-           f'net.netfilter.nf_conntrack_buckets={wanted}{where} ({megabytes} MiB of memory)')
+           f'net.netfilter.nf_conntrack_buckets={wanted}{where} ({memory_text(wanted)} of memory)')
 
 
 def early_drop(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:

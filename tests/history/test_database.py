@@ -394,10 +394,10 @@ def test_forty_parallel_runs_put_one_broken_file_aside_once(path: Path) -> None:
 
 def test_a_file_that_is_in_use_is_not_renamed(path: Path) -> None:
     ask(path, sample(1000))
-    broken = history_database.BrokenFile('damaged', path.stat().st_ino)
+    inode = path.stat().st_ino
     with history_database.open_database(str(path), 1.0), pytest.raises(TimeoutError, match='in use by another run'):
-        disk_fault.put_aside(str(path), broken, sample(1001).at, 0.1)
-    assert 'put aside' in disk_fault.put_aside(str(path), broken, sample(1001).at, 0.1)
+        disk_fault.put_aside(str(path), 'damaged', inode, sample(1001).at, 0.1)
+    assert 'put aside' in disk_fault.put_aside(str(path), 'damaged', inode, sample(1001).at, 0.1)
 
 
 def test_a_file_system_without_locks_for_directories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def collect_all(readings: NamespaceReadings) -> Iterator[Metric]:
                 metric._replace(samples=samples)
     yield from families.values()
     yield gauge('conntrack_namespaces', 'Network namespaces that were looked into.',
-                 len(readings.members) + len(readings.others))
+                len(readings.members) + len(readings.others))
     yield gauge('conntrack_namespaces_other', 'Those of them that are not exported one by one.', len(readings.others))
     yield gauge('conntrack_entries_other', 'Entries in the tables of those.', sum(readings.others))
     yield Metric('conntrack_scrape_error', 'gauge', '1 where a reading failed and its metrics are absent, else 0.',

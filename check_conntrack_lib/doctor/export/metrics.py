@@ -98,7 +98,7 @@ def _own(reading: LiveReadings) -> Iterator[Metric]:
     s = reading.snapshot
     if not isinstance(s.table, Missing):
         yield gauge('conntrack_loaded', '1 where the kernel tracks connections, else 0.',
-                                0 if isinstance(s.table, NotLoaded) else 1)
+                    0 if isinstance(s.table, NotLoaded) else 1)
     # where the sysctls are hidden, it is not known whether this is the initial namespace
     if not isinstance(s.netns, Missing) and not isinstance(s.table, Missing):
         yield Metric('conntrack_netns_info', 'gauge', 'The network namespace that is measured, by its inode.',
@@ -124,21 +124,21 @@ def _table(table: Table) -> Iterator[Metric]:
 def _log(evidence: LogEvidence) -> Iterator[Metric]:
     span = f'in the last {evidence.span:.0f} seconds'
     yield gauge('conntrack_log_table_full_lines',
-                            f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
-                            len(evidence.ages))
+                f"'table full' lines of the kernel log {span}; rate-limited: lines are not packets.",
+                len(evidence.ages))
     yield gauge('conntrack_log_covered_seconds', 'How far back the kernel log was complete, at most so far as it was '
-                 'looked at.', min(evidence.covered, evidence.span))
+                'looked at.', min(evidence.covered, evidence.span))
     yield gauge('conntrack_log_suppressed_messages',
-                            f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
+                f'Messages of any network code that the kernel did not log {span}.', evidence.suppressed)
 
 
 def _node_table(reading: LiveReadings) -> Iterator[Metric]:
     table = reading.snapshot.table
     if isinstance(table, Table):
         yield gauge('node_nf_conntrack_entries',
-                                'Number of currently allocated flow entries for connection tracking.', table.entries)
+                    'Number of currently allocated flow entries for connection tracking.', table.entries)
         yield gauge('node_nf_conntrack_entries_limit', 'Maximum size of connection tracking table.',
-                                _limit(table))
+                    _limit(table))
 
 
 def _node_counters(reading: LiveReadings) -> Iterator[Metric]:
@@ -150,7 +150,7 @@ def _node_counters(reading: LiveReadings) -> Iterator[Metric]:
 
 def _per_host(peers: PerHost) -> Iterator[Metric]:
     yield gauge('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
-                                                       'below 1 the counts are estimates.', peers.share)
+                'below 1 the counts are estimates.', peers.share)
     for group in dict.fromkeys(GROUPS.values()):
         # a number that falls is no counter; a gauge must not be called total: the names are another exporter's
         yield Metric(f'conntrack_{group}_connections_total', 'unknown', f'TCP connections to a host that are {group}.',
@@ -191,7 +191,7 @@ def _bytes(profile: Profile) -> Iterator[Metric]:
     if traffic is None:
         return
     yield gauge('conntrack_accounted_ratio', 'Part of the table whose bytes and packets are added up: those of a '
-                 'sample that have counters.', min(1.0, traffic.counted / max(profile.entries, profile.seen)))
+                'sample that have counters.', min(1.0, traffic.counted / max(profile.entries, profile.seen)))
     yield gauge('conntrack_accounted_bytes', f'Bytes {OF_ENTRIES}', traffic.bytes)
     yield gauge('conntrack_accounted_packets', f'Packets {OF_ENTRIES}', traffic.packets)
     for sort, volumes in (('source', traffic.sources), ('target', traffic.targets), ('service', traffic.services)):

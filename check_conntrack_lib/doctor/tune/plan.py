@@ -159,7 +159,7 @@ def make(r: Readings) -> Plan:
         peak = now._replace(days=peak.days, samples=peak.samples)
     size = sizing.propose(peak.entries, r.table, r.entry)
     if not isinstance(r.all_entries, Missing):
-        size = size._replace(buckets=max(size.buckets, -(-r.all_entries // 512) * 512))
+        size = size._replace(buckets=max(size.buckets, hash_chains.rounded_up(r.all_entries)))
     first: tuple[str, ...] = ()
     if isinstance(r.profile, Missing) and IN_NO_LIST in r.profile.why:
         first = (r.profile.why,)

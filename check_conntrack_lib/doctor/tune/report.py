@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...analysis import notrack, timeouts
+from ...analysis.hash_chains import others_have_many
 from ...analysis.sizing import FEW_DAYS
 from ...formatting import clean, duration, percent, size_text
 from ...model import Missing
@@ -97,7 +98,7 @@ def _hash(plan: Plan) -> str:
         return said
     ratio = table.maximum / table.buckets
     everywhere = plan.readings.all_entries
-    if not isinstance(everywhere, Missing) and everywhere > 1.1 * table.entries + 1000:
+    if not isinstance(everywhere, Missing) and others_have_many(table.entries, everywhere):
         said += f' (now {everywhere / table.buckets:.1f}, with those of other network namespaces)'
     elif isinstance(everywhere, Missing):
         said += ' of the hash table that all network namespaces share (others are not seen)'
