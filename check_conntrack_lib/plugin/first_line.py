@@ -18,6 +18,8 @@ from .signals import SIGNALS
 LONGEST = 120
 #: metrics that say that packets are dropped, beside which the usage is no more than a remark
 LOSING = {'dropped_per_s', 'table_full_lines', 'insert_failed_per_s'}
+#: those that say how full it is, or will be
+FILLING = {'usage', 'growth_per_s'}
 HALF = 50.0
 #: the cause of a single reading on the first line
 LONGEST_REASON = 50
@@ -44,9 +46,14 @@ def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause:
         return f'nf_conntrack is not loaded (no {"" if path.startswith("/") else "/"}{path})' if bad \
             else 'nf_conntrack is not loaded, as configured (--not-loaded ok)'
     phrases = list(dict.fromkeys(filter(None, (_phrase(a, result) for result in bad))))
+    leads = isinstance(table, Table) and bool(bad) and bad[0].metric.name in FILLING
     parts = [Part((phrase,) if place == 0 else (f', {phrase}', ''), 10 * place) for place, phrase in enumerate(phrases)]
+    if leads and parts:
+        # of less than what set the state
+        parts[0] = Part((f', {phrases[0]}', ''), 2)
     if isinstance(table, Table):
-        parts += _usage(a, table, bad, first=not phrases)
+        of_usage = list(_usage(a, table, bad, first=leads or not phrases))
+        parts = of_usage + parts if leads else parts + of_usage
     if cause and bad:
         shorter = cause.partition(' from ')[0]
         parts.append(Part(tuple(dict.fromkeys((f': {cause}', f': {shorter}', ''))), 3))
@@ -78,7 +85,7 @@ def _phrase(a: Assessment, result: Result) -> str:
         return f'{_title(name)} not readable (--require {name}): {why}'
     if name == 'other_namespaces':
         return str(value)
-    if name in ('usage', 'growth_per_s'):
+    if name in FILLING:
         return ''  # see _usage
     return next(signal.phrase(a) for signal in SIGNALS if signal.label == name)
 
@@ -91,7 +98,7 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     full = percent(table.usage)
     names = {result.metric.name for result in bad}
     before = '' if first else ', '
-    if names & LOSING and not names & {'usage', 'growth_per_s'}:
+    if names & LOSING and not names & FILLING:
         before += 'only ' if are_chains_too_long(a) else 'now ' if is_drained(a) else \
             'table only ' if table.usage < HALF else ''
     # 'table full' says it already
@@ -101,7 +108,7 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     yield Part((f' ({table.entries} of {table.limit}{whose})', ''), 5 if bad else 1)
     if a.awaited and not bad:
         yield Part((f', {awaited(a.awaited, a.snapshot.at.wall)}', ''), 3)
-    trouble = next((result for result in bad if result.metric.name in ('usage', 'growth_per_s')), None)
+    trouble = next((result for result in bad if result.metric.name in FILLING), None)
     if trouble is None or table.entries >= table.limit:
         return
     when = full_when(a, table)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import scenarios
 from assessments import NOON, QUIET, assessment, logged, lost
-from nagiosplugin import Critical, Metric, Ok, Result, Unknown
+from nagiosplugin import Critical, Metric, Ok, Result, Unknown, Warn
 
 from check_conntrack_lib.analysis.hysteresis import Crossed
 from check_conntrack_lib.analysis.trend import Forecast, Rise
@@ -131,6 +131,20 @@ def test_a_long_reason_is_cut() -> None:
     assert line(known(), ('history', Missing(path))).endswith(f'not checked: history (...{path[-47:]})')
     assert line(known(), ('history', Missing('y' * 51))).endswith(f'not checked: history ({"y" * 47}...)')
     assert line(known(), ('history', Missing('y' * 50))).endswith(f'not checked: history ({"y" * 50})')
+
+
+@pytest.mark.parametrize(('states', 'cause', 'text'), [
+    ((Critical, Warn), '', '100% used (1000 of 1000), 27856 entries evicted (early_drop) since 11:50 UTC'),
+    # who opens them gives way, not what set the state
+    ((Critical, Warn), '+34144 udp to 10.0.0.53:53 from 10.2.3.5',
+     '100% used, 27856 entries evicted (early_drop) since 11:50 UTC: +34144 udp to 10.0.0.53:53'),
+    ((Warn, Warn), '', '100% used (1000 of 1000), 27856 entries evicted (early_drop) since 11:50 UTC'),
+    ((Ok, Warn), '', '27856 entries evicted (early_drop) since 11:50 UTC, 100% used (1000 of 1000)')])
+def test_what_set_the_state_leads(states: tuple[Any, Any], cause: str, text: str) -> None:
+    """Of a full table that evicts entries: at 3 a.m. that it is full comes first."""
+    a = known(Table(1000, 1000, 512), losses=lost(600, early_drop=27856))
+    found = [Result(state, metric=Metric(name, 1)) for name, state in zip(('usage', 'early_drop_per_s'), states)]
+    assert first_line(a, found, '', cause) == text
 
 
 def test_what_is_left_out_where_there_is_no_room() -> None:
