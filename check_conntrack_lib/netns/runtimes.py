@@ -60,7 +60,10 @@ def describe(host: Host, pid: int, cgroup: Cgroup) -> Container:
         if words and words[0].startswith('[lxc monitor]'):
             place, _, name = words[0][len('[lxc monitor] '):].rpartition(' ')
             manager = next((one for one in ('incus', 'lxd') if f'/{one}/' in place + '/'), 'lxc')
-            return known._replace(name=known.name or name, runtime=manager)
+            # where the cgroup of an earlier run is left, lxc appends a number to the new one's (lxc, cgfsng.c)
+            if not known.name or re.fullmatch(rf'{re.escape(name)}-\d+', known.name):
+                known = known._replace(name=name)
+            return known._replace(runtime=manager)
         if program == 'systemd-nspawn':
             name = _value(words, '-M', '--machine') or os.path.basename(_value(words, '-D', '--directory'))
             return known._replace(name=known.name or name, runtime='nspawn')

@@ -299,6 +299,8 @@ def conmon(name: str) -> tuple[str, ...]:
     (conmon('k8s_nginx_web-7d4b9c-x2x5z_shop_1111_0'), f'/kubepods/pod7/crio-{ID}.scope', 'pod shop/web-7d4b9c-x2x5z'),
     (conmon('0f1e2d3c4b5a-infra'), f'/machine.slice/libpod-{ID}.scope', 'pod 0f1e2d3c4b5a (podman)'),
     (('[lxc monitor] /var/lib/lxc web01',), '/lxc.payload.web01', 'container web01 (lxc)'),
+    (('[lxc monitor] /var/lib/lxc web01',), '/lxc.payload.web01-1', 'container web01 (lxc)'),
+    (('[lxc monitor] /var/lib/lxc web01',), '/lxc.payload.db-1', 'container db-1 (lxc)'),
     (('[lxc monitor] /var/lib/incus/containers web01',), '/lxc.payload.web01', 'container web01 (incus)'),
     (('systemd-nspawn', '-q', '-D', '/srv/build', '--machine=build-7'), '/payload', 'container build-7 (nspawn)'),
     (('systemd-nspawn', '-q', '-D', '/srv/build'), '/payload', 'container build (nspawn)'),

@@ -96,7 +96,8 @@ def lab() -> Iterator[Lab]:
         pid, directory = process.stdout.readline().split()
         made = Lab(Path(directory), int(pid))
         # firejail does nothing where the tests have a process namespace of their own
-        assert (made.directory / 'missing').read_text() in ('', 'firejail\n')
+        assert (made.directory / 'missing').read_text() in ('', 'firejail\n'), \
+            {log.name: log.read_text()[-2000:] for log in made.directory.glob('*.log')}
         yield made
     finally:
         process.stdin.close()

@@ -17,6 +17,9 @@ daemons=()
 started() { echo "$*" >> "$LAB/containers"; }
 within() { # SECONDS COMMAND: until it succeeds
     for _ in $(seq $(($1 * 10))); do "${@:2}" > /dev/null 2>&1 && return; sleep 0.1; done; return 1; }
+attempt() { # RUNTIME CLEANING COMMAND...: three times, on a busy machine a daemon may be too slow; errors to RUNTIME.log
+    for _ in 1 2 3; do "${@:3}" 2>> "$LAB/$1.log" && return; eval "$2" >> "$LAB/$1.log" 2>&1; sleep 1; done
+    echo "$1" >> missing; }
 child_of() { # PID [COMMAND]: its child, as soon as it runs that command
     for _ in $(seq 50); do pgrep -P "$1" ${2:+-x "$2"} && return; sleep 0.1; done; return 1; }
 ctr_() { ctr -a containerd.sock "$@"; }
@@ -33,6 +36,7 @@ take_down() {
     sleep 0.3
     ctr_ task rm web-ctr; ctr_ container rm web-ctr; runc --root "$LAB/runc" delete web-runc
     kill "${daemons[@]}"; sleep 2
+    find /sys/fs/cgroup -depth -type d -name 'lxc.*web-lxc*' -exec rmdir {} + # also of a run that was killed
     umount -R "$LAB"; rm -rf "$LAB"
 }
 trap 'take_down > /dev/null 2>&1' EXIT
@@ -84,12 +88,17 @@ export DOCKER_HOST=unix://$LAB/docker.sock
 within 10 docker version && docker import rootfs.tar lab:1 > /dev/null
 docker_run() { # RUNTIME NAME ARGUMENTS...
     local id; id=$(docker run -d --name "$2" "${@:3}") && started "$1" "$2" "$id" "$(docker inspect -f '{{.State.Pid}}' "$id")"; }
-docker_run docker web-docker lab:1 httpd -f -h /www || echo docker >> missing
+attempt docker 'docker rm -f web-docker' docker_run docker web-docker lab:1 httpd -f -h /www
 docker swarm init --advertise-addr 127.0.0.1 > swarm.log 2>&1 &&
     docker service create --detach --name shop-front --publish 8089:80 lab:1 httpd -f -h /www >> swarm.log 2>&1
-docker_run docker-shared web-sidecar --net container:web-docker lab:1 sleep 9999 || echo docker-shared >> missing
-ctr_ run -d --snapshotter native docker.io/library/lab:1 web-ctr /bin/httpd -f -h /www &&
-    started ctr web-ctr - "$(ctr_ task ls | awk '/web-ctr/ {print $2}')" || echo ctr >> missing
+attempt docker-shared 'docker rm -f web-sidecar' \
+    docker_run docker-shared web-sidecar --net container:web-docker lab:1 sleep 9999
+ctr_run() {
+    ctr_ run -d --snapshotter native docker.io/library/lab:1 web-ctr /bin/httpd -f -h /www &&
+        started ctr web-ctr - "$(ctr_ task ls | awk '/web-ctr/ {print $2}')"; }
+attempt ctr 'ctr_ task rm -f web-ctr; ctr_ container rm web-ctr; ctr_ snapshots --snapshotter native rm web-ctr
+    ctr_ images import --snapshotter native lab-image.tar' \
+    ctr_run
 ready() { /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" ready; }
 within 10 ready # its CNI configuration is read every 5 s
 if /usr/bin/python3 "$here/cri.py" "$LAB/containerd.sock" run web-7d4b9c-x2x5z shop \
@@ -117,9 +126,9 @@ podman_ import -q rootfs.tar lab:1 > /dev/null 2>&1
 podman_run() { # RUNTIME NAME ARGUMENTS...
     local id; id=$(podman_ run -d --name "$2" "${@:3}" 2>> podman.log) &&
         started "$1" "$2" "$id" "$(podman_ inspect -f '{{.State.Pid}}' "$2")"; }
-podman_run podman web-podman lab:1 httpd -f -h /www || echo podman >> missing
+attempt podman 'podman_ rm -t 0 -f web-podman' podman_run podman web-podman lab:1 httpd -f -h /www
 podman_ pod create --name shop > pod.id 2> pod.log
-podman_run podman-pod shop-web --pod shop lab:1 httpd -f -h /www || echo podman-pod >> missing
+attempt podman-pod 'podman_ rm -t 0 -f shop-web' podman_run podman-pod shop-web --pod shop lab:1 httpd -f -h /www
 
 # --- podman of a user without privileges
 mkdir home home/run
@@ -148,7 +157,8 @@ lxc.net.0.type = empty
 lxc.init.cmd = /bin/httpd -f -h /www
 lxc.apparmor.profile = unconfined
 CONF
-lxc-start -P "$LAB/lxc" -n web-lxc -d && started lxc web-lxc - "$(lxc-info -P "$LAB/lxc" -n web-lxc -pH)" || echo lxc >> missing
+lxc_run() { lxc-start -P "$LAB/lxc" -n web-lxc -d && started lxc web-lxc - "$(lxc-info -P "$LAB/lxc" -n web-lxc -pH)"; }
+attempt lxc 'lxc-stop -P "$LAB/lxc" -n web-lxc -k' lxc_run
 cp -a rootfs nspawn
 systemd-nspawn -q -D "$LAB/nspawn" -M web-nspawn --private-network --register=no --keep-unit /bin/httpd -f -h /www \
     > nspawn.log 2>&1 < /dev/null & daemons+=($!)
