@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""The tests on other distributions' kernels, each booted in qemu by emulation; one table.
+"""The tests on other distributions' kernels, each booted in qemu by emulation, or as a process of this host; one table.
 
     python3 benchmarks/kernels.py                             every kernel that can be had, tests/vm: an hour
     python3 benchmarks/kernels.py --kernel debian11-5.10      one of them; --list names them
+    python3 benchmarks/kernels.py --kernel user-mode-6.1      without emulation, two minutes
     python3 benchmarks/kernels.py -k 'reload or chains'       some of the tests, as pytest's -k
     python3 benchmarks/kernels.py --tests tests/plugin/test_kernel.py    other kernel tests
     python3 benchmarks/kernels.py --kernel sid --command 'modprobe nf_conntrack; ./check_conntrack.py -v'
 
-Needs qemu-system-x86, busybox-static, xz-utils and zstd. Kernels come by apt into a cache, with its signatures and a
-state of its own; nothing is installed, and the guest writes to nothing of the host but the directory of --out.
+Needs qemu-system-x86, busybox-static, xz-utils and zstd; for user-mode Linux gcc instead. Kernels come by apt into a
+cache, with its signatures and a state of its own; nothing is installed, and the guest writes to nothing of the host
+but the directory of --out.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from benchmarks.vm.boot import Ended, run
 from benchmarks.vm.packages import KERNELS, fetch
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ('qemu-system-x86_64', 'busybox', 'xz', 'zstd', 'apt-get', 'dpkg')
+EMULATION = ('qemu-system-x86_64', 'busybox', 'xz', 'zstd', 'apt-get', 'dpkg')
+USER_MODE = ('gcc', 'apt-get', 'dpkg')
 
 
 class Row(NamedTuple):
@@ -82,16 +85,18 @@ def main() -> int:
     if options.list:
         print('\n'.join(KERNELS))
         return 0
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    names = options.kernel or list(KERNELS)
+    needed = {program for name in names for program in (USER_MODE if KERNELS[name].user_mode else EMULATION)}
+    missing = sorted(program for program in needed if not shutil.which(program))
     if missing:
-        parser.error(f'no {", ".join(missing)}: apt-get install qemu-system-x86 busybox-static xz-utils zstd')
+        parser.error(f'no {", ".join(missing)}: apt-get install qemu-system-x86 busybox-static xz-utils zstd gcc')
     # as in the guest: paths are the host's
     command = ['bash', '-c', options.command] if options.command else [
         # -rP: what the commands said on this kernel is kept of tests that pass, too
         sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-v', '-rP', '--tb=short', '--durations=5',
         '-m', 'kernel', '-k', options.chosen, *options.tests]
     rows = []
-    for name in options.kernel or KERNELS:
+    for name in names:
         try:
             kernel = fetch(name)
         except (subprocess.CalledProcessError, LookupError, OSError) as error:

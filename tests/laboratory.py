@@ -93,7 +93,7 @@ class Flood(NamedTuple):
 
 
 class Namespace:
-    """A network namespace with lo up, and two nft rules, without which nothing is tracked (since 4.10)."""
+    """A network namespace with lo up, and rules without which nothing is tracked (since 4.10)."""
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or f'ctlab-{os.getpid()}-{next(_numbers)}'
@@ -103,7 +103,7 @@ class Namespace:
         _living[self.name] = self
         try:
             _tool('ip', '-netns', self.name, 'link', 'set', 'lo', 'up')
-            _tool('ip', 'netns', 'exec', self.name, 'nft', '-f', '-', text=RULES)
+            switch_on_tracking('ip', 'netns', 'exec', self.name)
             self.inode = os.stat(self.path).st_ino
         except BaseException:
             self.close()
@@ -380,6 +380,22 @@ def _nest(kind: int, *attributes: bytes) -> bytes:
 
 def _which(tool: str) -> str:
     return shutil.which(tool) or tool
+
+
+def switch_on_tracking(*enter: str) -> None:
+    """Rules that ask for the state, in the namespace that the command `enter` leads to."""
+    if has_nftables():
+        _tool(*enter, 'nft', '-f', '-', text=RULES)
+        return
+    for chain in ('INPUT', 'OUTPUT'):
+        _tool(*enter, 'iptables-legacy', '-A', chain, '-m', 'conntrack', '--ctstate', 'NEW')
+
+
+@functools.cache
+def has_nftables() -> bool:
+    """User-mode Linux has nf_tables for bridges alone."""
+    rules = 'add table inet has_nftables; add chain inet has_nftables c { type filter hook input priority 0; }'
+    return subprocess.run([_which('nft'), '-c', rules], capture_output=True, timeout=60).returncode == 0
 
 
 def _tool(*argv: str, text: str = '') -> None:

@@ -24,6 +24,8 @@ class Kernel(NamedTuple):
     image: str
     #: what is unpacked; {v} is the image's version
     packages: tuple[str, ...]
+    #: a process of this host, without emulation: user-mode Linux
+    user_mode: bool = False
 
 
 # Debian's cloud kernels have no 9p; Ubuntu's is in linux-modules-extra, later in linux-modules
@@ -44,6 +46,7 @@ KERNELS = {
                   ('linux-binary-{v}', 'linux-modules-{v}', 'linux-base-{v}')),
     'debian13-backports': Kernel('{debian} trixie-backports main', r'[0-9.]+\+deb13-amd64',
                                  ('linux-binary-{v}', 'linux-modules-{v}', 'linux-base-{v}')),
+    'user-mode-6.1': Kernel('{debian} bookworm main', '', ('user-mode-linux',), user_mode=True),
 }
 
 
@@ -53,9 +56,12 @@ class Fetched(NamedTuple):
     directory: Path
     #: `uname -r`
     release: str
+    user_mode: bool
 
     @property
     def image(self) -> Path:
+        if self.user_mode:
+            return self.directory / 'usr/bin/linux.uml'
         return next(iter([*self.directory.glob('boot/vmlinuz*'), *self.directory.glob('usr/lib/modules/*/vmlinuz')]))
 
 
@@ -65,31 +71,42 @@ def fetch(name: str) -> Fetched:
     if not (place / 'release').exists():
         kernel = KERNELS[name]
         tools = fetch_tools()
-        env = _apt(name, kernel.source)
-        shown = _run('apt-cache', 'search', '--names-only', f'^linux-image-{kernel.image}$', env=env)
-        found = [line.split()[0].removeprefix('linux-image-') for line in shown.splitlines()]
-        if not found:
-            raise LookupError(f'{name}: no package linux-image-{kernel.image}')
-        release = max(found, key=lambda text: [int(number) for number in re.findall('[0-9]+', text)])
+        env = _apt(kernel.source)
+        release = '' if kernel.user_mode else _newest(kernel.image, env)
         shutil.rmtree(place, ignore_errors=True)
         _unpack([package.format(v=release) for package in kernel.packages], place, env)
+        modules = 'usr/lib/uml/modules' if kernel.user_mode else 'usr/lib/modules'
         if not (place / 'lib/modules').exists():
             (place / 'lib').mkdir(exist_ok=True)
-            (place / 'lib/modules').symlink_to('../usr/lib/modules')
+            (place / 'lib/modules').symlink_to(f'../{modules}')
+        release = release or next((place / modules).iterdir()).name
         kmod(tools, 'depmod', '-b', str(place), release)
         (place / 'release').write_text(release)
-    return Fetched(place, (place / 'release').read_text())
+    return Fetched(place, (place / 'release').read_text(), KERNELS[name].user_mode)
+
+
+def _newest(image: str, env: dict[str, str]) -> str:
+    shown = _run('apt-cache', 'search', '--names-only', f'^linux-image-{image}$', env=env)
+    found = [line.split()[0].removeprefix('linux-image-') for line in shown.splitlines()]
+    if not found:
+        raise LookupError(f'no package linux-image-{image}')
+    return max(found, key=lambda text: [int(number) for number in re.findall('[0-9]+', text)])
 
 
 def fetch_tools() -> Path:
-    """kmod for the guest, which the host need not have, and Ubuntu's keys."""
+    """kmod for the guest, which the host need not have."""
     place = CACHE / 'tools'
     if not (place / 'done').exists():
-        env = _apt('tools', '{debian} bookworm main')
-        _unpack(['kmod', 'libkmod2'], place, env)
-        _unpack(['ubuntu-keyring'], CACHE / 'keyring', _apt('keyring', '{debian} trixie main'))
+        _unpack(['kmod', 'libkmod2'], place, _apt('{debian} bookworm main'))
         (place / 'done').touch()
     return place
+
+
+def _ubuntu_keys() -> Path:
+    place = CACHE / 'keyring'
+    if not (place / 'usr').exists():
+        _unpack(['ubuntu-keyring'], place, _apt('{debian} trixie main'))
+    return place / 'usr/share/keyrings/ubuntu-archive-keyring.gpg'
 
 
 def kmod(tools: Path, *argv: str) -> str:
@@ -109,12 +126,12 @@ def _mirror() -> str:
     return 'http://deb.debian.org/debian'
 
 
-def _apt(name: str, source: str) -> dict[str, str]:
-    """An apt of its own below the cache, whose lists are there; the environment for its commands."""
-    base = CACHE / 'apt' / name
+def _apt(source: str) -> dict[str, str]:
+    """An apt of its own below the cache for this source, whose lists are there; the environment for its commands."""
+    base = CACHE / 'apt' / re.sub(r'\W+', '-', source.partition('/ubuntu')[2] or source).strip('-')
     for part in ('lists/partial', 'cache/archives/partial', 'parts'):
         (base / part).mkdir(parents=True, exist_ok=True)
-    keys = f'{CACHE}/keyring/usr/share/keyrings/ubuntu-archive-keyring.gpg' if UBUNTU in source else DEBIAN_KEYS
+    keys = _ubuntu_keys() if UBUNTU in source else DEBIAN_KEYS
     (base / 'sources.list').write_text(f'deb [signed-by={keys}] {source.format(debian=_mirror())}\n')
     (base / 'apt.conf').write_text(
         f'Dir::Etc::sourcelist "{base}/sources.list";\nDir::Etc::sourceparts "{base}/parts";\n'
