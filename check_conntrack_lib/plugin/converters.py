@@ -40,9 +40,12 @@ def seconds_or_off(text: str) -> float:
 
 def an_hour_at_most(text: str) -> float:
     """A duration from 0 to an hour, in seconds. Raises ArgumentTypeError."""
-    found = _seconds_or_0(text)
+    try:
+        found = _seconds_or_0(text)
+    except wrong_value():
+        found = float('inf')
     if found > UNITS['h']:
-        raise wrong_value()(f"'{text}' is longer than an hour")
+        raise wrong_value()(f"'{text}' is not a duration from 0 to an hour, e.g. 90s, 3m")
     return found
 
 

@@ -71,7 +71,7 @@ ROWS = (
               (Perfdata(('dropped_per_s',)),), unit='pps'),
         Panel('Kernel log', "'table full' messages in the window. Rate-limited: the number of messages is not the "
               'number of packets, and no message does not mean no drops.',
-              (Promql(f'sum by (instance) (conntrack_log_table_full_lines{{{HOSTS}}})'),),
+              (Promql('sum by (instance) ({__name__=~"conntrack_log_table_full_lines(_other)?",' f'{HOSTS}}})'),),
               (Perfdata(('table_full_lines',)),), width=24, height=6),
     )),
     Row('Fleet: who is full first', (

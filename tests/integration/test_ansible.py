@@ -186,7 +186,9 @@ def test_a_host_from_nothing_to_the_first_answer(machine: Machine) -> None:
     assert '+command[check_conntrack_sudo]=' in looked
     assert [path for path in machine.traces() if 'conntrack' in path] == []
 
+    machine.do('sh', '-c', 'cd /etc/icinga2; mkdir -p conf.d; chown nagios conf.d; chmod 750 conf.d')
     done = played(machine)
+    assert machine.do('stat', '-c', '%U %a', '/etc/icinga2/conf.d') == 'nagios 750\n', 'what is there is left as it is'
     assert counted(done, 'gw1')['changed'] >= 4, done
     assert machine.do('cat', '/etc/nagios/nrpe.d/check_conntrack.cfg') == NRPE
     assert machine.do('cat', '/etc/icinga2/conf.d/conntrack-hosts.conf') == OBJECTS

@@ -104,6 +104,26 @@ def test_the_worst_of_many_leads_by_name(tmp_path: Path) -> None:
                     full.text)
 
 
+def test_the_exporter_gives_each_the_log_lines_that_name_it() -> None:
+    command = [sys.executable, '-m', 'check_conntrack_lib', 'export', '--netns', 'all', '--kernel-log',
+               isolation.true_path('kmsg')]
+    names_namespaces = tuple(int(number) for number in re.findall(r'\d+', os.uname().release)[:2]) >= (6, 17)
+    with laboratory.namespace() as full, laboratory.namespace() as quiet, laboratory.maximum(SIZE):
+        full.fill_to(SIZE)
+        # what others fill takes from the few lines that the kernel logs in 5 s
+        end = time.monotonic() + 60
+        lines: dict[str, float] = {}
+        while not lines.get(full.name if names_namespaces else '') and time.monotonic() < end:
+            full.flood(40)
+            page = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+            lines = {name: float(number) for name, number in re.findall(
+                r'^conntrack_log_table_full_lines(?:{[^}]*name="(ctlab-[^"]*)"[^}]*}|_other) (\S+)$', page, re.M)}
+    assert lines[full.name if names_namespaces else ''] > 0
+    assert lines[quiet.name] == 0
+    assert names_namespaces or lines[full.name] == 0
+    assert len(re.findall(r'^conntrack_log_covered_seconds ', page, re.MULTILINE)) == 1
+
+
 def test_the_history_knows_them_by_name(tmp_path: Path) -> None:
     def history(*argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, '-m', 'check_conntrack_lib', 'history', '--history',

@@ -92,6 +92,8 @@ def test_whatever_passes_is_a_range(text: str) -> None:
     (['--window', '0'], "argument --window: '0' is not a duration above 0, e.g. 300, 90s, 5m, 1h, 14d"),
     (['--window', '-5'], "argument --window: '-5' is not a duration above 0, e.g. 300, 90s, 5m, 1h, 14d"),
     (['--window', '5w'], "argument --window: '5w' is not a duration above 0, e.g. 300, 90s, 5m, 1h, 14d"),
+    (['--warning-after', 'off'], "argument --warning-after: 'off' is not a duration from 0 to an hour, e.g. 90s, 3m"),
+    (['--warning-after', '61m'], "argument --warning-after: '61m' is not a duration from 0 to an hour, e.g. 90s, 3m"),
     (['--trend', 'x'], "argument --trend: 'x' is not a percentage from 0 to 100, e.g. 70, or off"),
     (['--trend', '170'], 'argument --trend: 170 is above 100 percent'),
     (['--history-days', '0'], "argument --history-days: '0' is not a number of days, e.g. 14"),

@@ -96,6 +96,10 @@ def test_lines_of_a_neighbour_are_no_alert_here(initial: laboratory.Namespace, t
         assert (status, '60 packets dropped' in said) == (2, True)
         assert guest.check(tmp_path / 'q.sqlite', netns=quiet.name)[0] == 0
         assert 'conntrack_log_table_full_lines 0.0' in guest.doctor('export', netns=quiet.name)[1]
+        other = re.search(r'^conntrack_log_table_full_lines_other (\S+)$',
+                          guest.doctor('export', '--netns', 'all')[1], re.MULTILINE)
+        assert other
+        assert (float(other[1]) == 0) == (guest.kernel() >= (6, 17))
         if not laboratory.has_nftables():
             return  # the rules that make a clash are nftables'
         clashes = guest.clash(quiet, 8)

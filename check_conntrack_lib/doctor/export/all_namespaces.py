@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ...assessment import log_of
 from ...deadline import Deadline
 from ...host import Host
 from ...model import Missing, Reading, Table
 from ...namedtuples import NamedTuple
 from ...netns.names import Name
 from ...netns.snapshots import ALL, INVISIBLE, NamespaceSnapshot, name_of, read_snapshots
-from ...snapshot import take_snapshot, with_log
+from ...snapshot import Snapshot, take_snapshot, with_log
 from ..readings import LONGEST_ROUND, LiveReadings, cloud_of
 from .metrics import Metric, collect, gauge
 
@@ -29,6 +30,8 @@ class NamespaceReadings(NamedTuple):
     #: entries of those that are not among the members, and how many they are
     others: tuple[int, ...]
     unseen: Missing | None
+    #: log lines of the span that are of none of the members, or name none; None: the log was not read
+    other_lines: int | None = None
 
     def errors(self) -> dict[str, Missing]:
         """What could not be read though it was asked for, by signal."""
@@ -54,13 +57,17 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
         rest.sort(key=lambda one: (-_entries(one), one.namespace.inode))
         members: list[tuple[Mapping[str, str], LiveReadings]] = []
         taken = set()
+        lines = 0
         for one in [first, *rest[:most]]:
             name = name_of(host, one, own)
             labels = _labels(name, one)
             if tuple(labels.values()) in taken:  # two with one name: the inode tells them apart
                 labels = {**labels, 'netns': str(one.namespace.inode)}
             taken.add(tuple(labels.values()))
-            members.append((labels, LiveReadings(one.snapshot, {}, log_span, cloud=None if members else cloud)))
+            log = log_of(one.snapshot, None, log_span)
+            lines += 0 if isinstance(log, Missing) else len(log.ages)
+            members.append((labels, LiveReadings(one.snapshot, {}, log_span, log=log,
+                                                 cloud=None if members else cloud)))
     finally:
         deadline.stop()
     parts = [f'{number} not entered: {why.why}' for why, number in found.unseen.items()]
@@ -68,7 +75,15 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
     parts += [INVISIBLE] if found.invisible else []
     parts += [f'processes not told apart: {found.hidden}'] if found.hidden else []
     return NamespaceReadings(tuple(members), tuple(map(_entries, rest[most:])),
-                             Missing('; '.join(parts)) if parts else None)
+                             Missing('; '.join(parts)) if parts else None, _all_lines(own, log_span, lines))
+
+
+def _all_lines(own: Snapshot, log_span: float, named: int) -> int | None:
+    """The log lines of the span besides those that are `named`."""
+    log = own.kernel_log
+    if isinstance(log, Missing):
+        return None
+    return sum(own.at.monotonic - line.stamp <= log_span for line in log.table_full) - named
 
 
 def collect_all(readings: NamespaceReadings) -> Iterator[Metric]:
@@ -88,13 +103,18 @@ def collect_all(readings: NamespaceReadings) -> Iterator[Metric]:
                 len(readings.members) + len(readings.others))
     yield gauge('conntrack_namespaces_other', 'Those of them that are not exported one by one.', len(readings.others))
     yield gauge('conntrack_entries_other', 'Entries in the tables of those.', sum(readings.others))
+    if readings.other_lines is not None:
+        yield gauge('conntrack_log_table_full_lines_other',
+                    "'table full' lines of the same time that name none of the namespaces that are exported one by one "
+                    '(kernels before 6.17 name none).', readings.other_lines)
     yield Metric('conntrack_scrape_error', 'gauge', '1 where a reading failed and its metrics are absent, else 0.',
                  tuple(({'signal': one.name}, 1 if one.name in readings.errors() else 0)
                        for one in readings.readings()))
 
 
 #: families without a namespace: one value for all of them
-ONE_FOR_ALL = ('conntrack_loaded', 'conntrack_buckets', 'conntrack_log_suppressed_messages', 'conntrack_scrape_error')
+ONE_FOR_ALL = ('conntrack_loaded', 'conntrack_buckets', 'conntrack_log_covered_seconds',
+               'conntrack_log_suppressed_messages', 'conntrack_scrape_error')
 
 
 def _labels(name: Name, one: NamespaceSnapshot) -> dict[str, str]:
