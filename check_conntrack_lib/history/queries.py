@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable
 
 from ..model import History, Point, Sample
@@ -13,6 +12,7 @@ from .identity import HERE, Identify
 from .recent import RecentQuery, recent
 
 if TYPE_CHECKING:
+    import sqlite3
     from typing import Optional
 
     #: COLUMNS of one sample

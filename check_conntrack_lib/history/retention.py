@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 
 from ..model import Instant, Sample
+from ..namedtuples import TYPE_CHECKING
 from . import identity
+
+if TYPE_CHECKING:
+    import sqlite3
 
 #: rows older than a day are thinned, those of namespaces gone for so long are dropped
 DAY = 86400.0
