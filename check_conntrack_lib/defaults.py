@@ -11,5 +11,7 @@ CLEAR = 5.0
 TREND, HORIZON = 70.0, 1200.0
 #: what rates and 'table full' messages are counted over (--window)
 WINDOW = 300.0
+#: seconds
+DAY = 86400.0
 #: seconds that a run waits at most for others that are writing the history
 PATIENCE = 1.5

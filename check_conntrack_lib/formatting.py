@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+#: what is counted of the kernel log
+TABLE_FULL_MESSAGE = '"table full" message'
 #: where the kernel log is described, and messages of it are missing
 FLOODED = 'the kernel log overflowed, some messages were not read'
 

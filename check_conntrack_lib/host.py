@@ -9,7 +9,12 @@ import time
 from collections.abc import Callable
 
 from .model import Instant, Missing
-from .namedtuples import NamedTuple
+from .namedtuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar('T')
 
 #: no conntrack file of /proc that is read whole is larger, for 8192 possible CPUs either; a larger one is none
 LARGEST = 4 << 20
@@ -20,6 +25,8 @@ CAP_NET_ADMIN = 12
 PROC_ROOT_INO = 1
 #: another inode in each network namespace, for everybody to see
 STAT = 'net/stat/nf_conntrack'
+#: where the driver of AWS's network interfaces lists the devices that it runs, below /sys
+ENA_DEVICES = 'bus/pci/drivers/ena'
 
 
 def system_clock() -> Instant:
@@ -59,6 +66,13 @@ class Host(NamedTuple):
                     raise ValueError(f'larger than {LARGEST} bytes')
         finally:
             os.close(handle)
+
+    def read_parsed(self, name: str, parse: Callable[[str], T]) -> T | Missing:
+        """What `parse` makes of such a file; Missing where it cannot be read, or `parse` raises ValueError."""
+        try:
+            return parse(self.read(name))
+        except (OSError, ValueError) as error:
+            return Missing.because(error, self.path(name))
 
     def exists(self, name: str) -> bool:
         return os.path.exists(self.path(name))

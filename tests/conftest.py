@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import re
@@ -47,6 +48,9 @@ sample.COUNT_SECONDS *= 10
 hypothesis.settings.register_profile('any machine', deadline=None)
 hypothesis.settings.load_profile('any machine')
 
+# thousands of collected tests stay until the end: to look through them for garbage again and again takes a tenth
+gc.set_threshold(50_000, 20, 100)
+
 # a shell ignores it for what it starts with '&', and ignored it would stay in all that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -76,6 +80,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest is begun first."""
     items.sort(key=lambda item: (item.get_closest_marker('xdist_group') is None,
                                  item.get_closest_marker('slow') is None))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from check_conntrack_lib.history import database
+
 
 class Steps:
     """Loops and jumps of SQLite's virtual machine."""
@@ -30,5 +32,6 @@ def counted_steps() -> Iterator[Steps]:
         return connection  # type: ignore[no-any-return]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite3, 'connect', counted_connect)
+        for module in (sqlite3, database.sqlite3):
+            patch.setattr(module, 'connect', counted_connect)
         yield steps

@@ -28,9 +28,10 @@ from benchmarks.verdicts.world import Scenario
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHORT = {scenario.name: scenario for scenario in scenarios(days=0.5)}
 LONG = ('quiet', 'leak')
-#: scenarios of days, each of more than ten seconds, and of many hours
+#: scenarios of days, each of more than ten seconds, of many hours, and others much like one that is quick
 SLOW = ('bursts', 'evenings', 'heavy tails', 'black friday',
-        'jumps', 'leak of hours', 'ramp', 'slow ramp', 'assured', 'container', 'by hand', 'few buckets')
+        'jumps', 'leak of hours', 'ramp', 'slow ramp', 'assured', 'container', 'by hand', 'few buckets',
+        'syn flood', 'udp scan', 'two blips', 'solved races', 'reload', 'reboot in a blip', 'missed checks', '5m, ramp')
 
 
 def table(maximum: int = 1000, kernel: Kernel = LINUX_6_1, counted: int = 0) -> SimulatedTable:

@@ -112,7 +112,10 @@ def memory_text(buckets: int) -> str:
 
 
 def others_have_many(own: int, everywhere: int) -> bool:
-    """Are many entries those of other network namespaces? Both are counted at different moments."""
+    """Are many entries those of other network namespaces?
+
+    Both are counted at different moments, and the kernel's number of all is a little too high.
+    """
     return everywhere > 1.1 * own + 1000
 
 

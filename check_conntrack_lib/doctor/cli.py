@@ -88,14 +88,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # nothing more may be written to it when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_output()
         return BROKEN_PIPE
     except (DoctorError, OSError) as error:
         # an OSError comes from what the caller named: a file to write, an address to listen on
         print(f'{NAME}: {error_line(error)}', file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_output()
         return EXIT_ERROR
     return status
+
+
+def _forget_output() -> None:
+    """What could not be written would fail again when the interpreter ends, with another exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 SHORT_HELP = '\n'.join([f'{NAME} VERB [options]', *(f'  {name:9}{text}' for name, text in VERBS.items()),

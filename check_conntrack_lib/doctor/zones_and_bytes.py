@@ -11,7 +11,7 @@ from .terminal import StyledLine, TextLayout
 
 #: keys that are named
 MOST = 4
-#: one with less is not
+#: one with less is not, nor is a source
 LEAST = 0.01
 
 

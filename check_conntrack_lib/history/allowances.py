@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from ..defaults import DAY
 from ..formatting import clean
 from ..model import Allowances, Instant, Missing
 from ..namedtuples import NamedTuple
@@ -18,7 +19,7 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS allowance (
     queued INTEGER NOT NULL,
     available INTEGER)"""
 #: rows older than a day are thinned to one in each slot of this many seconds, a part of them in each run
-DAY, SLOT = 86400.0, 600.0
+SLOT = 600.0
 #: a base is at most so many windows old
 OLDEST_BASE = 2.0
 #: integers in SQLite are signed

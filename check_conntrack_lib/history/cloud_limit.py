@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ..host import Host
+from ..host import ENA_DEVICES, Host
 from ..model import Instant, Missing, Sample
 from ..namedtuples import TYPE_CHECKING
 
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 #: when, and the counters by interface
 Counted = tuple[Instant, dict[str, dict[str, int]]]
 SYSFS = '/sys'
-DRIVER = 'bus/pci/drivers/ena'
 
 
 def read(host: Host, file: str, sample: Sample | Missing, window: float, days: float,
          patience: float) -> CloudLimit | Missing | None:
     """None: there is no such interface. file: of the history, in which this reading is kept, or ''."""
-    if not os.path.isdir(f'{SYSFS}/{DRIVER}') or not host.is_this_kernel():
+    if not os.path.isdir(f'{SYSFS}/{ENA_DEVICES}') or not host.is_this_kernel():
         return None
     from ..analysis import cloud
     from ..readers import ethtool
@@ -48,7 +47,7 @@ def read(host: Host, file: str, sample: Sample | Missing, window: float, days: f
 
 def read_now(host: Host) -> Counted | None:
     """The counters as they are, for a comparison within a command; None: there are none."""
-    if not os.path.isdir(f'{SYSFS}/{DRIVER}') or not host.is_this_kernel():
+    if not os.path.isdir(f'{SYSFS}/{ENA_DEVICES}') or not host.is_this_kernel():
         return None
     from ..readers import ethtool
 

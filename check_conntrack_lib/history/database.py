@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 from ..defaults import PATIENCE
 from ..formatting import clean
 from ..model import NOTHING_READ, History, LogMemory, Missing, Sample
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import identity, log_memory, retention
 from .codec import can_be, counters_to_text
 from .location import locked
 from .queries import COLUMNS, HistoryQuery, history_before
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    try:
+        # the package is this module and converters of dates, which take 2 ms of start-up and convert nothing here
+        import _sqlite3 as sqlite3
+    except ImportError:
+        import sqlite3
 
 #: 'ctrk', in the file's header: how the file is known as one of ours
 APPLICATION_ID = 0x6374726B

@@ -7,11 +7,13 @@ a name goes on over restarts.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from ..model import Sample
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
 
 SCHEMA = """
 CREATE TABLE netns (

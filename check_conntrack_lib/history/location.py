@@ -18,12 +18,11 @@ from contextlib import contextmanager, suppress
 
 from ..formatting import clean
 from ..model import Missing
+from ..readers.root_files import MOST_LINKS
 
 SYSTEM_DIRECTORY = '/var/lib/check_conntrack'
 NAME, PROJECT = 'history.sqlite', 'check_conntrack'
 _REMEDY = f'make {SYSTEM_DIRECTORY} owned by the user who runs the check, mode 0750, or give --history FILE'
-#: links in one path, as the kernel follows (include/linux/namei.h, MAXSYMLINKS)
-MOST_LINKS = 40
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

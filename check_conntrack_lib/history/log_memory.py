@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 
 from ..model import BOOT, LogLine, LogMemory, Suppressed
+from ..namedtuples import TYPE_CHECKING
 from .codec import whole
+
+if TYPE_CHECKING:
+    import sqlite3
 
 #: made where it is missing: files of before have none
 SCHEMA = """CREATE TABLE IF NOT EXISTS log (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from ..analysis.profile import Profile
+from ..defaults import DAY
 from ..formatting import clean
 from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
@@ -14,7 +15,7 @@ from .identity import HERE
 from .profile_json import from_json, to_json
 
 #: profiles from this many seconds before a rise or an incident are the baseline
-USUAL = 86400.0
+USUAL = DAY
 #: a table that was smaller than this part of today's was never profiled, and need not have been
 NEXT_TO_NOTHING = 0.2
 #: profiles of every run while the check is not OK are kept for so long, then one of each slot, in seconds

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable
 
+from ..defaults import DAY
 from ..model import History, Point, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .codec import checked_entries, checked_time, sample_of
@@ -13,6 +13,7 @@ from .identity import HERE, Identify
 from .recent import RecentQuery, recent
 
 if TYPE_CHECKING:
+    import sqlite3
     from typing import Optional
 
     #: COLUMNS of one sample
@@ -24,7 +25,7 @@ YOUNGEST_BASE = 1.0
 #: a base that is older than this many windows is much older: a sample inside the window may be a better one
 MUCH_OLDER = 2.0
 #: drops are counted from no base that is older, in seconds: after a pause that long the counting starts again
-LONGEST_BASE = 86400.0
+LONGEST_BASE = DAY
 #: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
 RECENT_POINTS, OLDER_POINTS = 20, 30
 

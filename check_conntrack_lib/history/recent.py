@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 
 from ..model import Point, Sample
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .codec import sample_of, whole
 from .identity import HERE
+
+if TYPE_CHECKING:
+    import sqlite3
 
 #: packets that are counted in one of these were dropped
 COUNTERS_OF_DROPS = ('drop', 'chaintoolong')

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 
+from ..defaults import DAY
 from ..model import Instant, Sample
+from ..namedtuples import TYPE_CHECKING
 from . import identity
 
-#: rows older than a day are thinned, those of namespaces gone for so long are dropped
-DAY = 86400.0
+if TYPE_CHECKING:
+    import sqlite3
+
 #: samples are thinned to one in each slot of this many seconds, the one with the most entries
 THINNED_SLOT = 600.0
 #: profiles to one in each of these

@@ -8,7 +8,7 @@ from nagiosplugin import Context, Metric, Ok
 
 from ..analysis.commands import within
 from ..assessment import Assessment
-from ..formatting import clean, clean_name, count, percent
+from ..formatting import TABLE_FULL_MESSAGE, clean, clean_name, count, percent
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
@@ -31,7 +31,6 @@ MOST_NAMED, MOST_SHOWN = 5, 25
 MOST_DEAD = 3
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
-TABLE_FULL = '"table full" message'
 
 
 class WorseNamespace(NamedTuple):
@@ -208,7 +207,7 @@ def lines(ranking: Ranking, options: Options) -> list[str]:
         for inode, number in list(assessments.other_owners.items())[:MOST_NAMED]:
             owner = f'network namespace {inode}, which no longer exists or was not checked' if inode \
                 else 'the host (initial network namespace), which was not checked'
-            found.append(f'kernel log: {count(number, TABLE_FULL)} for {owner}')
+            found.append(f'kernel log: {count(number, TABLE_FULL_MESSAGE)} for {owner}')
     unseen = missing(assessments)
     if unseen:
         found.append(f'namespaces not checked: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
@@ -239,5 +238,5 @@ def _how_full(member: NamespaceAssessment) -> str:
     if member.lost:
         parts.append(f'{count(member.lost, "packet")} dropped')
     if member.logged:
-        parts.append(count(member.logged, TABLE_FULL))
+        parts.append(count(member.logged, TABLE_FULL_MESSAGE))
     return ', '.join(parts) if table.unlimited else f'{percent(table.usage)} ({", ".join(parts)})'

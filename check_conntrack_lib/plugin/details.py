@@ -8,7 +8,7 @@ from ..analysis.hash_chains import enough_buckets, memory_text, per_bucket_text
 from ..analysis.losses import INITIAL, UNNAMED, insert_failed_is_loss
 from ..analysis.trend import PAST_OF_HORIZON, SHORTEST_PAST
 from ..assessment import Assessment
-from ..formatting import FLOODED, clock_time, count, duration, growth, rate
+from ..formatting import FLOODED, TABLE_FULL_MESSAGE, clock_time, count, duration, growth, rate
 from ..model import Missing, Table
 from ..namedtuples import TYPE_CHECKING
 from . import nat_lines
@@ -172,7 +172,7 @@ def _elsewhere(elsewhere: Mapping[int, int]) -> Iterator[str]:
 
 
 def _messages(number: int) -> str:
-    return count(number, '"table full" message')
+    return count(number, TABLE_FULL_MESSAGE)
 
 
 def settings(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:

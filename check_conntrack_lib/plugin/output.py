@@ -9,10 +9,10 @@ from nagiosplugin import Check, Summary
 from ..assessment import Assessment
 from ..formatting import clean
 from ..model import History, Missing
+from ..namedtuples import TYPE_CHECKING
 from .contexts import Results, troubles
 from .first_line import first_line
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
     from ..diagnosis import Diagnosis

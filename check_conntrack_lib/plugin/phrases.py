@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..analysis.hysteresis import Awaited, Crossed, Drops
 from ..analysis.trend import Rise
 from ..assessment import Assessment
+from ..defaults import DAY
 from ..formatting import clock_time, count, duration, growth, percent, rate
 from ..model import Missing, Table
 from . import nat_lines
@@ -12,7 +13,7 @@ from . import nat_lines
 #: usage in percent from which a table that dropped packets is called full, not drained
 STILL_FULL = 99.0
 #: a growth that fills the table later than this is not worth a place on the first line, in seconds
-FAR = 2 * 86400.0
+FAR = 2 * DAY
 
 
 def usage(a: Assessment, table: Table) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..counters import COUNTERS
-from ..host import Host
+from ..host import STAT, Host
 from ..model import Counters, Missing
 
-FILE = 'net/stat/nf_conntrack'
+FILE = STAT
 
 
 def columns(text: str, names: Collection[str]) -> dict[str, tuple[int, ...]]:

@@ -37,10 +37,8 @@ def parse(text: str) -> dict[int, CpuTime]:
 
 
 def read(host: Host) -> dict[int, CpuTime] | Missing:
-    try:
-        return parse(host.read(FILE))
-    except (OSError, ValueError) as error:
-        return Missing.because(error, host.path(FILE))
+    """By CPU number."""
+    return host.read_parsed(FILE, parse)
 
 
 def shares(before: Mapping[int, CpuTime], after: Mapping[int, CpuTime]) -> dict[int, float]:

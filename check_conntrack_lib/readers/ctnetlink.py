@@ -73,8 +73,6 @@ LONGEST = 300.0
 MOST_LAYOUTS = 4096
 NOTHING_KNOWN: Mapping[int, dict[int, Layout]] = {}
 
-TYPE_CHECKING = False
-
 _BE32 = struct.Struct('!I')
 _T = TypeVar('_T')
 

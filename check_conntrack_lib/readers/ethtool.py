@@ -12,6 +12,7 @@ import struct
 from array import array
 from collections.abc import Callable
 
+from ..host import ENA_DEVICES
 from ..model import Missing
 
 # include/uapi/linux/sockios.h, linux/ethtool.h
@@ -21,8 +22,6 @@ ETH_SS_STATS = 1
 ETH_GSTRING_LEN = 32
 #: no driver has more; a larger number would only take memory
 MOST_STATISTICS = 1 << 14
-#: where the driver of AWS's network interfaces lists the devices that it runs
-ENA = 'bus/pci/drivers/ena'
 #: struct ifreq: a name, then a pointer in a union of 24 bytes
 _IFREQ = struct.Struct('@16sP16x')
 #: what answers one command on an interface in place: (name, structure)
@@ -66,13 +65,13 @@ def statistics(name: str, call: Ioctl = ioctl) -> dict[str, int]:
 def ena_interfaces(sysfs: str = '/sys') -> list[str]:
     """Interfaces that the driver ena runs in this network namespace; one failed look-up on any other host."""
     try:
-        devices = os.listdir(f'{sysfs}/{ENA}')
+        devices = os.listdir(f'{sysfs}/{ENA_DEVICES}')
     except OSError:
         return []
     found = []
     for device in devices:
         try:
-            found += os.listdir(f'{sysfs}/{ENA}/{device}/net')
+            found += os.listdir(f'{sysfs}/{ENA_DEVICES}/{device}/net')
         except OSError:
             continue  # bind, module and the like; or all of its interfaces are in other namespaces
     return sorted(found)

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from ..host import GONE, Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
-from .netlink import messages
+from .netlink import HEADER, messages
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
 NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 1, 0x300, 2, 3
 ESTABLISHED, UNCONNECTED, LISTEN = 1 << 1, 1 << 7, 1 << 10
-HEADER = struct.Struct('=IHHII')
 #: inet_diag_req_v2: family, protocol, extensions, padding, states, then inet_diag_sockid: ports first
 REQUEST = struct.Struct('=BBBxI')
 SOCKID = struct.Struct('!HH16s16s')

@@ -15,10 +15,10 @@ import re
 import time
 from collections.abc import Sequence
 
+from ..defaults import DAY
 from ..model import BOOT, Instant, KernelLog, Missing
 from .kernel_lines import FIRST_MESSAGE, KernelLine, is_news, summarize
 
-DAY = 86400.0
 MONTHS = {name: number for number, name in enumerate(
     ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'], 1)}
 _SYSLOG = r'(?:\S+ )?kernel: '

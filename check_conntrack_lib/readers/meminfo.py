@@ -28,7 +28,5 @@ def read_total(host: Host) -> int | None:
 
 
 def read(host: Host) -> int | Missing:
-    try:
-        return parse(host.read(FILE))
-    except (OSError, ValueError) as error:
-        return Missing.because(error, host.path(FILE))
+    """MemAvailable in bytes."""
+    return host.read_parsed(FILE, parse)

@@ -7,7 +7,7 @@ import os
 
 #: no file of settings is larger
 LARGEST = 1 << 18
-#: links that are followed in one path, as the kernel does
+#: links that are followed in one path, as the kernel does (include/linux/namei.h, MAXSYMLINKS)
 MOST_LINKS = 40
 
 

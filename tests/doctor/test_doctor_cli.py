@@ -70,7 +70,9 @@ def test_a_closed_pipe_is_quiet(tmp_path):
     assert (done.returncode, done.stderr) == (141, b'')
 
 
-def test_a_full_disk_is_one_line(tmp_path):
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    """Python holds back what is printed, and writes it once more when it ends."""
+    monkeypatch.delenv('PYTHONUNBUFFERED', raising=False)
     proctree.make(tmp_path)
     with open('/dev/full', 'w') as full:
         done = subprocess.run(proctree.command('export', '--json', '--procfs', tmp_path, '--kernel-log', 'off'),

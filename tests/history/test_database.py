@@ -194,15 +194,15 @@ def test_the_newest_points_are_closer(path: Path) -> None:
 
 def test_forgets_and_thins_but_keeps_the_peaks(path: Path) -> None:
     start = 20 * DAY
-    for k in range(1000):
-        keep(path, sample(start + 120 * k, 1000 if k % 5 == 3 else 10))
-    last = start + 120 * 999
+    for k in range(500):
+        keep(path, sample(start + 240 * k, 1000 if k % 2 else 10))
+    last = start + 240 * 499
     old = f'uptime < {last - DAY - 1200}'
     kept, peaks = rows(path, f'SELECT count(*) FROM sample WHERE {old}'), \
         rows(path, f'SELECT count(*) FROM sample WHERE {old} AND entries = 1000')
     assert 48 <= kept <= 56
     assert peaks >= kept - 1
-    assert 715 <= rows(path, f'SELECT count(*) FROM sample WHERE uptime >= {last - DAY}') <= 721
+    assert 357 <= rows(path, f'SELECT count(*) FROM sample WHERE uptime >= {last - DAY}') <= 361
     ask(path, sample(last + 15 * DAY))
     assert rows(path) == 1
 

@@ -165,13 +165,14 @@ def test_a_table_that_is_still_full_is_told_as_it_is(check: Check) -> None:
 
 def test_profiles_of_trouble_are_bounded(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), 'MAXIMUM', 200)
+    monkeypatch.setattr(profiles, 'TROUBLE_KEPT', profiles.TROUBLE_KEPT / 3)
     check(0, quiet(60), 0, '--diagnose', 'always')
-    for minute in range(1, 110):
+    for minute in range(1, 70):
         assert check(60 * minute, [*quiet(60), *flood(120 + minute % 7)])[0] > 0
     kept = [time for time, usual in profiled(tmp_path / 'history.sqlite') if not usual]
     last = max(kept)
-    assert sum(time >= last - profiles.TROUBLE_KEPT for time in kept) == 61
-    assert len(kept) <= 61 + 50 * 60 / profiles.TROUBLE_SLOT + 1
+    assert sum(time >= last - profiles.TROUBLE_KEPT for time in kept) == 21
+    assert len(kept) <= 21 + 50 * 60 / profiles.TROUBLE_SLOT + 1
 
 
 def test_evictions_prove_that_it_was_full(check: Check) -> None:

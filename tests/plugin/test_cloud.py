@@ -13,7 +13,7 @@ from check_conntrack_lib.analysis.cloud import CloudLimit, allowances, compare
 from check_conntrack_lib.history import allowances as table
 from check_conntrack_lib.history import cloud_limit
 from check_conntrack_lib.history.database import open_database
-from check_conntrack_lib.host import Host
+from check_conntrack_lib.host import ENA_DEVICES, Host
 from check_conntrack_lib.model import Allowances, Instant, Missing
 from check_conntrack_lib.plugin import cloud_lines
 from check_conntrack_lib.plugin.cli import main
@@ -185,7 +185,7 @@ def test_the_counters_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(ethtool, 'read_ena', {str(tmp_path): {'eth0': FIRST}}.get)
     host = Host(clock=lambda: Instant(1.0, 2.0, 3.0))
     assert cloud_limit.read_now(host) is None
-    (tmp_path / cloud_limit.DRIVER).mkdir(parents=True)
+    (tmp_path / ENA_DEVICES).mkdir(parents=True)
     assert cloud_limit.read_now(host) == (Instant(1.0, 2.0, 3.0), {'eth0': FIRST})
     for nothing in ({}, Missing('needs root')):
         monkeypatch.setattr(ethtool, 'read_ena', lambda _sysfs, found=nothing: found)

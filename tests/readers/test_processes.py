@@ -147,6 +147,32 @@ def test_memory_and_slabs(tmp_path: Path) -> None:
     assert isinstance(slabinfo.read_entries(host), Missing)
 
 
+@pytest.mark.parametrize(('partial', 'objects', 'entries'), [
+    ('3 N0=1 N1=2\n', '1500 N0=700 N1=800\n', 1500), ('10000\n', '1500\n', 1500),
+    # slabinfo
+    ('10001 N0=10001\n', '1500 N0=1500\n', 20), ('', '1500\n', 20), ('3\n', '-1\n', 20), (None, None, 20)])
+def test_entries_of_all_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partial: str | None,
+                                   objects: str | None, entries: int) -> None:
+    (tmp_path / 'slabinfo').write_text('nf_conntrack 20 20 256 16 1 : x\n')
+    for name, text in (('partial', partial), ('objects', objects)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    monkeypatch.setattr(slabinfo, 'SYSFS', str(tmp_path))
+    assert slabinfo.read_entries(Host(str(tmp_path))) == 20  # another machine's
+    here = Host()
+    monkeypatch.setattr(Host, 'path', lambda host, name: f'{tmp_path if host == here else host.procfs}/{name}')
+    assert slabinfo.read_entries(here) == entries
+
+
+@pytest.mark.kernel
+def test_entries_of_all_namespaces_by_the_kernel() -> None:
+    """Both sources, of about the same moment."""
+    by_slabinfo = slabinfo.parse_entries(Host().read('slabinfo'))
+    by_sysfs = slabinfo.read_entries(Host())
+    assert isinstance(by_sysfs, int)
+    assert abs(by_sysfs - by_slabinfo) <= 0.1 * by_slabinfo + 5000
+
+
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where programs of the system are looked for."""

@@ -18,9 +18,6 @@ from ...snapshot import Snapshot, take_snapshot, with_log
 from ..readings import LONGEST_ROUND, LiveReadings, cloud_of
 from .metrics import Metric, collect, gauge
 
-#: the one that stands for all that are not exported by name
-OTHER = 'other'
-
 
 class NamespaceReadings(NamedTuple):
     """One round of readings of every namespace."""

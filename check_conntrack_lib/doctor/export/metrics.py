@@ -17,7 +17,7 @@ from ...model import Missing, NotLoaded, Table
 from ...namedtuples import NamedTuple
 from ...readers.ctnetlink_events import NewConnections
 from ..readings import BYTES, NAT_PORTS, ZONES, LiveReadings
-from .per_host import GROUPS, PerHost
+from .per_host import GROUPS, OTHER, PerHost
 
 #: Columns of the stat file that are exported only. The kernel counts in 32 bits on each CPU, and starts again at 0
 #: after a wrap: what Prometheus takes for a counter's reset.
@@ -183,7 +183,7 @@ def _zones(profile: Profile) -> Iterator[Metric]:
     found = [({'zone': str(key.zone)}, float(profile.estimate(seen))) for key, seen in profile.zones]
     rest = profile.seen - sum(seen for _key, seen in profile.zones)
     yield Metric('conntrack_zone_entries', 'gauge', 'Entries by conntrack zone; zone="0": none was set.',
-                 (*found, *([({'zone': 'other'}, float(profile.estimate(rest)))] if rest else [])))
+                 (*found, *([({'zone': OTHER}, float(profile.estimate(rest)))] if rest else [])))
 
 
 def _bytes(profile: Profile) -> Iterator[Metric]:

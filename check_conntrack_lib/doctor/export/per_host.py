@@ -13,14 +13,14 @@ from ...model import Missing, Table
 from ...namedtuples import NamedTuple
 from ...netns import address_names
 from ...readers.sockets import is_local
+from ..common_options import SAMPLE
 
 GROUPS: Mapping[str, str] = {
     'SYN_SENT': 'opening', 'SYN_RECV': 'opening', 'SYN_SENT2': 'opening', 'ESTABLISHED': 'open',
     'FIN_WAIT': 'closing', 'CLOSE_WAIT': 'closing', 'LAST_ACK': 'closing', 'TIME_WAIT': 'closing', 'CLOSE': 'closed'}
-#: flows that are looked at; a larger table is counted by this random sample of it
-SAMPLE = 20000
 #: destinations that are asked for being this host's own, the most frequent ones: a host has few addresses
 MOST_PROBES = 200
+#: the label of all that are not exported by name
 OTHER = 'other'
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import ceil, log10
 
 from ...analysis.timeline import TimeBucket, condense
+from ...defaults import DAY
 from .facts import HistoryFacts, checklist, extent, facts, retrospective, title
 
 BLOCKS = ' \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588'
@@ -16,7 +17,7 @@ HEIGHT = 8
 MARGIN = 14
 #: below this many minutes times have seconds
 SHORT = 10
-#: a pause in the record longer than this stays empty in the chart, in seconds
+#: a pause in the history longer than this stays empty in the chart, and is a gap in the line, in seconds
 PAUSE = 3600.0
 
 
@@ -75,7 +76,7 @@ def _filled(values: Mapping[int, float], width: int, longest: float) -> list[flo
 
 def _axis(history: HistoryFacts, width: int) -> str:
     """Times below the chart, as many as there is room for."""
-    days = (history.end - history.begin) / 86400
+    days = (history.end - history.begin) / DAY
     pattern = '%H:%M:%S' if days * 1440 < SHORT else '%H:%M' if days < 1 else '%m-%d %H:%M' if days < 8 else '%m-%d'
     row = [' '] * (MARGIN + width)
     for k in range(0, width - 10, max(14, width // 6)):

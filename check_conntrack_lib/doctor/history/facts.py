@@ -21,7 +21,7 @@ from ...analysis.timeline import (
 )
 from ...deadline import Deadline
 from ...defaults import TREND, WARNING
-from ...formatting import clean, count, duration, growth, percent
+from ...formatting import TABLE_FULL_MESSAGE, clean, count, duration, growth, percent
 from ...history.profiles import USUAL
 from ...history.readonly import PastProfile
 from ...host import Host
@@ -237,7 +237,7 @@ def _log(history: HistoryFacts) -> str:
         return f'not read: {clean(history.marks.why)}'
     if not history.marks:
         return 'no "table full" message (as far as the log goes back)'
-    messages = count(len(history.marks), '"table full" message')
+    messages = count(len(history.marks), TABLE_FULL_MESSAGE)
     return f'{messages} from {when(history.marks[0])} to {when(history.marks[-1])} (as far as the log goes back)'
 
 

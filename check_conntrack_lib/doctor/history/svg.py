@@ -14,6 +14,7 @@ from ...defaults import CRITICAL, WARNING
 from ...model import Missing
 from .. import DoctorError
 from ..state_shares import by_state, largest
+from .chart import PAUSE
 from .facts import HistoryFacts
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ WIDTH, PANEL = 5.6, 1.75
 MOST_POINTS = 700
 #: growth from one sample to the next is mostly noise
 GROWTH_POINTS = 140
-#: a pause in the history longer than this is a gap in the line, in seconds
-PAUSE = 3600.0
 OTHERS = 5
 #: room above the highest value for a line of the legend
 LEGEND = 1.2

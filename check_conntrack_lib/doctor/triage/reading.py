@@ -46,12 +46,8 @@ from ..netns_target import INITIAL, Target
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
-#: the kernel's number of all entries is a little too high: from this many times this table's on, others have some
-OTHERS_COUNT = 1.1
 #: new connections are counted for so long, in seconds; after the first part it is known how many of them to look at
 LISTEN, FIRST_PART = 1.0, 0.1
-#: where programs of the administrator are, whatever the PATH of this user
-SYSTEM_PATH = os.pathsep.join((os.environ.get('PATH', ''), '/usr/sbin', '/sbin'))
 
 
 class Now(NamedTuple):
@@ -248,5 +244,5 @@ def _facts(host: Host, node: str, release: str, table: Table, a: Assessment, fou
         timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
         hash_chains.chain_limit(release, kernel_version.read_stable(host)), processes.read_running(host, DRAINS),
         {one.name for one in processes.read_setters(host)},
-        bool(shutil.which('nft', path=SYSTEM_PATH)) or not shutil.which('iptables', path=SYSTEM_PATH),
-        a.hash.entries if a.hash and a.hash.entries > OTHERS_COUNT * table.entries + 1000 else 0)
+        bool(shutil.which('nft', path=lifeline.SYSTEM_PATH)) or not shutil.which('iptables', path=lifeline.SYSTEM_PATH),
+        a.hash.entries if a.hash and hash_chains.others_have_many(table.entries, a.hash.entries) else 0)

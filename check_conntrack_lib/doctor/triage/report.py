@@ -15,18 +15,15 @@ from ...analysis.rates import Opener, about
 from ...analysis.state_notes import meaning_of
 from ...diagnosis import Diagnosis
 from ...diagnosis.named_growth import without_keys
-from ...formatting import FLOODED, clean, clock_time, count, duration, rate, share_text
+from ...formatting import FLOODED, TABLE_FULL_MESSAGE, clean, clock_time, count, duration, rate, share_text
 from ...history.profiles import Baseline
 from ...model import Missing
 from ..terminal import StyledLine, TextLayout
-from ..zones_and_bytes import bytes_rows, zones_text
+from ..zones_and_bytes import LEAST, bytes_rows, zones_text
 from . import resource_lines
 from .reading import TriageReadings
 
 TOP = 4
-TABLE_FULL = '"table full" message'
-#: a source with less is not shown
-LEAST = 0.01
 #: a source that opens so much of the new connections is named
 WORTH = 0.1
 
@@ -145,7 +142,7 @@ def _log(readings: TriageReadings) -> Iterator[StyledLine]:
     first, newest = _clock(at - log.ages[0], at), _clock(at - log.ages[-1], at)
     times = f'at {first}' if len(log.ages) == 1 else f'from {first.rpartition(" ")[0]} to {newest}'
     more = ' (rate-limited, not a packet count)'
-    yield StyledLine('log', f'{count(len(log.ages), TABLE_FULL)} {times}{more}{flooded}', 2)
+    yield StyledLine('log', f'{count(len(log.ages), TABLE_FULL_MESSAGE)} {times}{more}{flooded}', 2)
 
 
 def _changed(readings: TriageReadings) -> Iterator[StyledLine]:

@@ -14,6 +14,7 @@ from ...analysis.rates import Fresh, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import TimeBudget
+from ...defaults import DAY
 from ...diagnosis.sample import IN_NO_LIST, take_profile
 from ...formatting import clean
 from ...history import readonly
@@ -36,7 +37,6 @@ from ...readers.processes import SysctlSetter
 from .. import DoctorError
 from ..netns_target import INITIAL, Target
 
-DAY = 86400.0
 #: a recorded profile speaks for the peak if it was taken within this many seconds of it
 NEAR = 1800.0
 #: new connections are counted for so long, in seconds

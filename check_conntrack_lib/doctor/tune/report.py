@@ -12,6 +12,7 @@ from typing import Any
 from ...analysis import notrack, timeouts
 from ...analysis.hash_chains import others_have_many
 from ...analysis.sizing import FEW_DAYS
+from ...defaults import DAY
 from ...formatting import clean, duration, percent, size_text
 from ...model import Missing
 from ..common_options import SCHEMA_VERSION
@@ -82,7 +83,7 @@ def _peak(plan: Plan) -> str:
         remedy = f'; {recorded.remedy}' if recorded.remedy else ''
         return f'{peak.entries} entries (now): {clean(recorded.why)}{clean(remedy)}'
     when = time.strftime('%Y-%m-%d %H:%M', time.localtime(peak.at))
-    said = (f'{peak.entries} entries, {when}, maximum of {duration(peak.days * 86400)} of history '
+    said = (f'{peak.entries} entries, {when}, maximum of {duration(peak.days * DAY)} of history '
             f'({peak.samples} samples)')
     if recorded.peak == peak and recorded.netns != plan.readings.netns:
         said += f', in {clean(recorded.name) or f"network namespace {recorded.netns}"}'

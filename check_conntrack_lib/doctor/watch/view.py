@@ -10,7 +10,7 @@ from ...analysis.losses import Losses, counted_between
 from ...analysis.profile import Profile
 from ...analysis.trend import FEWEST_POINTS, Forecast, project
 from ...defaults import CRITICAL, WARNING
-from ...formatting import FLOODED, clean, count, duration, growth, percent, rate
+from ...formatting import FLOODED, TABLE_FULL_MESSAGE, clean, count, duration, growth, percent, rate
 from ...model import Missing, NotLoaded, Point, Table
 from ...namedtuples import NamedTuple
 from ...readers.ctnetlink_events import NewConnections
@@ -27,7 +27,6 @@ SHORTEST_RATE = 0.2
 SHOWN = {'dropped': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
 
 
-TABLE_FULL = '"table full" message'
 
 
 class ScreenLine(NamedTuple):
@@ -197,7 +196,7 @@ def _log(state: WatchState) -> Iterator[ScreenLine]:
     more = f'; {others} of other network namespaces' if others else ''
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
-        text = f'{count(len(evidence.ages), TABLE_FULL)} {span}, last {duration(evidence.ages[-1])} ago'
+        text = f'{count(len(evidence.ages), TABLE_FULL_MESSAGE)} {span}, last {duration(evidence.ages[-1])} ago'
         yield ScreenLine('kernel log', text + more + flooded, 1)
     else:
         yield ScreenLine('kernel log', f'no "table full" message {span}{more}{flooded}')
