@@ -32,12 +32,19 @@ def _are_digits(text: str, most: int) -> bool:
 
 #: what names of containers, processes and namespaces keep: consoles and mail programs take nothing of it for code
 _NAME_CHARACTERS = frozenset('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@/+-')
+_TITLE_CHARACTERS = _NAME_CHARACTERS | frozenset(' (),?')
 
 
 def clean_name(text: str, limit: int = 60) -> str:
     """A foreign name (container, pod, process, namespace), others of its characters as '?'."""
     safe = ''.join(c if c in _NAME_CHARACTERS else '?' for c in text)
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
+
+
+def clean_title(text: str, limit: int = 200) -> str:
+    """What a namespace or an address is called, with the words around its name: 'container web (docker, pid 5)'."""
+    safe = ''.join(c if c in _TITLE_CHARACTERS else '?' for c in text[:limit])
+    return safe if len(text) <= limit else safe[:limit - 3] + '...'
 
 
 def duration(seconds: float) -> str:
