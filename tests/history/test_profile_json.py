@@ -23,8 +23,9 @@ def test_the_use_of_ports(used: int, size: int, sound: bool) -> None:
     assert (found.used, found.size, found.least, found.exact, found.kept) == (used, size, used, True, False)
 
 
-LONGEST = ('pod monitoring/kube-prometheus-stack-prometheus-node-exporter-x2x5z', 'container 0123456789ab (docker, nginx, '
-           'pid 4711)', 'network namespace 4026532179 (held open by sleep, pid 7)', 'pod ' + 'n' * 57 + '...')
+LONGEST = ('pod monitoring/kube-prometheus-stack-prometheus-node-exporter-x2x5z',
+           'container 0123456789ab (docker, nginx, pid 4711)',
+           'network namespace 4026532179 (held open by sleep, pid 7)', 'pod ' + 'n' * 57 + '...')
 
 
 def test_what_is_recorded_can_be_read() -> None:

@@ -87,7 +87,8 @@ def test_a_profile_of_somebody_else_does_not_end_triage(kind: str, tmp_path: Pat
     path = hostile.write(theirs / 'dir' / 'history.sqlite', boot_id=proctree.BOOT_ID, netns=proctree.NETNS,
                          profile=text.replace('": ', '":'), statements=(
                              f'UPDATE sample SET time = {now - 400} + rowid * 30, uptime = {uptime - 400} + rowid * 30',
-                             f'UPDATE profile SET netns = {proctree.NETNS}, time = {now - 370}, uptime = {uptime - 370}'))
+                             f'UPDATE profile SET netns = {proctree.NETNS}, time = {now - 370}, '
+                             f'uptime = {uptime - 370}'))
     for one in (theirs / 'dir', path):
         os.chown(one, hostile.NOBODY, hostile.NOBODY)
     assert doctor.main(['triage', '--procfs', str(procfs), '--history', str(path), '--kernel-log', 'off']) == 0
