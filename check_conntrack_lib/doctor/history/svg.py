@@ -15,6 +15,7 @@ from ...model import Missing
 from .. import DoctorError
 from ..state_shares import by_state, largest
 from .facts import HistoryFacts
+from .matplotlib_settings import own_settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,9 +55,10 @@ TICKS = (1, 10, 60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 1728
 def svg(history: HistoryFacts) -> str:
     """A whole SVG document. Raises DoctorError without matplotlib."""
     try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+        with own_settings():
+            import matplotlib
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
+            from matplotlib.figure import Figure
     except ImportError:
         raise DoctorError('--svg and --html need the Python library matplotlib: apt install python3-matplotlib, '
                           'or pip install matplotlib') from None
