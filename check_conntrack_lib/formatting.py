@@ -64,9 +64,14 @@ def duration(seconds: float) -> str:
 
 def clock_time(wall: float, now: float, seconds: bool = False) -> str:
     """Wall time (seconds since 1970) in the host's zone: '11:00 CET'; with the date when that is not today's."""
+    date = '' if time.localtime(wall)[:3] == time.localtime(now)[:3] else '%Y-%m-%d '
+    return local_time(f'{date}%H:%M{":%S" if seconds else ""} %Z', wall)
+
+
+def local_time(pattern: str, wall: float) -> str:
+    """Wall time in the host's zone, which a file of anybody's choice may have given a name ($TZ)."""
     then = time.localtime(wall)
-    date = '' if then[:3] == time.localtime(now)[:3] else '%Y-%m-%d '
-    return time.strftime(f'{date}%H:%M{":%S" if seconds else ""} %Z', then)
+    return time.strftime(pattern.replace('%Z', clean_name(time.strftime('%Z', then), 20)), then)
 
 
 def percent(value: float) -> str:

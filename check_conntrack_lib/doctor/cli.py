@@ -111,6 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RecursionError):
         _complain(f'{NAME}: out of memory')
         return EXIT_ERROR
+    except Exception as error:
+        # the last border; `python3 -X dev` shows where it was
+        if sys.flags.dev_mode:
+            raise
+        _complain(f'{NAME}: internal error: {type(error).__name__}: {error_line(error)} (please report it)')
+        return EXIT_ERROR
     return status
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes, place
 from ...defaults import CRITICAL, WARNING
+from ...formatting import local_time
 from ...model import Missing
 from .. import DoctorError
 from ..state_shares import by_state, largest
@@ -213,7 +214,7 @@ def _times(axes: Axes, history: HistoryFacts) -> None:
     if labels and all(':' in label for label in labels):
         labels[0] += time.strftime('\n%b %d', clocks[0])
     axes.set_xticks(ticks, labels)
-    axes.set_xlabel(time.strftime('%Z', time.localtime(history.end)), loc='right', fontsize=8)
+    axes.set_xlabel(local_time('%Z', history.end), loc='right', fontsize=8)
 
 
 def _adaptable(document: str) -> str:
