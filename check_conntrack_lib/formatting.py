@@ -34,12 +34,19 @@ def _are_digits(text: str, most: int) -> bool:
 
 #: what names of containers, processes and namespaces keep: consoles and mail programs take nothing of it for code
 _NAME_CHARACTERS = frozenset('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@/+-')
+_TITLE_CHARACTERS = _NAME_CHARACTERS | frozenset(' (),?')
 
 
 def clean_name(text: str, limit: int = 60) -> str:
     """A foreign name (container, pod, process, namespace), others of its characters as '?'."""
     safe = ''.join(c if c in _NAME_CHARACTERS else '?' for c in text)
     return safe if len(safe) <= limit else safe[:limit - 3] + '...'
+
+
+def clean_title(text: str, limit: int = 200) -> str:
+    """What a namespace or an address is called, with the words around its name: 'container web (docker, pid 5)'."""
+    safe = ''.join(c if c in _TITLE_CHARACTERS else '?' for c in text[:limit])
+    return safe if len(text) <= limit else safe[:limit - 3] + '...'
 
 
 def duration(seconds: float) -> str:
@@ -59,9 +66,14 @@ def duration(seconds: float) -> str:
 
 def clock_time(wall: float, now: float, seconds: bool = False) -> str:
     """Wall time (seconds since 1970) in the host's zone: '11:00 CET'; with the date when that is not today's."""
+    date = '' if time.localtime(wall)[:3] == time.localtime(now)[:3] else '%Y-%m-%d '
+    return local_time(f'{date}%H:%M{":%S" if seconds else ""} %Z', wall)
+
+
+def local_time(pattern: str, wall: float) -> str:
+    """Wall time in the host's zone, which a file of anybody's choice may have given a name ($TZ)."""
     then = time.localtime(wall)
-    date = '' if then[:3] == time.localtime(now)[:3] else '%Y-%m-%d '
-    return time.strftime(f'{date}%H:%M{":%S" if seconds else ""} %Z', then)
+    return time.strftime(pattern.replace('%Z', clean_name(time.strftime('%Z', then), 20)), then)
 
 
 def percent(value: float) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 import textwrap
@@ -12,7 +14,11 @@ from typing import NoReturn
 
 from .. import __version__
 from ..argument_types import corrected
+from ..namedtuples import TYPE_CHECKING
 from . import DoctorError, error_line
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 NAME = 'conntrack-doctor'
 #: exit statuses as a shell knows them: wrong use or no result, SIGINT, SIGPIPE
@@ -48,6 +54,10 @@ class _Parser(argparse.ArgumentParser):
     #: whose help explains an error; argparse reports an unknown option of a verb here
     explained_by = ''
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # argparse's own says nothing of a text that could not be printed
+        (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         raise DoctorError(f'{corrected(message, self)} (see {self.explained_by or self.prog} --help)')
 
@@ -78,32 +88,73 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ['help']:
         argv = [*argv[1:2], '--help']
+    open_streams()
     try:
         if not argv:
-            print(SHORT_HELP, file=sys.stderr)
+            _complain(SHORT_HELP)
             return EXIT_ERROR
-        arguments = parser(argv).parse_args(argv)
-        status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        try:
+            arguments = parser(argv).parse_args(argv)
+            status: int = arguments.run(arguments)
+        finally:
+            # also of a help text, whose printing argparse gives no thought to
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _forget_output()
+        _discard_rest()
         return BROKEN_PIPE
-    except (DoctorError, OSError) as error:
+    except (DoctorError, OSError, UnicodeEncodeError) as error:
         # an OSError comes from what the caller named: a file to write, an address to listen on
-        print(f'{NAME}: {error_line(error)}', file=sys.stderr)
-        try:
-            sys.stdout.flush()
-        except OSError:
-            _forget_output()
+        _complain(f'{NAME}: {error_line(error)}')
+        return EXIT_ERROR
+    except (MemoryError, RecursionError):
+        _complain(f'{NAME}: out of memory')
+        return EXIT_ERROR
+    except Exception as error:
+        # the last border; `python3 -X dev` shows where it was
+        if sys.flags.dev_mode:
+            raise
+        _complain(f'{NAME}: internal error: {type(error).__name__}: {error_line(error)} (please report it)')
         return EXIT_ERROR
     return status
 
 
-def _forget_output() -> None:
-    """What could not be written would fail again when the interpreter ends, with another exit status."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def open_streams() -> None:
+    """Opens what the caller has closed of the first three: a file opened in its place would get what is printed.
+
+    What is printed there is an error, as if it were full.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest number that is free
+            os.open(os.devnull, os.O_RDONLY)
+    for stream in (sys.stdout, sys.stderr):
+        # a name that only the administrator's letters can spell costs a letter, not the report
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='replace')
+    sys.stdout = sys.stdout or os.fdopen(1, 'w', encoding='utf-8', closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, 'w', encoding='utf-8', closefd=False)
+
+
+def _complain(text: str) -> None:
+    """A line on standard error, if it takes one."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+    _discard_rest()
+
+
+def _discard_rest() -> None:
+    """What is still buffered would fail again when the interpreter ends, and change the exit status."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(null, stream.fileno())
 
 
 SHORT_HELP = '\n'.join([f'{NAME} VERB [options]', *(f'  {name:9}{text}' for name, text in VERBS.items()),

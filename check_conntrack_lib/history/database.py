@@ -153,8 +153,9 @@ def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, pati
         try:
             note = _record(database, now, days, look.identify, histories, known,
                            (book.source, memory) if book and memory else None)
-        except (sqlite3.OperationalError, TimeoutError) as error:
-            # full, read-only or busy: what was recorded before still gives the rates
+        except (sqlite3.OperationalError, TimeoutError, OverflowError, UnicodeEncodeError) as error:
+            # full, read-only or busy, or a value of this run that no column holds: what was recorded before still
+            # gives the rates
             return [history._replace(unwritten=clean(f'{path}: {_reason(path, error)}')) for history in histories]
         return [history._replace(note=note) for history in histories] if note else histories
 
@@ -176,7 +177,11 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
                 if 'no such' in str(error) or 'decode' in str(error):
                     raise BrokenFile(str(error), inode) from error
                 raise
-            except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            except UnicodeEncodeError as error:
+                # a value that was to be looked for: the file has no part in it
+                raise sqlite3.DataError(str(error)) from error
+            except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError,
+                    RecursionError) as error:
                 # "file is not a database", "database disk image is malformed", or a row that is none of ours
                 raise BrokenFile(str(error), inode) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ..formatting import clean_title
 from ..model import Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 
@@ -104,8 +105,9 @@ def record(database: sqlite3.Connection, boot: int, now: Sample, before: Known |
 
 def names(database: sqlite3.Connection) -> list[tuple[str, int, float, str]]:
     """(boot id, inode, since, name) of every recorded namespace, by time."""
-    return [(str(boot_id), int(inode), float(since), str(name)) for boot_id, inode, since, name in database.execute(
-        'SELECT boot_id, inode, since, name FROM netns JOIN boot ON boot.id = netns.boot ORDER BY boot.id, since')]
+    rows = database.execute(
+        'SELECT boot_id, inode, since, name FROM netns JOIN boot ON boot.id = netns.boot ORDER BY boot.id, since')
+    return [(str(boot_id), int(inode), float(since), clean_title(str(name))) for boot_id, inode, since, name in rows]
 
 
 def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, str]]) -> list[Sample]:

@@ -10,6 +10,7 @@ from typing import Any
 from ..analysis.nat_ports import DEFAULT, PortUse
 from ..analysis.profile import RECORDED_TOP, Key, Profile
 from ..flow import ReplyTuple, address_text
+from ..formatting import clean_title
 from ..namedtuples import TYPE_CHECKING
 from .codec import LARGEST, LARGEST_COUNT
 
@@ -68,15 +69,15 @@ def from_json(text: str) -> Profile:
         for name, parts in _KEYS.items():
             fields[name] = tuple((Key(**{part: _PARTS[part](value) for part, value in zip(parts, row)}),
                                   _count(row[-1])) for row in record[name])
-        fields['names'] = {_word(address, _ADDRESS): _word(name, _TITLE)
-                           for address, name in record.get('names', {}).items()}
+        fields['names'] = {_word(address, _ADDRESS): clean_title(name)
+                           for address, name in list(record.get('names', {}).items())[:MOST_ROWS]}
         fields['nat_ports'] = tuple(_port_use(*row) for row in record.get('nat_ports', ()))
         fields['zones'] = tuple((Key(zone=_zone(zone)), _count(count)) for zone, count in _rows(record, 'zones'))
         fields['spared'] = _count(record.get('spared', 0))
         if 'traffic' in record:
             fields['traffic'] = _traffic(record['traffic'])
         return Profile(**fields)
-    except (TypeError, AttributeError, OSError, LookupError, OverflowError, RecursionError) as error:
+    except (TypeError, AttributeError, OSError, LookupError, ArithmeticError, RecursionError) as error:
         raise ValueError(f'not a profile: {error}') from error
 
 
@@ -154,7 +155,6 @@ def _word(value: Any, letters: str) -> str:
 #: what each part of a recorded key may be
 _NAME = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789'
 _ADDRESS = '0123456789abcdef:.'
-_TITLE = _NAME + ' .:@/+-()?'
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     'source': lambda value: _word(value, _ADDRESS),
     'destination': lambda value: _word(value, _ADDRESS),

@@ -95,7 +95,8 @@ def _ports_used(text: str | None) -> float:
     """Of a recorded profile. Most have none, and need not be parsed."""
     if not text or '"nat_ports":' not in text:
         return 0.0
-    return max((used / size for *_pool, used, size, _exact, _kept in json.loads(text)['nat_ports']), default=0.0)
+    pools = json.loads(text)['nat_ports']
+    return max((used / size for *_pool, used, size, _exact, _kept in pools if size), default=0.0)
 
 
 def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, look: HistoryQuery) -> Sample:

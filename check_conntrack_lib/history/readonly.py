@@ -140,8 +140,9 @@ def _answer(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
             return Missing(f'{clean(path)}: a run was ended while it recorded',
                            'the next run of the check that can write there repairs it')
         return Missing.because(error, clean(path))
-    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        # the last five: a row that is none of ours
+    except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+            RecursionError) as error:
+        # the last six: a row that is none of ours
         return Missing.because(error, clean(path))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from ..host import GONE, Host
+from ..deadline import OutOfTime
+from ..host import Host
 from ..namedtuples import NamedTuple
 
 #: docker, containerd, CRI-O, podman, kubepods, ECS: the last 64 hexadecimal digits
@@ -70,8 +71,10 @@ def read(host: Host, pid: int) -> Cgroup:
     """That of a process; NONE also when it cannot be told."""
     try:
         return parse(host.read(f'{pid}/cgroup'))
-    except GONE:
-        return NONE
+    except OutOfTime:
+        raise
+    except (OSError, ValueError):
+        return NONE  # it ended meanwhile, or its owner has made a path that is longer than the kernel prints
 
 
 def is_id(container: str) -> bool:

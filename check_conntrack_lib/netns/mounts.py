@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 
-from ..host import GONE, Host
+from ..deadline import OutOfTime
+from ..host import Host
 from ..namedtuples import NamedTuple
 
 #: more is no mount table; a node with hundreds of pods has 2 MB
@@ -50,7 +51,9 @@ def read(host: Host, pid: int | str) -> str:
     """The mount table of a process, larger than `Host.read` takes; '' when it cannot be had."""
     try:
         handle = os.open(host.path(f'{pid}/mountinfo'), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except GONE:
+    except OutOfTime:
+        raise
+    except (OSError, ValueError):
         return ''
     parts: list[bytes] = []
     try:
@@ -61,7 +64,9 @@ def read(host: Host, pid: int | str) -> str:
                 break
             parts.append(part)
             size += len(part)
-    except GONE:
+    except OutOfTime:
+        raise
+    except (OSError, ValueError):
         return ''  # the process ended meanwhile
     finally:
         os.close(handle)

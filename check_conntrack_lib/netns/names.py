@@ -12,7 +12,7 @@ import re
 from ..formatting import clean_name
 from ..host import GONE, Host
 from ..namedtuples import NamedTuple
-from . import cgroup, kubernetes, runtimes
+from . import cgroup, kubernetes, owner, runtimes
 from .cgroup import Cgroup
 from .discover import Namespace
 from .runtimes import Container
@@ -67,16 +67,16 @@ def name_of(host: Host, namespace: Namespace) -> Name:
     processes = _processes(host, namespace)
     contained = [one for one in processes if one.cgroup.container]
     if contained:
-        found = _describe(host, contained[0])
+        found = _describe(host, namespace, contained[0])
         if not (found.name or found.pod):
             # a pod that nobody names: what it does says more than what holds its namespace
             working = (one for one in contained if _command(host, one.pid) not in HOLDERS)
             first = next(working, contained[0])
-            return _of_container(host, first, _describe(host, first))
+            return _of_container(host, first, _describe(host, namespace, first))
         return _of_container(host, contained[0], found)
     for one in processes:
         if not one.child:
-            found = _describe(host, one)
+            found = _describe(host, namespace, one)
             if found.runtime or found.pod:
                 return _of_container(host, one, found)
     if own and namespace.named:
@@ -97,9 +97,9 @@ def containers(host: Host, namespace: Namespace) -> list[Container]:
     found: dict[str, Container] = {}
     for one in _processes(host, namespace):
         if one.cgroup.container and one.cgroup.container not in found:
-            found[one.cgroup.container] = _describe(host, one)
+            found[one.cgroup.container] = _describe(host, namespace, one)
         elif not one.cgroup.container and not one.child:
-            described = _describe(host, one)
+            described = _describe(host, namespace, one)
             if described.runtime:
                 found.setdefault(described.id or described.name, described)
     return list(found.values())
@@ -126,6 +126,10 @@ def select(host: Host, namespaces: tuple[Namespace, ...], wanted: tuple[str, ...
             for one in namespaces:
                 for word in means(host, one, open_words):
                     selected[word].append(one)
+    for word, found in selected.items():
+        if len(found) > 1:
+            # any user may give his own the name of one of root's
+            selected[word] = [one for one in found if not owner.is_of_another_user(host, one)] or found
     return selected
 
 
@@ -183,40 +187,52 @@ def _started(host: Host, pid: int) -> int:
         return 0
 
 
-def _describe(host: Host, process: _Process) -> Container:
+def _describe(host: Host, namespace: Namespace, process: _Process) -> Container:
     found = runtimes.describe(host, process.pid, process.cgroup)
     if not found.pod and process.cgroup.pod_uid:
         found = found._replace(pod=kubernetes.pod_of_uid(host, process.cgroup.pod_uid))
-    return found
+    # whoever may make cgroups below his own, or give his processes titles, can name a container as root's are
+    return found if found.uid else found._replace(uid=owner.uid_of(host, namespace) or 0)
 
 
 def _of_container(host: Host, process: _Process, found: Container) -> Name:
     title = _title(found)
     if found.pod or found.name:
-        return Name(title, title, found.pod, found.name)
-    runtime = f'{found.runtime}, ' if found.runtime else ''
-    title = _title(found._replace(runtime=''))
+        return Name(title, title, clean_name(found.pod, 120), clean_name(found.name))
+    who = _runtime(found)
+    runtime = f'{who}, ' if who else ''
+    title = _title(found._replace(runtime='', uid=0))
     return Name(f'{title} ({runtime}{_command(host, process.pid)}, pid {process.pid})', title,
-                container=found.id[:SHOWN])
+                container=clean_name(found.id[:SHOWN]))
 
 
 def _title(one: Container) -> str:
     if one.pod:
-        return f'pod {clean_name(one.pod, 120)}' + (f' ({one.runtime})' if '/' not in one.pod else '')
-    who = f'{one.runtime} uid {one.uid}' if one.uid and one.runtime else one.runtime
-    return f'container {clean_name(one.name) or one.id[:SHOWN]}' + (f' ({who})' if who else '')
+        # of Kubernetes' pods the runtime says nothing
+        who = _runtime(one._replace(runtime='') if '/' in one.pod else one)
+        return f'pod {clean_name(one.pod, 120)}' + (f' ({who})' if who else '')
+    who = _runtime(one)
+    return f'container {clean_name(one.name) or clean_name(one.id[:SHOWN])}' + (f' ({who})' if who else '')
+
+
+def _runtime(one: Container) -> str:
+    """What runs it, and as whom."""
+    return ' '.join(filter(None, (one.runtime, f'uid {one.uid}' if one.uid else '')))
 
 
 def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> Name:
+    uid = owner.uid_of(host, namespace)
+    whose = f' (uid {uid})' if uid else ''
     units = [one for one in processes if one.cgroup.unit and one.parent <= 1]
     if units:
-        return Name(f'unit {clean_name(units[0].cgroup.unit)}', f'unit {clean_name(units[0].cgroup.unit)}')
+        name = f'unit {clean_name(units[0].cgroup.unit)}{whose}'
+        return Name(name, name)
     for one in processes:
         # a runtime without a manager gives its container a process namespace and a directory of the cgroups
         if one.first and one.cgroup.leaf and not one.cgroup.leaf.endswith(('.scope', '.slice', '.service')) \
                 and one.cgroup.leaf not in ('payload', 'init') and one.parent <= 1:
-            name = f'container {clean_name(one.cgroup.leaf)}'
-            return Name(name, name, container=one.cgroup.leaf)
+            name = clean_name(one.cgroup.leaf)
+            return Name(f'container {name}{whose}', f'container {name}{whose}', container=name)
     for one in processes:
         command = _command(host, one.pid)
         if command:

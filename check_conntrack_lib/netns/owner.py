@@ -6,11 +6,14 @@ import fcntl
 import os
 import struct
 
+from ..deadline import OutOfTime
 from ..host import Host
 from .discover import Namespace
 
 # include/uapi/linux/nsfs.h
 NS_GET_USERNS, NS_GET_OWNER_UID = 0xB701, 0xB704
+#: processes that are tried: one that ends meanwhile is rare
+MOST_PATHS = 5
 
 
 def is_of_another_user(host: Host, namespace: Namespace) -> bool:
@@ -18,13 +21,9 @@ def is_of_another_user(host: Host, namespace: Namespace) -> bool:
 
     False also where that cannot be told.
     """
-    if not host.is_this_kernel():
-        return False
-    for path in filter(None, (namespace.path, *(host.path(f'{pid}/ns/net') for pid in namespace.pids))):
-        try:
-            return _owner(path) != 0
-        except OSError:
-            continue
+    uid = uid_of(host, namespace)
+    if uid is not None or not host.is_this_kernel():
+        return bool(uid)
     # without root's rights: whose the processes are that keep it
     for pid in namespace.pids:
         try:
@@ -32,6 +31,20 @@ def is_of_another_user(host: Host, namespace: Namespace) -> bool:
         except OSError:
             continue
     return False
+
+
+def uid_of(host: Host, namespace: Namespace) -> int | None:
+    """The user who made its user namespace, 0 for the initial one; None where that cannot be told."""
+    if not host.is_this_kernel():
+        return None
+    for path in filter(None, (namespace.path, *(host.path(f'{pid}/ns/net') for pid in namespace.pids[:MOST_PATHS]))):
+        try:
+            return _owner(path)
+        except OutOfTime:
+            raise
+        except OSError:
+            continue
+    return None
 
 
 def _owner(path: str) -> int:

@@ -63,12 +63,12 @@ def describe(host: Host, pid: int, cgroup: Cgroup) -> Container:
             # where the cgroup of an earlier run is left, lxc appends a number to the new one's (lxc, cgfsng.c)
             if not known.name or re.fullmatch(rf'{re.escape(name)}-\d+', known.name):
                 known = known._replace(name=name)
-            return known._replace(runtime=manager)
+            return known._replace(runtime=manager, uid=_uid(host, parent))
         if program == 'systemd-nspawn':
             name = _value(words, '-M', '--machine') or os.path.basename(_value(words, '-D', '--directory'))
-            return known._replace(name=known.name or name, runtime='nspawn')
+            return known._replace(name=known.name or name, runtime='nspawn', uid=_uid(host, parent))
         if program == 'firejail' and _value(words, '', '--name'):
-            return known._replace(name=_value(words, '', '--name'), runtime='firejail')
+            return known._replace(name=_value(words, '', '--name'), runtime='firejail', uid=_uid(host, parent))
     return known
 
 

@@ -84,6 +84,11 @@ def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instan
     except SystemExit:
         # --help and --version have printed: no alarm is to ring in who called
         deadline.stop()
+        try:
+            if sys.stdout:
+                sys.stdout.flush()
+        except OSError:
+            _discard_rest()
         raise
     except ENDINGS as error:
         return _ended(error, deadline), UNKNOWN
@@ -182,10 +187,14 @@ def _print(output: str) -> bool:
         sys.stdout.buffer.write(output.encode('utf-8', 'replace'))
         sys.stdout.buffer.flush()
     except (OSError, ValueError):  # OutOfTime is one
-        # what is still buffered would fail again when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_rest()
         return False
     return True
+
+
+def _discard_rest() -> None:
+    """What is still buffered would fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from ..model import KernelLog, LogLine, Suppressed
 from ..namedtuples import NamedTuple
 
+# numbers of at most 18 digits: the history's integers have 63 bits
 # every form since 2.4; 'expectation table full' is another table and loses no packet
 TABLE_FULL = (
-    r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,20}))?, dropping packet\.?'
+    r'(?:ip|nf)_conntrack: (?:nf_conntrack: )?table full(?: in netns (\d{1,18}))?, dropping packet\.?'
 )
 SUPPRESSED = (
-    r'(?:net_ratelimit|__ratelimit): (\d{1,20}) callbacks suppressed|printk: (\d{1,20}) messages suppressed\.?'
+    r'(?:net_ratelimit|__ratelimit): (\d{1,18}) callbacks suppressed|printk: (\d{1,18}) messages suppressed\.?'
 )
 
 #: what every kernel logs first (init/main.c, linux_banner)
@@ -23,9 +24,9 @@ FIRST_MESSAGE = 'Linux version '
 NEWS = TABLE, MISSED = b'table full', b'suppressed'
 
 # facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
-RECORD = rb'([0-7]),\d+,(\d{1,20}),[^;]*;([^\n]*)'
+RECORD = rb'([0-7]),\d{1,18},(\d{1,18}),[^;]*;([^\n]*)'
 #: of any facility: its sequence number and its stamp in microseconds
-HEAD = rb'\d{1,10},(\d{1,19}),(\d{1,20})[,;]'
+HEAD = rb'\d{1,10},(\d{1,18}),(\d{1,18})[,;]'
 
 
 class KernelLine(NamedTuple):

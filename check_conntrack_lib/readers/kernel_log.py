@@ -102,7 +102,11 @@ def read_records(path: str, since: float, now: Instant | None = None,
 
 def remembered_source(choice: str) -> str:
     """The source of a choice whose records are numbered, so that they can be remembered; '' for any other."""
-    return '' if choice in ('off', 'journal') else DEVICE if choice in ('auto', 'kmsg') else os.path.abspath(choice)
+    if choice in ('off', 'journal'):
+        return ''
+    # the history takes no letters that are none
+    return DEVICE if choice in ('auto', 'kmsg') else \
+        os.fsencode(os.path.abspath(choice)).decode('utf-8', 'backslashreplace')
 
 
 def is_kernel_log(status: os.stat_result, path: str) -> bool:

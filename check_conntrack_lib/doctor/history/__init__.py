@@ -144,12 +144,20 @@ def _rows(intervals: Sequence[Interval]) -> Iterator[tuple[Any, ...]]:
     for interval in intervals:
         s = interval.sample
         counted = interval.losses.packets if interval.losses else {}
-        yield (datetime.datetime.fromtimestamp(s.at.wall).astimezone().isoformat(timespec='seconds'),
-               round(s.at.wall, 3), s.boot_id, s.netns, clean(s.name), s.entries, s.maximum,
+        yield (_iso_time(s.at.wall),
+               round(s.at.wall, 3), s.boot_id, s.netns, s.name, s.entries, s.maximum,
                round(interval.usage, 3), s.buckets,
                None if interval.span is None else round(interval.span, 3),
                None if interval.growth is None else round(interval.growth, 4),
                interval.losses.lost if interval.losses else None, *(counted.get(name) for name in COUNTERS))
+
+
+def _iso_time(wall: float) -> str:
+    """With the offset of the host's zone; in UTC where $TZ gives an offset of a day and more."""
+    try:
+        return datetime.datetime.fromtimestamp(wall).astimezone().isoformat(timespec='seconds')
+    except ValueError:
+        return datetime.datetime.fromtimestamp(wall, datetime.timezone.utc).isoformat(timespec='seconds')
 
 
 def _write_json(intervals: Sequence[Interval]) -> int:
@@ -162,9 +170,15 @@ def _write_csv(intervals: Sequence[Interval]) -> int:
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(COLUMNS)
     for row in _rows(intervals):
-        writer.writerow(f'{value:{DECIMALS.get(name, "")}}' if isinstance(value, float) else value
+        writer.writerow(f'{value:{DECIMALS.get(name, "")}}' if isinstance(value, float) else
+                        _no_formula(value) if isinstance(value, str) else value
                         for name, value in zip(COLUMNS, row))
     return 0
+
+
+def _no_formula(text: str) -> str:
+    """A namespace may be called +1: a spreadsheet would compute it."""
+    return f'?{text[1:]}' if text[:1] in ('+', '-', '@', '=') else text
 
 
 def _draws_blocks() -> bool:

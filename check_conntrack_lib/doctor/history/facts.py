@@ -21,7 +21,7 @@ from ...analysis.timeline import (
 )
 from ...deadline import Deadline
 from ...defaults import TREND, WARNING
-from ...formatting import TABLE_FULL_MESSAGE, clean, count, duration, growth, percent
+from ...formatting import TABLE_FULL_MESSAGE, clean, count, duration, growth, local_time, percent
 from ...history.profiles import USUAL
 from ...history.readonly import PastProfile
 from ...host import Host
@@ -100,8 +100,8 @@ def title(history: HistoryFacts) -> str:
     """'gw1: connection tracking, 2026-11-18 11:06 to 2026-11-21 11:01 CET'; with seconds where the time is short."""
     short = history.end - history.begin < SHORT
     host = f'{history.host}: ' if history.host else ''
-    zone = time.strftime('%Z', time.localtime(history.end))
-    return f'{host}connection tracking, {when(history.begin, short)} to {when(history.end, short)} {zone}'
+    return (f'{host}connection tracking, {when(history.begin, short)} to {when(history.end, short)} '
+            f'{local_time("%Z", history.end)}')
 
 
 def extent(history: HistoryFacts) -> str:

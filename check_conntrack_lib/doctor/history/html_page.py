@@ -105,7 +105,10 @@ def _dated(words: str) -> str:
 
 def _time(stamp: str) -> str:
     """A local time of this host, marked up with its offset, so that the reader's browser can show its own."""
-    at = datetime.datetime.fromisoformat(stamp).astimezone()
+    try:
+        at = datetime.datetime.fromisoformat(stamp).astimezone()
+    except (ValueError, OverflowError):
+        return stamp  # a name that looks like a time, or a zone of a day and more
     return f'<time datetime="{at.isoformat()}">{stamp}</time>'
 
 

@@ -28,7 +28,7 @@ class Names(NamedTuple):
 
     def of(self, sample: Sample) -> str:
         """'NAME (INODE)', or the inode alone."""
-        name = clean(sample.name) or (self.titles.get(sample.netns, '') if sample.boot_id == self.boot_id else '')
+        name = sample.name or (self.titles.get(sample.netns, '') if sample.boot_id == self.boot_id else '')
         return f'{name} ({sample.netns})' if name else str(sample.netns)
 
 

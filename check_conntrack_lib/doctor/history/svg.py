@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes, place
 from ...defaults import CRITICAL, WARNING
+from ...formatting import local_time
 from ...model import Missing
 from .. import DoctorError
 from ..state_shares import by_state, largest
 from .chart import PAUSE
 from .facts import HistoryFacts
+from .matplotlib_settings import own_settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,9 +55,10 @@ TICKS = (1, 10, 60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 1728
 def svg(history: HistoryFacts) -> str:
     """A whole SVG document. Raises DoctorError without matplotlib."""
     try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+        with own_settings():
+            import matplotlib
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
+            from matplotlib.figure import Figure
     except ImportError:
         raise DoctorError('--svg and --html need the Python library matplotlib: apt install python3-matplotlib, '
                           'or pip install matplotlib') from None
@@ -210,7 +213,7 @@ def _times(axes: Axes, history: HistoryFacts) -> None:
     if labels and all(':' in label for label in labels):
         labels[0] += time.strftime('\n%b %d', clocks[0])
     axes.set_xticks(ticks, labels)
-    axes.set_xlabel(time.strftime('%Z', time.localtime(history.end)), loc='right', fontsize=8)
+    axes.set_xlabel(local_time('%Z', history.end), loc='right', fontsize=8)
 
 
 def _adaptable(document: str) -> str:

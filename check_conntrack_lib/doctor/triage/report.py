@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from ...analysis import incident, mitigations, resources
@@ -15,7 +14,7 @@ from ...analysis.rates import Opener, about
 from ...analysis.state_notes import meaning_of
 from ...diagnosis import Diagnosis
 from ...diagnosis.named_growth import without_keys
-from ...formatting import FLOODED, TABLE_FULL_MESSAGE, clean, clock_time, count, duration, rate, share_text
+from ...formatting import FLOODED, TABLE_FULL_MESSAGE, clean, clock_time, count, duration, local_time, rate, share_text
 from ...history.profiles import Baseline
 from ...model import Missing
 from ..terminal import StyledLine, TextLayout
@@ -30,7 +29,7 @@ WORTH = 0.1
 
 def text(readings: TriageReadings, paper: TextLayout) -> str:
     """The whole screen."""
-    stamp = time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(readings.assessment.snapshot.at.wall))
+    stamp = local_time('%Y-%m-%d %H:%M:%S %Z', readings.assessment.snapshot.at.wall)
     inside = f', {clean(readings.target.title)}' if readings.target.title else ''
     host = f'{clean(readings.node or "?")}{inside}, kernel {clean(readings.release or "?")}'
     rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))

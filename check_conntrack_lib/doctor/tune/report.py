@@ -13,7 +13,7 @@ from ...analysis import notrack, timeouts
 from ...analysis.hash_chains import others_have_many
 from ...analysis.sizing import FEW_DAYS
 from ...defaults import DAY
-from ...formatting import clean, duration, percent, size_text
+from ...formatting import clean, duration, local_time, percent, size_text
 from ...model import Missing
 from ..common_options import SCHEMA_VERSION
 from ..json_values import plain
@@ -30,7 +30,7 @@ def text(plan: Plan) -> str:
     r = plan.readings
     inside = f', {clean(r.target.title)}' if r.target.title else ''
     lines = [f'conntrack-doctor tune: {clean(r.node)}{inside}, kernel {clean(r.release)}, '
-             f'{time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(r.at))}']
+             f'{local_time("%Y-%m-%d %H:%M %Z", r.at)}']
     for title, part in (('Find the cause first', _first(plan)), ('Size', _size(plan)),
                         ('New connections', rate_lines.rates(plan)), ('NAT ports', rate_lines.nat_ports(plan)),
                         ('Timeouts', _timeouts(plan)),

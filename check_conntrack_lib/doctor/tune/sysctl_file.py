@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from ...analysis.mitigations import MEMORY
-from ...formatting import clean, size_text
+from ...formatting import clean, local_time, size_text
 from ...model import Missing
 from ...namedtuples import NamedTuple
 from ...readers.processes import SysctlSetter
@@ -65,7 +65,7 @@ def why_size(plan: Plan) -> str:
 def text(plan: Plan, expires: float | None) -> str:
     """The file, for sysctl -p; expires: seconds until the values shall be taken back."""
     r = plan.readings
-    date, zone = time.strftime('%Y-%m-%d', time.localtime(r.at)), time.strftime('%Z', time.localtime(r.at))
+    date, zone = local_time('%Y-%m-%d', r.at), local_time('%Z', r.at)
     note = '' if expires is None else time.strftime('# expires: %Y-%m-%d %H:%M', time.localtime(r.at + expires))
     lines = [f'# conntrack-doctor tune, {date}, {clean(r.node)}',
              f'# Save as {FILE}, apply with: sysctl -p {FILE}',

@@ -10,7 +10,7 @@ from contextlib import closing
 from ...argument_types import seconds
 from ...deadline import OutOfTime
 from ...defaults import WINDOW
-from ...formatting import clean
+from ...formatting import clean, local_time
 from ...model import Table
 from ...readers import ctnetlink_events
 from .. import DoctorError, common_options, error_line, netns_target, readings
@@ -53,7 +53,7 @@ def bar_width(terminal: Terminal) -> int:
 
 def place(target: Target) -> str:
     """This host, and the namespace that is looked into if it is not the host's."""
-    return os.uname().nodename + (f', {clean(target.title)}' if target.title else '')
+    return clean(os.uname().nodename) + (f', {clean(target.title)}' if target.title else '')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,9 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(as_json(state, line), flush=True)
             elif terminal:
-                terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', labelled(lines))
+                terminal.draw(f'{title}, {local_time("%H:%M:%S %Z", time.time())}', labelled(lines))
             else:
-                print(f'{time.strftime("%Y-%m-%d %H:%M:%S %Z")} {line}', flush=True)
+                print(f'{local_time("%Y-%m-%d %H:%M:%S %Z", time.time())} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
                 return 0 if state and isinstance(state.snapshot.table, Table) else NOTHING_TO_SEE

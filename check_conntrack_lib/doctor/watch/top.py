@@ -12,6 +12,7 @@ from ...analysis.top_lists import BYTES, ENTRIES, Seen, TopLists
 from ...deadline import Deadline, OutOfTime
 from ...defaults import WINDOW
 from ...diagnosis.sample import SAMPLE_SECONDS, sample_flows
+from ...formatting import local_time
 from ...host import Host
 from ...model import Missing, Table
 from ...netns import address_names
@@ -142,9 +143,9 @@ def _show(board: Board | None, error: str, title: str, terminal: Terminal | None
     elif terminal:
         rows = labelled([ScreenLine('reading', error, 1)]) if error or board is None else \
             top_view.screen(board, terminal.size().columns - 1, bar_width(terminal))
-        terminal.draw(f'{title}, {time.strftime("%H:%M:%S %Z")}', rows)
+        terminal.draw(f'{title}, {local_time("%H:%M:%S %Z", time.time())}', rows)
     else:
-        stamp = time.strftime('%Y-%m-%d %H:%M:%S %Z')
+        stamp = local_time('%Y-%m-%d %H:%M:%S %Z', time.time())
         print('\n'.join([f'{stamp} {error}'] if error or board is None else top_view.block(board, stamp)), flush=True)
 
 
