@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -11,8 +12,9 @@ import pytest
 from benchmarks.verdicts import judges
 from benchmarks.verdicts.__main__ import OWN, RIVALS, play
 from benchmarks.verdicts.outcome import episodes, failures, outcome
-from benchmarks.verdicts.scenarios import scenarios
+from benchmarks.verdicts.scenarios import scenarios, steady, with_extra
 from benchmarks.verdicts.scheduler import Service, after, alerts, pause
+from benchmarks.verdicts.sparing import sparing
 from benchmarks.verdicts.table import (
     CPUS,
     LINUX_5_15,
@@ -23,7 +25,8 @@ from benchmarks.verdicts.table import (
     SimulatedTable,
     refused_share,
 )
-from benchmarks.verdicts.world import Scenario
+from benchmarks.verdicts.world import Scenario, run
+from check_conntrack_lib.snapshot import Snapshot
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHORT = {scenario.name: scenario for scenario in scenarios(days=0.5)}
@@ -169,6 +172,27 @@ def test_a_quiet_half_day() -> None:
 def test_what_is_in_use_misses_a_blip() -> None:
     results = play(SHORT['blip'])[1]
     assert [results[name].missed for name in (OWN, *RIVALS)] == [0, 1, 1]
+
+
+def test_a_judge_that_is_spared_says_the_same(tmp_path: Path) -> None:
+    hour = 3600.0
+    # quiet, a blip, quiet, a rise to the top and back
+    load = with_extra(steady((5.5 * hour, 74), (6 * hour, 96), (6.2 * hour, 96), (6.3 * hour, 50), noise=0.005),
+                      'health check', (3 * hour, 12000.0), (3 * hour + 15, 0.0))
+    scenario = Scenario('made', '', 7 * hour, (load,), step=15.0, check_interval=120.0)
+    asked = 0
+
+    def counted(snapshots: Sequence[Snapshot]) -> tuple[int, str]:
+        nonlocal asked
+        asked += 1
+        return spared(snapshots)
+
+    spared, file = judges.own(str(tmp_path / 'spared.sqlite')), str(tmp_path / 'all.sqlite')
+    course = run(scenario, {'all': judges.own(file), 'spared': sparing(counted, str(tmp_path / 'spared.sqlite'))}, 1)
+    assert course.checks['spared'] == course.checks['all']
+    assert [name for name in ('dropped', 'usage') if any(name in change[2] for change in course.changes['all'])] \
+        == ['dropped', 'usage']
+    assert asked < 0.8 * len(course.checks['all'])
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from .curves import PEAKS, Found, as_json, lines, measure
 from .judges import Judge, delta, own, usage_alone
 from .outcome import Outcome, failures, outcome
 from .scenarios import scenarios
+from .sparing import sparing
 from .world import Course, Scenario, run
 
 OWN, UNPRIVILEGED = 'check_conntrack', 'without the kernel log'
@@ -23,9 +24,9 @@ RIVALS = ('80/90 of usage', 'delta of drop')
 
 def judges(directory: str, unprivileged: bool = False) -> dict[str, Judge]:
     """The project's own judge first."""
-    found = {OWN: own(f'{directory}/own.sqlite')}
+    found = {OWN: sparing(own(file := f'{directory}/own.sqlite'), file)}
     if unprivileged:
-        found[UNPRIVILEGED] = own(f'{directory}/unprivileged.sqlite', kernel_log=False)
+        found[UNPRIVILEGED] = sparing(own(file := f'{directory}/unprivileged.sqlite', kernel_log=False), file)
     return {**found, RIVALS[0]: usage_alone(), RIVALS[1]: delta()}
 
 

@@ -9,19 +9,16 @@ from random import Random
 from typing import NamedTuple
 
 from check_conntrack_lib.analysis import hysteresis, trend
-from check_conntrack_lib.history import database
-from check_conntrack_lib.history.queries import OLDER_POINTS, RECENT_POINTS
 from check_conntrack_lib.model import Point, Sample
 from check_conntrack_lib.plugin.options import parse
 
 from .judges import HOLD, Judge, lowest_line
 from .scheduler import Alert, Service, after, alerts, pause
 from .series import STEP, Course
+from .sparing import ASKED_FOR, record, slots
 from .world import MAXIMUM, UPTIME
 
 CHECK_INTERVAL = 60.0
-#: of what was skipped before a run, the last so many seconds are recorded: the check asks for none that are older
-ASKED_FOR = hysteresis.REPEATED_WITHIN + HOLD
 
 
 class Judged(NamedTuple):
@@ -68,13 +65,11 @@ def judged(course: Course, judge: Judge, skip: Skip = lambda k, ran: False,
     return [Judged(alert, said[alert.soft if alert.hard is None else alert.hard]) for alert in alerts(checks)]
 
 
-def recording(course: Course, file: str, days: float = 14.0) -> Callable[[Sequence[int]], None]:
+def recording(course: Course, file: str) -> Callable[[Sequence[int]], None]:
     """Writes the samples of these steps to the history, as runs of the check would have done."""
-    def record(ks: Sequence[int]) -> None:
-        samples = [one for one in (course.snapshot(k).sample() for k in ks) if isinstance(one, Sample)]
-        # the newest first: the retention takes its time
-        database.record(file, samples[::-1], days, 1.5)
-    return record
+    def keep(ks: Sequence[int]) -> None:
+        record(file, [one for one in (course.snapshot(k).sample() for k in ks) if isinstance(one, Sample)])
+    return keep
 
 
 def skipping(course: Course, arguments: Sequence[str]) -> Skip:
@@ -104,13 +99,6 @@ def skipping(course: Course, arguments: Sequence[str]) -> Skip:
 
 
 def _points(course: Course, k: int, ran: Sequence[int], window: float, past: float) -> list[Point]:
-    """What the history gives the trend: see `history.queries`."""
-    now, recent = UPTIME + k * STEP, trend.WINDOWS * window
-    close, wide = recent / RECENT_POINTS, past / OLDER_POINTS
-    slots: dict[tuple[bool, int], Point] = {}
-    for one in [*ran[bisect_left(ran, k - past / STEP):], k]:
-        at = UPTIME + one * STEP
-        new = at >= now - recent
-        key = (new, -1 if one == k else int(at / (close if new else wide)))
-        slots[key] = Point(at, min(MAXIMUM, round(course.usage[one] * MAXIMUM / 100)))
-    return list(slots.values())
+    """What the history gives the trend."""
+    return slots([Point(UPTIME + one * STEP, min(MAXIMUM, round(course.usage[one] * MAXIMUM / 100)))
+                  for one in [*ran[bisect_left(ran, k - past / STEP):], k]], window, past)
