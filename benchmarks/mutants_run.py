@@ -22,6 +22,7 @@ PACKAGES = ('analysis', 'history', 'readers', 'plugin')
 #: where else tests of a module are
 OTHERS = (*PACKAGES, 'netns', 'security')
 GOLDENS = 'tests/plugin/test_golden.py'
+MEMORY = Path('/dev/shm')
 NOT_COPIED = ('.git', '.venv', '.hypothesis', '.*_cache', '__pycache__', '*.egg-info', 'build', 'dist')
 #: in the place of a function: a test that starts other processes
 EVERYTHING = '*'
@@ -115,7 +116,7 @@ class Worker:
 
 
 def separate(directory: Path) -> None:
-    """Nothing but `directory` can be written from now on; it is in memory."""
+    """Nothing but `directory` and a /dev/shm of its own can be written from now on; both are in memory."""
     subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', directory], check=True)
     for line in Path('/proc/self/mountinfo').read_text().splitlines():
         place = line.split()[4].encode().decode('unicode_escape')
@@ -124,6 +125,9 @@ def separate(directory: Path) -> None:
             subprocess.run(['mount', '-o', 'remount,bind,ro', place], stderr=subprocess.DEVNULL)
     if os.access('/etc', os.W_OK):
         raise SystemExit('/ cannot be made read-only here')
+    if MEMORY.is_dir():
+        # the tests' databases: in their place the long names below `directory` would be cut in what is printed
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=1777', 'tmpfs', MEMORY], check=True)
 
 
 def shared(jobs: Sequence[Job], workers: Sequence[Worker], do: Callable[[int, Job, Worker], Answer]
