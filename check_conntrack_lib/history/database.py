@@ -98,7 +98,10 @@ def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
     patience: how long to wait for other runs that are writing, in seconds; book: see `LogBook`.
     """
     answers = query_and_record_all(path, [now], look, days, patience, book)
-    return answers if isinstance(answers, Missing) else answers[0]
+    if isinstance(answers, Missing):
+        return answers
+    history, = answers
+    return history
 
 
 def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float = PATIENCE,

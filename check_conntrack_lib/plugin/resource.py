@@ -115,7 +115,7 @@ class ConnectionTracking(Resource):
 def question_of(options: Options) -> Question:
     """What these options ask."""
     lines = [upper_line(text) for text in options.limits['usage']]
-    critical = lines[-1]
+    _warning, critical = lines
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                     options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
                     options.limit, tuple(line for line in lines if line is not None), options.clear,
