@@ -226,6 +226,24 @@ class TestDrifts:
         assert self.found('net.netfilter.nf_conntrack_helper = 1', {}) == []
 
 
+def captured():
+    """Settings of each captured kernel as its module started them."""
+    for path in sorted(SAMPLES.glob('*/sysctls.txt')):
+        for line in path.read_text().splitlines():
+            found = re.match(r'\d+ /proc/sys/net/netfilter/nf_conntrack_(\w+) = (\d+)$', line)
+            if found:
+                yield path.parent.name, found[1], int(found[2])
+
+
+def test_defaults_are_those_of_real_kernels():
+    # those of 3.10, which was not captured
+    seen = {'helper': {1}, 'udp_timeout_stream': {180}}
+    for _kernel, name, value in captured():
+        seen.setdefault(name, set()).add(value)
+    assert {name: sorted(seen[name]) for name in sysctl_drift.DEFAULTS} == {
+        name: sorted(values) for name, values in sysctl_drift.DEFAULTS.items()}
+
+
 class TestCheck:
     def check(self, machine, capfd, *more):
         status = main(['--procfs', str(machine), '--kernel-log', 'off', '--history', 'off', *more],

@@ -58,6 +58,7 @@ def test_what_it_gives_up(owner: int, group: int) -> None:
         pytest.skip('becoming another user needs root')
     libc = ctypes.CDLL(None, use_errno=True)
     reader, writer = os.pipe()
+    assert foreign_child.CPU_SECONDS == 10, 'in this test there is a lower limit already'
     pid = os.fork()
     if not pid:
         try:
@@ -68,6 +69,7 @@ def test_what_it_gives_up(owner: int, group: int) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+            resource.setrlimit(resource.RLIMIT_CPU, (7, 9))
             with open('/proc/self/statm') as file:
                 memory = int(file.read().split()[0]) * resource.getpagesize()
             theirs = foreign_child._confine(owner, 5, libc)
@@ -79,7 +81,7 @@ def test_what_it_gives_up(owner: int, group: int) -> None:
         found = json.loads(from_child.read() or 'null')
     os.waitpid(pid, 0)
     assert found == {
-        'limits': {'CPU': [10, 10], 'FSIZE': [0, 0], 'CORE': [0, 0], 'NOFILE': [16, 16], 'NPROC': [0, 0]},
+        'limits': {'CPU': [9, 9], 'FSIZE': [0, 0], 'CORE': [0, 0], 'NOFILE': [16, 16], 'NPROC': [0, 0]},
         'MiB': 256, 'in between': True, 'open': [0, 1, 2, 10], 'leads its session': True, 'signals': [True, True],
         'blocked': 0, 'no new rights': 1, 'dumpable': 0, 'death': signal.SIGKILL, 'users': [owner] * 3,
         'groups': [group] * 3, 'others': os.getgroups() if owner == ME else []}

@@ -155,6 +155,13 @@ def test_counts_where_the_threshold_was_crossed(database: sqlite3.Connection, as
     assert slots == ()
 
 
+@pytest.mark.parametrize(('was', 'known'), [(85_000, False), (85_001, True)])
+def test_the_threshold_of_a_large_table(database: sqlite3.Connection, ask: Ask, was: int, known: bool) -> None:
+    put(database, [sample(49_000, was)._replace(maximum=100_000)])
+    assert bool(ask(sample(50_000, 30_000)._replace(maximum=100_000))[0]) is known
+    assert bool(ask(sample(50_000, was)._replace(maximum=100_000))[0]) is known
+
+
 def test_a_table_that_was_never_near_is_not_asked_about(database: sqlite3.Connection) -> None:
     put(database, [sample(49_000, 90)])
     near, far = ([Point(1, entries)] for entries in (22, 21))

@@ -15,6 +15,7 @@ from check_conntrack_lib.history.retention import apply_retention, make_room
 from check_conntrack_lib.model import Instant, Sample
 
 NOW = Instant(1e9 + 100 * DAY, 100 * DAY, 0.0)
+MOST_SECONDS = retention.MOST_SECONDS
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_one_part_a_run_and_more_after_a_pause(database: sqlite3.Connection, old
 
 
 def test_no_further_part_is_begun_after_a_while(database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, 'MOST_SECONDS', 0.05)
+    monkeypatch.setattr(retention, 'MOST_SECONDS', MOST_SECONDS)
     clock = iter([0.0, 0.05, 0.051, 99.0])
     monkeypatch.setattr(retention.time, 'monotonic', lambda: next(clock))
     apply_retention(database, NOW, 1, 14)
