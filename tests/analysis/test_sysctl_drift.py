@@ -15,6 +15,7 @@ from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant, Missing, Table
 from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.readers import sysctl_files
+from check_conntrack_lib.readers.module_files import ModuleSetup
 from check_conntrack_lib.readers.sysctl_files import SysctlSetting, effective, parse
 
 SAMPLES = Path(__file__).parents[1] / 'samples'
@@ -226,22 +227,34 @@ class TestDrifts:
         assert self.found('net.netfilter.nf_conntrack_helper = 1', {}) == []
 
 
-def captured():
-    """Settings of each captured kernel as its module started them."""
-    for path in sorted(SAMPLES.glob('*/sysctls.txt')):
-        for line in path.read_text().splitlines():
-            found = re.match(r'\d+ /proc/sys/net/netfilter/nf_conntrack_(\w+) = (\d+)$', line)
-            if found:
-                yield path.parent.name, found[1], int(found[2])
+GIB = 1024 ** 3
+SMALL, MIDDLE, LARGE = ([(8192, 4), (8192, 1)], [(16384, 4), (65536, 1)], [(65536, 4), (262144, 1)])
 
 
-def test_defaults_are_those_of_real_kernels():
-    # those of 3.10, which was not captured
-    seen = {'helper': {1}, 'udp_timeout_stream': {180}}
-    for _kernel, name, value in captured():
-        seen.setdefault(name, set()).add(value)
-    assert {name: sorted(seen[name]) for name in sysctl_drift.DEFAULTS} == {
-        name: sorted(values) for name, values in sysctl_drift.DEFAULTS.items()}
+@pytest.mark.parametrize(('memory', 'buckets', 'sizes'), [
+    (None, 8192, LARGE + MIDDLE + SMALL), (None, 8191, LARGE + MIDDLE), (None, 8192 + 512, LARGE + MIDDLE),
+    (64 * GIB, 8192, LARGE), (4.41 * GIB, 8192, LARGE), (4.39 * GIB, 8192, LARGE + MIDDLE),
+    (3.61 * GIB, 8192, LARGE + MIDDLE), (3.59 * GIB, 8192, MIDDLE), (1.11 * GIB, 8192, MIDDLE),
+    (1.09 * GIB, 8192, MIDDLE + SMALL), (0.91 * GIB, 8192, MIDDLE + SMALL), (0.89 * GIB, 8192, SMALL),
+    # a bucket for 16 KiB of memory, 8 bytes each: what the module saw is up to two pages more than MemTotal shows
+    (7168 * 131072, 8192, SMALL), (7168 * 131072 - 1, 8192, []), (7168 * 131072, 7680, [(7680, 4), (7680, 1)]),
+    (7168 * 131072, 7681, [])])
+def test_the_sizes_that_modules_start_with(memory, buckets, sizes):
+    assert list(sysctl_drift._default_sizes(buckets, memory and int(memory))) == sizes
+
+
+@pytest.mark.parametrize(('running', 'same'), [(99, False), (100, True), (8291, True), (8292, False)])
+def test_buckets_are_rounded_up_to_pages(running, same):
+    assert sysctl_drift._same('nf_conntrack_buckets', 100, running) is same
+    assert sysctl_drift._same('nf_conntrack_max', 100, running) is (running == 100)
+
+
+@pytest.mark.parametrize(('hashsize', 'buckets', 'running', 'default'), [
+    (16384, 16384, 131072, True), (16384, 16384, 16384, False), (16384, 8192, 65536, False), (None, 16384, 65536, True),
+    (0, 16384, 65536, True), (None, 16384, 131072, False), (None, Missing('x'), 65536, False)])
+def test_a_number_of_entries_as_the_module_starts(hashsize, buckets, running, default):
+    evidence = sysctl_drift.Evidence(modules=ModuleSetup(hashsize=hashsize))
+    assert sysctl_drift._is_default('nf_conntrack_max', running, Table(1, running, buckets), evidence) is default
 
 
 class TestCheck:

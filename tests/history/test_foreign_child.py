@@ -10,7 +10,7 @@ import resource
 import signal
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,39 +52,60 @@ def facts(libc: ctypes.CDLL, memory: int) -> dict[str, Any]:
             'users': os.getresuid(), 'groups': os.getresgid(), 'others': os.getgroups()}
 
 
-@pytest.mark.parametrize(('owner', 'group'), [(ME, os.getegid()), (NOBODY, 65534), (NOT_A_USER, 65534)])
-def test_what_it_gives_up(owner: int, group: int) -> None:
-    if ME and owner != ME:
-        pytest.skip('becoming another user needs root')
-    libc = ctypes.CDLL(None, use_errno=True)
+def in_child(does: Callable[[int], None]) -> Any:
+    """What a process of its own writes as JSON to the descriptor 5, which is one of four that it has."""
     reader, writer = os.pipe()
-    assert foreign_child.CPU_SECONDS == 10, 'in this test there is a lower limit already'
     pid = os.fork()
     if not pid:
         try:
             os.closerange(3, writer)
             os.closerange(writer + 1, 256)
             os.dup2(writer, 5)
-            # what a command was started with
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-            resource.setrlimit(resource.RLIMIT_CPU, (7, 9))
-            with open('/proc/self/statm') as file:
-                memory = int(file.read().split()[0]) * resource.getpagesize()
-            theirs = foreign_child._confine(owner, 5, libc)
-            os.write(theirs, json.dumps(facts(libc, memory)).encode())
+            does(5)
         finally:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, 'rb') as from_child:
         found = json.loads(from_child.read() or 'null')
     os.waitpid(pid, 0)
-    assert found == {
-        'limits': {'CPU': [9, 9], 'FSIZE': [0, 0], 'CORE': [0, 0], 'NOFILE': [16, 16], 'NPROC': [0, 0]},
+    return found
+
+
+@pytest.mark.parametrize(('owner', 'group'), [(ME, os.getegid()), (NOBODY, 65534), (NOT_A_USER, 65534)])
+def test_what_it_gives_up(owner: int, group: int) -> None:
+    if ME and owner != ME:
+        pytest.skip('becoming another user needs root')
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def confined(writer: int) -> None:
+        # what a command may be started with
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
+        with open('/proc/self/statm') as file:
+            memory = int(file.read().split()[0]) * resource.getpagesize()
+        theirs = foreign_child._confine(owner, writer, libc)
+        os.write(theirs, json.dumps(facts(libc, memory)).encode())
+
+    assert in_child(confined) == {
+        'limits': {'CPU': [10, 10], 'FSIZE': [0, 0], 'CORE': [0, 0], 'NOFILE': [12, 12], 'NPROC': [0, 0]},
         'MiB': 256, 'in between': True, 'open': [0, 1, 2, 10], 'leads its session': True, 'signals': [True, True],
         'blocked': 0, 'no new rights': 1, 'dumpable': 0, 'death': signal.SIGKILL, 'users': [owner] * 3,
         'groups': [group] * 3, 'others': os.getgroups() if owner == ME else []}
+
+
+@pytest.mark.parametrize('refused', [38, 4, 1])
+def test_a_right_that_the_kernel_does_not_take(refused: int) -> None:
+    def confined(writer: int) -> None:
+        libc = SimpleNamespace(prctl=lambda option, *_: -1 if option == refused else 0)
+        ctypes.set_errno(22)
+        try:
+            foreign_child._confine(ME, writer, libc)  # type: ignore[arg-type]
+        except OSError as error:
+            os.write(10, json.dumps([error.errno, error.strerror, resource.getrlimit(resource.RLIMIT_NOFILE)]).encode())
+
+    assert in_child(confined) == [22, 'Invalid argument', [16, 16]]
 
 
 def test_rights_that_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
