@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
+from ..defaults import SAMPLE
 from ..flow import PORTED, TCP, Flow, address_text
 from ..namedtuples import NamedTuple
 from .profile import Key
 
-#: flows that are asked for their role: more make no better sample
-MOST = 20000
 #: a part that names the role
 MAIN = 0.5
 LOOPBACK = 127
@@ -71,7 +70,7 @@ class RoleCounter:
     def watch(self, flows: Iterable[Flow]) -> Iterator[Flow]:
         """The same flows; the first of them are counted."""
         flows = iter(flows)
-        for flow in islice(flows, MOST):
+        for flow in islice(flows, SAMPLE):
             here = self._is_own(flow.src), self._is_own(flow.reply_src or flow.dst)
             self._counts[(*here, flow.snat, flow.dnat)] += 1
             if flow.protocol == TCP:

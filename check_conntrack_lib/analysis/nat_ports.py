@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
+from ..defaults import SAMPLE
 from ..flow import PORTED, PROTOCOLS, TCP, Flow, ReplyTuple, address_text
 from ..namedtuples import NamedTuple
 from .heavy_hitters import HeavyHitters
@@ -26,8 +27,6 @@ TRIES, WHOLE = 248, 128
 UNCOUNTED, TCP_TRIES = 32, 128
 #: a pool is measured from so many flows seen on, and is worth a word from such a part of its ports on
 LEAST_SEEN, WORTH = 20, 0.1
-#: ports that are known for the range of their pool; of the largest pools only
-MOST_PORTS = 20000
 #: ports spread as wide as that are the whole default range
 SPREAD = 56000
 #: ports that the kernel chose say how large the range is, if there are so many
@@ -106,7 +105,7 @@ class Pools:
         """flows: those with source NAT only, in the order of the dump."""
         pools = list(map(_POOL, flows))
         self._pools.update(pools)
-        room = MOST_PORTS - len(self._ports)
+        room = SAMPLE - len(self._ports)
         if room > 0:
             same = self._same.setdefault
             self._ports += [(same(pool, pool), (sport, port, state, same(src, src)))

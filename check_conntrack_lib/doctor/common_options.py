@@ -7,13 +7,12 @@ import os
 import sys
 
 from ..argument_types import entries, path_or, seconds
+from ..defaults import SAMPLE
 from ..formatting import clean
 from . import DoctorError
 
 #: of every JSON output; another number when a field is renamed or removed
 SCHEMA_VERSION = 1
-#: entries at most that are read for a sample
-SAMPLE = 20000
 
 
 def add_history(parser: argparse.ArgumentParser) -> None:

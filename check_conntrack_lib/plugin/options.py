@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from nagiosplugin import Range
 
 from ..argument_types import entries, namespaces, one_of, path_or, seconds, wrong_value
+from ..defaults import SAMPLE
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .converters import days, limit, seconds_or_off
 from .signals import CLOUD, DROPS, FULL, SIGNALS, Option, Signal, options_of
@@ -106,7 +107,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         Option(('--diagnose',), one_of('auto', 'always', 'never'), 'WHEN', 'auto',
                 'name the traffic that fills the table and what it grew by: auto (when not OK), always or never; '
                 'needs root'),
-        Option(('--sample',), entries, 'N', '20000', 'entries at most that a diagnosis reads'),
+        Option(('--sample',), entries, 'N', f'{SAMPLE}', 'entries at most that a diagnosis reads'),
         Option(('--baseline-every',), seconds_or_off, 'DURATION', '10m',
                 'how often to record the baseline while the state is OK; 0: at every run, off: never'),
     ),

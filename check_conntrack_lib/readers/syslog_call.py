@@ -18,7 +18,6 @@ TAIL = 1 << 16
 CLOCKS_DIFFER = 60.0
 # the time is missing with printk.time=0
 TIME = rb'<\d{1,3}>\[ {0,5}(\d{1,12}\.\d{6})\]'
-LONGEST_TIME = 32
 
 
 def has_none_since(text: bytes, since: float, words: Iterable[bytes]) -> bool:
@@ -30,7 +29,7 @@ def has_none_since(text: bytes, since: float, words: Iterable[bytes]) -> bool:
 
 def _is_older(text: bytes, line: int, until: float) -> bool:
     """Was the line that begins there logged at that time or before? Not known of a line without a time: False."""
-    found = re.match(TIME, text[line:line + LONGEST_TIME])
+    found = re.compile(TIME).match(text, line)
     return found is not None and float(found[1]) <= until
 
 

@@ -67,6 +67,6 @@ def test_the_largest_aims_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_of_many_flows_the_first_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_role, 'MOST', 3)
+    monkeypatch.setattr(host_role, 'SAMPLE', 3)
     assert counted(*[flow(THERE, OTHER)] * 5).roles().seen == 3
     assert Roles(1, 1, 1, 1, 0, 0).share(1) == 0.25

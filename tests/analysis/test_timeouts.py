@@ -107,6 +107,16 @@ def test_no_step_goes_below_what_is_safe():
         assert sorted((step.seconds for step in rule.steps), reverse=True) == [step.seconds for step in rule.steps]
 
 
+IN_WORDS = {10: '10 s', 30: '30 s', 60: 'a minute', 120: '2 minutes', 210: '210 s', 600: '10 minutes',
+            7440: '2 h 4 min', 86400: 'a day'}
+
+
+@pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.name)
+def test_the_risk_of_a_step_is_that_of_its_timeout(rule):
+    for step in rule.steps:
+        assert IN_WORDS[step.seconds] in step.risk
+
+
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.name)
 def test_a_rule_is_of_what_lives_by_its_timeout(rule):
     protocol = 50 if rule.protocol < 0 else rule.protocol

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ...argument_types import seconds
 from ...deadline import OutOfTime
-from ...defaults import WINDOW
+from ...defaults import SAMPLE, WINDOW
 from ...formatting import clean
 from ...model import Missing
 from ...namedtuples import TYPE_CHECKING
@@ -31,8 +31,6 @@ LOOPBACK, PORT = '127.0.0.1', 9318
 MOST_HOSTS = 1000
 #: each is twenty series
 MOST_NAMESPACES = 5000
-#: looked at for the ports of source NAT, zones and bytes
-FLOWS = 20000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     rounds = readings.Rounds(source, arguments.kernel_log, arguments.window, listener)
 
     def take() -> LiveReadings:
-        return rounds.take(arguments.top if arguments.per_host else 0, FLOWS if wanted else 0, wanted)
+        return rounds.take(arguments.top if arguments.per_host else 0, SAMPLE if wanted else 0, wanted)
 
     def take_all() -> NamespaceReadings:
         return all_namespaces.take(source, arguments.kernel_log, arguments.window, arguments.most_namespaces)

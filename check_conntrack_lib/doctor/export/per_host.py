@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...deadline import OutOfTime, TimeBudget
+from ...defaults import SAMPLE
 from ...diagnosis.sample import sample_flows
 from ...flow import TCP, Flow, address_text
 from ...host import Host
