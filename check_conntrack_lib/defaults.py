@@ -15,6 +15,8 @@ WINDOW = 300.0
 DAY = 86400.0
 #: seconds that a run waits at most for others that are writing the history
 PATIENCE = 1.5
+#: the same of a command that only reads it
+READING_PATIENCE = 5.0
 #: entries that are read for a sample of the table (--sample): shares of it are right to 1.1 points; whatever is counted
 #: of flows one by one is counted of so many
 SAMPLE = 20_000

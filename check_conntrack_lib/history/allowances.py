@@ -42,18 +42,15 @@ def query_and_record(path: str, boot_id: str, at: Instant, now: Allowances, wind
     """What was before; records `now` and forgets what is over `days` old."""
     try:
         with open_database(path, patience) as database:
+            # whatever fails: what is not committed is lost with the connection
             database.execute('BEGIN IMMEDIATE')
-            try:
-                database.execute(SCHEMA)
-                before = _before(database, boot_id, at, window)
-                database.execute('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?)', (
-                    at.wall, boot_id, at.uptime, min(now.exceeded, LARGEST), min(now.linklocal, LARGEST),
-                    min(now.queued, LARGEST), now.available))
-                _forget(database, at.wall, days)
-                database.execute('COMMIT')
-            except BaseException:
-                database.execute('ROLLBACK')
-                raise
+            database.execute(SCHEMA)
+            before = _before(database, boot_id, at, window)
+            database.execute('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?)', (
+                at.wall, boot_id, at.uptime, min(now.exceeded, LARGEST), min(now.linklocal, LARGEST),
+                min(now.queued, LARGEST), now.available))
+            _forget(database, at.wall, days)
+            database.execute('COMMIT')
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
         return Missing.because(error, clean(path))
     return before

@@ -21,13 +21,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from ..defaults import READING_PATIENCE
 from ..formatting import clean
 from .codec import LONGEST_TEXT
 from .database import APPLICATION_ID, LARGEST_FILE, SCHEMA_VERSION
 from .schema_check import columns, is_ours, tables
 
-#: seconds to wait for a run that is writing; seconds of CPU time
-PATIENCE, CPU_SECONDS = 5.0, 10
+#: of a process
+CPU_SECONDS = 10
 #: bytes of memory that it may add to what it begins with; letters of one value; rows of one table
 MOST_MEMORY, LONGEST_VALUE, MOST_ROWS = 256 << 20, LONGEST_TEXT, 500_000
 NOT_GIVEN_UP = 'the rights of root could not be given up'
@@ -159,7 +160,7 @@ def check_header(handle: int, owner: int) -> None:
 
 def _lock(handle: int, path: str, until: float) -> None:
     """SQLite's shared lock, as long as the handle is open: nobody writes meanwhile. Raises ValueError."""
-    until = min(until, time.monotonic() + PATIENCE)
+    until = min(until, time.monotonic() + READING_PATIENCE)
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..analysis.profile import Profile
+from ..defaults import READING_PATIENCE
 from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
@@ -25,8 +26,6 @@ from .schema_check import is_ours
 
 #: who usually runs the check: root may look into their files
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
-#: how long to wait for a run that is writing, in seconds
-PATIENCE = 5.0
 #: different numbers of CPUs in one file: each takes memory of its own
 MOST_SIZES = 16
 
@@ -165,7 +164,7 @@ def _open(path: str) -> sqlite3.Connection | Missing:
     finally:
         # before SQLite has the file open: closing it would end SQLite's locks
         os.close(handle)
-    database = sqlite3.connect(Path(safe).as_uri() + '?mode=ro', uri=True, timeout=PATIENCE)
+    database = sqlite3.connect(Path(safe).as_uri() + '?mode=ro', uri=True, timeout=READING_PATIENCE)
     if not is_ours(database):
         database.close()
         raise ValueError('its tables are not those of check_conntrack')

@@ -37,7 +37,8 @@ def test_who_is_at_which_end() -> None:
 
 @pytest.mark.parametrize(('roles', 'name'), [
     (Roles(5, 5, 0, 0, 0, 0), 'router or firewall'), (Roles(4, 5, 0, 0, 0, 0), 'server'),
-    (Roles(4, 0, 5, 0, 0, 0), 'client'), (Roles(2, 2, 2, 6, 0, 0), 'talks to itself'),
+    (Roles(4, 0, 5, 0, 0, 0), 'client'), (Roles(2, 3, 5, 0, 0, 0), 'client'), (Roles(2, 5, 3, 0, 0, 0), 'server'),
+    (Roles(2, 1, 2, 5, 0, 0), 'talks to itself'), (Roles(2, 2, 2, 6, 0, 0), 'talks to itself'),
     (Roles(2, 2, 2, 1, 0, 0), 'several roles'), (Roles(10, 0, 0, 0, 5, 0), 'NAT gateway'),
     (Roles(10, 0, 0, 0, 4, 5), 'load balancer by destination NAT'), (Roles(10, 0, 0, 0, 4, 4), 'router or firewall'),
     (Roles(10, 0, 0, 0, 5, 9), 'NAT gateway'), (Roles(0, 0, 0, 0, 0, 0), 'several roles')])

@@ -173,6 +173,19 @@ def test_the_exact_count_of_a_pool_that_is_gone():
     assert count_exactly([], one)[1:5] == (0, DEFAULT, 0, True)
 
 
+def test_the_exact_count_of_the_part_that_it_was_about():
+    """A pool has one range for clients below port 512, one below 1024, and one for all others."""
+    parts = {511: range(1, 101), 424: range(600, 640)}
+    flows = [flow('10.2.3.4', sport, port) for sport, ports in ((123, parts[511]), (600, parts[424])) for port in ports]
+    flows += masquerade(4000, random.Random(8))
+    for size, ports in parts.items():
+        one = count_exactly(flows, PortUse(POOL, 500, size, 500, False))
+        assert (one.used, one.size) == (len(ports), size)
+    one = count_exactly(flows, PortUse(POOL, 60000, 60000, 58000, False))
+    assert one.share == max(100 / 511, 40 / 424)
+    assert count_exactly(flows[100:140], PortUse(POOL, 500, 511, 500, False)).used == 0
+
+
 def lost(clashes, found, drop=None):
     packets = {'drop': clashes if drop is None else drop, 'insert_failed': clashes, 'clash_resolve': 0}
     return Losses(300, packets if found is None else {**packets, 'found': found})

@@ -54,6 +54,15 @@ def test_codes(known: dict[str, Any], name: str, code: str) -> None:
     assert alert_of(assessment(**known), name).code == code
 
 
+def test_it_is_the_worst_result_s() -> None:
+    a = assessment(losses=lost(drop=1))
+    assert alert_of(a, 'usage', 'early_drop_per_s', 'dropped_per_s').code == 'dropped'
+    found = alert(a, [bad('usage', state=Critical), bad('kernel-log', Missing('needs root'), Unknown)], parse([]))
+    assert found
+    assert (found.code, found.next, found.clears) == (
+        'usage', TRIAGE, 'below 85% (-w, Icinga: vars.conntrack_warning)')
+
+
 def test_what_could_not_be_read() -> None:
     found = alert(assessment(), [bad('kernel-log', Missing('x'), Unknown)], parse([]))
     assert found == Alert('not-readable', '', TRIAGE, 'when kernel-log can be read (docs/troubleshooting.md)')
@@ -140,6 +149,17 @@ def test_causes(known: dict[str, Any], name: str, cause: str) -> None:
      'below the threshold/s over 5 min (--insert-failed-warning)'),
     ({'table': NotLoaded('/proc/x')}, 'not_loaded', (),
      'when the module is loaded; if that is intended: --not-loaded ok (vars.conntrack_not_loaded)'),
+    ({}, 'growth_per_s', ('--horizon', '1h'),
+     'when the critical threshold is more than 60 min away (--trend, --horizon)'),
+    ({}, 'nat_ports', (), 'inside the range 60 (--nat-ports-warning)'),
+    ({}, 'conntrack_allowance_available', ('--allowance-available-warning', 'off'),
+     'inside the range 5: (--allowance-available-critical)'),
+    ({}, 'conntrack_allowance_exceeded_per_s', (), '5 min after the last dropped packet (--window)'),
+    ({}, 'settings', (), 'when file and kernel agree; off: --settings-check off'),
+    ({'crossed': CROSSED._replace(below=NOON - 300)}, 'usage', (),
+     'at 12:05 UTC unless usage rises again (--clear)'),
+    ({'crossed': CROSSED}, 'usage', ('--clear', '0'), 'below 85% (-w, --clear; Icinga: vars.conntrack_warning)'),
+    ({'crossed': CROSSED}, 'usage', ('-w', '10:85'), 'inside 10:85 (-w, Icinga: vars.conntrack_warning)'),
 ])
 def test_when_it_clears(known: dict[str, Any], name: str, argv: tuple[str, ...], clears: str) -> None:
     assert alert_of(assessment(**known), name, argv=argv).clears == clears

@@ -198,12 +198,12 @@ def test_sigint_ends_it_at_once(theirs: Path) -> None:
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
-        assert time.monotonic() - began < foreign_child.PATIENCE / 2
+        assert time.monotonic() - began < foreign_child.READING_PATIENCE / 2
         hostile.wait_for(lambda: not Path(f'/proc/{child}').exists())
 
 
 def test_one_that_stays_locked_is_not_waited_for_long(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_child, 'PATIENCE', 0.2)
+    monkeypatch.setattr(foreign_child, 'READING_PATIENCE', 0.2)
     path = give(hostile.write(theirs / 'history.sqlite'))
     with open(path, 'r+b') as file:
         fcntl.lockf(file, fcntl.LOCK_EX, 1, 0x40000000)
