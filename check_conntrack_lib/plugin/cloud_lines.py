@@ -59,7 +59,7 @@ def linklocal(a: Assessment) -> str:
 def exceeded_line(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
     limit = limit_of(a)
     if limit and limit.span:
-        yield (f'AWS: {limit.exceeded} packets dropped at the limit of tracked connections in the last '
+        yield (f'AWS: {count(limit.exceeded, "packet")} dropped at the limit of tracked connections in the last '
                f'{duration(limit.span)}, {limit.queued} queued or dropped at those of bandwidth and packets per second')
 
 

@@ -153,6 +153,19 @@ def test_the_maximum_was_raised() -> None:
     assert crossed([Point(AT.uptime - 30 * k, 870) for k in (2, 1, 0)], AT, 2000, 85, 5) is None
 
 
+def test_a_table_of_one_entry() -> None:
+    points = [Point(AT.uptime - 60 * k, 1) for k in (2, 1, 0)]
+    assert crossed(points, AT, 1, 85, 5) is not None
+    assert awaited(points, AT, 1, (85, 95), 5, WAIT) is not None
+    assert crossed(points, AT, -1, 85, 5) is None
+    assert awaited(points, AT, -1, (85, 95), 5, WAIT) is None
+
+
+@pytest.mark.parametrize(('clear', 'held'), [(0.5, True), (0, False), (-1, False)])
+def test_however_little_lower_it_clears(clear: float, held: bool) -> None:
+    assert (crossed(counts(86, 87, 84.8), AT, 1000, 85, clear) is not None) is held
+
+
 def test_no_limit_no_threshold() -> None:
     assert crossed(counts(90, 90, 90), AT, 0, 85, 5) is None
     assert crossed([], AT, 1000, 85, 5) is None

@@ -127,7 +127,8 @@ def test_how_full_each_is() -> None:
 
 
 @pytest.mark.parametrize(('entries', 'text'), [(990, '1000 entries in total, about 0.4 MB'),
-                                               (24_990, '25000 entries in total, about 10 MB')])
+                                               (24_990, '25000 entries in total, about 10 MB'),
+                                               (999_990, '1000000 entries in total, about 400 MB')])
 def test_memory_of_all(entries: int, text: str) -> None:
     said = lines(ranked(member(1, 10), member(2, entries)), parse(['-v']))
     assert said[1] == f'memory: {text}; nf_conntrack_max applies per namespace'

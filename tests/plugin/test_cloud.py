@@ -17,6 +17,7 @@ from check_conntrack_lib.host import ENA_DEVICES, Host
 from check_conntrack_lib.model import Allowances, Instant, Missing
 from check_conntrack_lib.plugin import cloud_lines
 from check_conntrack_lib.plugin.cli import main
+from check_conntrack_lib.plugin.options import parse
 from check_conntrack_lib.readers import ethtool
 
 FIRST = {'conntrack_allowance_exceeded': 0, 'conntrack_allowance_available': 70000, 'linklocal_allowance_exceeded': 3,
@@ -190,6 +191,44 @@ def test_the_counters_as_they_are(tmp_path, monkeypatch):
     for nothing in ({}, Missing('needs root')):
         monkeypatch.setattr(ethtool, 'read_ena', lambda _sysfs, found=nothing: found)
         assert cloud_limit.read_now(host) is None
+
+
+PLAIN = parse([])
+
+
+@pytest.mark.parametrize(('limit', 'rates', 'phrases', 'lines'), [
+    (CloudLimit(0.0, 0, 0, 0, 7000, 70000), (None, None, 10.0),
+     ('', 'AWS limit of tracked connections: 10% left (7000 of about 70000)', ''),
+     ['AWS: tracked connections: 10% left (7000 of about 70000)']),
+    (CloudLimit(0.0, 0, 0, 0, None, None), (None, None, None), ('', '', ''),
+     ['AWS: how many tracked connections still fit is not reported by this driver or instance']),
+    (CloudLimit(120.0, 0, 0, 0, None, None), (0.0, 0.0, None), ('', '', ''), [
+        'AWS: 0 packets dropped at the limit of tracked connections in the last 2 min, 0 queued or dropped at those '
+        'of bandwidth and packets per second',
+        'AWS: how many tracked connections still fit is not reported by this driver or instance',
+        'AWS: 0 packets to link-local services (DNS, metadata, time) dropped']),
+    (CloudLimit(120.0, 1, 12, 9, None, None), (1 / 120, 0.1, None), (
+        'AWS limit of tracked connections: 1 packet dropped in the last 2 min', '',
+        'AWS: 0.1/s packets to DNS, metadata or time service dropped'), [
+        'AWS: 1 packet dropped at the limit of tracked connections in the last 2 min, 9 queued or dropped at those '
+        'of bandwidth and packets per second',
+        'AWS: how many tracked connections still fit is not reported by this driver or instance',
+        'AWS: 12 packets to link-local services (DNS, metadata, time) dropped']),
+    (CloudLimit(120.0, 60, 1, 0, 0, 70000), (0.5, 1 / 120, 0.0), (
+        'AWS limit of tracked connections: 60 packets dropped in the last 2 min, 0% left (0 of about 70000)',
+        'AWS limit of tracked connections: 60 packets dropped in the last 2 min, 0% left (0 of about 70000)',
+        'AWS: 0.0083/s packets to DNS, metadata or time service dropped'), [
+        'AWS: 60 packets dropped at the limit of tracked connections in the last 2 min, 0 queued or dropped at those '
+        'of bandwidth and packets per second',
+        'AWS: tracked connections: 0% left (0 of about 70000)',
+        'AWS: 1 packet to link-local services (DNS, metadata, time) dropped']),
+    (None, (None, None, None), ('', '', ''), []), (Missing('x'), (None, None, None), ('', '', ''), [])])
+def test_in_words(limit, rates, phrases, lines):
+    a = assessment(cloud=limit)
+    assert (cloud_lines.exceeded_rate(a), cloud_lines.linklocal_rate(a), cloud_lines.left(a)) == rates
+    assert (cloud_lines.exceeded(a), cloud_lines.available(a), cloud_lines.linklocal(a)) == phrases
+    assert [line for say in (cloud_lines.exceeded_line, cloud_lines.available_line, cloud_lines.linklocal_line)
+            for line in say(a, PLAIN, True)] == lines
 
 
 def test_without_a_number_nothing_is_said():
