@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -142,3 +147,131 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
 def test_a_name_that_no_file_has(tmp_path: Path) -> None:
     # the path in the text is cut
     assert refusal(tmp_path / ('x' * 300)).endswith(': File name too long')
+
+
+ME, OTHER = os.geteuid(), os.geteuid() + 1
+FORBIDDEN = '{} belongs to another user'
+WRITABLE = 'others may write to {}'
+
+
+@pytest.mark.parametrize(('owner', 'mode', 'fault', 'of_the_last'), [
+    (ME, 0o700, '', ''), (ME, 0o755, '', ''), (ME, 0o720, WRITABLE, WRITABLE), (ME, 0o702, WRITABLE, WRITABLE),
+    (ME, 0o1777, '', WRITABLE), (ME, 0o1700, '', ''), (OTHER, 0o700, FORBIDDEN, FORBIDDEN),
+    (0, 0o755, '', '' if ME == 0 else FORBIDDEN), (0, 0o1777, '', WRITABLE if ME == 0 else FORBIDDEN)])
+def test_what_makes_a_directory_unfit(owner: int, mode: int, fault: str, of_the_last: str) -> None:
+    status: Any = SimpleNamespace(st_uid=owner, st_mode=stat.S_IFDIR | mode)
+    assert location._directory_fault(status, False) == fault
+    assert location._directory_fault(status, True) == of_the_last
+
+
+@pytest.mark.parametrize(('kind', 'mode', 'links', 'owner', 'fault'), [
+    (stat.S_IFREG, 0o600, 1, ME, ''), (stat.S_IFREG, 0o644, 1, ME, ''),
+    (stat.S_IFREG, 0o620, 1, ME, 'can be written by others'), (stat.S_IFREG, 0o602, 1, ME, 'can be written by others'),
+    (stat.S_IFREG, 0o600, 2, ME, 'has another hard link'), (stat.S_IFREG, 0o600, 1, OTHER, 'belongs to another user'),
+    (stat.S_IFLNK, 0o777, 1, ME, 'is a symbolic link'), (stat.S_IFIFO, 0o600, 1, ME, 'is not a regular file')])
+def test_what_makes_a_file_unfit(kind: int, mode: int, links: int, owner: int, fault: str) -> None:
+    status: Any = SimpleNamespace(st_uid=owner, st_mode=kind | mode, st_nlink=links)
+    assert location._file_fault(status) == fault
+
+
+@pytest.mark.parametrize(('number', 'fault'), [(40, ''), (41, 'x40: Too many levels of symbolic links')])
+def test_as_many_links_as_the_kernel_follows(tmp_path: Path, number: int, fault: str) -> None:
+    (tmp_path / 'real').mkdir(mode=0o700)
+    for k in range(number):
+        (tmp_path / f'x{k}').symlink_to(f'x{k + 1}' if k + 1 < number else 'real')
+    before = os.listdir('/proc/self/fd')
+    answer = check_file(f'{tmp_path}/x0/h.sqlite')
+    assert answer == f'{tmp_path}/real/h.sqlite' if not fault else answer == Missing(
+        f'{tmp_path}/{fault}', 'keep the history in a directory that only this user can write')
+    assert os.listdir('/proc/self/fd') == before
+
+
+def test_a_link_that_another_user_left(tmp_path: Path) -> None:
+    if ME:
+        pytest.skip('giving files away needs root')
+    (tmp_path / 'real').mkdir(mode=0o700)
+    (tmp_path / 'way').symlink_to('real')
+    os.chown(tmp_path / 'way', NOBODY, NOBODY, follow_symlinks=False)
+    assert refusal(tmp_path / 'way' / 'h.sqlite') == f'{tmp_path}/way is a link of another user'
+
+
+def test_ways_through_a_tree(tmp_path: Path) -> None:
+    (tmp_path / 'a/b').mkdir(parents=True, mode=0o700)
+    for name, target in (('absolute', f'{tmp_path}/a'), ('up', 'a/b/../..'), ('here', '.'), ('root', '/')):
+        (tmp_path / name).symlink_to(target)
+    real = {'absolute/b': 'a/b', 'up/a': 'a', 'here/a/b': 'a/b', f'root{tmp_path}/a': 'a', 'a/../a/./b//': 'a/b',
+            'root/../..' + str(tmp_path): '.'}
+    for way, place in real.items():
+        assert check_file(f'{tmp_path}/{way}/h.sqlite') == os.path.normpath(f'{tmp_path}/{place}/h.sqlite'), way
+    (tmp_path / 'file').touch()
+    assert refusal(tmp_path / 'file' / 'h.sqlite') == f'{tmp_path}/file is not a directory'
+    # what others may write is refused wherever it is on the way, and the last directory must be one's own
+    (tmp_path / 'a').chmod(0o777)
+    for way in ('absolute/b', 'a/b', 'a', 'a/b/../..'):
+        assert refusal(tmp_path / way / 'h.sqlite') == f'others may write to {tmp_path}/a'
+    (tmp_path / 'a').chmod(0o1777)
+    for way in ('absolute', 'a', 'a/b/..'):
+        assert refusal(tmp_path / way / 'h.sqlite') == f'others may write to {tmp_path}/a'
+        assert check_file(f'{tmp_path}/{way}/h.sqlite', private=False) == f'{tmp_path}/a/h.sqlite'
+
+
+def test_relative_paths_and_the_root_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    assert check_file('h.sqlite') == check_file('./h.sqlite') == f'{tmp_path}/h.sqlite'
+    assert check_file('/h.sqlite') == ('/h.sqlite' if ME == 0 else Missing(
+        '/ belongs to another user', 'keep the history in a directory that only this user can write'))
+
+
+def test_directories_are_made_for_oneself_only(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    before = os.umask(0)
+    try:
+        assert check_file(f'{tmp_path}/a/b/h.sqlite', make=True) == f'{tmp_path}/a/b/h.sqlite'
+    finally:
+        os.umask(before)
+    assert [os.stat(tmp_path / one).st_mode & 0o7777 for one in ('a', 'a/b')] == [0o700] * 2
+    assert refusal(tmp_path / 'c' / 'h.sqlite') == f'{tmp_path}/c: No such file or directory'
+    assert not (tmp_path / 'c').exists()
+
+
+@pytest.mark.parametrize(('error', 'raised'), [
+    (errno.ENOLCK, None), (errno.EOPNOTSUPP, None), (errno.EBADF, 'Bad file descriptor'),
+    (errno.EWOULDBLOCK, 'in use by another run')])
+def test_who_has_the_directory_for_himself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int,
+                                           raised: str | None) -> None:
+    now = [50.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def flock(_handle: int, lock: int) -> None:
+        assert lock == fcntl.LOCK_SH | fcntl.LOCK_NB
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(location, 'time', SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(location.fcntl, 'flock', flock)
+    before = os.listdir('/proc/self/fd')
+    if raised:
+        with pytest.raises(OSError, match=raised), location.locked(str(tmp_path / 'h'), fcntl.LOCK_SH, 1.5):
+            pass
+    else:
+        with location.locked(str(tmp_path / 'h'), fcntl.LOCK_SH, 1.5):
+            pass
+    assert os.listdir('/proc/self/fd') == before
+    waited = now[0] - 50
+    assert 1.5 <= waited < 1.52 if error == errno.EWOULDBLOCK else waited == 0
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(location, 'SYSTEM_DIRECTORY', str(tmp_path / 'none'))
+    remedy = 'make /var/lib/check_conntrack owned by the user who runs the check, mode 0750, or give --history FILE'
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(location.pwd, 'getpwuid', unknown)
+    assert history_file({}) == Missing(f'user {ME} has no home', remedy)
+    for home in ('relative', '/dev/null'):
+        monkeypatch.setattr(location.pwd, 'getpwuid', lambda _uid, home=home: SimpleNamespace(pw_dir=home))
+        assert history_file({}) == Missing('this user has no home directory', remedy)
