@@ -7,7 +7,7 @@ import pwd
 import sqlite3
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,10 +63,8 @@ def candidate_files(environment: Mapping[str, str]) -> list[str]:
     if uid == 0:
         users += [user.pw_uid for user in pwd.getpwall() if user.pw_name in MONITORING_USERS]
     for user in users:
-        try:
+        with suppress(KeyError):  # this uid has no home
             found.append(os.path.join(pwd.getpwuid(user).pw_dir, '.local', 'state', PROJECT, NAME))
-        except KeyError:
-            continue  # this uid has no home
     return found
 
 

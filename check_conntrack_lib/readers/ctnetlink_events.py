@@ -14,6 +14,7 @@ import struct
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 
 from ..flow import Flow
@@ -139,10 +140,8 @@ def open_listener(host: Host) -> Listener | Missing:
 
 def start_sample(listener: Listener, until: float) -> None:
     """Keeps some of the events from now until this many seconds after the listener was made; none if that fails."""
-    try:
+    with suppress(OSError, ValueError):  # it counts all the same
         listener.start_sample(max(0.0, until - listener.seconds()))
-    except (OSError, ValueError):
-        return  # it counts all the same
 
 
 def count(listener: Listener) -> NewConnections | Missing:

@@ -11,6 +11,7 @@ import socket
 import struct
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..host import ENA_DEVICES
 from ..model import Missing
@@ -70,10 +71,8 @@ def ena_interfaces(sysfs: str = '/sys') -> list[str]:
         return []
     found = []
     for device in devices:
-        try:
+        with suppress(OSError):  # bind, module and the like; or all of its interfaces are in other namespaces
             found += os.listdir(f'{sysfs}/{ENA_DEVICES}/{device}/net')
-        except OSError:
-            continue  # bind, module and the like; or all of its interfaces are in other namespaces
     return sorted(found)
 
 

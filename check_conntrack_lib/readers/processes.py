@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from ..host import Host
 from ..namedtuples import NamedTuple
@@ -57,10 +58,8 @@ def read_setters(host: Host) -> tuple[SysctlSetter, ...]:
         if name == KUBE_PROXY and not own:
             in_pods.append(SysctlSetter(name, pid, ()))
         elif own and name in SETTERS:
-            try:
+            with suppress(OSError, ValueError):
                 found.append(SysctlSetter(SETTERS[name], pid, parse_cmdline(host.read(f'{pid}/cmdline'))))
-            except (OSError, ValueError):
-                continue
     return tuple(found or in_pods[:1] if kubelet else found)
 
 
@@ -93,7 +92,7 @@ def _named(host: Host, names: Collection[str]) -> Iterator[tuple[int, str, bool]
             if name in names:
                 yield pid, name, is_hosts_own(host, pid)
         except (OSError, ValueError):
-            continue  # it ended meanwhile
+            pass  # it ended meanwhile
 
 
 def is_hosts_own(host: Host, pid: int, kinds: Collection[str] = NAMESPACES, monitor: bool = False) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
+from contextlib import suppress
 
 from ..formatting import clean_name
 from ..host import Host
@@ -48,9 +49,7 @@ def owners(destination: str = '', port: int | None = None) -> tuple[Owner, ...] 
         return Missing.because(error, 'sockets')
     found = []
     for pid, count in sockets.most_common(MOST_OWNERS):
-        try:
+        with suppress(OSError, ValueError):  # it ended meanwhile
             # not psutil's name, which reads the command line, too: that may lie in memory that never answers
             found.append(Owner(clean_name(Host().read(f'{pid}/comm').rstrip('\n'), 32), pid, count))
-        except (OSError, ValueError):
-            continue  # it ended meanwhile
     return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from ..host import Host
 from ..model import Missing, NotLoaded, Table
@@ -89,10 +90,8 @@ def read_values(host: Host, keys: Iterable[str]) -> dict[str, int]:
     """The running values of these keys, paths below /proc/sys. One that this kernel lacks, or hides, is left out."""
     values = {}
     for key in keys:
-        try:
+        with suppress(OSError, ValueError):  # every file depends on the kernel's version and configuration
             values[key] = parse(host.read(f'sys/{key}'))
-        except (OSError, ValueError):
-            continue  # every file depends on the kernel's version and configuration
     return values
 
 
@@ -100,10 +99,8 @@ def names(host: Host) -> frozenset[str]:
     """Every file of connection tracking that this kernel has, as paths below /proc/sys."""
     found = {'net/nf_conntrack_max'} if host.exists(INITIAL_ONLY) else set()
     for folder in ('net/netfilter', 'net/ipv4/netfilter'):
-        try:
+        with suppress(OSError):
             found |= {f'{folder}/{name}' for name in os.listdir(host.path(f'sys/{folder}')) if '_conntrack_' in name}
-        except OSError:
-            continue
     return frozenset(found)
 
 
