@@ -202,6 +202,16 @@ class TestRecord:
         kept = from_json(to_json(PROFILE))
         assert kept == PROFILE._replace(time_left={}, natted={})
 
+    def test_of_each_sort_the_20_largest(self):
+        many = [one._replace(zone=k, src=bytes([10, 0, 0, k]), dst=bytes([10, 1, 0, k]), dport=k)
+                for k in range(25) for one in FLOWS[:1] * (25 - k)]
+        profile = summarize(many, len(many))
+        for sort in ('sources', 'destinations', 'services', 'targets', 'zones'):
+            assert [count for _key, count in getattr(profile, sort)] == list(range(25, 5, -1)), sort
+        # of zones with as many entries the lower number comes first
+        same = summarize([FLOWS[0]._replace(zone=zone) for zone in (9, 3, 5)], 3)
+        assert [key.zone for key, _count in same.zones] == [3, 5, 9]
+
     def test_zones_and_bytes_are_kept(self):
         counted = [one._replace(zone=zone, orig_packets=2, orig_bytes=1 << 62, reply_packets=1, reply_bytes=1 << 62)
                    for zone, one in enumerate(FLOWS[:3])]

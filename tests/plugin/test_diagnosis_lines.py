@@ -72,7 +72,8 @@ STATE = ['80% of the table is udp: most of it UNREPLIED: server down, scan, or o
 
 
 def rate(share: int) -> NewRate:
-    return NewRate(840, 100, {}, (Opener('10.1.0.1', share, Key()),), ((DNS, share),))
+    return NewRate(840, 100, {}, (Opener('10.1.0.1', share, Key()), Opener('10.1.0.2', 1, Key())),
+                   ((DNS, share), (Key(17, '', '10.0.0.54', 53), 1)))
 
 
 @pytest.mark.parametrize(('known', 'first', 'last'), [

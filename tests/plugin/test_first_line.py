@@ -176,8 +176,8 @@ def test_when_a_baseline_is_due(history: dict[str, Any], entries: int, argv: tup
 
 
 def test_of_a_sparse_table_no_baseline_is_taken() -> None:
-    for entries, due in ((1000 // cli.SPARSE, True), (1000 // cli.SPARSE - 1, False)):
-        table = Table(entries, 1000, 1000 // cli.SPARSE * cli.SPARSE)
+    for entries, due in ((100, True), (99, False)):
+        table = Table(entries, 1000, 6400)
         assert cli._profile_is_due(assessment(table), table, parse([])) is due
     table = Table(1, 1000, Missing('x'))
     assert cli._profile_is_due(assessment(table), table, parse([]))
