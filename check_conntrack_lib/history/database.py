@@ -228,7 +228,8 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
         for one, history, before in zip(now, histories, known):
             if looked_up < identity.MOST_LOOKUPS or history.first_run:
                 # a new one may have been recorded by another run meanwhile
-                before = identity.known(database, [one])[0] if history.first_run else before
+                if history.first_run:
+                    before, = identity.known(database, [one])
                 another = history.first_run and identity.is_another(database, one, before, identify)
                 looked_up += identity.record(database, boot, one, before, another, identify)
         # idle namespaces have the same counters

@@ -74,7 +74,8 @@ def _lines(reader: int, until: float) -> Iterator[bytes]:
     """Lines from the child. Raises ValueError when they are too many, TimeoutError when they come too slowly."""
     rest, taken = b'', 0
     while True:
-        if not select.select([reader], [], [], max(0.0, until - time.monotonic()))[0]:
+        readable, _, _ = select.select([reader], [], [], max(0.0, until - time.monotonic()))
+        if not readable:
             raise TimeoutError(f'not read within {duration(LONGEST)}')
         part = os.read(reader, 1 << 16)
         if not part:

@@ -149,10 +149,10 @@ def forget(database: sqlite3.Connection, part: int, parts: int) -> None:
 
 def add_table(database: sqlite3.Connection) -> None:
     """To a file of before namespaces had names."""
-    present = "SELECT count(*) FROM sqlite_master WHERE name = 'netns'"
-    if not database.execute(present).fetchone()[0]:
+    present = "SELECT 1 FROM sqlite_master WHERE name = 'netns'"
+    if not database.execute(present).fetchone():
         database.execute('BEGIN IMMEDIATE')
-        if not database.execute(present).fetchone()[0]:
+        if not database.execute(present).fetchone():
             for statement in SCHEMA.split(';'):
                 database.execute(statement)
         database.execute('COMMIT')

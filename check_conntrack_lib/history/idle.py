@@ -37,12 +37,13 @@ def histories(database: sqlite3.Connection, samples: Sequence[Sample], known: Se
 
     samples: of one run; known: what is recorded of their namespaces.
     """
-    boot = database.execute('SELECT id FROM boot WHERE boot_id = ?', (samples[0].boot_id,)).fetchone()
-    if boot is None:
+    row = database.execute('SELECT id FROM boot WHERE boot_id = ?', (samples[0].boot_id,)).fetchone()
+    if row is None:
         return {}
+    boot, = row
     pairs = [(one.netns, before.since if before else 0.0) for one, before in zip(samples, known)]
     found = dict(outline for first in range(0, len(pairs), AT_ONCE)
-                 for outline in _outlines(database, boot[0], pairs[first:first + AT_ONCE], samples[0].at.uptime, look))
+                 for outline in _outlines(database, boot, pairs[first:first + AT_ONCE], samples[0].at.uptime, look))
     return {one.netns: _of_an_idle_one(found[one.netns], one, look) or history_before(database, one, look, points=False)
             for one in samples if _has_room(found[one.netns], one, look)}
 

@@ -55,8 +55,8 @@ def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], larges
     other's can: then one a minute is kept.
     """
     kept = now[:MOST_SAMPLES]
-    pages, free, size = (database.execute(f'PRAGMA {name}').fetchone()[0]
-                         for name in ('page_count', 'freelist_count', 'page_size'))
+    pages, free, size = (number for name in ('page_count', 'freelist_count', 'page_size')
+                         for number, in database.execute(f'PRAGMA {name}'))
     if (pages - free) * size <= NEARLY_FULL * largest:
         return kept, _left_out(now, kept, '')
     kept = kept[:FIRST_SAMPLES]

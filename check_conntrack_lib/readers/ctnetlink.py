@@ -216,7 +216,7 @@ def parse_cpu_stats(payload: bytes) -> tuple[int, dict[str, int]]:
     counters = {}
     for kind, start, end in attributes(payload, NFGENMSG.size, len(payload)):
         if kind in CPU_STATS and end - start == _BE32.size:
-            counters[CPU_STATS[kind]] = _BE32.unpack_from(payload, start)[0]
+            counters[CPU_STATS[kind]], = _BE32.unpack_from(payload, start)
     return cpu, counters
 
 

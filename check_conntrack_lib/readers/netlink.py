@@ -130,6 +130,6 @@ def _raise_error(payload: bytes) -> None:
     """Both kinds begin with an error number, 0 when all is well."""
     if len(payload) < _ERRNO.size:
         raise ValueError('cut netlink error')
-    number = -_ERRNO.unpack_from(payload)[0]
+    number, = _ERRNO.unpack_from(payload)
     if number:
-        raise OSError(number, os.strerror(number))
+        raise OSError(-number, os.strerror(-number))

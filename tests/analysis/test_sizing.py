@@ -38,6 +38,27 @@ class TestReaders:
         with pytest.raises(ValueError, match='merged'):
             slabinfo.parse(text, 4096)
 
+    @pytest.mark.parametrize(('columns', 'size'), [
+        ('1 1 256 999999999 1', 1 / 999999999), ('1 1 256 1 999999999', 999999999), ('1 1 256 9999999999 1', None),
+        ('1 1 256 1 9999999999', None), ('1 1 256 1', None), ('1 1 256 1 1', 1), ('1 1 256 16 0', 0)])
+    def test_columns_of_slabinfo(self, columns, size):
+        if size is None:
+            with pytest.raises(ValueError, match='merged'):
+                slabinfo.parse(f'nf_conntrack {columns}', 1)
+        else:
+            assert slabinfo.parse(f'nf_conntrack {columns}', 1) == size
+
+    @pytest.mark.parametrize(('line', 'entries'), [
+        ('nf_conntrack 999999999999 1', 999999999999), ('nf_conntrack 9999999999999 1', None), ('nf_conntrack 5', None),
+        ('nf_conntrack_ 5 5', None), ('nf_conntrack_0 5 5', 5), ('nf_conntrack_ab 5 5\nnf_conntrack 6 6', 11),
+        ('nf_conntrack_xy 5 5', None), ('x nf_conntrack 5 5', None)])
+    def test_entries_of_slabinfo(self, line, entries):
+        if entries is None:
+            with pytest.raises(ValueError, match='no line nf_conntrack'):
+                slabinfo.parse_entries(line)
+        else:
+            assert slabinfo.parse_entries(line) == entries
+
     def test_slabinfo_is_for_root(self, tmp_path):
         found = slabinfo.read(Host(str(tmp_path)))
         assert found == Missing(f'{tmp_path}/slabinfo: No such file or directory', 'only root reads it')

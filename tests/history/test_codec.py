@@ -85,6 +85,12 @@ def test_what_are_no_counters(text: str) -> None:
         codec.counters_from_text(text)
 
 
+@pytest.mark.parametrize(('size', 'remembered'), [(4096, True), (4097, False)])
+def test_short_texts_are_parsed_once(size: int, remembered: bool) -> None:
+    text = '{"cpus":1,"drop":[1]}'.ljust(size)
+    assert (codec.counters_from_text(text) is codec.counters_from_text(text)) is remembered
+
+
 def test_the_longest_text() -> None:
     text = '{"cpus":1,"drop":[1]}'
     assert codec.counters_from_text(text + ' ' * ((1 << 20) - len(text)))

@@ -173,4 +173,5 @@ def test_when_it_clears(known: dict[str, Any], name: str, argv: tuple[str, ...],
 def test_the_next_command_where_something_is_missing(why: str, argv: tuple[str, ...], command: str) -> None:
     found = alert(assessment(), [bad('usage', Missing(why), Unknown)], parse(list(argv)))
     assert found
-    assert found.next == command
+    assert (found.code, found.cause, found.next) == ('not-readable', '', command)
+    assert found.clears == 'when usage can be read (docs/troubleshooting.md)'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ from check_conntrack_lib.plugin import cli
 from check_conntrack_lib.plugin.options import parse
 
 WELL, TROUBLE = ('output\n', 0), ('output\n', 2)
+#: every test has it replaced
+LAST_RESORT = cli._last_resort
 
 
 @pytest.fixture
@@ -65,6 +68,35 @@ def test_how_long_it_may_print(monkeypatch: pytest.MonkeyPatch, deadlines: list[
     monkeypatch.setattr(cli, 'LONGEST_PRINT', 0.5)
     assert cli.main(['-t', '20']) == 0
     assert left - 0.2 < seen[0] <= left
+
+
+@pytest.mark.parametrize(('printing', 'reader', 'written'), [
+    (False, True, ['CONNTRACK UNKNOWN - timed out after 20 s (--timeout) while reading kernel log\n']),
+    (False, False, []), (True, True, [])])
+def test_the_last_resort_is_one_line_where_it_is_read(monkeypatch: pytest.MonkeyPatch, printing: bool, reader: bool,
+                                                      written: list[str]) -> None:
+    deadline = Deadline(20)
+    deadline.doing = 'reading kernel log'
+    if printing:
+        deadline.output.acquire()
+    seen: list[tuple[int, str]] = []
+    ended: list[int] = []
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(cli.os, 'write', lambda handle, text: seen.append((handle, text.decode())))
+    monkeypatch.setattr(cli.os, '_exit', ended.append)
+    monkeypatch.setattr(select, 'select', lambda *given: [asked.append(given), ((), (1,) if reader else (), ())][1])
+    LAST_RESORT(deadline)
+    assert seen == [(1, line) for line in written]
+    assert asked == ([] if printing else [((), (1,), (), 0.5)])
+    assert ended == [3]
+
+
+def test_the_console_script_ends_with_main_s_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(cli, 'main', lambda: 2)
+    monkeypatch.setattr(cli.os, '_exit', ended.append)
+    cli.program()
+    assert ended == [2]
 
 
 @pytest.mark.parametrize(('left', 'patience'), [(10.0, 1.0), (4.4, 1.0), (2.0, 0.5)])

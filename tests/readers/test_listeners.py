@@ -131,6 +131,17 @@ def test_the_ways_of_the_monitoring(host: Host, tmp_path: Path) -> None:
         ('192.0.2.0/24', '192.0.2.10', '192.0.2.11'), ('198.51.100.4',))
 
 
+@pytest.mark.parametrize(('protocol', 'port', 'name'), [
+    (6, 22, 'SSH'), (6, 5666, 'NRPE'), (6, 5665, 'Icinga agent'), (17, 161, 'SNMP'), (6, 9100, 'node_exporter'),
+    (6, 9318, 'conntrack-doctor export'), (6, 10050, 'Zabbix agent'), (6, 6556, 'Checkmk agent')])
+def test_ports_of_the_monitoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int, port: int,
+                                 name: str) -> None:
+    """Whoever holds the socket."""
+    held = {(protocol, LISTENING if protocol == 6 else UDP): [Socket(protocol, port, '::', 0, 7)]}
+    monkeypatch.setattr(listeners, 'sockets', lambda *asked, **_: held.get(asked, ()))
+    assert listeners.read(Host(str(tmp_path))) == MonitoringWays((Way(name, protocol, port),), ())
+
+
 def test_without_an_answer_of_the_kernel(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: int) -> Iterator[Socket]:
         raise PermissionError(1, 'Operation not permitted')
