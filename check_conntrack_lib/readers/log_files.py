@@ -45,7 +45,8 @@ def parse_line(text: str, now: Instant) -> KernelLine | None:
         match = re.fullmatch(form, text, re.ASCII)
         if match:
             try:
-                return KernelLine(_monotonic(match.groupdict(), now), match['text'])
+                return KernelLine(_monotonic({name: part for name, part in match.groupdict().items() if part}, now),
+                                  match['text'])
             except (ValueError, OverflowError):
                 return None
     return None
@@ -72,22 +73,21 @@ def _parsed(raw: bytes, now: Instant) -> KernelLine | None:
     return parse_line(raw.decode('ascii', 'replace').rstrip('\r'), now)
 
 
-def _monotonic(found: dict[str, str | None], now: Instant) -> float:
-    if found.get('seconds'):
-        return float(found['seconds'] or 0)
-    wall = float(found['unix'] or 0) if found.get('unix') else _wall(found, now)
+def _monotonic(found: dict[str, str], now: Instant) -> float:
+    if 'seconds' in found:
+        return float(found['seconds'])
+    wall = float(found['unix']) if 'unix' in found else _wall(found, now)
     return wall - now.wall + now.monotonic
 
 
-def _wall(found: dict[str, str | None], now: Instant) -> float:
+def _wall(found: dict[str, str], now: Instant) -> float:
     """Seconds since 1970 of a date; one without a year is the last of its kind. Raises ValueError, OverflowError."""
-    name = found.get('name')
-    month = MONTHS.get(name, 0) if name else int(found['month'] or 0)
+    month = MONTHS.get(found['name'], 0) if 'name' in found else int(found['month'])
     if not 1 <= month <= 12:
         raise ValueError('not a month')
     wall: float
-    hour, minute, second = (int(part) for part in (found['clock'] or '').split(':'))
-    day, year = int(found['day'] or 0), int(found.get('year') or 0)
+    hour, minute, second = map(int, found['clock'].split(':'))
+    day, year = int(found['day']), int(found.get('year', '0'))
     if not (1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         raise ValueError('not a time')  # mktime would make another one of it
     zone = found.get('zone')
