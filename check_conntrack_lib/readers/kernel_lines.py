@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ..model import KernelLog, LogLine, Suppressed
+from ..model import BOOT, KernelLog, LogLine, Suppressed
 from ..namedtuples import NamedTuple
 
 # numbers of at most 18 digits: the history's integers have 63 bits
@@ -60,12 +60,12 @@ def summarize(lines: Iterable[KernelLine], source: str, overrun: bool = False) -
 
 
 def _meaning(text: str) -> LogLine | Suppressed | None:
-    """What a text says, at no time."""
+    """What a text says, whenever it is said."""
     match = re.fullmatch(TABLE_FULL, text)
     if match:
-        return LogLine(0.0, int(match[1]) if match[1] else None)
+        return LogLine(BOOT, int(match[1]) if match[1] else None)
     match = re.fullmatch(SUPPRESSED, text)
-    return Suppressed(0.0, int(match[1] or match[2])) if match else None
+    return Suppressed(BOOT, int(match[1] or match[2])) if match else None
 
 
 def head_of(record: bytes) -> tuple[int, float]:

@@ -9,7 +9,9 @@ from assessments import NOON, assessment, logged, lost
 
 from check_conntrack_lib.analysis.hash_chains import HashLoad
 from check_conntrack_lib.analysis.hysteresis import Crossed, Drops
+from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.analysis.trend import Forecast, Rise
+from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.model import Missing, Table
 from check_conntrack_lib.plugin import phrases
 
@@ -110,6 +112,19 @@ def test_clashes(packets: dict[str, int], text: str) -> None:
     assert said.startswith(text)
     assert bool(said) == bool(text)
     assert phrases.insert_failed(assessment()) == ''
+
+
+USE = PortUse(ReplyTuple(17, b'abcd', 53, b'efgh'), 910, 1000, 900, True)
+
+
+@pytest.mark.parametrize(('found', 'use', 'text'), [
+    (9999, USE, 'NAT ports to 97.98.99.100:53 udp through 101.102.103.104: 91% used (910 of 1000), '
+                '0.1 packets/s refused'),
+    (0, USE, '60 clashes (insert_failed) since 11:50 UTC (0.1/s)'),
+    (9999, None, '60 clashes (insert_failed) since 11:50 UTC (0.1/s)')])
+def test_clashes_or_ports(found: int, use: PortUse | None, text: str) -> None:
+    a = assessment(ports=use, losses=lost(insert_failed=60, clash_resolve=0, found=found))
+    assert phrases.insert_failed(a) == text
 
 
 def test_hash_chains() -> None:
