@@ -37,7 +37,7 @@ def troubles(results: Iterable[Result]) -> list[Result]:
     """The results that are not OK: the worst state first, within a state the signal of the lowest rank."""
     bad = [result for result in results if result.state != Ok]
     order = {state: index for index, state in enumerate(dict.fromkeys(result.state for result in bad))}
-    return sorted(bad, key=lambda result: (order[result.state], RANKS.get(result.metric.name, len(RANKS) + 1)))
+    return sorted(bad, key=lambda result: (order[result.state], RANKS.get(result.metric.name, len(RANKS))))
 
 
 class SignalContext(ScalarContext):

@@ -173,13 +173,13 @@ SIGNALS: tuple[Signal, ...] = (
     Signal('allowance_available', 'conntrack_allowance_available', CLOUD,
            thresholds('allowance-available', '15:', '5:', 'what is left of that limit, in percent of the most that was '
                       'seen,'),
-           cloud_lines.left, cloud_lines.available, cloud_lines.available_line, rank=10, unit='%', maximum=100),
+           cloud_lines.left, cloud_lines.available, cloud_lines.available_line, rank=9, unit='%', maximum=100),
     Signal('linklocal_exceeded', 'linklocal_allowance_exceeded_per_s', CLOUD,
            thresholds('linklocal-exceeded', '1', 'off', 'the rate of packets to DNS, metadata and time service that '
                       'were dropped (linklocal_allowance_exceeded)'),
-           cloud_lines.linklocal_rate, cloud_lines.linklocal, cloud_lines.linklocal_line, rank=11),
+           cloud_lines.linklocal_rate, cloud_lines.linklocal, cloud_lines.linklocal_line, rank=10),
     Signal('settings', 'settings', '', (), lambda a: None if isinstance(a.settings, Missing) else a.settings or None,
-           phrases.settings, details.settings, rank=12, state=lambda a, options: 'warning'),
+           phrases.settings, details.settings, rank=11, state=lambda a, options: 'warning'),
 )
 
 

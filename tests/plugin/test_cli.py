@@ -54,6 +54,16 @@ def test_what_is_not_printed_is_unknown(monkeypatch: pytest.MonkeyPatch, printed
     assert cli.main([]) == status
 
 
+def test_before_the_options_are_known_the_time_is_the_default(monkeypatch: pytest.MonkeyPatch,
+                                                              deadlines: list[Deadline]) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(cli, 'run', lambda *_: WELL)
+    monkeypatch.setattr(cli, '_print', lambda _output: True)
+    monkeypatch.setattr(cli, 'parse', lambda argv: [seen.append(deadlines[-1].limit), parse(argv)][1])
+    assert cli.main([]) == 0
+    assert seen == [parse([]).timeout]
+
+
 @pytest.mark.parametrize(('used', 'left'), [(0, 20.0), (19.8, 0.5), (20.1, 0.4)])
 def test_how_long_it_may_print(monkeypatch: pytest.MonkeyPatch, deadlines: list[Deadline], used: float,
                                left: float) -> None:

@@ -12,6 +12,7 @@ from check_conntrack_lib.plugin import contexts, resource
 from check_conntrack_lib.plugin.contexts import EntriesContext, MissingReading, Results, number, performance
 from check_conntrack_lib.plugin.options import Limits, parse
 from check_conntrack_lib.plugin.resource import question_of
+from check_conntrack_lib.plugin.signals import SIGNALS, Signal
 
 
 @pytest.mark.parametrize(('value', 'places', 'text'), [
@@ -44,6 +45,24 @@ def test_what_could_not_be_read_never_hides_what_was_found() -> None:
         results.add(Result(state, metric=Metric('x', 1)))
     assert [result.state for result in results] == [Critical, Warn, Unknown, Ok]
     assert results.most_significant_state == Critical
+
+
+WORST_FIRST = ['conntrack_allowance_exceeded_per_s', 'dropped_per_s', 'table_full_lines', 'usage', 'growth_per_s',
+               'early_drop_per_s', 'insert_failed_per_s', 'nat_ports', 'hash_refused', 'conntrack_allowance_available',
+               'linklocal_allowance_exceeded_per_s', 'settings', 'what has no signal']
+
+
+def test_of_signals_in_one_state_the_order_is_always_the_same() -> None:
+    for names in (WORST_FIRST, WORST_FIRST[::-1]):
+        found = contexts.troubles([Result(Warn, metric=Metric(name, 1)) for name in names])
+        assert [result.metric.name for result in found] == WORST_FIRST
+    assert {signal.label for signal in SIGNALS} == set(WORST_FIRST[:-1])
+
+
+@pytest.mark.parametrize('signal', SIGNALS, ids=lambda signal: signal.label)
+def test_bounds_of_the_performance_data(signal: Signal) -> None:
+    assert signal.minimum == (None if signal.name == 'growth' else 0)
+    assert signal.maximum == (100 if signal.unit == '%' else None)
 
 
 def test_only_what_is_required_is_unknown() -> None:

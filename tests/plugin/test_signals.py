@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from assessments import assessment, lost
 from nagiosplugin import Ok
 
 from check_conntrack_lib.analysis.cloud import CloudLimit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit, HashLoad
+from check_conntrack_lib.analysis.hysteresis import Awaited, Crossed, Drops
 from check_conntrack_lib.analysis.losses import LogEvidence, Losses
 from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.analysis.sysctl_drift import Drift
@@ -18,7 +21,7 @@ from check_conntrack_lib.analysis.trend import Forecast
 from check_conntrack_lib.assessment import Assessment
 from check_conntrack_lib.counters import COUNTERS
 from check_conntrack_lib.flow import ReplyTuple
-from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Table
+from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Point, Table
 from check_conntrack_lib.plugin.contexts import SignalContext, contexts
 from check_conntrack_lib.plugin.first_line import first_line
 from check_conntrack_lib.plugin.options import REQUIRABLE, parse
@@ -81,6 +84,45 @@ def test_a_row_without_options_is_shown_and_compared_with_nothing(monkeypatch: p
     for module in ('options', 'contexts', 'resource'):
         monkeypatch.setattr(f'check_conntrack_lib.plugin.{module}.SIGNALS', (*SIGNALS, shown))
     assert state(TROUBLED, shown) == 'ok'
+
+
+CROSSED = Crossed(85, 80, 0.0, 0.0, 92.0, True)
+DROPS = Drops(3, 12, 0.0, 0.0, 0.0, 7.0)
+
+
+@pytest.mark.parametrize(('entries', 'known', 'compared'), [
+    (750, {}, 75), (750, {'crossed': CROSSED}, 92), (950, {'crossed': CROSSED}, 95),
+    (750, {'crossed': CROSSED._replace(held=False)}, 75), (900, {'awaited': Awaited(85, 80, 0.0)}, 85),
+    (840, {'awaited': Awaited(85, 80, 0.0)}, 84)])
+def test_what_is_compared_as_usage(entries: int, known: dict[str, Any], compared: float) -> None:
+    usage = SIGNALS[0]
+    assert usage.compared
+    assert usage.compared(assessment(Table(entries, 1000, 64), **known)) == compared
+    assert usage.compared(assessment(Missing('x'))) == 0
+
+
+@pytest.mark.parametrize(('known', 'compared'), [
+    ({}, 0), ({'losses': lost(10, drop=50)}, 5), ({'drops': DROPS}, 7),
+    ({'drops': DROPS, 'losses': lost(10, drop=50)}, 7),
+    ({'drops': DROPS, 'losses': lost(10, drop=80)}, 8)])
+def test_what_is_compared_as_drops(known: dict[str, Any], compared: float) -> None:
+    dropped = next(signal for signal in SIGNALS if signal.name == 'dropped')
+    assert dropped.compared
+    assert dropped.compared(assessment(**known)) == compared
+
+
+@pytest.mark.parametrize(('entries', 'before', 'argv', 'expected'), [
+    (700, 0, (), 'warning'), (699, 0, (), 'ok'), (699, 700, (), 'warning'), (650, 700, (), 'warning'),
+    (649, 700, (), 'ok'), (650, 699, (), 'ok'), (699, 700, ('--clear', '0'), 'ok')])
+def test_from_where_growth_is_a_warning(entries: int, before: int, argv: tuple[str, ...], expected: str) -> None:
+    growth = next(signal for signal in SIGNALS if signal.name == 'growth')
+    a = assessment(Table(entries, 1000, 64), forecast=Forecast(1, 60, 600, True),
+                   history=History(points=(Point(1.0, before),), first_run=False))
+    assert growth.state
+    assert growth.state(a, parse(list(argv))) == expected
+    assert growth.state(a._replace(forecast=Forecast(1, 60, 600, False)), parse(list(argv))) == 'ok'
+    unlimited = a._replace(snapshot=a.snapshot._replace(table=Table(entries, 0, 64)))
+    assert growth.state(unlimited, parse(list(argv))) == 'ok'
 
 
 def test_growth_has_its_own_rule() -> None:

@@ -53,6 +53,12 @@ def test_the_filter_keeps_one_in_a_power_of_two(step):
     assert set(kept) == {0, 0xFFFFFFFF}
 
 
+def test_the_filter_as_the_kernel_takes_it():
+    """sock_filter: a load of the random number, a jump over one instruction where a bit is set, and two returns."""
+    assert random_filter(64) == b''.join(struct.pack('=HBBI', *one) for one in (
+        (0x20, 0, 0, 0xFFFFF038), (0x45, 0, 1, 63), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)))
+
+
 def test_drops_by_inode():
     assert parse_drops(FILE, 21407) == 99998
 
