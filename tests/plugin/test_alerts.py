@@ -10,7 +10,9 @@ from nagiosplugin import Critical, Metric, Ok, Result, Unknown, Warn
 
 from check_conntrack_lib.analysis.hash_chains import ChainLimit, HashLoad
 from check_conntrack_lib.analysis.hysteresis import Crossed, Drops
+from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.assessment import Assessment
+from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.model import Missing, NotLoaded, Table
 from check_conntrack_lib.plugin.alerts import TRIAGE, Alert, alert, troubles
 from check_conntrack_lib.plugin.options import parse
@@ -18,6 +20,10 @@ from check_conntrack_lib.plugin.options import parse
 CHAINS = lost(drop=1, chaintoolong=5)
 DROPS = Drops(3, 12, NOON - 7200, NOON - 900, NOON - 600, 0.1)
 CROSSED = Crossed(85, 80, NOON - 7200, NOON - 600, 86, True)
+USE = PortUse(ReplyTuple(17, b'abcd', 53, b'efgh'), 910, 1000, 900, True)
+PORTS = 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
+AWS = ("AWS's own table for security groups: rules that need no tracking, shorter idle timeouts or a larger instance "
+       'help, nf_conntrack_max does not')
 
 
 def bad(name: str, value: Any = 1, state: Any = Critical) -> Result:
@@ -122,7 +128,11 @@ def test_of_a_drained_table_the_past_is_shown() -> None:
      'not known from the counters: the table was full for a moment, or memory was short'),
     ({'losses': lost(insert_failed=1)}, 'insert_failed_per_s',
      'two packets tried to create the same entry (DNS A and AAAA queries from one socket), or SNAT has no free source '
-     'port'), ({}, 'usage', ''), ({'log': logged(9)}, 'table_full_lines', '')])
+     'port'), ({}, 'usage', ''), ({'log': logged(9)}, 'table_full_lines', ''), ({}, 'nat_ports', PORTS),
+    ({'losses': lost(insert_failed=60, clash_resolve=0, found=9999), 'ports': USE}, 'insert_failed_per_s', PORTS),
+    ({}, 'conntrack_allowance_exceeded_per_s', AWS), ({}, 'conntrack_allowance_available', AWS),
+    ({}, 'linklocal_allowance_exceeded_per_s', ''), ({}, 'settings', ''), ({}, 'growth_per_s', ''),
+    ({}, 'early_drop_per_s', '')])
 def test_causes(known: dict[str, Any], name: str, cause: str) -> None:
     assert alert_of(assessment(**known), name).cause == cause
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nagiosplugin import Range
 
+from check_conntrack_lib.plugin import option_parser
 from check_conntrack_lib.plugin.cli import main
 from check_conntrack_lib.plugin.converters import range_text
 from check_conntrack_lib.plugin.options import (
@@ -149,6 +150,13 @@ def test_days(text: str) -> None:
                                             ('10:85', None), ('', None)])
 def test_plain_lines_for_performance_data(text: str, line: float | None) -> None:
     assert upper_line(text) == line
+
+
+def test_the_help_is_two_columns_on_110() -> None:
+    lines = option_parser.parser().format_help().splitlines()
+    assert max(map(len, lines)) == 110
+    assert {len(line) - len(line.lstrip()) for line in lines if line.startswith(' ' * 20)} == {36}
+    assert lines[0] == 'usage: check_conntrack [options]'
 
 
 @pytest.mark.parametrize('argv', [['-h'], ['--help'], ['-V'], ['--version']])
