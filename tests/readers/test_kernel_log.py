@@ -11,7 +11,7 @@ import pytest
 
 from check_conntrack_lib.deadline import OutOfTime
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing
+from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
 from check_conntrack_lib.readers import journal, kept_log, kernel_log
 from check_conntrack_lib.readers.journal import parse_journal_line
 from check_conntrack_lib.readers.kept_log import KeptLog
@@ -404,3 +404,54 @@ def test_what_is_kept_begins_at_the_end(tmp_path):
     assert os.lseek(handle, 0, os.SEEK_CUR) == len('a line\n')
     os.close(handle)
     assert kept_log._open_at_end(str(tmp_path / 'none')) is None
+
+
+FULL = 'nf_conntrack: nf_conntrack: table full, dropping packet'
+
+
+def read_at(path: Path, records: list[tuple[int, float, str]], monotonic: float = 600.0, since: float = 300.0,
+            memory: LogMemory | None = None) -> KernelLog:
+    path.write_text(''.join(f'4,{number},{stamp * 1e6:.0f},-;{text}\n' for number, stamp, text in records))
+    found = kernel_log.read_records(str(path), since, Instant(1e9, monotonic, monotonic), memory)
+    assert isinstance(found, KernelLog)
+    return found
+
+
+def test_a_clock_of_the_log_that_is_ahead(tmp_path: Path) -> None:
+    found = read_at(tmp_path / 'log', [(5, 500.0, 'x'), (6, 606.0, FULL), (7, 610.0, 'y')])
+    assert (found.offset, found.complete_since, found.sequence) == (-10.0, 490.0, 7)
+    assert found.table_full == (LogLine(596.0),)
+    # the first record of the boot is there: it goes back to the beginning
+    assert read_at(tmp_path / 'log', [(0, 500.0, 'x'), (1, 610.0, FULL)]).complete_since == BOOT
+
+
+REMEMBERED = LogMemory(7, 550.0, -10.0, 200.0, True, (LogLine(299.9), LogLine(300.0), LogLine(540.0, 5)),
+                       (Suppressed(299.9, 1), Suppressed(310.0, 2)))
+
+
+def test_what_was_read_before_is_not_read_again(tmp_path: Path) -> None:
+    records = [(6, 500.0, FULL), (7, 545.0, FULL), (8, 562.0, FULL), (9, 605.0, f'{FULL[:-17]} in netns 5{FULL[-17:]}')]
+    found = read_at(tmp_path / 'log', records, memory=REMEMBERED)
+    assert found.table_full == (LogLine(300.0), LogLine(540.0, 5), LogLine(552.0), LogLine(595.0, 5))
+    assert found.suppressed == (Suppressed(310.0, 2),)
+    assert (found.offset, found.sequence, found.complete_since, found.names_namespaces) == (-10.0, 9, 200.0, True)
+    # records are missing between what was read and what is there
+    assert read_at(tmp_path / 'log', records[2:], memory=REMEMBERED).complete_since == 200.0
+    assert read_at(tmp_path / 'log', records[3:], memory=REMEMBERED).complete_since == 595.0
+    # no line is older than that run nor younger than now, whatever the log's clock says
+    early = read_at(tmp_path / 'log', [(8, 556.0, FULL), (9, 700.0, FULL)], memory=REMEMBERED)
+    assert [line.stamp for line in early.table_full[2:]] == [550.0, 600.0]
+
+
+def test_another_log_under_the_same_name(tmp_path: Path) -> None:
+    found = read_at(tmp_path / 'log', [(3, 500.0, FULL)], memory=REMEMBERED)
+    assert (found.table_full, found.offset, found.complete_since) == ((LogLine(500.0),), 0.0, 500.0)
+    assert not found.names_namespaces
+    # the same number is the same log
+    assert read_at(tmp_path / 'log', [(7, 500.0, FULL)], memory=REMEMBERED).table_full == REMEMBERED.table_full[1:]
+
+
+@pytest.mark.parametrize(('choice', 'source'), [
+    ('off', ''), ('journal', ''), ('auto', '/dev/kmsg'), ('kmsg', '/dev/kmsg'), ('/var/log/../log/x', '/var/log/x')])
+def test_which_source_is_remembered(choice: str, source: str) -> None:
+    assert kernel_log.remembered_source(choice) == source
