@@ -52,7 +52,7 @@ class Host(NamedTuple):
     def read(self, name: str) -> str:
         """Text of a small file of /proc. Raises OSError, or ValueError when it is too large."""
         # without O_NONBLOCK a FIFO in the place of the file would hold the check for ever
-        handle = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK)
         parts: list[bytes] = []
         try:
             size = 0

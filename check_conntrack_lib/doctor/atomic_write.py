@@ -16,7 +16,7 @@ def write_file(path: str, content: bytes) -> None:
     temporary = os.path.join(directory, f'.{os.path.basename(path)}.{os.urandom(6).hex()}')
     # the name is known before the file is there: a signal may end the program at any point
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), 'wb') as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
             file.write(content)
             os.fchmod(file.fileno(), 0o644)
         os.replace(temporary, path)

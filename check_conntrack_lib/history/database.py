@@ -168,7 +168,7 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
     """A connection in autocommit mode to a file with our tables, which is made if there is none."""
     with locked(path, fcntl.LOCK_SH, patience):
         # sqlite itself would make the file readable by all
-        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         inode = os.fstat(handle).st_ino
         os.close(handle)
         with closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as database:

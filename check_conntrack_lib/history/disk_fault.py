@@ -27,7 +27,7 @@ def reason(path: str, error: Exception) -> str:
     # a name of its own, as a journal has: a quota may have room for a nameless file, but not for a name
     beside = f'{path}-{os.getpid()}'
     try:
-        handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             os.unlink(beside)
             os.write(handle, bytes(ENOUGH))

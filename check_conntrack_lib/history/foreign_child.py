@@ -114,7 +114,7 @@ def _become(owner: int) -> None:
 
 def _rows(path: str, owner: int, until: float) -> Iterator[tuple[object, ...]]:
     """(table, values) of each row. Raises OSError, ValueError, sqlite3.Error."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         check_header(handle, owner)
         _lock(handle, path, until)
@@ -177,7 +177,7 @@ def _lock(handle: int, path: str, until: float) -> None:
     except BlockingIOError:
         return  # a run has begun to write, its changes are not in the file yet
     try:
-        journal = os.open(path + '-journal', os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        journal = os.open(path + '-journal', os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return
     begin = os.read(journal, len(HOT_JOURNAL))

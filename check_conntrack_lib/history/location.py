@@ -23,7 +23,7 @@ from ..readers.root_files import MOST_LINKS
 SYSTEM_DIRECTORY = '/var/lib/check_conntrack'
 NAME, PROJECT = 'history.sqlite', 'check_conntrack'
 _REMEDY = f'make {SYSTEM_DIRECTORY} owned by the user who runs the check, mode 0750, or give --history FILE'
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW
 
 
 class UnsafePlace(Exception):
@@ -194,7 +194,7 @@ def locked(path: str, lock: int, patience: float) -> Iterator[None]:
     SQLite knows a journal by its name only: who still had the renamed file open would play the journal of its
     successor back into it.
     """
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         until = time.monotonic() + patience
         while True:

@@ -156,7 +156,7 @@ def _open(path: str) -> sqlite3.Connection | Missing:
             if isinstance(usable, Missing):
                 return Missing(usable.why, 'copy it to a directory that only root can write')
         return foreign.load(path, status.st_uid)
-    handle = os.open(safe, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(safe, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         foreign_child.check_header(handle, os.geteuid())
     finally:

@@ -41,7 +41,7 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
     try:
         # a signal that came before raises here, in the own namespace
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        home = os.open(_own(host), os.O_RDONLY | os.O_CLOEXEC)
+        home = os.open(_own(host), os.O_RDONLY)
         try:
             stay(path)
             try:
@@ -85,7 +85,7 @@ def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
 
 def stay(path: str) -> None:
     """Puts this thread into the namespace of that file, for as long as it runs. Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _setns(handle)
     finally:

@@ -49,7 +49,7 @@ def uid_of(host: Host, namespace: Namespace) -> int | None:
 
 def _owner(path: str) -> int:
     """The user who made its user namespace, 0 for the initial one. Raises OSError."""
-    there = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    there = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         user_namespace = fcntl.ioctl(there, NS_GET_USERNS)
         try:

@@ -193,7 +193,7 @@ def _json(path: str) -> Mapping[str, Any]:
         # to open a device may do something, to follow a link may lead to one
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return {}
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
             text = os.read(handle, LARGEST)
         finally:

@@ -66,7 +66,7 @@ class KeptLog:
 def _open_at_end(path: str) -> int | None:
     """A descriptor that gives what comes from now on; None where the device cannot be had."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
     try:

@@ -72,7 +72,7 @@ def read_records(path: str, since: float, now: Instant | None = None,
         if os.path.realpath(path) == CONSUMING:
             return Missing(f'{CONSUMING} is not read', "reading it takes the lines from the system's logger: "
                            '/dev/kmsg has the same')
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except PermissionError as error:
         if path == DEVICE:
             # EPERM comes from kernel.dmesg_restrict, or to root from kernel.printk_devkmsg=off

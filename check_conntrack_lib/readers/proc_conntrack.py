@@ -104,7 +104,7 @@ def read_flows(host: Host, use: Callable[[Iterator[Flow]], _T], most: int,
 
 def _lines(path: str, until: float | None) -> Generator[str, None, None]:
     # O_NONBLOCK: a FIFO in the place of the file would hold the check for ever
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         rest = b''
         while until is None or time.monotonic() < until:

@@ -44,7 +44,7 @@ def read_text(root: str, path: str) -> str:
     """The beginning of a regular file of that root; '' for one that is none. Raises OSError."""
     try:
         # without O_NONBLOCK a FIFO in the place of the file would hold the check for ever
-        handle = os.open(inside(root, path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        handle = os.open(inside(root, path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):
         return ''  # a broken link
     except OSError as error:
