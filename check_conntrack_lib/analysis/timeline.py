@@ -109,10 +109,10 @@ def intervals(samples: Iterable[Sample]) -> list[Interval]:
     for sample in samples:
         last = before.get((sample.boot_id, sample.netns, sample.since))
         before[sample.boot_id, sample.netns, sample.since] = sample
-        span = sample.at.uptime - last.at.uptime if last else 0.0
-        if last is None or span <= 0:
+        if last is None or sample.at.uptime <= last.at.uptime:
             found.append(Interval(sample, None, None, None))
         else:
+            span = sample.at.uptime - last.at.uptime
             found.append(Interval(sample, span, counted_between(last, sample), (sample.entries - last.entries) / span))
     return found
 

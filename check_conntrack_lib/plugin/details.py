@@ -99,8 +99,8 @@ def hash_chains(a: Assessment, _options: Options, trouble: bool) -> Iterator[str
 
 
 def early_drop(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
-    evicted = a.losses.packets.get('early_drop', 0) if a.losses else 0
-    if a.losses and evicted:
+    if a.losses and a.losses.packets.get('early_drop'):
+        evicted = a.losses.packets['early_drop']
         yield (f'early_drop: {count(evicted, "entry")} evicted in the last {duration(a.losses.span)} because the table '
                'was full (not yet ASSURED: half-open TCP, one-way UDP)')
 
