@@ -75,7 +75,6 @@ def test_how_long_it_may_print(monkeypatch: pytest.MonkeyPatch, deadlines: list[
 
     monkeypatch.setattr(cli, 'run', run)
     monkeypatch.setattr(cli, '_print', lambda _output: [seen.append(deadlines[-1].left())] != [])
-    monkeypatch.setattr(cli, 'LONGEST_PRINT', 0.5)
     assert cli.main(['-t', '20']) == 0
     assert left - 0.2 < seen[0] <= left
 

@@ -163,6 +163,13 @@ def test_what_is_left_out_where_there_is_no_room() -> None:
     assert len(many) <= LONGEST - len('CONNTRACK CRITICAL - ')
 
 
+@pytest.mark.parametrize(('length', 'fits'), [(120, True), (121, False)])
+def test_120_characters(length: int, fits: bool) -> None:
+    text = '75.0% used (750 of 1000)'
+    among = 'x' * (length - len(f'CONNTRACK OK - {text}, '))
+    assert line(known(), among=among) == (f'{text}, {among}' if fits else text)
+
+
 @pytest.mark.parametrize(('history', 'entries', 'argv', 'due'), [
     ({'profiled': 4400}, 900, (), True), ({'profiled': 4401}, 900, (), False), ({}, 900, (), True),
     ({'profiled': 4999, 'ports_used': 0.5}, 900, (), True), ({'profiled': 4999, 'ports_used': 0.49}, 900, (), False),
