@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -37,6 +38,8 @@ STARTS = {'subprocess.Popen', 'os.fork', 'os.posix_spawn', 'os.exec'}
 CALLS = 200_000
 #: wall-clock time for each second of CPU time: the machine has other things to do
 WAITS = 4
+#: seconds without any CPU time after which the tests wait for something that never comes
+IDLE = 120.0
 
 
 def forget() -> None:
@@ -139,6 +142,17 @@ def limited(seconds: float) -> None:
     os.dup2(said, 2)
 
 
+def ticks_of(session: int) -> int:
+    """CPU time of all processes of a session, in clock ticks (proc(5))."""
+    ticks = 0
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        with suppress(OSError):  # it ended meanwhile
+            fields = path.read_text().rpartition(') ')[2].split()
+            if int(fields[3]) == session:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks
+
+
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Its answer; {'status': None} when it ended without one, or took more seconds of CPU time than it may."""
     with tempfile.TemporaryDirectory() as directory:
@@ -152,8 +166,13 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             answer.write_text(json.dumps(done))
             os._exit(0)
         end = time.monotonic() + WAITS * job['seconds']
+        used, looked_at = -1, time.monotonic()
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-            if time.monotonic() > end:
+            idle = False
+            if time.monotonic() > looked_at + IDLE:
+                before, used, looked_at = used, ticks_of(child), time.monotonic()
+                idle = used == before
+            if idle or time.monotonic() > end:
                 os.killpg(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 break
