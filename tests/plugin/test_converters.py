@@ -43,7 +43,7 @@ def test_taken(convert: Callable[[str], float], text: str, value: float) -> None
     (converters.days, '9.1234567', 'days'), (converters.days, '3661', 'days'), (converters.days, '00001', 'days'),
     (converters.percent_or_off, '0001', 'percentage'), (converters.points, '001', 'points of percent'),
     (converters.percent_or_off, '50%%', 'percentage'), (converters.points, '5%%', 'points of percent'),
-    (converters.an_hour_at_most, '3601', "^'3601' is longer than an hour$"),
+    (converters.an_hour_at_most, '3601', "^'3601' is not a duration from 0 to an hour"),
 ])
 def test_refused(convert: Callable[[str], float], text: str, says: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=says):

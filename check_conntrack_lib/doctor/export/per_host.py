@@ -14,7 +14,6 @@ from ...model import Missing, Table
 from ...namedtuples import NamedTuple
 from ...netns import address_names
 from ...readers.sockets import is_local
-from ..common_options import SAMPLE
 
 GROUPS: Mapping[str, str] = {
     'SYN_SENT': 'opening', 'SYN_RECV': 'opening', 'SYN_SENT2': 'opening', 'ESTABLISHED': 'open',
