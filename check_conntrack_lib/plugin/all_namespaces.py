@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from nagiosplugin import Context, Metric, Ok
 
@@ -204,10 +204,7 @@ def lines(ranking: Ranking, options: Options) -> list[str]:
         found.append('kernel log: this kernel does not name the namespace: '
                      'attributed to the namespace with most drops, else the fullest')
     if assessments.other_owners and ranking.everything:
-        for inode, number in list(assessments.other_owners.items())[:MOST_NAMED]:
-            owner = f'network namespace {inode}, which no longer exists or was not checked' if inode \
-                else 'the host (initial network namespace), which was not checked'
-            found.append(f'kernel log: {count(number, TABLE_FULL_MESSAGE)} for {owner}')
+        found += _other_owners(assessments.other_owners, options.verbose > 0)
     unseen = missing(assessments)
     if unseen:
         found.append(f'namespaces not checked: {unseen.why}' + (f'; {unseen.remedy}' if unseen.remedy else ''))
@@ -215,6 +212,18 @@ def lines(ranking: Ranking, options: Options) -> list[str]:
         found.append(f'{count(assessments.snapshots.same, "name")} of container networks not matched with '
                      'namespaces of processes: needs root')
     return found
+
+
+def _other_owners(messages: Mapping[int, int], each: bool) -> Iterator[str]:
+    """What the log says of namespaces that were not looked at; without `each` in one line."""
+    if len(messages) > 1 and not each:
+        yield (f'kernel log: {count(sum(messages.values()), TABLE_FULL_MESSAGE)} for {len(messages)} network '
+               'namespaces that no longer exist or were not checked')
+        return
+    for inode, number in list(messages.items())[:MOST_NAMED]:
+        owner = f'network namespace {inode}, which no longer exists or was not checked' if inode \
+            else 'the host (initial network namespace), which was not checked'
+        yield f'kernel log: {count(number, TABLE_FULL_MESSAGE)} for {owner}'
 
 
 def commands(ranking: Ranking, given: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..analysis.hash_chains import enough_buckets, memory_text, per_bucket_text
-from ..analysis.losses import INITIAL, UNNAMED, insert_failed_is_loss
+from ..analysis.losses import INITIAL, UNNAMED, LogEvidence, insert_failed_is_loss
 from ..analysis.trend import PAST_OF_HORIZON, SHORTEST_PAST
 from ..assessment import Assessment
 from ..formatting import FLOODED, TABLE_FULL_MESSAGE, clock_time, count, duration, growth, rate
@@ -61,7 +61,7 @@ def dropped(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
     if not a.losses.lost:
         text = 'no packets dropped'
         if not isinstance(a.log, Missing) and not isinstance(a.snapshot.kernel_log, Missing) and _log_is_quiet(a):
-            text += ' and no "table full" message'
+            text += f' and {_no_message(a.log)}'
         clashes = ' (clashes: see insert_failed)' if a.losses.packets['drop'] else ''
         yield f'{text} in the last {duration(a.losses.span)}{clashes}'
         return
@@ -148,19 +148,24 @@ def kernel_log(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
             text += f'; the log goes back {duration(a.log.covered)} only'
         yield f'{text} (rate-limited, not a packet count){flooded}'
     elif a.log.partial:
-        text = f'kernel log: no "table full" message in the last {duration(a.log.covered)}, as far as the log goes back'
+        text = f'kernel log: {_no_message(a.log)} in the last {duration(a.log.covered)}, as far as the log goes back'
         if a.log.can_hide:
             text += '; a larger ring (log_buf_len=) or the journal keeps more'
         yield text + flooded
     elif not isinstance(a.snapshot.kernel_log, Missing):
         if a.log.suppressed:
-            yield (f'kernel log: no "table full" message in the last {duration(a.log.span)}, but '
+            yield (f'kernel log: {_no_message(a.log)} in the last {duration(a.log.span)}, but '
                    f'{count(a.log.suppressed, "message")} suppressed by rate limiting{flooded}')
         elif flooded or not a.losses or a.losses.lost:
-            yield f'kernel log: no "table full" message in the last {duration(a.log.span)}{flooded}'
-    # beside messages of this namespace those of others only take the place of what matters
-    if options.verbose or not (trouble and a.log.ages):
+            yield f'kernel log: {_no_message(a.log)} in the last {duration(a.log.span)}{flooded}'
+    # nothing judges those of others: on trouble they would only take the place of what matters
+    if options.verbose or not trouble:
         yield from _elsewhere(a.log.elsewhere)
+
+
+def _no_message(log: LogEvidence) -> str:
+    # who looks into the log sees those of others
+    return f'no {TABLE_FULL_MESSAGE}' + (' of this network namespace' if log.elsewhere else '')
 
 
 def _elsewhere(elsewhere: Mapping[int, int]) -> Iterator[str]:

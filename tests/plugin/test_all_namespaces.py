@@ -164,11 +164,15 @@ def test_what_was_not_seen_is_a_metric_and_a_line(argv: tuple[str, ...], name: s
 
 def test_messages_of_namespaces_that_were_not_checked() -> None:
     owners = {0: 1, **dict.fromkeys(range(5, 12), 2)}
-    said = lines(ranked(member(1), guessed=True, other_owners=owners), parse([]))
-    assert said == [
-        'kernel log: this kernel does not name the namespace: attributed to the namespace with most drops, else the '
-        'fullest',
-        'kernel log: 1 "table full" message for the host (initial network namespace), which was not checked',
+    guess = ('kernel log: this kernel does not name the namespace: attributed to the namespace with most drops, else '
+             'the fullest')
+    assert lines(ranked(member(1), guessed=True, other_owners=owners), parse([])) == [
+        guess, 'kernel log: 15 "table full" messages for 8 network namespaces that no longer exist or were not checked']
+    assert lines(ranked(member(1), other_owners={5: 2}), parse([])) == [
+        'kernel log: 2 "table full" messages for network namespace 5, which no longer exists or was not checked']
+    said = lines(ranked(member(1), guessed=True, other_owners=owners), parse(['-v']))
+    assert said[-6:] == [
+        guess, 'kernel log: 1 "table full" message for the host (initial network namespace), which was not checked',
         *(f'kernel log: 2 "table full" messages for network namespace {inode}, which no longer exists or was not '
           'checked'
           for inode in range(5, 9))]

@@ -179,6 +179,15 @@ def test_messages_of_others() -> None:
     assert list(details.kernel_log(own, VERBOSE, True))[1:] == lines
     assert list(details.kernel_log(own, PLAIN, False))[1:] == lines
     assert list(details.kernel_log(own, PLAIN, True))[1:] == []
+    # nobody judges them: they take no line of an alert, which says whose messages there are none of
+    others = with_log(assessment(log=QUIET._replace(elsewhere=elsewhere), losses=lost(drop=1)))
+    none = 'kernel log: no "table full" message of this network namespace in the last 5 min'
+    assert list(details.kernel_log(others, PLAIN, True)) == [none]
+    assert list(details.kernel_log(others, VERBOSE, True)) == [none, *lines]
+    calm = with_log(assessment(log=QUIET._replace(elsewhere=elsewhere), losses=lost()))
+    assert list(details.kernel_log(calm, PLAIN, True)) == []
+    assert list(details.dropped(calm, PLAIN, True)) == [
+        'no packets dropped and no "table full" message of this network namespace in the last 10 min']
     del elsewhere[7], elsewhere[6]
     assert list(details.kernel_log(own, VERBOSE, True))[1:] == lines[:3]
 
