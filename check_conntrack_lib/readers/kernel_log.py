@@ -16,7 +16,7 @@ from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
 from .kernel_lines import NEWS, KernelLine, head_of, is_news, parse_record, summarize
 from .log_clock import completed, learn_offset
-from .syslog_call import has_none_since, read_tail
+from .syslog_call import CLOCKS_DIFFER, has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
@@ -137,13 +137,8 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
     (first, began), (last, ended) = map(head_of, (records.oldest, records.newest))
     # a smaller number than the remembered one: another log under the same name
     memory = memory if memory and (memory.sequence <= last or records.cut) else None
-    fresh, stamps, offset = records.kept, [], 0.0
-    if memory:
-        # the ring may be full of lines that were read before
-        heads = [(record, *head_of(record)) for record in records.kept]
-        fresh = [record for record, number, _stamp in heads if number > memory.sequence]
-        stamps = [stamp for _record, number, stamp in heads if number > memory.sequence]
-        offset = memory.offset
+    fresh, stamps = _read_first_now(records.kept, memory.sequence) if memory else (records.kept, [])
+    offset = memory.offset if memory else 0.0
     if now and not records.cut:
         offset = learn_offset(offset, memory, now.monotonic, last, ended, stamps)
     earliest = memory.read if memory else BOOT
@@ -164,6 +159,19 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
                         sequence=None if records.cut else last)
 
 
+def _read_first_now(records: Sequence[bytes], sequence: int) -> tuple[list[bytes], list[float]]:
+    """The records after that number, and their stamps. The ring may be full of those before: they are not looked at."""
+    fresh: list[bytes] = []
+    stamps: list[float] = []
+    for record in reversed(records):
+        number, stamp = head_of(record)
+        if number <= sequence:
+            break
+        fresh.append(record)
+        stamps.append(stamp)
+    return fresh[::-1], stamps[::-1]
+
+
 def read_new(handle: int, path: str) -> tuple[KernelLog, bool]:
     """What a descriptor that stays open gives, and whether records were missed. Raises OSError."""
     records = _device_records(handle, None)
@@ -182,9 +190,16 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     return lines[::-1]
 
 
-def _tail_since(since: float, memory: LogMemory | None) -> float:
-    """From when on nothing must be new, on the log's own clock: what was not read since the last run is not skipped."""
-    return since if memory is None else min(since, memory.read) - memory.offset
+def _tail_since(since: float, memory: LogMemory | None) -> float | None:
+    """If nothing is newer, on the log's own clock, its rest need not be read; None: something is, as is remembered.
+
+    What was there before is remembered from the last run on.
+    """
+    if memory is None:
+        return since
+    newest = max([*(full.stamp for full in memory.table_full[-1:]), *(one.stamp for one in memory.suppressed[-1:])],
+                 default=BOOT)
+    return memory.read - memory.offset if newest < memory.read - CLOCKS_DIFFER else None
 
 
 def _device_records(handle: int, since: float | None) -> Records:

@@ -325,6 +325,25 @@ def test_what_was_not_read_since_the_last_run_is_not_skipped(monkeypatch: pytest
     assert [line.stamp for line in log.table_full] == [5000.0]
 
 
+def test_what_the_last_run_has_read_is_no_news(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A line of the last five minutes that is remembered does not have the whole log read again and again."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] table full\n')
+    memory = LogMemory(4000, 4100.0, 0.0, BOOT, table_full=(LogLine(4000.0),))
+    log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4160.0, 4160.0), memory)
+    assert isinstance(log, KernelLog)
+    assert (len(reads), log.sequence, log.table_full) == (1, None, (LogLine(4000.0),))
+
+
+def test_where_there_was_news_just_now_the_tail_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reads = long_log(monkeypatch, tmp_path, b'')
+    monkeypatch.setattr(kernel_log, 'read_tail', lambda: pytest.fail('it has news: see what is remembered'))
+    memory = LogMemory(3999, 4050.0, 0.0, BOOT, suppressed=(Suppressed(4000.0, 7),))
+    log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4060.0, 4060.0), memory)
+    assert isinstance(log, KernelLog)
+    assert (len(reads), log.sequence, log.suppressed) == (4001, 4000, (Suppressed(4000.0, 7),))
+    assert log.table_full == (LogLine(4060.0),)  # the log has a clock of its own: as young as it may be
+
+
 @pytest.mark.parametrize('tail', [
     b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] nf_conntrack: table full, dropping packet\n',
     b'<6>[ 3690.000000] noise\n',
