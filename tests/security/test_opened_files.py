@@ -27,7 +27,8 @@ def fill(path: Path) -> None:
     ('h', lambda path: list(foreign_child._rows(str(path), os.geteuid(), 1e12)), READ, 0o777),
     ('h-journal', lambda path: list(foreign_child._rows(str(path), os.geteuid(), 1e12)), READ, 0o777),
     ('h', fill, READ | os.O_CREAT, 0o600),
-    (f'h-{os.getpid()}', lambda path: disk_fault.reason(str(path), Exception('disk I/O error')),
+    # not the number itself: every process of pytest-xdist must find the same tests
+    ('h-PID', lambda path: disk_fault.reason(str(path), Exception('disk I/O error')),
      os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600),
     ('', lambda path: location.locked(str(path), 1, 1).__enter__(), os.O_DIRECTORY, 0o777),
     ('h', lambda path: kept_log._open_at_end(str(path)), os.O_NONBLOCK, 0o777),
@@ -37,6 +38,7 @@ def fill(path: Path) -> None:
 def test_how_it_is_opened(in_memory: Path, monkeypatch: pytest.MonkeyPatch, name: str, does: Callable[[Path], object],
                           flags: int, mode: int) -> None:
     path = in_memory / 'h'
+    name = name.replace('PID', str(os.getpid()))
     fill(path)
     seen: list[tuple[int, int]] = []
     real = os.open
