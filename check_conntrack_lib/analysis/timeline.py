@@ -178,6 +178,7 @@ def _may_have_dropped(step: Interval) -> bool:
 
 
 def in_trouble(interval: Interval) -> bool:
+    """Were packets dropped or entries evicted, or was usage above the warning threshold?"""
     return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= WARNING
 
 

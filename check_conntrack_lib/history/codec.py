@@ -75,6 +75,7 @@ def checked_time(value: float) -> float:
 
 
 def counters_to_text(counters: Counters | None) -> str | None:
+    """The column `counters` of `history.database.SCHEMA`, as `counters_from_text` reads it."""
     if counters is None:
         return None
     columns: dict[str, object] = {'cpus': len(next(iter(counters.per_cpu.values())))}

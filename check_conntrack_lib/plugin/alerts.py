@@ -133,6 +133,7 @@ def _next(a: Assessment, code: str, result: Result, options: Options) -> str:
 
 
 def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
+    """When the alert ends, and the option that determines it."""
     window = duration(options.window)
     if a.drops and code in ('table-full', 'dropped'):
         return f'at {clock_time(a.drops.until, a.snapshot.at.wall)} unless more packets are dropped (--clear)'
@@ -145,19 +146,7 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
     if code in ('table-full', 'hash-chains', 'dropped', 'early-drop'):
         return f'{window} after the last {"eviction" if code == "early-drop" else "drop"} (--window)'
     if code == 'usage':
-        limits = options.limits['usage']
-        flag, variable = ('-w', 'warning') if limits.warning else ('-c', 'critical')
-        limit = limits.warning or limits.critical
-        if a.crossed and a.crossed.times > 1:
-            return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless it is crossed again (--clear)'
-        if a.crossed and a.crossed.below is not None:
-            return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless usage rises again (--clear)'
-        if a.crossed and limit.isdecimal():
-            lower = max(0.0, int(limit) - options.clear)
-            lasting = f' for {duration(QUIET)}' if options.clear else ''
-            return f'below {lower:g}%{lasting} ({flag}, --clear; Icinga: vars.conntrack_{variable})'
-        below = f'below {limit}%' if limit.isdecimal() else f'inside {limit}'
-        return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'
+        return _usage_clears(a, options)
     if code == 'growth':
         return f'when the critical threshold is more than {duration(options.horizon)} away (--trend, --horizon)'
     if result.metric.name == 'insert_failed_per_s':
@@ -176,3 +165,19 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
     if code == 'not-readable':
         return f'when {clean(result.metric.name)} can be read (docs/troubleshooting.md)'
     return ''
+
+
+def _usage_clears(a: Assessment, options: Options) -> str:
+    limits = options.limits['usage']
+    flag, variable = ('-w', 'warning') if limits.warning else ('-c', 'critical')
+    limit = limits.warning or limits.critical
+    if a.crossed and a.crossed.times > 1:
+        return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless it is crossed again (--clear)'
+    if a.crossed and a.crossed.below is not None:
+        return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless usage rises again (--clear)'
+    if a.crossed and limit.isdecimal():
+        lower = max(0.0, int(limit) - options.clear)
+        lasting = f' for {duration(QUIET)}' if options.clear else ''
+        return f'below {lower:g}%{lasting} ({flag}, --clear; Icinga: vars.conntrack_{variable})'
+    below = f'below {limit}%' if limit.isdecimal() else f'inside {limit}'
+    return f'{below} ({flag}, Icinga: vars.conntrack_{variable})'

@@ -20,16 +20,19 @@ def limit_of(a: Assessment) -> CloudLimit | None:
 
 
 def exceeded_rate(a: Assessment) -> float | None:
+    """Packets per second dropped at the limit; None: not known, or no AWS."""
     limit = limit_of(a)
     return limit.rate(limit.exceeded) if limit and limit.span else None
 
 
 def linklocal_rate(a: Assessment) -> float | None:
+    """Packets per second to link-local services that were dropped; None as above."""
     limit = limit_of(a)
     return limit.rate(limit.linklocal) if limit and limit.span else None
 
 
 def left(a: Assessment) -> float | None:
+    """What is left of the limit in percent of the most that was seen; None: not reported, or no AWS."""
     limit = limit_of(a)
     return limit.left if limit else None
 

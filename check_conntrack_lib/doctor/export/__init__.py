@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     readings.add_arguments(parser)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises DoctorError for options that do not go together."""
     if arguments.every and not arguments.textfile:
         raise DoctorError('--every needs --textfile (--listen reads again at every scrape)')
     if arguments.textfile and not arguments.textfile.endswith('.prom'):
@@ -86,12 +87,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError(f'--top: {arguments.top} is not between 1 and {MOST_HOSTS}')
     if not 0 <= arguments.most_namespaces <= MOST_NAMESPACES:
         raise DoctorError(f'--most-namespaces: {arguments.most_namespaces} is not between 0 and {MOST_NAMESPACES}')
-    everything = arguments.netns == 'all'
-    if everything and (arguments.per_host or arguments.rate or arguments.nat_ports or arguments.zones
-                       or arguments.bytes or arguments.names != 'conntrack'):
+    if arguments.netns == 'all' and (arguments.per_host or arguments.rate or arguments.nat_ports or arguments.zones
+                                     or arguments.bytes or arguments.names != 'conntrack'):
         raise DoctorError('--netns all has neither --per-host, --rate, --nat-ports, --zones, --bytes nor --names')
     if arguments.rate and not (arguments.listen or arguments.every):
         raise DoctorError('--rate needs --listen or --every: it counts from their start on')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints, writes or serves the metrics; the exit status."""
+    _check(arguments)
+    everything = arguments.netns == 'all'
     source = readings.proc(arguments)
     if not everything:
         netns_target.enter_target(source, arguments.netns)

@@ -107,6 +107,7 @@ def hindrances(plan: Plan) -> Iterator[str]:
 
 
 def setter_line(setter: SysctlSetter) -> str:
+    """What a process that sets sysctls itself would undo, and its own options for that."""
     given = f', {" ".join(setter.settings)}' if setter.settings else ''
     return (f'{setter.name} (pid {setter.pid}{given}) sets nf_conntrack_max, tcp_timeout_established and '
             'tcp_timeout_close_wait whenever it starts: set its conntrack.min and maxPerCore (--conntrack-min, '
