@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 import laboratory  # noqa: E402
 
 from benchmarks import namespaces, sample  # noqa: E402
-from benchmarks.startup import STARTUP_BUDGET, cpu_time, paired  # noqa: E402
+from benchmarks.startup import STARTUP_BUDGET, cpu_time, paired, plain_python  # noqa: E402
 from check_conntrack_lib.analysis.losses import comparable  # noqa: E402
 from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
 from check_conntrack_lib.history import database, profiles  # noqa: E402
@@ -41,7 +41,6 @@ UNJUDGED = [word for option in ('-w', '-c', '--trend', '--dropped-warning', '--d
                                        '--early-drop-warning',
                                 '--insert-failed-warning', '--table-full-critical') for word in (option, 'off')]
 CHECK = [sys.executable, str(ROOT / 'check_conntrack.py'), *UNJUDGED, '--baseline-every', 'off']
-FLOOR = [sys.executable, '-c', 'import nagiosplugin']
 
 
 class Line(NamedTuple):
@@ -69,9 +68,11 @@ def ratios(pairs: tuple[list[float], list[float]]) -> list[float]:
 
 
 def normal_run(directory: str, runs: int) -> Iterator[Line]:
-    check = [*CHECK, '--history', f'{directory}/normal.sqlite']
-    yield Line('a normal run / import nagiosplugin', ratios(paired(check, FLOOR, runs)), STARTUP_BUDGET)
-    yield Line('the same in CPU time', ratios(paired(check, FLOOR, runs, cpu_time)), STARTUP_BUDGET)
+    python = plain_python(f'{directory}/python')
+    check = [python, *CHECK[1:], '--history', f'{directory}/normal.sqlite']
+    floor = [python, '-c', 'import nagiosplugin']
+    yield Line('a normal run / import nagiosplugin', ratios(paired(check, floor, runs)), STARTUP_BUDGET)
+    yield Line('the same in CPU time', ratios(paired(check, floor, runs, cpu_time)), STARTUP_BUDGET)
 
 
 def two_weeks(directory: str, runs: int) -> Iterator[Line]:
