@@ -14,6 +14,8 @@ from . import DoctorError
 SCHEMA_VERSION = 1
 #: entries at most that are read for a sample
 SAMPLE = 20000
+#: seconds for the history where the present matters more
+LONGEST_PAST = 6.0
 
 
 def add_history(parser: argparse.ArgumentParser) -> None:
