@@ -27,17 +27,39 @@ from .schema_check import columns, empty, tables
 
 #: seconds for all of it; bytes that are taken from the child
 LONGEST, MOST_BYTES = 10.0, 128 << 20
+#: a refusal that took less time is no reason not to ask again
+QUICK = 1.0
 #: reasons that the owner's own run does not have
 NO_RIGHTS = (*map(os.strerror, (errno.EPERM, errno.EACCES, errno.EINVAL)), foreign_child.NOT_GIVEN_UP)
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
-def load(path: str, owner: int) -> sqlite3.Connection | Missing:
+#: copies, and why there is none, by the file as it was: a command has several questions, and a file of any size
+_copies: dict[tuple[object, ...], sqlite3.Connection | Missing] = {}
+
+
+def load_once(path: str, status: os.stat_result, longest: float = LONGEST) -> sqlite3.Connection | Missing:
+    """As `load`, but a file that did not change is read only once; nobody closes it. status: of the file itself."""
+    key = path, status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size
+    if key not in _copies:
+        for known in _copies.values():
+            if not isinstance(known, Missing):
+                known.close()
+        _copies.clear()
+        began = time.monotonic()
+        answer = load(path, status.st_uid, longest)
+        if isinstance(answer, Missing) and time.monotonic() - began < QUICK:
+            return answer  # to ask again costs nothing, and what was missing may be there
+        _copies[key] = answer
+    return _copies[key]
+
+
+def load(path: str, owner: int, longest: float = LONGEST) -> sqlite3.Connection | Missing:
     """A copy in memory of the file, as the user `owner` sees it. The caller closes it.
 
-    Never takes longer than LONGEST. Raises what this process's signal handlers raise, at once.
+    Never takes longer than `longest` seconds. Raises what this process's signal handlers raise, at once.
     """
-    until = time.monotonic() + LONGEST
+    until = time.monotonic() + longest
     libc = ctypes.CDLL(None, use_errno=True)
     reader, writer = os.pipe()
     held = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
@@ -48,7 +70,7 @@ def load(path: str, owner: int) -> sqlite3.Connection | Missing:
         try:
             os.close(writer)
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
-            return _copy(_lines(reader, until))
+            return _copy(_lines(reader, until, longest))
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -70,16 +92,17 @@ def _remedy(owner: int) -> str:
     return f'sudo -u {clean(name, 40)} conntrack-doctor history shows it with the rights of its owner'
 
 
-def _lines(reader: int, until: float) -> Iterator[bytes]:
+def _lines(reader: int, until: float, longest: float = LONGEST) -> Iterator[bytes]:
     """Lines from the child. Raises ValueError when they are too many, TimeoutError when they come too slowly."""
     rest, taken = b'', 0
     while True:
-        readable, _, _ = select.select([reader], [], [], max(0.0, until - time.monotonic()))
-        if not readable:
-            raise TimeoutError(f'not read within {duration(LONGEST)}')
+        if not select.select([reader], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise TimeoutError(f'not read within {duration(longest)}')
         part = os.read(reader, 1 << 16)
         if not part:
             raise ValueError(rest.decode('utf-8', 'replace') or 'could not be read within its limits')
+        if time.monotonic() > until:
+            raise TimeoutError(f'not read within {duration(longest)}')
         taken += len(part)
         *lines, rest = (rest + part).split(b'\n')
         if taken > MOST_BYTES or len(rest) > 2 * LONGEST_VALUE:

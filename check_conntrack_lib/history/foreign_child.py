@@ -31,6 +31,7 @@ from .schema_check import columns, is_ours, tables
 CPU_SECONDS = 10
 #: bytes of memory that it may add to what it begins with; letters of one value; rows of one table
 MOST_MEMORY, LONGEST_VALUE, MOST_ROWS = 256 << 20, LONGEST_TEXT, 500_000
+TOO_LONG = 'too large to be read in the time that it has'
 NOT_GIVEN_UP = 'the rights of root could not be given up'
 #: group of a user that has none of its own
 NOGROUP = 65534
@@ -57,6 +58,7 @@ def run(path: str, owner: int, writer: int, until: float, libc: ctypes.CDLL) -> 
             _write(writer, b'needs too much memory')
         except (OSError, sqlite3.Error, ValueError, TypeError, OverflowError) as error:
             reason = str(getattr(error, 'strerror', None) or error)
+            reason = TOO_LONG if reason == 'interrupted' else reason
             _write(writer, clean(reason).encode('utf-8', 'replace'))
     finally:
         # whatever it was: nothing of the caller's program may run here

@@ -112,13 +112,19 @@ def names(database: sqlite3.Connection) -> list[tuple[str, int, float, str]]:
 
 def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, str]]) -> list[Sample]:
     """The samples with their namespace's beginning and name; recorded: see `names`."""
-    by_inode: dict[tuple[str, int], list[tuple[float, str]]] = {}
-    for boot_id, inode, since, name in recorded:
-        by_inode.setdefault((boot_id, inode), []).append((since, name))
+    from bisect import bisect_right  # not for the check
+
+    by_inode: dict[tuple[str, int], tuple[list[float], list[str]]] = {}
+    for boot_id, inode, since, name in sorted(recorded, key=lambda one: one[2]):
+        begins, called = by_inode.setdefault((boot_id, inode), ([], []))
+        begins.append(since)
+        called.append(name)
     found = []
     for sample in samples:
-        past = [one for one in by_inode.get((sample.boot_id, sample.netns), ()) if one[0] <= sample.at.uptime]
-        found.append(sample._replace(since=past[-1][0], name=past[-1][1]) if past else sample)
+        begins, called = by_inode.get((sample.boot_id, sample.netns), ((), ()))  # type: ignore[assignment]
+        # an inode may have been given away thousands of times
+        place = bisect_right(begins, sample.at.uptime) - 1
+        found.append(sample._replace(since=begins[place], name=called[place]) if place >= 0 else sample)
     return found
 
 

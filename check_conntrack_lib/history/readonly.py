@@ -7,7 +7,7 @@ import pwd
 import sqlite3
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ from .schema_check import is_ours
 
 #: who usually runs the check: root may look into their files
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
+#: seconds for another user's file where the present matters more than the past
+IN_AN_INCIDENT = 4.0
 #: different numbers of CPUs in one file: each takes memory of its own
 MOST_SIZES = 16
 
@@ -83,8 +85,11 @@ def newest(paths: list[str]) -> str | None:
     return max(written, key=lambda path: written[path]) if written else None
 
 
-def read_samples(path: str, since: float, until: float) -> list[Sample] | Missing:
-    """The samples of all boots and namespaces between two moments (seconds since 1970), by time, with their names."""
+def read_samples(path: str, since: float, until: float, longest: float = foreign.LONGEST) -> list[Sample] | Missing:
+    """The samples of all boots and namespaces between two moments (seconds since 1970), by time, with their names.
+
+    longest: seconds for a file of another user.
+    """
     processors: set[int] = set()
 
     def sample(*row: Any) -> Sample:
@@ -95,38 +100,41 @@ def read_samples(path: str, since: float, until: float) -> list[Sample] | Missin
                 raise ValueError('more numbers of CPUs than any host has had')
         return made
 
-    samples = _rows(path, SAMPLES, since, until, sample)
-    recorded = _answer(path, identity.names)
+    samples = _rows(path, SAMPLES, since, until, sample, longest)
+    recorded = samples if isinstance(samples, Missing) else _answer(path, identity.names, longest)
     return samples if isinstance(samples, Missing) or isinstance(recorded, Missing) \
         else identity.named(samples, recorded)
 
 
-def read_profiles(path: str, since: float, until: float) -> list[PastProfile] | Missing:
+def read_profiles(path: str, since: float, until: float,
+                  longest: float = foreign.LONGEST) -> list[PastProfile] | Missing:
     """The profiles of all boots and namespaces between two moments, by time."""
-    return _rows(path, PROFILES, since, until, _profile)
+    return _rows(path, PROFILES, since, until, _profile, longest)
 
 
 def read_history(path: str, now: Sample, look: HistoryQuery) -> History | Missing:
     """What the history would answer to a run of the check, without recording it."""
-    return _answer(path, lambda database: history_before(database, now, look))
+    return _answer(path, lambda database: history_before(database, now, look), IN_AN_INCIDENT)
 
 
 def read_baseline(path: str, now: Sample) -> Baseline | Missing:
     """The baseline profiles (see `profiles.read_baseline`)."""
-    return _answer(path, lambda database: profiles.baseline_before(database, now))
+    return _answer(path, lambda database: profiles.baseline_before(database, now), IN_AN_INCIDENT)
 
 
-def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T]) -> list[_T] | Missing:
-    return _answer(path, lambda database: [make(*row) for row in database.execute(query, (since, until))])
+def _rows(path: str, query: str, since: float, until: float, make: Callable[..., _T],
+          longest: float) -> list[_T] | Missing:
+    return _answer(path, lambda database: [make(*row) for row in database.execute(query, (since, until))], longest)
 
 
-def _answer(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
+def _answer(path: str, ask: Callable[[sqlite3.Connection], _T], longest: float) -> _T | Missing:
     """What a history answers; the file is not touched."""
     try:
-        opened = _open(path)
+        opened = _open(path, longest)
         if isinstance(opened, Missing):
             return opened
-        with closing(opened) as database:
+        database, ours = opened
+        with closing(database) if ours else nullcontext():
             return ask(database)
     except sqlite3.OperationalError as error:
         if 'no such table' in str(error):
@@ -143,8 +151,11 @@ def _answer(path: str, ask: Callable[[sqlite3.Connection], _T]) -> _T | Missing:
         return Missing.because(error, clean(path))
 
 
-def _open(path: str) -> sqlite3.Connection | Missing:
-    """The file itself where nobody else can change it or what leads to it; else a copy. Raises OSError, ValueError."""
+def _open(path: str, longest: float) -> tuple[sqlite3.Connection, bool] | Missing:
+    """The file itself where nobody else can change it or what leads to it, which is to be closed; else a copy.
+
+    Raises OSError, ValueError.
+    """
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         return Missing(f'{clean(path)} is not a regular file')
@@ -155,7 +166,8 @@ def _open(path: str) -> sqlite3.Connection | Missing:
             usable = location.check_file(path, private=False)
             if isinstance(usable, Missing):
                 return Missing(usable.why, 'copy it to a directory that only root can write')
-        return foreign.load(path, status.st_uid)
+        copy = foreign.load_once(path, status, longest)
+        return copy if isinstance(copy, Missing) else (copy, False)
     handle = os.open(safe, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         foreign_child.check_header(handle, os.geteuid())
@@ -166,7 +178,7 @@ def _open(path: str) -> sqlite3.Connection | Missing:
     if not is_ours(database):
         database.close()
         raise ValueError('its tables are not those of check_conntrack')
-    return database
+    return database, True
 
 
 def _profile(boot_id: str, netns: int, wall: float, quiet: int, text: str) -> PastProfile:

@@ -17,6 +17,9 @@ from ...netns.discover import Namespace
 from ...readers import sysctl_values
 from .. import DoctorError
 
+#: namespaces that had one inode and one name: more are not looked through for a profile
+MOST_SPANS = 100
+
 
 class Names(NamedTuple):
     """What the namespaces of this host are called, if the past is its own and of this boot."""
@@ -74,6 +77,8 @@ def profiles_of(own: Sequence[Interval], profiles: Sequence[PastProfile]) -> lis
     for interval in own:
         s = interval.sample
         spans.setdefault((s.boot_id, s.netns, s.since), []).append(s.at.wall)
+    of_inode: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for (boot_id, netns, _since), walls in spans.items():
+        of_inode.setdefault((boot_id, netns), []).append((walls[0] - 1, walls[-1] + 1))
     return [past for past in profiles if any(
-        (past.boot_id, past.netns) == (boot_id, netns) and walls[0] - 1 <= past.at <= walls[-1] + 1
-        for (boot_id, netns, _since), walls in spans.items())]
+        begin <= past.at <= end for begin, end in of_inode.get((past.boot_id, past.netns), ())[:MOST_SPANS])]

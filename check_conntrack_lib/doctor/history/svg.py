@@ -47,6 +47,8 @@ MOST_POINTS = 700
 #: growth from one sample to the next is mostly noise
 GROWTH_POINTS = 140
 OTHERS = 5
+#: incidents and changes that are drawn, the newest: each costs milliseconds
+MOST_MARKS = 500
 #: room above the highest value for a line of the legend
 LEGEND = 1.2
 TICKS = (1, 10, 60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
@@ -117,11 +119,11 @@ def _usage(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> 
 def _events(axes: Axes, history: HistoryFacts) -> None:
     """Shades the incidents and marks each change of nf_conntrack_max."""
     least = (history.end - history.begin) / MOST_POINTS
-    for number, episode in enumerate(episodes(history.intervals)):
+    for number, episode in enumerate(episodes(history.intervals)[-MOST_MARKS:]):
         begin = episode.began.sample.at.wall
         end = max(episode.ended or history.end, begin + least)
         axes.axvspan(begin, end, color=AMBER, alpha=0.3, linewidth=0, label='' if number else 'incident')
-    for number, change in enumerate(changes(history.intervals)):
+    for number, change in enumerate(changes(history.intervals)[-MOST_MARKS:]):
         axes.axvline(change.at, color=VIOLET, linewidth=0.8, linestyle=':',
                      label='' if number else 'nf_conntrack_max changed')
 

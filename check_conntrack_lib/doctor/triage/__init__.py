@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+from functools import partial
 
 from ...argument_types import seconds
 from ...deadline import Deadline
@@ -52,7 +53,8 @@ def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
     deadline.start()
     try:
         return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget,
-                              window=arguments.window, target=target)
+                              window=arguments.window, target=target,
+                              past=partial(deadline.budget, common_options.LONGEST_PAST))
     finally:
         deadline.stop()
 

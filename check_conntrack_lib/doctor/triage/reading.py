@@ -16,7 +16,7 @@ from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...analysis.rates import Fresh, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
-from ...deadline import TimeBudget
+from ...deadline import OutOfTime, TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
 from ...diagnosis import Diagnosis, explain
 from ...diagnosis.sample import IN_NO_LIST, checked, count_ports, sample_flows
@@ -99,10 +99,11 @@ class TriageReadings(NamedTuple):
 
 def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
            pause: Callable[[float], None] = time.sleep, window: float = WINDOW,
-           target: Target = INITIAL) -> TriageReadings:
+           target: Target = INITIAL, past: TimeBudget | None = None) -> TriageReadings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
-    most: entries of the table to look at; None: all. target: the namespace that host shows.
+    most: entries of the table to look at; None: all. target: the namespace that host shows. past: bounds the time for
+    the history, which may be another user's and of any size.
     """
     cpus, began = cpu_times.read(host), host.clock().monotonic
     snapshot = with_log(take_snapshot(host, share), host, kernel_log, LONGEST_LOG_SPAN, share)
@@ -111,21 +112,27 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
+    question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
+    try:
+        with (past or share)():
+            recorded = _recorded(history, snapshot.sample(), question)
+    except OutOfTime as error:
+        late = Missing.because(error, 'history')
+        recorded = late, late
     listener = ctnetlink_events.open_listener(host)
     try:
-        return _gather(host, snapshot, table, kernel_log, history, most, share, pause, window, cpus, began, listener,
-                       target)
+        return _gather(host, snapshot, table, question, recorded, most, share, pause, cpus, began, listener, target)
     finally:
         if not isinstance(listener, Missing):
             listener.close()
 
 
-def _gather(host: Host, snapshot: Snapshot, table: Table, kernel_log: str, history: str | None, most: int | None,
-            share: TimeBudget, pause: Callable[[float], None], window: float,
+def _gather(host: Host, snapshot: Snapshot, table: Table, question: Question,
+            recorded: tuple[History | Missing, Baseline | Missing], most: int | None,
+            share: TimeBudget, pause: Callable[[float], None],
             cpus: Mapping[int, cpu_times.CpuTime] | Missing, began: float,
             listener: Listener | Missing, target: Target) -> TriageReadings:
-    question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
-    before, usual = _recorded(history, snapshot.sample(), question)
+    before, usual = recorded
     a = evaluate(snapshot, before, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
     began_cloud = cloud_limit.read_now(host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from functools import partial
 
 from ...analysis import notrack
 from ...argument_types import seconds
@@ -66,7 +67,8 @@ def _gather(host: Host, history: str | None, sample: int | None, timeout: float,
     deadline = Deadline(timeout)
     deadline.start()
     try:
-        return plan.gather(host, history, sample, deadline.budget, target)
+        return plan.gather(host, history, sample, deadline.budget, target,
+                           past=partial(deadline.budget, common_options.LONGEST_PAST))
     finally:
         deadline.stop()
 

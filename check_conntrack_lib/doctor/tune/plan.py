@@ -13,7 +13,7 @@ from ...analysis.profile import Profile, spares_offloaded, summarize
 from ...analysis.rates import Fresh, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
-from ...deadline import TimeBudget
+from ...deadline import OutOfTime, TimeBudget
 from ...defaults import DAY
 from ...diagnosis.sample import IN_NO_LIST, take_profile
 from ...formatting import clean
@@ -114,10 +114,12 @@ class Plan(NamedTuple):
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget, target: Target = INITIAL, pause: Callable[[float], None] = time.sleep) -> Readings:
+           share: TimeBudget, target: Target = INITIAL, pause: Callable[[float], None] = time.sleep,
+           past: TimeBudget | None = None) -> Readings:
     """Reads everything, each source failing alone. Raises Trouble where there is no table.
 
-    most: entries of the table to look at; None: all. target: the namespace that host shows.
+    most: entries of the table to look at; None: all. target: the namespace that host shows. past: bounds the time for
+    the history, which may be another user's and of any size.
     """
     at = host.clock().wall
     table = sysctl_values.read(host)
@@ -125,7 +127,7 @@ def gather(host: Host, history: str | None, most: int | None,
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
-    recorded, peak_profile = _recorded(history, host, target)
+    recorded, peak_profile = _recorded_in_time(history, host, target, past or share)
     names = os.uname()
     seconds = sysctl_values.read_timeouts(host)
     fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
@@ -193,11 +195,21 @@ def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fres
     return ctnetlink.read_flows(lambda flows: summarize(fresh.watch(flows), table.entries, stay))
 
 
+def _recorded_in_time(path: str | None, host: Host, target: Target,
+                      share: TimeBudget) -> tuple[Recorded | Missing, Profile | None]:
+    """What was recorded, if it does not take too much of the time: another user's file may be as large as he likes."""
+    try:
+        with share():
+            return _recorded(path, host, target)
+    except OutOfTime as error:
+        return Missing.because(error, 'history'), None
+
+
 def _recorded(path: str | None, host: Host, target: Target) -> tuple[Recorded | Missing, Profile | None]:
     path = path or readonly.newest(readonly.candidate_files(os.environ))
     if path is None:
         return Missing('no history yet', 'it is kept from the first run of check_conntrack on'), None
-    samples = readonly.read_samples(path, float('-inf'), float('inf'))
+    samples = readonly.read_samples(path, float('-inf'), float('inf'), readonly.IN_AN_INCIDENT)
     if isinstance(samples, Missing):
         return samples, None
     if target.title:  # what another namespace had says nothing of this one; the host's maximum is one for all
@@ -216,7 +228,7 @@ def _recorded(path: str | None, host: Host, target: Target) -> tuple[Recorded | 
 
 def _near(path: str, top: Sample) -> Profile | None:
     """What was in the table around the moment of a sample."""
-    profiles = readonly.read_profiles(path, top.at.wall - NEAR, top.at.wall + NEAR)
+    profiles = readonly.read_profiles(path, top.at.wall - NEAR, top.at.wall + NEAR, readonly.IN_AN_INCIDENT)
     if isinstance(profiles, Missing):
         return None
     own = [past for past in profiles if (past.boot_id, past.netns) == (top.boot_id, top.netns)]
