@@ -199,16 +199,10 @@ def log_span(history: History | Missing, sample: Sample | Missing, question: Que
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
     counted = 0.0 if stale_base(history, sample, question) else sample.at.uptime - history.base.at.uptime
-    repeated = _repeated(history, sample, question)
-    if repeated:
-        # its lines count for as long as it is held, so that it does not become less critical before it clears
-        return max(question.window, min(max(counted, sample.at.wall - repeated.began), longest_log_span(question)))
-    return max(question.window, min(counted, LONGEST_LOG_SPAN))
-
-
-def longest_log_span(question: Question) -> float:
-    """How far back log lines are ever judged, in seconds: when packets were dropped is known to within a window."""
-    return LONGEST_LOG_SPAN + question.window
+    longest, repeated = LONGEST_LOG_SPAN, _repeated(history, sample, question)
+    if repeated:  # for as long as that is held: it is not first less critical and then over
+        counted, longest = max(counted, sample.at.wall - repeated.began), longest + question.window
+    return max(question.window, min(counted, longest))
 
 
 def history_file(choice: str) -> str | Missing:

@@ -121,7 +121,7 @@ def crossings(points: Sequence[Point], threshold: float, clears: float, lasting:
 
 
 def fuller_before(points: Sequence[Point], now: Point, span: float) -> float | None:
-    """When the table was last fuller than now within so many seconds, by so much that it is falling."""
+    """When the table was last so much fuller within `span` seconds that it is falling now; seconds since boot."""
     for point in reversed(points):
         if now.uptime - point.uptime >= span:
             return None

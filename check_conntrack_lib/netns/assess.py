@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from ..analysis.losses import seconds_without_drops
-from ..assessment import Assessment, Question, evaluate, history_file, history_query, longest_log_span
+from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
+from ..assessment import Assessment, Question, evaluate, history_file, history_query
 from ..deadline import TimeBudget
 from ..defaults import PATIENCE
 from ..history import database, lookups
@@ -93,7 +93,7 @@ class NamespaceAssessments(NamedTuple):
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
                budget: TimeBudget, patience: float = PATIENCE) -> NamespaceAssessments:
     """Reads every namespace that is wanted (see `read_snapshots`), records all in one transaction, evaluates each."""
-    longest = longest_log_span(question)
+    longest = LONGEST_LOG_SPAN + question.window
     own = take_snapshot(host, budget, own_network=True)
     source = kernel_log.remembered_source(question.kernel_log)
     with budget():
