@@ -199,10 +199,10 @@ def log_span(history: History | Missing, sample: Sample | Missing, question: Que
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
     counted = 0.0 if stale_base(history, sample, question) else sample.at.uptime - history.base.at.uptime
-    repeated = _repeated(history, sample, question)
-    if repeated:
-        counted = max(counted, sample.at.wall - repeated.began)
-    return max(question.window, min(counted, LONGEST_LOG_SPAN))
+    longest, repeated = LONGEST_LOG_SPAN, _repeated(history, sample, question)
+    if repeated:  # for as long as that is held: it is not first less critical and then over
+        counted, longest = max(counted, sample.at.wall - repeated.began), longest + question.window
+    return max(question.window, min(counted, longest))
 
 
 def history_file(choice: str) -> str | Missing:

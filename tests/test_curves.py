@@ -56,6 +56,14 @@ def test_leaving_out_the_quiet_time_changes_nothing() -> None:
     assert len([one for one in found if one.alert.hard is not None]) == 2
 
 
+def test_what_is_dropped_again_and_again_is_notified_once() -> None:
+    course = Course(curve(*[30.0] * 3, 60.0, 101.5, 60.0, *[30.0] * 5, 60.0, 101.5, 60.0, *[30.0] * 16), 100.5)
+    found = [one.alert for one in own_alerts(course, skip=False)]
+    # so few packets a second that they alone would be a WARNING: it is the log that makes it CRITICAL, to the end
+    assert [one.notified for one in found] == [(2,), (2,)]
+    assert (found[1].over or 0.0) - course.losing[-1] * 15 >= 3600
+
+
 def judged(soft: float, over: float, signals: str) -> Judged:
     return Judged(Alert(soft, soft + 30, over, (1,)), signals)
 

@@ -20,6 +20,8 @@ QUIET = 600.0
 REPEATED_WITHIN = 21600.0
 #: a usage above the threshold for less than this is held by nothing: the third check 15 s apart makes an alert hard
 CONFIRMED = 30.0
+#: what is emptier by more than this share than it was while a burst was waited for is falling: the burst ends
+FALLEN = 0.01
 
 
 class Crossing(NamedTuple):
@@ -71,9 +73,7 @@ class Awaited(NamedTuple):
     """A usage threshold that is exceeded, for too short a time as yet. Percent of the maximum; seconds since 1970."""
 
     threshold: float
-    #: usage below which nothing comes of it
-    clears: float
-    #: when it counts unless usage falls below that
+    #: when it counts unless usage falls
     until: float
 
 
@@ -96,11 +96,12 @@ class Drops(NamedTuple):
 def crossings(points: Sequence[Point], threshold: float, clears: float, lasting: float = 0.0) -> list[Crossing]:
     """Every crossing in points, oldest first; threshold, clears: in entries.
 
-    lasting: in seconds; it counts where no sample of that time was below the point where it clears.
+    lasting: in seconds; it counts where in that time no sample was below the point where it clears, and usage has not
+    fallen.
     """
     found: list[Crossing] = []
     low = began = None
-    for point in points:
+    for place, point in enumerate(points):
         standing = bool(found) and found[-1].standing
         if point.entries < clears:
             low, began = point.uptime, None
@@ -108,7 +109,8 @@ def crossings(points: Sequence[Point], threshold: float, clears: float, lasting:
             began = point.uptime if began is None else began
             if standing:
                 found[-1] = found[-1]._replace(last=point.uptime, entries=point.entries, below=None)
-            elif low is None or point.uptime - low >= lasting:
+            elif (low is None or point.uptime - low >= lasting) \
+                    and fuller_before(points[:place], point, lasting) is None:
                 found.append(Crossing(point.uptime, point.uptime, point.entries, True, began))
         elif standing:
             one = found[-1]
@@ -116,6 +118,16 @@ def crossings(points: Sequence[Point], threshold: float, clears: float, lasting:
             cleared = below is not None and (point.uptime - below >= QUIET or not one.confirmed)
             found[-1] = one._replace(below=below, standing=not cleared and point.uptime - one.last <= LONGEST)
     return found
+
+
+def fuller_before(points: Sequence[Point], now: Point, span: float) -> float | None:
+    """When the table was last so much fuller within `span` seconds that it is falling now; seconds since boot."""
+    for point in reversed(points):
+        if now.uptime - point.uptime >= span:
+            return None
+        if point.entries * (1 - FALLEN) > now.entries:
+            return point.uptime
+    return None
 
 
 def usage(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequence[float], clear: float,
@@ -151,8 +163,10 @@ def awaited(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequ
     if not points or not thresholds or maximum <= 0 or points[-1].entries <= thresholds[0] * maximum / 100:
         return None
     lower = max(0.0, thresholds[0] - clear)
-    low = max((point.uptime for point in points if point.entries < lower * maximum / 100), default=at.uptime)
-    return Awaited(thresholds[0], lower, _wall(at, low + wait))
+    fuller = fuller_before(points[:-1], points[-1], wait)
+    since = max([point.uptime for point in points if point.entries < lower * maximum / 100]
+                + ([] if fuller is None else [fuller]), default=at.uptime)
+    return Awaited(thresholds[0], _wall(at, since + wait))
 
 
 def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float, clear: float, wait: float = 0.0,

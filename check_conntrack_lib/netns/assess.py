@@ -93,7 +93,7 @@ class NamespaceAssessments(NamedTuple):
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
                budget: TimeBudget, patience: float = PATIENCE) -> NamespaceAssessments:
     """Reads every namespace that is wanted (see `read_snapshots`), records all in one transaction, evaluates each."""
-    longest = max(question.window, LONGEST_LOG_SPAN)
+    longest = LONGEST_LOG_SPAN + question.window
     own = take_snapshot(host, budget, own_network=True)
     source = kernel_log.remembered_source(question.kernel_log)
     with budget():

@@ -47,8 +47,8 @@ def details(why: Profile | Diagnosis | Missing) -> list[str]:
     if isinstance(why, (Missing, Profile)):
         return []
     if why.emptied:
-        return [] if why.cause is None else [f'then {line}' for line in (*_state(why.cause.profile),
-                                                                         *_evictable(why.cause.profile))]
+        return [] if why.cause is None else [f'then {line}' for line in (
+            *_state(why.cause.profile), *_evictable(why.cause.profile), *_top_source(why.cause))]
     return [*_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
             *_owners(why)]
 
@@ -132,7 +132,7 @@ def _evictable(profile: Profile) -> Iterator[str]:
     yield f'{share_text(assured)} ASSURED{or_offloaded} (never evicted), {share_text(unreplied)} UNREPLIED'
 
 
-def _top_source(why: Diagnosis) -> Iterator[str]:
+def _top_source(why: Diagnosis | Cause) -> Iterator[str]:
     named_sources = {one.source or one.key.source for one in why.growth}
     for key, seen in why.profile.sources[:1]:
         share = why.profile.share(seen).value

@@ -50,7 +50,7 @@ def crossed(one: Crossed, now: float) -> str:
 
 def awaited(one: Awaited, now: float) -> str:
     """When a threshold that is exceeded counts."""
-    return f'WARNING from {clock_time(one.until, now)} on unless it falls below {one.clears:g}%'
+    return f'WARNING from {clock_time(one.until, now)} on unless it falls'
 
 
 def risen(rise: Rise) -> str:

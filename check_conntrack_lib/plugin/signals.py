@@ -137,7 +137,7 @@ SIGNALS: tuple[Signal, ...] = (
                    'within 6 h, it clears after an hour without; 0: at once'),
             Option(('--warning-after',), an_hour_at_most, 'DURATION', '0',
                    'the lower of two usage thresholds counts once usage has been above the point where it clears for '
-                   'this long, 1h at most: a shorter burst alerts nobody; 0: at once')),
+                   'this long, 1h at most, and has not fallen meanwhile: a shorter burst alerts nobody; 0: at once')),
            lambda a: a.forecast.growth if a.forecast else None, phrases.usage_or_growth, details.growth_lines, rank=4,
            minimum=None, state=_growing),
     Signal('dropped', 'dropped_per_s', DROPS,

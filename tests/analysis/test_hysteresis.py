@@ -88,6 +88,14 @@ def test_what_empties_clears_at_once_at_every_threshold() -> None:
     # it was below 80 % in between
     ((70, 86, 86, 79.9, 86, 86, 86), None),
     ((70, 86, 86, 80, 86, 86, 86), 85),
+    # it falls: a burst that ends
+    ((70, 82, 88, 91, 88), None),
+    ((70, 82, 88, 91, 88, 88.5, 89), None),
+    # level since, at last, or up again
+    ((70, 82, 88, 91, 88, 88.5, 88, 88), 85),
+    ((70, 82, 88, 91, 88, 90.5), 85),
+    # within its noise
+    ((70, 82, 88, 88, 87.2), 85),
     # 15 % in 12 minutes
     ((77.7, 78.9, 80.1, 81.4, 82.6, 83.9, 85.1), 85),
     # nothing is known of what was before
@@ -107,7 +115,8 @@ def test_the_lower_one_waits_for_a_burst_to_end(usage: tuple[float, ...], thresh
 
 
 def test_what_waits() -> None:
-    assert awaited(counts(70, 79, 86, 87), AT, 1000, (85, 95), 5, WAIT) == Awaited(85, 80, wall(2) + WAIT)
+    assert awaited(counts(70, 79, 86, 87), AT, 1000, (85, 95), 5, WAIT) == Awaited(85, wall(2) + WAIT)
+    assert awaited(counts(70, 82, 88, 91, 88), AT, 1000, (85, 95), 5, WAIT) == Awaited(85, wall(1) + WAIT)
     assert awaited(counts(70, 86, 85), AT, 1000, (85, 95), 5, WAIT) is None
     assert awaited([], AT, 1000, (85, 95), 5, WAIT) is None
     assert awaited(counts(90), AT, 0, (85, 95), 5, WAIT) is None

@@ -120,6 +120,12 @@ def test_of_a_sample_it_is_said_so() -> None:
 def test_of_what_has_emptied_the_profile_of_then_is_shown() -> None:
     cause = Cause(NOON - 7200, 100, PROFILE, BASELINE, GREW)
     assert diagnosis_lines.details(diagnosis(emptied=True, cause=cause, rate=rate(99))) == [f'then {s}' for s in STATE]
+    # its largest source and service, too, where there is nothing to compare with
+    busy = PROFILE._replace(sources=((SOURCE, 750),), targets=((TARGET, 750),))
+    unknown = cause._replace(profile=busy, baseline=Missing('no baseline'), growth=())
+    assert diagnosis_lines.details(diagnosis(emptied=True, cause=unknown))[2:] == [
+        'then top source: 10.1.0.1 (pod shop/web) opened 75% of the table',
+        'then top service: udp to 10.0.0.53:53 (pod kube-system/dns) is 75% of the table']
     for nothing in (diagnosis(emptied=True), PROFILE, Missing('x')):
         assert diagnosis_lines.details(nothing) == []
 
