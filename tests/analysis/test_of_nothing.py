@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from incidents import facts
 from pasts import sample
 
-from check_conntrack_lib.analysis import nat_ports, profile_diff, timeline
+from check_conntrack_lib.analysis import nat_ports, profile_diff, source_limit, timeline
 from check_conntrack_lib.analysis.host_role import Roles
 from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.analysis.profile import Key
 from check_conntrack_lib.analysis.profile_diff import Growth, growth
-from check_conntrack_lib.analysis.rates import NewRate
+from check_conntrack_lib.analysis.rates import NewRate, Opener
 from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.history.profiles import EMPTY
 from check_conntrack_lib.readers.ctnetlink_events import NewConnections
@@ -40,6 +41,8 @@ DNS, WEB = Key(17, '', '10.0.0.53', 53), Key(6, '', '10.0.0.80', 80)
 def test_growth_from_an_empty_table() -> None:
     now = EMPTY._replace(entries=100, seen=100, targets=((DNS, 70), (WEB, 30)))
     assert growth(now, [EMPTY]) == growth(now, []) == (Growth(DNS, 0.0, 0.7, 70), Growth(WEB, 0.0, 0.3, 30))
+    alone = EMPTY._replace(entries=1, seen=1, targets=((DNS, 1),))
+    assert growth(alone, [EMPTY]) == (Growth(DNS, 0.0, 1.0, 1),)
     assert growth(EMPTY, [EMPTY]) == growth(now._replace(seen=0), [EMPTY]) == ()
     assert growth(now, [now]) == ()
     assert profile_diff.usual_entries([]) == 0
@@ -103,3 +106,19 @@ def test_how_many_chosen_ports_tell_a_range(number: int, size: int) -> None:
     chosen = [2000 + 3000 * k // (number - 1) for k in range(number)]
     found = nat_ports.range_size((), chosen)
     assert found == size if number < 16 else size <= found <= 1.15 * size
+
+
+@pytest.mark.parametrize(('others', 'rate', 'limit', 'why'), [
+    (10, 1000.0, 10, ', as many as the busiest other source opens'), (9, 1000.0, 33, ''),
+    # a thousandth of less than one a second is still one
+    (10, 20.0, 1, ', as many as the busiest other source opens'),
+    # more than five times of what the table leaves to one source
+    (166, 1000.0, 33, ''), (165, 1000.0, 165, ', as many as the busiest other source opens')])
+def test_what_is_left_to_a_source(others: int, rate: float, limit: int, why: str) -> None:
+    key = Key(17, '10.0.0.1', '10.0.0.53', 53)
+    openers = (Opener('10.0.0.1', 900, key), Opener('10.0.0.2', others, key))
+    p = facts(1000, 20_000, profile=EMPTY._replace(entries=1000, seen=1000),
+              rate=NewRate(rate, 1000, {17: 1000}, openers, ()))
+    assert source_limit._limit(p, '10.0.0.1', key) == (limit, why)
+    assert source_limit._limit(p._replace(rate=None), '10.0.0.1', key) == (33, '')
+    assert source_limit._limit(p._replace(profile=None, rate=None), '10.0.0.1', key) == (1, '')
