@@ -27,6 +27,11 @@ def test_shares_and_rates() -> None:
     assert NewRate(2.0, 0, {}, (), (), refused=3.0).attempts == 5
 
 
+def test_an_empty_profile() -> None:
+    assert {value for value in EMPTY if isinstance(value, int)} == {0}
+    assert not any(EMPTY)
+
+
 @pytest.mark.parametrize(('entries', 'seen', 'count', 'estimate'), [
     (0, 0, 5, 0), (1000, 100, 5, 50), (50, 100, 5, 5), (1000, 300, 1, 3)])
 def test_estimates(entries: int, seen: int, count: int, estimate: int) -> None:

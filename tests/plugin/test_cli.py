@@ -128,6 +128,15 @@ def test_the_console_script_ends_with_main_s_status(monkeypatch: pytest.MonkeyPa
     assert ended == [2]
 
 
+def test_while_it_prints_the_last_resort_prints_nothing(monkeypatch: pytest.MonkeyPatch,
+                                                        deadlines: list[Deadline]) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(cli, 'run', lambda *_: WELL)
+    monkeypatch.setattr(cli, '_print', lambda _output: [seen.append(deadlines[-1].output.locked())] != [])
+    assert cli.main([]) == 0
+    assert seen == [True]
+
+
 @pytest.mark.parametrize(('left', 'patience'), [(10.0, 1.0), (4.4, 1.0), (2.0, 0.5)])
 @pytest.mark.parametrize(('argv', 'fine', 'asked'), [
     ((), False, 'diagnose'), (('--diagnose', 'always'), True, 'diagnose'),
