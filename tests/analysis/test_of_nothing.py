@@ -9,6 +9,7 @@ from pasts import sample
 from check_conntrack_lib.analysis import nat_ports, profile_diff, source_limit, timeline
 from check_conntrack_lib.analysis.host_role import Roles
 from check_conntrack_lib.analysis.nat_ports import PortUse
+from check_conntrack_lib.analysis.notrack import NotrackRule
 from check_conntrack_lib.analysis.profile import Key
 from check_conntrack_lib.analysis.profile_diff import Growth, growth
 from check_conntrack_lib.analysis.rates import NewRate, Opener
@@ -127,3 +128,23 @@ def test_what_is_left_to_a_source(others: int, rate: float, limit: int, why: str
     assert source_limit._limit(p, '10.0.0.1', key) == (limit, why)
     assert source_limit._limit(p._replace(rate=None), '10.0.0.1', key) == (33, '')
     assert source_limit._limit(p._replace(profile=None, rate=None), '10.0.0.1', key) == (1, '')
+
+
+@pytest.mark.parametrize(('number', 'bounds'), [(99, (1, 60000)), (100, (2000, 2097))])
+def test_of_a_hundred_ports_one_at_each_end_may_be_a_stray(number: int, bounds: tuple[int, int]) -> None:
+    strays = [1, 60000]
+    assert nat_ports._bounds([*range(2000, 2000 + number - len(strays)), *strays]) == bounds
+
+
+@pytest.mark.parametrize(('highest', 'size'), [(57_800, 'narrow'), (57_999, 'whole')])
+def test_ports_spread_as_wide_as_the_default_range(highest: int, size: str) -> None:
+    chosen = [2000 + (highest - 2000) * k // 999 for k in range(1000)]
+    found = nat_ports.range_size((), chosen)
+    assert (found == nat_ports.DEFAULT) is (size == 'whole')
+
+
+@pytest.mark.parametrize(('protocol', 'address', 'versions'), [
+    ('udp', '', (4, 6)), ('udp', '10.0.0.53', (4,)), ('udp', 'fd00::53', (6,)), ('icmp', '', (4,)),
+    ('icmpv6', '', (6,))])
+def test_the_ip_versions_of_a_rule(protocol: str, address: str, versions: tuple[int, ...]) -> None:
+    assert NotrackRule(protocol, address, 53, True).versions() == versions
