@@ -156,8 +156,6 @@ def _differences(before: Seen, now: Seen) -> tuple[_Rates, _Rates, _Rates]:
     if not (before.complete and now.complete):
         while end and order[end - 1] not in before.carried:
             end -= 1
-    if not end:
-        return _rates({}, {}, {}, 0.0, 0.0)
     opened: dict[Any, float] = {}
     packets: dict[Any, float] = {}
     octets: dict[Any, float] = {}
@@ -171,7 +169,7 @@ def _differences(before: Seen, now: Seen) -> tuple[_Rates, _Rates, _Rates]:
         if carried[1] > then[1]:
             packets[identity], octets[identity] = max(0, carried[0] - then[0]), carried[1] - then[1]
     # of a sample, for the whole table
-    scale = 1.0 if now.complete and end == len(order) else now.entries / end
+    scale = now.entries / end if end and not (now.complete and end == len(order)) else 1.0
     return _rates(opened, packets, octets, scale, 1.0 / (now.at - before.at))
 
 

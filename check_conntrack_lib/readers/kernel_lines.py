@@ -60,7 +60,7 @@ def summarize(lines: Iterable[KernelLine], source: str, overrun: bool = False) -
 
 
 def _meaning(text: str) -> LogLine | Suppressed | None:
-    """What a text says, whenever it is said."""
+    """What a text reports, at any time."""
     match = re.fullmatch(TABLE_FULL, text)
     if match:
         return LogLine(BOOT, int(match[1]) if match[1] else None)

@@ -10,7 +10,11 @@ from incidents import facts
 from check_conntrack_lib.analysis import mitigations, sizing
 from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.incident import Action
+from check_conntrack_lib.analysis.profile import Key
+from check_conntrack_lib.analysis.proportion import Proportion
+from check_conntrack_lib.analysis.timeouts import Proposal
 from check_conntrack_lib.analysis.trend import Forecast
+from check_conntrack_lib.history.profiles import EMPTY
 from check_conntrack_lib.model import Missing, Table
 
 SYSCTL = 'sudo sysctl -w net.netfilter.nf_conntrack_'
@@ -115,6 +119,31 @@ def test_numbers_that_one_remembers(number: int, rounded: int) -> None:
     (651, 7, 1000, (85, 95)), (990, 7, 1000, (85, 95))])
 def test_alerts_well_above_the_usual(peak: int, days: float, maximum: int, lines: tuple[int, int]) -> None:
     assert sizing.alert_lines(sizing.Peak(peak, 0.0, days, 9, 1000), maximum) == lines
+
+
+@pytest.mark.parametrize(('change', 'texts'), [
+    ({'sources': ((Key(source='10.0.0.1'), 250),)}, ['25% of the table is from 10.0.0.1']),
+    ({'sources': ((Key(source='10.0.0.1'), 249),)}, []),
+    ({'sources': ((Key(source='10.0.0.1'), 300), (Key(source='10.0.0.2'), 150))},
+     ['30% of the table is from 10.0.0.1']),
+    ({'sources': ((Key(source='10.0.0.1'), 300), (Key(source='10.0.0.2'), 151))}, []),
+    ({'targets': ((Key(6, '', '10.0.0.1', 80), 500),)}, ['50% of the table is tcp to 10.0.0.1:80']),
+    ({'targets': ((Key(6, '', '10.0.0.1', 80), 499),)}, []),
+    ({'unreplied': 500}, ['50% of the table has no reply: a flood, a scan, or a dead server']),
+    ({'unreplied': 499}, []),
+    ({'states': {(6, 'LISTEN'): 300}}, ['30% of the table is in state LISTEN: unusual in such number']),
+    ({'states': {(6, 'LISTEN'): 299}}, []), ({'states': {(6, 'ESTABLISHED'): 900}}, [])])
+def test_what_alone_makes_it_large(change: dict[str, Any], texts: list[str]) -> None:
+    assert list(sizing.concentration(EMPTY._replace(entries=1000, seen=1000, **change))) == texts
+
+
+@pytest.mark.parametrize(('share', 'now', 'lines'), [
+    (0.05, 3600, 1), (0.0499, 3600, 0), (0.05, 3601, 0)])
+def test_timeouts_that_are_worth_it_within_an_hour(share: float, now: int, lines: int) -> None:
+    one = Proposal('udp_timeout', now, 30, 50, Proportion(share, share, share), 'risk', False)
+    p = facts(proposals=(one,))
+    assert len(list(mitigations._timeouts(p))) == lines
+    assert len(list(mitigations._timeouts(p._replace(proposals=(one,) * 3)))) == 2 * lines
 
 
 @pytest.mark.parametrize(('entries', 'maximum', 'cut_off'), [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from incidents import facts
 from pasts import sample
 
-from check_conntrack_lib.analysis import nat_ports, profile_diff, timeline
+from check_conntrack_lib.analysis import nat_ports, profile_diff, source_limit, timeline
 from check_conntrack_lib.analysis.host_role import Roles
 from check_conntrack_lib.analysis.nat_ports import PortUse
+from check_conntrack_lib.analysis.notrack import NotrackRule
 from check_conntrack_lib.analysis.profile import Key
 from check_conntrack_lib.analysis.profile_diff import Growth, growth
-from check_conntrack_lib.analysis.rates import NewRate
+from check_conntrack_lib.analysis.rates import NewRate, Opener
 from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.history.profiles import EMPTY
 from check_conntrack_lib.readers.ctnetlink_events import NewConnections
@@ -24,6 +26,11 @@ def test_shares_and_rates() -> None:
     assert NewConnections(0.0, 5).rate == NewConnections(-1.0, 5).rate == 0
     assert NewRate(0, 0, {}, (), ()).busiest() is None
     assert NewRate(2.0, 0, {}, (), (), refused=3.0).attempts == 5
+
+
+def test_an_empty_profile() -> None:
+    assert {value for value in EMPTY if isinstance(value, int)} == {0}
+    assert not any(EMPTY)
 
 
 @pytest.mark.parametrize(('entries', 'seen', 'count', 'estimate'), [
@@ -40,6 +47,8 @@ DNS, WEB = Key(17, '', '10.0.0.53', 53), Key(6, '', '10.0.0.80', 80)
 def test_growth_from_an_empty_table() -> None:
     now = EMPTY._replace(entries=100, seen=100, targets=((DNS, 70), (WEB, 30)))
     assert growth(now, [EMPTY]) == growth(now, []) == (Growth(DNS, 0.0, 0.7, 70), Growth(WEB, 0.0, 0.3, 30))
+    alone = EMPTY._replace(entries=1, seen=1, targets=((DNS, 1),))
+    assert growth(alone, [EMPTY]) == (Growth(DNS, 0.0, 1.0, 1),)
     assert growth(EMPTY, [EMPTY]) == growth(now._replace(seen=0), [EMPTY]) == ()
     assert growth(now, [now]) == ()
     assert profile_diff.usual_entries([]) == 0
@@ -103,3 +112,39 @@ def test_how_many_chosen_ports_tell_a_range(number: int, size: int) -> None:
     chosen = [2000 + 3000 * k // (number - 1) for k in range(number)]
     found = nat_ports.range_size((), chosen)
     assert found == size if number < 16 else size <= found <= 1.15 * size
+
+
+@pytest.mark.parametrize(('others', 'rate', 'limit', 'why'), [
+    (10, 1000.0, 10, ', as many as the busiest other source opens'), (9, 1000.0, 33, ''),
+    # a thousandth of less than one a second is still one
+    (10, 20.0, 1, ', as many as the busiest other source opens'),
+    # more than five times of what the table leaves to one source
+    (166, 1000.0, 33, ''), (165, 1000.0, 165, ', as many as the busiest other source opens')])
+def test_what_is_left_to_a_source(others: int, rate: float, limit: int, why: str) -> None:
+    key = Key(17, '10.0.0.1', '10.0.0.53', 53)
+    openers = (Opener('10.0.0.1', 900, key), Opener('10.0.0.2', others, key))
+    p = facts(1000, 20_000, profile=EMPTY._replace(entries=1000, seen=1000),
+              rate=NewRate(rate, 1000, {17: 1000}, openers, ()))
+    assert source_limit._limit(p, '10.0.0.1', key) == (limit, why)
+    assert source_limit._limit(p._replace(rate=None), '10.0.0.1', key) == (33, '')
+    assert source_limit._limit(p._replace(profile=None, rate=None), '10.0.0.1', key) == (1, '')
+
+
+@pytest.mark.parametrize(('number', 'bounds'), [(99, (1, 60000)), (100, (2000, 2097))])
+def test_of_a_hundred_ports_one_at_each_end_may_be_a_stray(number: int, bounds: tuple[int, int]) -> None:
+    strays = [1, 60000]
+    assert nat_ports._bounds([*range(2000, 2000 + number - len(strays)), *strays]) == bounds
+
+
+@pytest.mark.parametrize(('highest', 'size'), [(57_800, 'narrow'), (57_999, 'whole')])
+def test_ports_spread_as_wide_as_the_default_range(highest: int, size: str) -> None:
+    chosen = [2000 + (highest - 2000) * k // 999 for k in range(1000)]
+    found = nat_ports.range_size((), chosen)
+    assert (found == nat_ports.DEFAULT) is (size == 'whole')
+
+
+@pytest.mark.parametrize(('protocol', 'address', 'versions'), [
+    ('udp', '', (4, 6)), ('udp', '10.0.0.53', (4,)), ('udp', 'fd00::53', (6,)), ('icmp', '', (4,)),
+    ('icmpv6', '', (6,))])
+def test_the_ip_versions_of_a_rule(protocol: str, address: str, versions: tuple[int, ...]) -> None:
+    assert NotrackRule(protocol, address, 53, True).versions() == versions

@@ -273,6 +273,8 @@ def test_fuller_all_the_time_but_for_one_sample_of_eight() -> None:
     one_odd = [5, *range(22, 29)]
     assert fuller_in_each(parts(one_odd, [*range(10, 17), 90], [*range(1, 8), 80]))
     assert not fuller_in_each(parts([5, *one_odd[:-1]], [10] * 8, [1] * 8))
+    # of two that are fuller one is not odd
+    assert not fuller_in_each(parts(one_odd, [*[10] * 6, 30, 90], [1] * 8))
 
 
 def test_those_of_the_last_seconds_or_the_newest_few() -> None:

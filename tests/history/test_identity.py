@@ -10,11 +10,11 @@ from recorder_samples import DAY, LOOK, rows, sample
 
 from check_conntrack_lib.analysis import timeline
 from check_conntrack_lib.history import identity, readonly, schema_check
-from check_conntrack_lib.history.database import query_and_record, query_and_record_all
+from check_conntrack_lib.history.database import LogBook, query_and_record, query_and_record_all
 from check_conntrack_lib.history.identity import Identify, means
 from check_conntrack_lib.history.lookups import last_seen
 from check_conntrack_lib.history.queries import HistoryQuery
-from check_conntrack_lib.model import History, Sample
+from check_conntrack_lib.model import History, LogMemory, Sample
 
 
 @pytest.fixture
@@ -41,6 +41,20 @@ def test_another_namespace_with_the_same_inode_begins_anew(path: Path) -> None:
     assert after.base
     assert after.base.at.uptime == 1800
     assert [point.uptime for point in after.points] == [1800]
+
+
+def test_what_another_run_recorded_meanwhile_stays(path: Path) -> None:
+    """Two first runs at once: the second one's look at what was before is older than the first one's record."""
+    def meanwhile(_history: History, _memory: LogMemory | None) -> None:
+        ask(path, sample(1001), look('container web (docker)'))
+
+    book = LogBook('/dev/kmsg', meanwhile)
+    first = query_and_record(str(path), sample(1000), look(''), 14, book=book)
+    assert isinstance(first, History)
+    assert first.first_run
+    with sqlite3.connect(path) as database:
+        assert database.execute('SELECT since, name, named FROM netns').fetchall() == [
+            (0.0, 'container web (docker)', 1001.0)]
 
 
 def test_a_cookie_decides_where_both_are_known(path: Path) -> None:

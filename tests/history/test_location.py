@@ -223,6 +223,25 @@ def test_relative_paths_and_the_root_directory(tmp_path: Path, monkeypatch: pyte
         '/ belongs to another user', 'keep the history in a directory that only this user can write'))
 
 
+def test_in_a_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(tmp_path / 'gone')
+    (tmp_path / 'gone').rmdir()
+    assert check_file('sub/h.sqlite') == Missing('sub: No such file or directory')
+    made = check_file('sub/h.sqlite', make=True)
+    assert isinstance(made, Missing)
+    assert made.remedy.startswith('make /var/lib/check_conntrack owned by')
+
+
+def test_links_of_root_and_of_oneself_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'real').mkdir()
+    (tmp_path / 'way').symlink_to('real')
+    tmp_path.chmod(0o755)
+    for uid in (ME, *((4711,) if ME == 0 else ())):
+        monkeypatch.setattr(location.os, 'geteuid', lambda uid=uid: uid)
+        assert check_file(f'{tmp_path}/way/h.sqlite', private=False) == f'{tmp_path}/real/h.sqlite'
+
+
 def test_directories_are_made_for_oneself_only(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     before = os.umask(0)

@@ -45,6 +45,12 @@ def test_the_fullest_of_which_there_is_a_profile_of_trouble(tmp_path: Path) -> N
     assert found == Peak(790, 800, NOW._replace(at=Instant(wall, uptime, uptime), entries=700, maximum=800), TAKEN)
 
 
+def test_of_a_file_it_is_the_same(tmp_path: Path) -> None:
+    file = pasts.write(tmp_path / 'history.sqlite', [pasts.sample(800, 790, 800)])
+    assert read_peak(str(file), NOW, 300, 1) == Peak(790, 800)
+    assert read_peak(str(file), NOW, 100, 1) is None
+
+
 @pytest.mark.parametrize('spoil', [b'', b'no database'])
 def test_a_file_that_cannot_be_read(tmp_path: Path, spoil: bytes) -> None:
     file = tmp_path / 'sub/history.sqlite'

@@ -102,6 +102,8 @@ def load(entries: int, all_namespaces: bool = True) -> HashLoad:
     (Table(5, 4000, 1), {}, 'nf_conntrack_buckets is 1 for 5 entries (5 per bucket)',
      f'{BUCKETS}4096 (1 MiB of memory; undo: =1)'),
     (Table(5, 4000, Missing('x')), {}, '', TRIAGE),
+    (Table(5, 4000, 0), {}, 'nf_conntrack_buckets is 0 for 5 entries (5 per bucket)',
+     f'{BUCKETS}4096 (1 MiB of memory; undo: =0)'),
 ])
 def test_long_hash_chains(table: Table, known: dict[str, Any], cause: str, command: str) -> None:
     found = alert_of(assessment(table, losses=CHAINS, **known), 'dropped_per_s')

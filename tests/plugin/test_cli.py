@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 from types import SimpleNamespace
 from typing import Any
@@ -100,12 +101,40 @@ def test_the_last_resort_is_one_line_where_it_is_read(monkeypatch: pytest.Monkey
     assert ended == [3]
 
 
+@pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), ValueError('I/O operation on closed file')])
+def test_what_cannot_be_printed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    turned: list[tuple[str, int]] = []
+    written: list[bytes] = []
+    monkeypatch.setattr(cli.os, 'dup2', lambda handle, to: turned.append((os.readlink(f'/proc/self/fd/{handle}'), to)))
+    out = SimpleNamespace(flush=lambda: None, buffer=SimpleNamespace(write=fail, flush=lambda: None))
+    monkeypatch.setattr(cli.sys, 'stdout', out)
+    assert cli._print('text') is False
+    assert turned == [('/dev/null', 1)]
+    out.buffer.write = written.append
+    assert cli._print('tex\udcfft') is True
+    assert written == [b'tex?t']
+    monkeypatch.setattr(cli.sys, 'stdout', None)
+    assert cli._print('text') is False
+
+
 def test_the_console_script_ends_with_main_s_status(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(cli, 'main', lambda: 2)
     monkeypatch.setattr(cli.os, '_exit', ended.append)
     cli.program()
     assert ended == [2]
+
+
+def test_while_it_prints_the_last_resort_prints_nothing(monkeypatch: pytest.MonkeyPatch,
+                                                        deadlines: list[Deadline]) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(cli, 'run', lambda *_: WELL)
+    monkeypatch.setattr(cli, '_print', lambda _output: [seen.append(deadlines[-1].output.locked())] != [])
+    assert cli.main([]) == 0
+    assert seen == [True]
 
 
 @pytest.mark.parametrize(('left', 'patience'), [(10.0, 1.0), (4.4, 1.0), (2.0, 0.5)])

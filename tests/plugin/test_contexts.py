@@ -27,7 +27,8 @@ def test_plain_numbers(value: float, places: int, text: str) -> None:
     (Metric('a', -1.256), (), 'a=-1.26'), (Metric('a', 0.2777, '%'), (), 'a=0.28%'),
     (Metric('a', 5, min=0), (), 'a=5'), (Metric('a', 5, min=1), (), 'a=5;;;1'),
     (Metric('a', 5, min=0, max=9), (), 'a=5;;;0;9'), (Metric('a', 5, min=0), (3.5, None), 'a=5;3.5;;0'),
-    (Metric('a', 5, min=0), (None, 7), 'a=5;;7;0'), (Metric('a', 5, min=0), (0, None), 'a=5;0;;0')])
+    (Metric('a', 5, min=0), (None, 7), 'a=5;;7;0'), (Metric('a', 5, min=0), (0, None), 'a=5;0;;0'),
+    (Metric('a', 5, min=0.1234564), (0.1234564, 1.1234566), 'a=5;0.123456;1.123457;0.123456')])
 def test_performance_data(metric: Metric, limits: tuple[float, ...], text: str) -> None:
     assert str(performance(metric, *limits)) == text
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from assessments import QUIET, assessment, lost
-from test_all_namespaces import HOST, member, ranked
+from test_all_namespaces import HOST, all_of, member, ranked
 
 from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.analysis.profile import Key
@@ -19,6 +19,7 @@ from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.history.profiles import EMPTY
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Counters, History, Missing, NotLoaded, Table
+from check_conntrack_lib.netns import assess
 from check_conntrack_lib.plugin import all_namespaces, diagnosis_lines, phrases, resource
 from check_conntrack_lib.plugin.contexts import contexts
 from check_conntrack_lib.plugin.options import parse
@@ -64,6 +65,17 @@ def test_the_file_of_the_worst_namespace() -> None:
     assert all_namespaces.netns_file(HOST, ranked(member(1), worst)) == '/nonexistent/30/ns/net'
     nobody = worst._replace(namespace=worst.namespace._replace(pids=()))
     assert all_namespaces.netns_file(HOST, ranked(member(1), nobody)) == '/nonexistent/0/ns/net'
+
+
+@pytest.mark.parametrize(('seen', 'why'), [
+    ({'unknown': ('web',)}, 'network namespace web not found'), ({}, 'no such network namespace')])
+def test_where_no_namespace_was_found(monkeypatch: pytest.MonkeyPatch, seen: dict[str, Any], why: str) -> None:
+    monkeypatch.setattr(assess, 'assess_all', lambda *_: all_of(seen=seen))
+    options = parse(['--netns', 'web'])
+    made = resource.ConnectionTracking(Host(), options, contexts(options), Deadline(10))
+    first, *_ = made.probe()
+    assert (first.name, first.value.why) == ('usage', why)
+    assert made.ranking is None
 
 
 def test_the_metrics_in_their_order() -> None:

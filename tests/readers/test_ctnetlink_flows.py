@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.flow import HW_OFFLOAD, OFFLOAD
+from check_conntrack_lib.flow import HW_OFFLOAD, OFFLOAD, Flow
 from check_conntrack_lib.readers import ctnetlink
 from check_conntrack_lib.readers.ctnetlink import find_layout, parse_flows
 
@@ -93,6 +93,28 @@ def test_offloaded_entries_have_neither_state_nor_time(bits):
         attribute(3, struct.pack('!I', bits | 0xE))))
     assert seen(flow) == (6, '', None, '10.1.0.2', '10.2.0.2', '10.2.0.2', '10.1.0.2', 60606, 80, 0,
                           'replied assured offloaded')
+
+
+def full(family, protocol, info, *more):
+    """An entry with everything that there can be, each number another."""
+    first = 1 if family == socket.AF_INET else 3
+    ends = [bytes([10 + k]) * (4 if first == 1 else 16) for k in range(4)]
+    ways = [nest(kind, nest(1, attribute(first, src), attribute(first + 1, dst)),
+                 nest(2, attribute(1, bytes([protocol])), *ports(sport, dport)))
+            for kind, src, dst, sport, dport in ((1, *ends[:2], 1001, 1002), (2, *ends[2:], 1003, 1004))]
+    return entry(*ways, attribute(3, struct.pack('!I', 0x18E)), nest(4, info), attribute(7, struct.pack('!I', 77)),
+                 nest(9, attribute(1, struct.pack('!Q', 5)), attribute(2, struct.pack('!Q', 6))),
+                 nest(10, attribute(1, struct.pack('!Q', 7)), attribute(2, struct.pack('!Q', 8))),
+                 attribute(18, struct.pack('!H', 9)), *more), ends
+
+
+@pytest.mark.parametrize('family', [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize(('protocol', 'kind', 'state'), [(6, 1, 'ESTABLISHED'), (33, 2, 'PARTOPEN'),
+                                                         (132, 3, 'COOKIE_ECHOED')])
+def test_every_field(family, protocol, kind, state):
+    payload, ends = full(family, protocol, nest(kind, attribute(1, b'\3')))
+    assert parse_one(payload) == Flow(protocol, state, 0x18E, 77, *ends[:2], 1001, 1002, *ends[2:], 9, 1003, 1004, 5, 6,
+                                      7, 8)
 
 
 def test_a_zone_of_one_direction():

@@ -101,6 +101,7 @@ def test_the_shortest_messages() -> None:
 @pytest.mark.parametrize(('record', 'head'), [
     (b'4,358,2888433806,-;x', (358, 2888.433806)), (b'4,0,0,-;x', (0, 0.0)), (b'30,7,1000000;x', (7, 1.0)),
     (b'4294967295,999999999999999999,5,-;x', (999999999999999999, 0.000005)), (b'x', (-1, 0.0)), (b'', (-1, 0.0)),
+    (b'4,9223372036854775807,5,-;x', (-1, 0.0)),
     (b'4,1', (-1, 0.0)), (b'12345678901,1,5,-;x', (-1, 0.0))])
 def test_heads_of_records(record: bytes, head: tuple[int, float]) -> None:
     assert head_of(record) == head
