@@ -130,6 +130,7 @@ def _raise_error(payload: bytes) -> None:
     """Both kinds begin with an error number, 0 when all is well."""
     if len(payload) < _ERRNO.size:
         raise ValueError('cut netlink error')
-    number, = _ERRNO.unpack_from(payload)
+    number = -_ERRNO.unpack_from(payload)[0]
     if number:
-        raise OSError(-number, os.strerror(-number))
+        # no error has a number of more digits, and strerror takes no larger one than an int
+        raise OSError(number, os.strerror(number) if abs(number) < 1 << 31 else 'unknown error')

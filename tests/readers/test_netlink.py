@@ -184,3 +184,13 @@ def test_a_dump_with_an_end_is_as_much_as_came(monkeypatch):
     clock = iter([10.0, 11.5, 12.5, 13.0])
     with pytest.raises(TimeoutError, match=r'no whole answer within 2\.5 s'):
         list(netlink.dump(0x101, 0x100, longest=2.5, opened=wire))
+
+
+@pytest.mark.parametrize('number', [-(1 << 31), (1 << 31) - 1, -1, 1, -524, -99999, 5])
+def test_an_error_with_any_number(number):
+    with pytest.raises(OSError, match=r'.') as caught:
+        netlink._raise_error(struct.pack('=i', number))
+    assert caught.value.errno == -number
+    netlink._raise_error(bytes(4))
+    with pytest.raises(ValueError, match='cut'):
+        netlink._raise_error(bytes(3))
