@@ -211,7 +211,7 @@ def test_the_textfile_is_replaced_in_one_step_and_readable_by_all(tree, tmp_path
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     place = tmp_path / 'conntrack.prom'
     place.write_text('old')
-    monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
+    monkeypatch.setattr(os, 'replace', lambda *_, **__: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
     with pytest.raises(OSError, match='No space'):
         atomic_write.write_file(str(place), b'new')
     assert (place.read_text(), os.listdir(tmp_path)) == ('old', ['conntrack.prom'])
@@ -220,8 +220,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 def test_a_stop_amid_a_write_leaves_no_litter(tmp_path, monkeypatch):
     make = os.open
 
-    def stopped(*how):
-        made = make(*how)
+    def stopped(*how, **place):
+        made = make(*how, **place)
+        if not place:
+            return made
         assert len(os.listdir(tmp_path)) == 1
         signal.raise_signal(signal.SIGTERM)
         return made
@@ -235,6 +237,27 @@ def test_a_stop_amid_a_write_leaves_no_litter(tmp_path, monkeypatch):
         signal.signal(signal.SIGTERM, before)
         monkeypatch.undo()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_is_exchanged_meanwhile(tmp_path, monkeypatch):
+    """Its owner has rights of his own only: what was begun in it ends in it."""
+    place, other, make = tmp_path / 'place', tmp_path / 'other', os.open
+    place.mkdir()
+    other.mkdir()
+
+    def exchanged(*how, **there):
+        made = make(*how, **there)
+        if how[1] & os.O_CREAT:
+            place.rename(tmp_path / 'aside')
+            place.symlink_to(other)
+        return made
+
+    monkeypatch.setattr(os, 'open', exchanged)
+    atomic_write.write_file(str(place / 'conntrack.prom'), b'new')
+    monkeypatch.undo()
+    assert os.listdir(other) == []
+    assert (tmp_path / 'aside' / 'conntrack.prom').read_bytes() == b'new'
+    assert os.listdir(tmp_path / 'aside') == ['conntrack.prom']
 
 
 def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):
