@@ -33,6 +33,7 @@ def gathered(tmp_path, monkeypatch):
         scenario = scenarios.load(name)
         tree = tmp_path / name
         shutil.copytree(scenario.directory, tree, symlinks=True)
+        tree.chmod(0o755)  # a checkout may be writable for a group
         (tree / 'proc/sys/kernel/osrelease').write_text(release + '\n')
         (tree / 'proc/sys/kernel/hostname').write_text('gw1\n')
         (tree / 'proc/stat').write_text('cpu  9 9 9 9 9 9 9 9\ncpu0 100 0 100 800 0 0 10 0 0 0\n')
