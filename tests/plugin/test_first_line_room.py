@@ -111,15 +111,15 @@ CAUSE = {'cause': '+790 udp from 10.1.1.1', 'among': 'worst of 9'}
         '100% used: +790 udp from 10.1.1.1',
         '100% used: +790 udp',
         '100% used')),
-    (assessment(ROOM, awaited=Awaited(85, 80, NOON + 60)), NOT_READ, {'among': '2 of 9 are not known'}, (
-        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls below 80%'
+    (assessment(ROOM, awaited=Awaited(85, NOON + 60)), NOT_READ, {'among': '2 of 9 are not known'}, (
+        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls'
         ', 2 of 9 are not known'
         ', not checked: kernel log (no right), settings (no sysctl.d), first run: drops are counted from now on',
-        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls below 80%'
+        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls'
         ', 2 of 9 are not known, not checked: kernel log (no right), settings (no sysctl.d), first run',
-        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls below 80%'
+        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls'
         ', 2 of 9 are not known, not checked: kernel log (no right), settings (no sysctl.d)',
-        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls below 80%'
+        '75.0% used (750 of 1000), WARNING from 12:01 UTC on unless it falls'
         ', not checked: kernel log (no right), settings (no sysctl.d)',
         '75.0% used (750 of 1000), not checked: kernel log (no right), settings (no sysctl.d)',
         '75.0% used (750 of 1000), not checked: kernel log, settings',

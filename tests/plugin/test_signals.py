@@ -92,8 +92,8 @@ DROPS = Drops(3, 12, 0.0, 0.0, 0.0, 7.0)
 
 @pytest.mark.parametrize(('entries', 'known', 'compared'), [
     (750, {}, 75), (750, {'crossed': CROSSED}, 92), (950, {'crossed': CROSSED}, 95),
-    (750, {'crossed': CROSSED._replace(held=False)}, 75), (900, {'awaited': Awaited(85, 80, 0.0)}, 85),
-    (840, {'awaited': Awaited(85, 80, 0.0)}, 84)])
+    (750, {'crossed': CROSSED._replace(held=False)}, 75), (900, {'awaited': Awaited(85, 0.0)}, 85),
+    (840, {'awaited': Awaited(85, 0.0)}, 84)])
 def test_what_is_compared_as_usage(entries: int, known: dict[str, Any], compared: float) -> None:
     usage = SIGNALS[0]
     assert usage.compared
