@@ -38,8 +38,9 @@ def check(history: object, *options: object, netns: str = '') -> tuple[int, str]
     # two runs within a second have no rates
     if history in _last_run:
         time.sleep(max(0.0, _last_run[history] + 1.1 - time.monotonic()))
+    said = status_of(sys.executable, 'check_conntrack.py', '--timeout', 60, '--history', history, *options, netns=netns)
     _last_run[history] = time.monotonic()
-    return status_of(sys.executable, 'check_conntrack.py', '--timeout', 60, '--history', history, *options, netns=netns)
+    return said
 
 
 def doctor(*arguments: object, netns: str = '') -> tuple[int, str]:
