@@ -55,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
     explained_by = ''
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        # argparse's own says nothing of a text that could not be printed
+        # argparse's own ignores that a text could not be printed
         (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
@@ -91,13 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_streams()
     try:
         if not argv:
-            _complain(SHORT_HELP)
+            _print_error(SHORT_HELP)
             return EXIT_ERROR
         try:
             arguments = parser(argv).parse_args(argv)
             status: int = arguments.run(arguments)
         finally:
-            # also of a help text, whose printing argparse gives no thought to
+            # also of a help text
             sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -106,16 +106,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except (DoctorError, OSError, UnicodeEncodeError) as error:
         # an OSError comes from what the caller named: a file to write, an address to listen on
-        _complain(f'{NAME}: {error_line(error)}')
+        _print_error(f'{NAME}: {error_line(error)}')
         return EXIT_ERROR
     except (MemoryError, RecursionError):
-        _complain(f'{NAME}: out of memory')
+        _print_error(f'{NAME}: out of memory')
         return EXIT_ERROR
     except Exception as error:
         # the last border; `python3 -X dev` shows where it was
         if sys.flags.dev_mode:
             raise
-        _complain(f'{NAME}: internal error: {type(error).__name__}: {error_line(error)} (please report it)')
+        _print_error(f'{NAME}: internal error: {type(error).__name__}: {error_line(error)} (please report it)')
         return EXIT_ERROR
     return status
 
@@ -139,7 +139,7 @@ def open_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, 'w', encoding='utf-8', closefd=False)
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     """A line on standard error, if it takes one."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)

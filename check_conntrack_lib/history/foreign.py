@@ -32,8 +32,6 @@ QUICK = 1.0
 #: reasons that the owner's own run does not have
 NO_RIGHTS = (*map(os.strerror, (errno.EPERM, errno.EACCES, errno.EINVAL)), foreign_child.NOT_GIVEN_UP)
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-
-
 #: copies, and why there is none, by the file as it was: a command has several questions, and a file of any size
 _copies: dict[tuple[object, ...], sqlite3.Connection | Missing] = {}
 

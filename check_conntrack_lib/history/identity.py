@@ -115,6 +115,7 @@ def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, s
     from bisect import bisect_right  # not for the check
 
     by_inode: dict[tuple[str, int], tuple[list[float], list[str]]] = {}
+    # another user's file may have a boot twice
     for boot_id, inode, since, name in sorted(recorded, key=lambda one: one[2]):
         begins, called = by_inode.setdefault((boot_id, inode), ([], []))
         begins.append(since)

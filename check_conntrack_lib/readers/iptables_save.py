@@ -45,7 +45,7 @@ def nat_programs6() -> tuple[str, ...]:
 def _has_nat(tables: str) -> bool:
     try:
         with open(tables, encoding='ascii') as file:
-            return 'nat' in file.read().split()
+            return 'nat' in file.read(4096).split()
     except (OSError, ValueError):
         # only root may read it; without the module it is not there
         return False

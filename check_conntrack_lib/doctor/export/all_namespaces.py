@@ -5,7 +5,7 @@ A series goes on when its container is restarted: what has a lasting name carrie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...assessment import log_of
 from ...deadline import Deadline
@@ -54,16 +54,13 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
         rest.sort(key=lambda one: (-_entries(one), one.namespace.inode))
         members: list[tuple[Mapping[str, str], LiveReadings]] = []
         taken = set()
-        lines = 0
         for one in [first, *rest[:most]]:
             name = name_of(host, one, own)
             labels = _labels(name, one)
             if tuple(labels.values()) in taken:  # two with one name: the inode tells them apart
                 labels = {**labels, 'netns': str(one.namespace.inode)}
             taken.add(tuple(labels.values()))
-            log = log_of(one.snapshot, None, log_span)
-            lines += 0 if isinstance(log, Missing) else len(log.ages)
-            members.append((labels, LiveReadings(one.snapshot, {}, log_span, log=log,
+            members.append((labels, LiveReadings(one.snapshot, {}, log_span, log=log_of(one.snapshot, None, log_span),
                                                  cloud=None if members else cloud)))
     finally:
         deadline.stop()
@@ -72,15 +69,16 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
     parts += [INVISIBLE] if found.invisible else []
     parts += [f'processes not told apart: {found.hidden}'] if found.hidden else []
     return NamespaceReadings(tuple(members), tuple(map(_entries, rest[most:])),
-                             Missing('; '.join(parts)) if parts else None, _all_lines(own, log_span, lines))
+                             Missing('; '.join(parts)) if parts else None,
+                             _other_lines(own, log_span, [reading for _labels, reading in members]))
 
 
-def _all_lines(own: Snapshot, log_span: float, named: int) -> int | None:
-    """The log lines of the span besides those that are `named`."""
-    log = own.kernel_log
-    if isinstance(log, Missing):
+def _other_lines(own: Snapshot, log_span: float, members: Iterable[LiveReadings]) -> int | None:
+    """See `NamespaceReadings.other_lines`; own: with the whole log."""
+    if isinstance(own.kernel_log, Missing):
         return None
-    return sum(own.at.monotonic - line.stamp <= log_span for line in log.table_full) - named
+    every = sum(own.at.monotonic - line.stamp <= log_span for line in own.kernel_log.table_full)
+    return every - sum(0 if isinstance(one.log, Missing) else len(one.log.ages) for one in members)
 
 
 def collect_all(readings: NamespaceReadings) -> Iterator[Metric]:
