@@ -29,7 +29,7 @@ TREE = Path.cwd()
 LIBRARY = str(TREE / 'check_conntrack_lib') + os.sep
 MEMORY, FILE_SIZE, FILES = 2 << 30, 1 << 28, 1024
 #: not one of these has run before on the machine
-SELECTION = 'not kernel and not daemons and not packages and not slow'
+SELECTION = 'not kernel and not daemons and not packages'
 OPTIONS = ('-q', '-m', SELECTION, '-p', 'no:cacheprovider', '--hypothesis-seed=0', '--no-header',
            '--tb=line')
 #: a test that does one of these may run any function of the library in another process

@@ -62,6 +62,7 @@ def write(path: Path, rows: int = 3, boot_id: str = '5e2bb74a', statements: tupl
           profile: str | None = None, **instead: object) -> Path:
     """A history of so many samples, with values and statements of the attacker's."""
     database = sqlite3.connect(path, isolation_level=None)
+    database.execute('PRAGMA synchronous=OFF')
     database.executescript(history_database.SCHEMA)
     database.execute('INSERT INTO boot VALUES (1, ?)', (boot_id,))
     names = columns('sample')

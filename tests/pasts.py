@@ -19,6 +19,7 @@ INITIAL, CONTAINER = 4026531833, 4026532501
 
 def write(path: Path, samples: Iterable[Sample], profiles: Iterable[tuple[Sample, Profile, bool]] = ()) -> Path:
     database = sqlite3.connect(path)
+    database.execute('PRAGMA synchronous=OFF')
     database.executescript(history_database.SCHEMA)
     for sample in samples:
         database.execute('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)', (sample.boot_id,))

@@ -49,6 +49,7 @@ def test_what_exceeds_the_table_is_dropped() -> None:
     assert course.snapshot(course.losing[0]).table.entries == 262144  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_leaving_out_the_quiet_time_changes_nothing() -> None:
     course = Course(curve(*WORK), 105.0)
     found = own_alerts(course)
@@ -56,6 +57,7 @@ def test_leaving_out_the_quiet_time_changes_nothing() -> None:
     assert len([one for one in found if one.alert.hard is not None]) == 2
 
 
+@pytest.mark.slow
 def test_what_is_dropped_again_and_again_is_notified_once() -> None:
     course = Course(curve(*[30.0] * 3, 60.0, 101.5, 60.0, *[30.0] * 5, 60.0, 101.5, 60.0, *[30.0] * 16), 100.5)
     found = [one.alert for one in own_alerts(course, skip=False)]

@@ -21,6 +21,7 @@ def fuzz(*argv: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('slow', [False, True])
 def test_nothing_but_what_is_documented_comes_out(slow: bool) -> None:
     """A few inputs of each target."""
@@ -37,6 +38,7 @@ def test_many_inputs(name: str) -> None:
     assert ' 0 faults' in line
 
 
+@pytest.mark.slow
 def test_a_fault_is_found_and_said() -> None:
     """The fuzzer itself: the same seed gives the same inputs, and a fault is reported with one of them."""
     code = ('from benchmarks import fuzz; from benchmarks.fuzz_parsers import Target, STAT, of; import sys; '

@@ -34,7 +34,8 @@ LONG = ('quiet', 'leak')
 #: scenarios of days, each of more than ten seconds, of many hours, and others much like one that is quick
 SLOW = ('bursts', 'evenings', 'heavy tails', 'black friday',
         'jumps', 'leak of hours', 'ramp', 'slow ramp', 'assured', 'container', 'by hand', 'few buckets',
-        'syn flood', 'udp scan', 'two blips', 'solved races', 'reload', 'reboot in a blip', 'missed checks', '5m, ramp')
+        'syn flood', 'udp scan', 'two blips', 'burst', 'wrap', 'dns races', 'solved races',
+        'reload', 'reboot in a blip', 'missed checks', '5m, ramp')
 
 
 def table(maximum: int = 1000, kernel: Kernel = LINUX_6_1, counted: int = 0) -> SimulatedTable:
@@ -169,11 +170,13 @@ def test_a_quiet_half_day() -> None:
     assert failures(scenario, results[OWN]) == []
 
 
+@pytest.mark.slow
 def test_what_is_in_use_misses_a_blip() -> None:
     results = play(SHORT['blip'])[1]
     assert [results[name].missed for name in (OWN, *RIVALS)] == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_spared_says_the_same(tmp_path: Path) -> None:
     hour = 3600.0
     # quiet, a blip, quiet, a rise to the top and back
@@ -208,6 +211,7 @@ def test_a_quiet_month() -> None:
     assert set(failures(scenario, results[OWN])) <= set(scenario.known)
 
 
+@pytest.mark.slow
 def test_the_same_again() -> None:
     assert play(SHORT['burst'], seed=7)[1] == play(SHORT['burst'], seed=7)[1]
 

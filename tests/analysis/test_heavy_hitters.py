@@ -21,6 +21,7 @@ def _small():
         yield
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.integers(0, 60) | st.integers(0, 5), max_size=20), max_size=20))
 def test_frequent_is_never_too_low_and_never_too_high_by_more_than_it_says(batches):
     frequent: HeavyHitters[int] = HeavyHitters()
@@ -52,6 +53,7 @@ def test_equal_counts_have_one_order():
     assert one.top(2) == other.top(2) == [('a', 1), ('b', 1)]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 500000), st.integers(1, 5)), max_size=60))
 def test_histogram_loses_nothing(numbers):
     histogram = Histogram()

@@ -113,6 +113,7 @@ def test_clients_below_port_1024_have_a_range_of_their_own(sport, ports, size):
     assert count_exactly([*flows, *masquerade(1000, random.Random(4))], one).size == size
 
 
+@pytest.mark.slow
 def test_pools_are_told_apart_by_server_port_address_and_protocol():
     dice = random.Random(5)
     flows = masquerade(12000, dice)
@@ -157,6 +158,7 @@ def test_who_holds_the_ports():
     assert not one.kept
 
 
+@pytest.mark.slow
 def test_the_exact_count_includes_the_gateways_own_connections():
     """They take ports of the same server and address, without NAT."""
     dice = random.Random(8)

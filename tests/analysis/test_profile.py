@@ -262,6 +262,7 @@ class TestRecord:
         with pytest.raises(ValueError):  # noqa: PT011
             from_json(text)
 
+    @pytest.mark.slow
     @given(st.recursive(st.none() | st.integers() | st.text(max_size=5) | st.floats(),
                         lambda inner: st.lists(inner, max_size=4)),
            st.sampled_from(sorted(set(Profile._fields) - {'time_left', 'natted'})))

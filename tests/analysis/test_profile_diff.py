@@ -117,6 +117,7 @@ def test_the_zone_that_grew_is_named_with_its_flows() -> None:
     assert (found[1].entries, round(found[1].before, 3), round(found[1].now, 3)) == (19900, 0.024, 0.705)
 
 
+@pytest.mark.slow
 def test_a_zone_alone_where_nothing_else_explains_it() -> None:
     spread = {**USUAL, **{(f'10.1.{k // 200}.{k % 200}', f'172.16.{k % 250}.{k % 199}', TCP, 1024 + k): 1
                           for k in range(20000)}}

@@ -56,10 +56,12 @@ def test_nat_ports(used, clashes, level):
     assert resources.worst(p) == (resources.NAT if level else '')
 
 
+@pytest.mark.slow
 def test_a_race_beside_used_ports_is_no_refusal():
     assert resources.levels(nat(42000, 50, found=10))[resources.NAT] == resources.NEAR
 
 
+@pytest.mark.slow
 def test_what_helps_nat_ports_and_nothing_else():
     found = mitigations.actions(nat(60000, 500))
     assert [action.title.split(':')[0] for action in found] == [
@@ -75,6 +77,7 @@ def test_what_helps_nat_ports_and_nothing_else():
     assert 'nf_conntrack_max' not in ' '.join(command for action in found for command in action.commands)
 
 
+@pytest.mark.slow
 def test_where_ports_are_random_already_that_is_not_proposed():
     random_rule = RULE._replace(text=f'{RULE.text} fully-random')
     use = nat(60000).profile.nat_ports[0]._replace(kept=True)
@@ -233,6 +236,7 @@ def test_a_full_table_takes_as_much_more():
     assert resources.to_fill(facts(1001, 1000)) == 0
 
 
+@pytest.mark.slow
 def test_refused_from_just_this_share_on():
     p = nat(42000, 50)
     use = p.profile.nat_ports[0]._replace(size=1000)

@@ -45,6 +45,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_span():
     assert lost(samples) == [None, None]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 4000), st.integers(0, 300000), st.integers(0, 50)), min_size=1, max_size=60),
        st.integers(1, 20000))
 def test_condensing_loses_no_packet_and_no_peak(story, slot):

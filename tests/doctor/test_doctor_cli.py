@@ -70,6 +70,7 @@ def test_a_closed_pipe_is_quiet(tmp_path):
     assert (done.returncode, done.stderr) == (141, b'')
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     """Python holds back what is printed, and writes it once more when it ends."""
     monkeypatch.delenv('PYTHONUNBUFFERED', raising=False)

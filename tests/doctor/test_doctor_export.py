@@ -260,6 +260,7 @@ def test_a_directory_that_is_exchanged_meanwhile(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / 'aside') == ['conntrack.prom']
 
 
+@pytest.mark.slow
 def test_the_loop_outlives_a_failure_and_ends_on_sigterm(tree, tmp_path):
     place = tmp_path / 'out' / 'conntrack.prom'
     place.parent.mkdir()

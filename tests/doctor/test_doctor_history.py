@@ -58,6 +58,7 @@ def test_who_grew(tmp_path, kept, said):
     assert said in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('samples', 'said'), [
     ([pasts.sample(0, 131072)], ['1 sample in 0 s, from', '50.0% used (131072 of 262144)', 'not recorded (no']),
     ([pasts.sample(0, 9, maximum=0), pasts.sample(60, 99, maximum=0)], ['99 entries, no limit', '+90 entries/min']),
@@ -189,6 +190,7 @@ def plotted():
 drawn = pytest.mark.skipif(not plotted(), reason='matplotlib is not installed: apt install python3-matplotlib')
 
 
+@pytest.mark.slow
 @drawn
 def test_the_svg_is_well_formed_adapts_and_is_the_same_again(recorded, tmp_path):
     done = history(recorded, '--svg', tmp_path / 'a.svg')
@@ -239,6 +241,7 @@ class Checker(HTMLParser):
             self.words.append(data)
 
 
+@pytest.mark.slow
 @drawn
 def test_the_html_is_one_file_with_everything(recorded, tmp_path, request):
     done = history(recorded, '--html', tmp_path / 'h.html')
@@ -253,6 +256,7 @@ def test_the_html_is_one_file_with_everything(recorded, tmp_path, request):
                           re.sub(r'<svg .*</svg>', '<svg/>', text, count=1, flags=re.DOTALL))
 
 
+@pytest.mark.slow
 @drawn
 def test_foreign_text_is_harmless(tmp_path):
     name = '<img src=x onerror=alert(1)>.sqlite'

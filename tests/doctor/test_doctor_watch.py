@@ -205,6 +205,7 @@ def on_terminal(tmp_path):
                                             *more, **size)
 
 
+@pytest.mark.slow
 def test_a_terminal_is_refreshed_in_place_and_left_as_it_was(on_terminal, tmp_path):
     watch = on_terminal()
     watch.read_until(watch.drawn(3))
@@ -225,6 +226,7 @@ def test_a_terminal_is_refreshed_in_place_and_left_as_it_was(on_terminal, tmp_pa
     assert watch.unchanged()
 
 
+@pytest.mark.slow
 def test_a_small_terminal_gets_what_fits(on_terminal):
     watch = on_terminal(rows=4, columns=20)
     watch.read_until(watch.drawn(3))
@@ -232,6 +234,7 @@ def test_a_small_terminal_gets_what_fits(on_terminal):
     watch.end(b'\x03')
 
 
+@pytest.mark.slow
 def test_a_resized_terminal_is_drawn_anew(on_terminal):
     watch = on_terminal()
     watch.read_until(watch.drawn(2))
@@ -245,6 +248,7 @@ def test_a_resized_terminal_is_drawn_anew(on_terminal):
     watch.end(b'\x03')
 
 
+@pytest.mark.slow
 def test_after_a_stop_others_lines_are_left_alone(on_terminal):
     watch = on_terminal()
     watch.read_until(watch.drawn(2))
@@ -257,6 +261,7 @@ def test_after_a_stop_others_lines_are_left_alone(on_terminal):
     watch.end(b'\x03')
 
 
+@pytest.mark.slow
 def test_top_on_a_terminal(on_terminal, tmp_path):
     ends = 'src=10.0.0.{0} dst=192.0.2.1 sport={1} dport=443 src=192.0.2.1 dst=10.0.0.{0} sport=443 dport={1} [ASSURED]'
     (tmp_path / 'net/nf_conntrack').write_text(''.join(

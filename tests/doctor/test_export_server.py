@@ -188,6 +188,7 @@ Host.read = hangs
 """
 
 
+@pytest.mark.slow
 def test_a_reading_that_hangs_costs_itself(tree):
     failed = b'conntrack_scrape_error{signal="counters"} 1.0'
     (tree / 'hangs').touch()
@@ -210,6 +211,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_without_waitress_one_line_says_what_to_install(tree, tmp_path):
     def run(*more):
         return subprocess.run([sys.executable, '-c', MISSING, 'export', '--procfs', tree, '--kernel-log', 'off', *more],
@@ -383,6 +385,7 @@ def test_junk_does_not_hurt(asked, junk):
     assert asked.get()[0] == 200
 
 
+@pytest.mark.slow
 def test_slow_clients_hold_nobody_up_and_are_let_go(tree):
     with serving(tree, before='from check_conntrack_lib.doctor.export import http_server as s; '
                               's.HEAD_PATIENCE = s.ANSWER_PATIENCE = 1') as served:
@@ -444,6 +447,7 @@ def test_two_hundred_at_once_are_all_served(served):
     assert served.threads() == 1
 
 
+@pytest.mark.slow
 def test_a_thousand_scrapes_cost_no_memory_and_no_descriptors(served):
     for _ in range(100):
         served.get()

@@ -155,6 +155,7 @@ def test_no_connection_tracking_is_one_line(tmp_path):
                            f'{tmp_path}/sys/net/netfilter/nf_conntrack_count\n')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('content', [b'', b'no database'])
 def test_a_foreign_history_costs_only_what_it_would_tell(tmp_path, content):
     proctree.make(tmp_path / 'proc', entries=250000)
@@ -194,6 +195,7 @@ class OnTerminal:
         return said.decode().replace('\r\n', '\n')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('environment', 'colours'),
                          [({}, True), ({'NO_COLOR': '1'}, False), ({'TERM': 'dumb'}, False)])
 def test_on_a_terminal(tmp_path, environment, colours):

@@ -148,6 +148,7 @@ def test_losses_before_a_reboot_are_in_the_look_back(path: Path) -> None:
     assert ask(path, sample(60, boot='ee', netns=2, wall=1e9 + 5500)).cuts == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('netns', [7, 100_000], ids=['recorded', 'new'])
 def test_what_one_is_asked_costs_the_same_beside_thousands(path: Path, netns: int) -> None:
     def steps(others: int) -> int:
@@ -192,6 +193,7 @@ def test_the_newest_points_are_closer(path: Path) -> None:
     assert len(history.points) <= queries.RECENT_POINTS + queries.OLDER_POINTS + 1
 
 
+@pytest.mark.slow
 def test_forgets_and_thins_but_keeps_the_peaks(path: Path) -> None:
     start = 20 * DAY
     for k in range(500):
@@ -265,6 +267,7 @@ def test_a_broken_file_is_put_aside_and_said_once(path: Path, damage: bytes) -> 
     assert again.base
 
 
+@pytest.mark.slow
 def test_every_cut_and_scratch_leaves_a_verdict(path: Path, tmp_path: Path) -> None:
     for k in range(200):
         ask(path, sample(1000 + k * 60, drop=k))
@@ -374,6 +377,7 @@ class Writer:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
+@pytest.mark.slow
 def test_forty_parallel_runs_are_all_recorded(path: Path) -> None:
     for writer in [Writer(path, k) for k in range(40)]:
         assert writer.told()
@@ -382,6 +386,7 @@ def test_forty_parallel_runs_are_all_recorded(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ['history.sqlite']
 
 
+@pytest.mark.slow
 def test_forty_parallel_runs_put_one_broken_file_aside_once(path: Path) -> None:
     path.write_bytes(b'broken' * 1000)
     path.chmod(0o600)
@@ -416,6 +421,7 @@ def test_a_file_that_is_being_renamed_is_not_opened(path: Path) -> None:
     assert ask(path, sample(1060)).base
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_that_was_recorded(path: Path) -> None:
     # a file that was killed before it had tables is made anew, and no business of this test
     ask(path, sample(1000))

@@ -98,6 +98,7 @@ def test_a_file_of_before_names_were_recorded(path: Path) -> None:
     assert {one.name for one in samples} == {'host'}
 
 
+@pytest.mark.slow
 def test_the_history_of_a_restarted_container_stays_that_of_one_that_is_gone_does_not(path: Path) -> None:
     names = {1: 'host', 2: 'container web (docker)', 3: 'container gone (docker)', 4: 'container web (docker)'}
     query = LOOK._replace(identify=Identify(name=lambda one: names[one.netns]))
@@ -114,6 +115,7 @@ def test_the_history_of_a_restarted_container_stays_that_of_one_that_is_gone_doe
     assert rows(path, 'SELECT count(*) FROM netns WHERE inode = 3') == 0
 
 
+@pytest.mark.slow
 def test_what_does_not_change_is_kept_once_an_hour_after_an_hour(path: Path) -> None:
     for minute in range(600):
         ask(path, sample(60.0 * minute, entries=7 if 200 <= minute < 220 else 0), look())

@@ -37,6 +37,7 @@ def test_a_busy_satellite_and_the_exporter() -> None:
     assert ' 30, 30 of 30 runs\n' in done.stdout
 
 
+@pytest.mark.slow
 def test_every_scrape_reads_anew_and_costs_no_memory(tmp_path: Path) -> None:
     need_exporter()
     tree = proctree.make(tmp_path / 'proc')
@@ -44,6 +45,7 @@ def test_every_scrape_reads_anew_and_costs_no_memory(tmp_path: Path) -> None:
     assert footprint.grown('scrapes', (50, 300), feet).kept, feet
 
 
+@pytest.mark.slow
 def test_the_textfile_again_and_again_costs_no_memory(tmp_path: Path) -> None:
     need_exporter()
     tree = proctree.make(tmp_path / 'proc')

@@ -121,6 +121,7 @@ def test_completion(tmp_path: Path, places: Path, shell: str, python: str, progr
         assert completed(shell, made, program, [typed for typed, _ in cases], tmp_path) == [line for _, line in cases]
 
 
+@pytest.mark.slow
 def test_the_same_every_time(tmp_path: Path, places: Path) -> None:
     """shtab writes tcsh's options out of a set."""
     first, second = make(PYTHONS['newest'], places / 'newest'), make(PYTHONS['newest'], tmp_path)

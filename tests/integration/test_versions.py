@@ -23,6 +23,7 @@ def test_elsewhere(): assert False
 """
 
 
+@pytest.mark.slow
 def test_every_outcome_is_counted(tmp_path: Path) -> None:
     for name in ('tree', 'memory'):
         (tmp_path / name).mkdir()
@@ -39,6 +40,7 @@ def test_a_suite_that_does_not_start_is_no_success(tmp_path: Path) -> None:
     assert (result.good, result.trouble) == (False, 'it said nothing')
 
 
+@pytest.mark.slow
 def test_each_interpreter_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, 'PLACES', (str(tmp_path), '/nonexistent', str(tmp_path)))
     for name in ('python3.8', 'python3.9', 'python3.9-config', 'python3.10'):

@@ -71,6 +71,7 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
     assert rows(history) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('full', 'growth'), [
     (lambda _minute: 0, False), (lambda _minute: 200, False), (lambda minute: 100 + 14 * minute, True)])
 def test_the_worst_of_many_has_a_trend(path: Path, full: Callable[[int], int], growth: bool) -> None:
@@ -143,6 +144,7 @@ def test_counters_come_back(path: Path) -> None:
     assert recorded.counters_from_text(old) == Counters({'drop': (1, 2), 'invalid': (0, 0)})
 
 
+@pytest.mark.slow
 def test_a_namespace_gone_for_a_day_is_dropped(path: Path) -> None:
     """Also one of many rows, some at each run; its inode may be another's by then."""
     for minute in range(0, 3 * 1440, 8):

@@ -82,6 +82,7 @@ def test_the_profile_at_the_peak_names_the_cause(check: Check) -> None:
     assert 'flows_udp=300 ' in lines[0]
 
 
+@pytest.mark.slow
 def test_the_zone_that_grew_is_named(check: Check) -> None:
     for minute in range(10):
         assert check(60 * minute, quiet(600), 0, '--diagnose', 'always')[0] == 0
@@ -125,6 +126,7 @@ def test_no_baseline_is_recorded_where_that_is_off(check: Check, tmp_path: Path)
     assert len(profiled(tmp_path / 'history.sqlite')) == 1
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_burst_between_two_checks(check: Check) -> None:
     for minute in range(10):
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')
@@ -155,6 +157,7 @@ def test_a_growth_that_no_key_explains(check: Check, more: int, said: str) -> No
     assert lines[1] == f'cause: {said}'
 
 
+@pytest.mark.slow
 def test_a_table_that_is_still_full_is_told_as_it_is(check: Check) -> None:
     for minute in range(10):
         check(60 * minute, quiet(600), 0, '--diagnose', 'always')
@@ -163,6 +166,7 @@ def test_a_table_that_is_still_full_is_told_as_it_is(check: Check) -> None:
     assert lines[1].startswith(f'cause: {CULPRIT} grew from 0% to 67% of the table (+1200 entries)')
 
 
+@pytest.mark.slow
 def test_profiles_of_trouble_are_bounded(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), 'MAXIMUM', 200)
     monkeypatch.setattr(profiles, 'TROUBLE_KEPT', profiles.TROUBLE_KEPT / 3)

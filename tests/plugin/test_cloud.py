@@ -126,6 +126,7 @@ def test_nothing_elsewhere(run, tmp_path, monkeypatch):
     assert 'AWS' not in out
 
 
+@pytest.mark.slow
 def test_the_history_stays_small(tmp_path):
     """Two weeks of one run a minute."""
     path = str(tmp_path / 'h.sqlite')

@@ -66,6 +66,7 @@ def test_profiles_of_trouble_are_no_baseline(tmp_path: Path, monkeypatch: pytest
     assert profiles(tmp_path / 'history.sqlite') == [1] * 10 + [0, 0]
 
 
+@pytest.mark.slow
 def test_a_diagnosis_that_fails_leaves_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                    capfd: pytest.CaptureFixture[str]) -> None:
     """It hangs: the alert comes in time all the same, and says what it lacks."""

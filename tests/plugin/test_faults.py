@@ -215,6 +215,7 @@ sys.exit(status)
 TABLE_FULL = '$(date +%s).000000 gw1 kernel: nf_conntrack: nf_conntrack: table full, dropping packet'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('body', 'patience', 'said'), [
     # a flood is left when enough was read: these take more than a reading's 2 seconds on a slow machine only
     (f'exec yes "{TABLE_FULL}"', 10, ' - kernel logged "table full" '),

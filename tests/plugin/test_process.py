@@ -80,6 +80,7 @@ def test_half_an_installation(tmp_path: Path) -> None:
         "CONNTRACK UNKNOWN - incomplete installation: No module named 'check_conntrack_lib'\n", '', 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('version', ['2.7', '3.6', '3.7', '3.8'])
 def test_an_old_python_is_told(version: str) -> None:
     """The file itself must still be read by that Python."""
@@ -166,6 +167,7 @@ def test_an_internal_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: p
     assert '|' not in out
 
 
+@pytest.mark.slow
 def test_a_reading_that_hangs_does_not_cost_the_verdict(monkeypatch: pytest.MonkeyPatch,
                                                         capfd: pytest.CaptureFixture[str]) -> None:
     """The kernel log answers after an hour; usage is judged all the same, within the time given."""
@@ -185,6 +187,7 @@ def test_everything_hangs(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     assert capfd.readouterr().out == 'CONNTRACK UNKNOWN - timed out after 0.3 s (--timeout)\n'
 
 
+@pytest.mark.slow
 def test_a_timeout_says_what_it_waited_for(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(kernel_log, 'summarize', lambda *_args: time.sleep(3600))
     assert cli.main(on_quiet_host('-t', '2')) == 3

@@ -69,6 +69,7 @@ def test_an_alert_that_waits_for_its_end_says_when(tmp_path: Path, capfd: pytest
     assert states == ['OK', *['CRITICAL'] * 13, *['OK'] * 2]
 
 
+@pytest.mark.slow
 def test_a_burst_above_the_warning_threshold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wait = ('--warning-after', '4m')
     texts = outputs(tmp_path, capfd, [10_000, *[17_400] * 6, *[10_000] * 2], *wait)

@@ -31,6 +31,7 @@ def test_what_is_in_no_list_is_named_and_nothing_else_is_blamed(
         assert 'a larger table does not help' in out
 
 
+@pytest.mark.slow
 def test_triage_and_tune_advise_no_larger_table(tmp_path: Path) -> None:
     proctree.make(tmp_path, entries=262144)
     (tmp_path / 'net/nf_conntrack').write_text(LINE.format(1))

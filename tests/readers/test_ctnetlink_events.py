@@ -46,6 +46,7 @@ def run(program, random):
             return k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('step', [2, 64, 1 << 15])
 def test_the_filter_keeps_one_in_a_power_of_two(step):
     kept = [run(random_filter(step), random) for random in range(4 * step)]

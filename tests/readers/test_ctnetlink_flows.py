@@ -241,6 +241,7 @@ def test_damaged_entries(payload):
         parse_one(payload)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(CAPTURED)), st.data())
 def test_what_was_learnt_never_changes_an_answer(name, data):
     """A damaged message gives the same answer, or the same refusal, with and without earlier messages."""
@@ -263,6 +264,7 @@ def test_no_bytes_give_a_traceback(payloads):
         list(parse_flows(payloads))
 
 
+@pytest.mark.slow
 @given(st.recursive(st.binary(max_size=20), lambda inner: st.lists(st.tuples(st.integers(0, 20), inner), max_size=5)))
 def test_no_attributes_give_a_traceback(tree):
     def encode(tree):

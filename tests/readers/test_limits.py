@@ -48,6 +48,7 @@ def test_the_journal_is_read_for_32_mib_or_100000_lines(lines: int, size: int, o
     assert asked == {8192}
 
 
+@pytest.mark.slow
 def test_a_device_gives_no_more_records_than_the_largest_ring_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     monkeypatch.setattr(kernel_log.os, 'read', lambda _handle, size: [sizes.append(size), b'6,1,1,-;x\n'][1])
@@ -167,6 +168,7 @@ def test_a_driver_without_statistics_is_asked_once(mask: int, number: int) -> No
     assert asked == ['eth0']
 
 
+@pytest.mark.slow
 def test_4096_layouts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is found anew each time."""
     found: list[bytes] = []

@@ -129,6 +129,7 @@ def test_what_is_no_entry(line):
         parse_line(line)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200) | st.lists(st.sampled_from(
     ['ipv4', '2', 'udp', '17', '27', 'src=10.0.0.1', 'dst=::1', 'src=', 'sport=1', 'dport=-1', '[ASSURED]', '[', '=',
      '\0', 'zone=9', 'zone-orig=1', 'CLOSE', 'timeout=30,', '9' * 30]), max_size=20).map(' '.join))

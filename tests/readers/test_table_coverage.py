@@ -92,6 +92,7 @@ def test_counters_are_judged_where_the_sysctls_are_hidden(
     assert '245 packets dropped' in out
 
 
+@pytest.mark.slow
 def test_export_says_loaded_only_where_it_is_known(tree: Path) -> None:
     pytest.importorskip('prometheus_client')
     seen = proctree.doctor('export', '--procfs', tree, '--kernel-log', 'off').stdout

@@ -50,6 +50,7 @@ def test_a_hung_journal_with_the_alarm_blocked(tmp_path: Path) -> None:
     assert done.stdout.startswith('CONNTRACK ')
 
 
+@pytest.mark.slow
 def test_a_full_pipe_as_standard_output(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

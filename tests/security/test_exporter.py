@@ -66,6 +66,7 @@ def test_silent_connections_keep_nobody_out(port: int) -> None:
             one.close()
 
 
+@pytest.mark.slow
 def test_nor_do_those_that_come_again_and_again(port: int) -> None:
     stopped = threading.Event()
 
@@ -94,6 +95,7 @@ def test_nor_do_those_that_come_again_and_again(port: int) -> None:
     assert found == 10
 
 
+@pytest.mark.slow
 def test_nor_do_many_addresses_that_ask_for_ever_and_take_nothing(port: int) -> None:
     """As from an IPv6 network: each address has few connections, each with 40 requests, and all are at work."""
     stopped = threading.Event()
@@ -133,6 +135,7 @@ def test_a_request_by_an_absolute_form(port: int) -> None:
     assert ask(port, GET.replace(b'/metrics', b'http://h/other')).startswith(b'HTTP/1.1 404')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('request_', [
     b'\r\n\r\n', b'\0' * 20000, b'\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
     b'GET /metrics HTTP/1.1\r\nX: ' + b'a' * 200_000 + b'\r\n\r\n', b'GET http:// HTTP/1.0\r\n\r\n',

@@ -128,6 +128,7 @@ def test_values_that_cannot_be(theirs: Path, case: str, owner: int) -> None:
     assert cli.main(['history', '--csv', '--file', str(path)]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', ['no-drop', 'year'])
 def test_triage_goes_on_without_it(theirs: Path, case: str) -> None:
     path = give(hostile.write(theirs / 'history.sqlite', **hostile.ROWS[case]))
@@ -136,6 +137,7 @@ def test_triage_goes_on_without_it(theirs: Path, case: str) -> None:
         assert (done.returncode, done.stderr) == (0, '')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('boot_id', hostile.BOOTS)
 def test_boot_ids_that_are_none(theirs: Path, boot_id: str) -> None:
     path = give(hostile.write(theirs / 'history.sqlite', boot_id=boot_id))
@@ -144,6 +146,7 @@ def test_boot_ids_that_are_none(theirs: Path, boot_id: str) -> None:
     assert done.stderr.rstrip('\n').isprintable()
 
 
+@pytest.mark.slow
 def test_thousands_of_rows_that_say_much_in_few_letters(theirs: Path) -> None:
     """Each its own number of CPUs: 8 bytes of memory a CPU, without end."""
     path = hostile.write(theirs / 'history.sqlite', rows=1)
@@ -168,6 +171,7 @@ def test_a_larger_file_than_a_history_can_be(theirs: Path) -> None:
     assert '64 MiB' in answer.why
 
 
+@pytest.mark.slow
 def test_profiles_of_any_text(theirs: Path) -> None:
     for k, text in enumerate((hostile.profile(states=[[6, '$(id)', 1]]), hostile.profile(sources=[['1.2.3.4;id', 1]]),
                               hostile.profile(services=[[6, '80;id', 1]]),
@@ -178,6 +182,7 @@ def test_profiles_of_any_text(theirs: Path) -> None:
         assert isinstance(readonly.read_profiles(path, *ALWAYS), Missing), text[:200]
 
 
+@pytest.mark.slow
 def test_sigint_ends_it_at_once(theirs: Path) -> None:
     """While the owner keeps the file locked."""
     path = give(hostile.write(theirs / 'history.sqlite'))
@@ -212,6 +217,7 @@ def test_one_that_stays_locked_is_not_waited_for_long(theirs: Path, monkeypatch:
     assert 'database is locked' in answer.why
 
 
+@pytest.mark.slow
 def test_a_child_that_says_nothing_or_nonsense(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its user may have taken it over."""
     path = give(hostile.write(theirs / 'history.sqlite'))
@@ -220,7 +226,7 @@ def test_a_child_that_says_nothing_or_nonsense(theirs: Path, monkeypatch: pytest
     answer = foreign.load(path, NOBODY)
     assert isinstance(answer, Missing)
     assert 'not read within' in answer.why
-    monkeypatch.setattr(foreign, 'LONGEST', 10.0)
+    monkeypatch.setattr(foreign, 'LONGEST', 2.0)
     for lines in (b'[' * 100_000 + b'\n', b'["sample"]\n["end"]\n', b'["sqlite_master",1]\n', b'5\n', b'{"a":1}\n',
                   b'["boot",1,true]\n', b'["boot",NaN,"a"]\n', b'["boot",1e999,"a"]\n', b'\xff\n', b'',
                   b'["boot",' + b'9' * 3000 + b',"a"]\n', b'["boot",1,"a"]\n["boot",1,"a"]\n["end"]\n',

@@ -152,6 +152,7 @@ NAMES = ('=HYPERLINK("http://evil.example","x")', '+1+1', '-2', '@SUM(1)', 'a\nb
          '$(id)', 'x|y', '\u202e\u200b', 'x' * 100_000, 'x\udcff')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('recorded', NAMES)
 def test_a_recorded_name(recorded: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Root reads what another user says that a namespace is called: no formula, no code, no control character."""

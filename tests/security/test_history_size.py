@@ -34,6 +34,7 @@ def run(path: Path, minute: int, namespaces: int) -> list[History]:
     return answer
 
 
+@pytest.mark.slow
 def test_thousands_of_namespaces_in_one_run(tmp_path: Path) -> None:
     path = tmp_path / 'history.sqlite'
     histories = run(path, 1, 5000)
@@ -58,6 +59,7 @@ def test_a_full_file_keeps_the_own_history(tmp_path: Path, monkeypatch: pytest.M
     assert rows(path, 'SELECT count(*) FROM pragma_integrity_check') == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('baselines', [False, True])
 def test_one_namespace_alone_fills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, baselines: bool) -> None:
     """Whoever may run root's check can do so all day, with a profile each time: it goes on recording."""

@@ -100,6 +100,7 @@ def test_the_one_who_waits_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert command_line.read_of_another_user(host, 3) == ''
 
 
+@pytest.mark.slow
 def test_the_second_thread_acts_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The alarm is off here, as a wait in the kernel has it."""
     monkeypatch.setattr(deadline_module, 'GRACE', 0.05)

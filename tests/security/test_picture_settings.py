@@ -16,6 +16,7 @@ from check_conntrack_lib.doctor.history.matplotlib_settings import own_settings
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_picture_where_somebody_else_has_left_settings(tmp_path: Path, theirs: Path) -> None:
     """A FIFO holds whoever opens it; usetex would run programs."""
     pytest.importorskip('matplotlib')

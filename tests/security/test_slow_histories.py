@@ -41,6 +41,7 @@ def test_an_inode_that_was_given_away_thousands_of_times() -> None:
     assert identity.named(samples[:1], [(one.boot_id, one.netns, 1e9, 'later')]) == samples[:1]
 
 
+@pytest.mark.slow
 def test_profiles_of_thousands_of_namespaces_with_one_name() -> None:
     own = intervals(pasts.sample(k, 1, netns=k + 1) for k in range(MANY))
     first = own[0].sample
@@ -51,6 +52,7 @@ def test_profiles_of_thousands_of_namespaces_with_one_name() -> None:
     assert time.monotonic() - began < DEADLINE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('verb', ['triage', 'tune'])
 def test_a_file_that_takes_too_long(verb: str, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch,
                                     capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ def run(shell: str, command: tuple[str, ...], tmp_path: Path, unbuffered: bool =
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('verb', VERBS)
 @pytest.mark.parametrize('unbuffered', [False, True])
 def test_standard_output_of_the_doctor_is_full(verb: str, unbuffered: bool, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_hostile_command_lines(argv: list[str]) -> None:
             parse(argv)
 
 
+@pytest.mark.slow
 def test_words_joined_and_cut_at_random() -> None:
     """Whatever passes, sudo compares one text: the plugin then takes no file, and deletes nothing early."""
     chance = random.Random(7)

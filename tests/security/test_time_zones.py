@@ -36,6 +36,7 @@ def file_of(tmp_path: Path, name: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_the_name_of_a_zone(name: bytes, tmp_path: Path, zone: pytest.MonkeyPatch,
                             capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +66,7 @@ def test_an_offset_that_is_none(offset: str, tmp_path: Path, zone: pytest.Monkey
     assert '2026-11-20 02:10' in html_page._dated('at 2026-11-20 02:10')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['at 9999-99-99 99:99', '0001-01-01 00:00', '9999-12-31 23:59:59'])
 def test_a_name_that_looks_like_a_time(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('matplotlib')

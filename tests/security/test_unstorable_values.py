@@ -76,6 +76,7 @@ PORTS = {'no ports at all': [[6, '192.0.2.1', 80, '192.0.2.2', 1, 0, 1, 1]], 'no
          'a text': [[6, '192.0.2.1', 80, '192.0.2.2', 'x', 'y', 1, 1]], 'a short row': [[1]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', [*PORTS, 'nested'])
 def test_a_profile_of_somebody_else_does_not_end_triage(kind: str, tmp_path: Path, theirs: Path,
                                                         capsys: pytest.CaptureFixture[str]) -> None:
