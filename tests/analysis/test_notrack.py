@@ -65,6 +65,13 @@ def test_a_service_that_may_need_its_state():
     assert [(one.name, one.why) for one in refused] == [('tcp port 443', UNKNOWN)]
 
 
+def test_no_more_than_five_of_each():
+    ports, five = (53, 123, 161, 514, 1812, 2055), ['DNS', 'NTP', 'SNMP', 'syslog', 'RADIUS']
+    assert [one.name for one in found(flow(port) for port in ports for _ in range(50))[0]] == five
+    translated = found(flow(port, status=SEEN_REPLY | DST_NAT) for port in ports for _ in range(50))
+    assert [one.name for one in translated[1]] == five
+
+
 def test_nothing():
     assert found([]) == ((), ())
     assert list(warnings(())) == []

@@ -81,6 +81,18 @@ def test_two_culprits() -> None:
     assert [str(one.key) for one in found] == ['udp to 10.0.0.53:53', 'tcp to 192.0.2.9:80']
 
 
+@pytest.mark.parametrize(('shared', 'alone', 'named'), [
+    (1000, 4900, ['from 10.7.7.7', 'tcp to 192.0.2.9:80']), (3000, 4200, ['tcp to 192.0.2.9:80'])])
+def test_a_source_beside_its_flows_only_where_both_explain_the_growth(shared: int, alone: int,
+                                                                      named: list[str]) -> None:
+    """10,000 more: 5,000 to one server, a part of them from a client that opens others, too."""
+    grown = {**USUAL, ('10.7.7.7', '192.0.2.9', TCP, 80): shared,
+             **{(f'10.3.0.{k % 100}', '192.0.2.9', TCP, 80): (5000 - shared) // 100 for k in range(100)},
+             **{('10.7.7.7', f'172.16.0.{k}', TCP, 2000 + k): alone // 100 for k in range(100)},
+             **{(f'10.4.0.{k}', f'172.17.0.{k}', TCP, 9000 + k): (5000 - alone) // 100 for k in range(100)}}
+    assert [str(one.key) for one in growth(profile(grown), BASELINE)] == named
+
+
 def test_the_biggest_item_is_not_the_culprit_when_it_was_always_there() -> None:
     grown = {**USUAL, ('10.2.3.4', '10.0.0.53', UDP, 53): 2500}
     assert growth(profile(grown), BASELINE)[0].key == Key(UDP, '', '10.0.0.53', 53)

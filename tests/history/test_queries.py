@@ -121,6 +121,13 @@ def test_points_are_thinned_to_the_newest_of_each_slot(database: sqlite3.Connect
     assert points[-1].uptime == 990
 
 
+def test_points_are_so_many_however_often_it_was_asked(database: sqlite3.Connection) -> None:
+    """20 of the newest part, and of all before what 30 of the whole time would be."""
+    put(database, (sample(120 + k, entries=k) for k in range(900)))
+    points = history_before(database, sample(1020), HistoryQuery(300, 900, comparable, recent=300)).points
+    assert [len([one for one in points if (one.uptime >= 720) is new]) for new in (False, True)] == [20, 20]
+
+
 def test_the_newest_profile(database: sqlite3.Connection) -> None:
     put(database, [sample(100), sample(500)])
     assert history_before(database, sample(1000), LOOK).profiled is None
