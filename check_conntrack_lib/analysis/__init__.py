@@ -1,1 +1,1 @@
-"""Pure functions over the nouns of `model`: no files, no clock, no thresholds."""
+"""Pure functions of what was read and recorded: they open no file and ask no clock."""

@@ -19,7 +19,7 @@ SHORT_CHAINS, LONG_CHAINS = 2.0, 16.0
 LENGTHS = {SHORT_CHAINS: (8, 31), LONG_CHAINS: (50, 79)}
 #: the stable release that brought the longer chains, by version; all of 6.3 and later have them
 LONGER_SINCE = {(5, 15): 103, (6, 1): 20, (6, 2): 7}
-#: buckets of a new size are a multiple of this; bytes of each
+#: buckets of a new size are a multiple of this; bytes of each (struct hlist_nulls_head)
 BUCKET_STEP, BUCKET_BYTES = 512, 8
 
 
@@ -42,7 +42,7 @@ class ChainLimit(NamedTuple):
 class HashLoad(NamedTuple):
     """The one hash table of all network namespaces."""
 
-    #: in it, as far as they can be seen
+    #: entries in it, as far as they can be seen
     entries: int
     buckets: int
     #: are the entries of all namespaces among them, or those of one only?
@@ -98,10 +98,10 @@ def enough_buckets(entries: int, maximum: int) -> int:
 
     entries: of all network namespaces, as far as they are seen; maximum: nf_conntrack_max.
     """
-    return rounded_up(max(entries, maximum, 2 * BUCKET_STEP))
+    return rounded_buckets(max(entries, maximum, 2 * BUCKET_STEP))
 
 
-def rounded_up(buckets: int) -> int:
+def rounded_buckets(buckets: int) -> int:
     """The number that the kernel makes of it (nf_ct_alloc_hashtable, net/netfilter/nf_conntrack_core.c)."""
     return -(-buckets // BUCKET_STEP) * BUCKET_STEP
 

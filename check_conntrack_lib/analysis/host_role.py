@@ -11,16 +11,18 @@ from ..flow import PORTED, TCP, Flow, address_text
 from ..namedtuples import NamedTuple
 from .profile import Key
 
-#: a part that names the role
+#: a part of the flows that makes the role
 MAIN = 0.5
+#: first byte of the addresses of the loopback device
 LOOPBACK = 127
+#: sources that a main target is looked for of
 LARGEST = 20
 #: a target is named for a state, and for a source, when it has so much of its flows
 OF_STATE, OF_SOURCE = 0.3, 0.7
 
 
 class Roles(NamedTuple):
-    """Flows seen, by what the host is to them."""
+    """How many flows were seen, by what the host is to them."""
 
     #: neither end is here
     forwarded: int
@@ -59,13 +61,13 @@ class Roles(NamedTuple):
 
 
 class RoleCounter:
-    """Counts roles while flows pass by to another reader."""
+    """Counts roles of flows that are handed on to another reader."""
 
     def __init__(self, own: Collection[bytes]) -> None:
         self._own = own
         self._counts: Counter[tuple[bool, bool, bool, bool]] = Counter()
         self._targets: Counter[tuple[str, bytes, int]] = Counter()
-        self._aims: Counter[tuple[bytes, int, bytes, int]] = Counter()
+        self._pairs: Counter[tuple[bytes, int, bytes, int]] = Counter()
 
     def watch(self, flows: Iterable[Flow]) -> Iterator[Flow]:
         """The same flows; the first of them are counted."""
@@ -75,11 +77,11 @@ class RoleCounter:
             self._counts[(*here, flow.snat, flow.dnat)] += 1
             if flow.protocol == TCP:
                 self._targets[flow.state, flow.dst, flow.dport] += 1
-            self._aims[flow.src, flow.protocol, flow.dst, flow.dport] += 1
+            self._pairs[flow.src, flow.protocol, flow.dst, flow.dport] += 1
             yield flow
         yield from flows
 
-    def targets(self) -> dict[str, Key]:
+    def target_of_state(self) -> dict[str, Key]:
         """Of each TCP state the one target that has most of its flows, if one has many."""
         found: dict[str, Key] = {}
         of_state: Counter[str] = Counter()
@@ -91,14 +93,14 @@ class RoleCounter:
             found[state] = Key(TCP, '', address_text(dst), port)
         return found
 
-    def aims(self) -> dict[str, Key]:
+    def target_of_source(self) -> dict[str, Key]:
         """Of each large source the one target of nearly all its flows, if there is one."""
         of_source: Counter[bytes] = Counter()
-        for (src, *_target), seen in self._aims.items():
+        for (src, *_target), seen in self._pairs.items():
             of_source[src] += seen
         return {address_text(src): Key(protocol, address_text(src), address_text(dst),
                                        port if protocol in PORTED else None)
-                for (src, protocol, dst, port), seen in self._aims.most_common(LARGEST)
+                for (src, protocol, dst, port), seen in self._pairs.most_common(LARGEST)
                 if seen >= OF_SOURCE * of_source[src]}
 
     def roles(self) -> Roles:

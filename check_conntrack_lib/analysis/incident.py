@@ -1,4 +1,4 @@
-"""What is known of an incident, and what follows from that alone."""
+"""What is known of an incident, and what follows at once: is the table full, are chains too long, is it one source?"""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class IncidentFacts(NamedTuple):
     logged: bool
     profile: Profile | None
     growth: tuple[Growth, ...]
-    #: of each TCP state the target that has most of its flows, if one has many
-    targets: Mapping[str, Key]
-    #: of each large source the flows it aims at one target, if that is nearly all it does
-    aims: Mapping[str, Key]
+    #: the target that most flows of a TCP state go to, if many do
+    target_of_state: Mapping[str, Key]
+    #: the target that nearly all flows of a large source go to, if there is one; with the source
+    target_of_source: Mapping[str, Key]
     #: this host's own addresses as text
     own: Collection[str]
-    #: share of the table that local processes opened, 0 to 1, and which they are
+    #: share of the table that processes of this host opened, 0 to 1, and which they are
     local: float
     owners: tuple[Owner, ...]
     #: seconds, by the name after nf_conntrack_
@@ -57,7 +57,7 @@ class IncidentFacts(NamedTuple):
     entry: float | Missing
     available: int | Missing
     limit: ChainLimit
-    #: names of running programs: those of DRAINS, and those that set the maximum by themselves
+    #: names of running programs: those of `mitigations.DRAINS`, and those that set the maximum by themselves
     programs: Collection[str]
     setters: Collection[str]
     #: the host has nft, else iptables
@@ -88,30 +88,30 @@ class Action(NamedTuple):
     risk: str
 
 
-def chains_too_long(p: IncidentFacts) -> bool:
+def chains_too_long(facts: IncidentFacts) -> bool:
     """Does the kernel refuse entries because hash chains are too long, or is it about to?"""
-    load, limit = load_of(p), p.limit.entries_per_bucket
-    return bool(p.losses and p.losses.packets.get('chaintoolong')) or bool(limit and load and load > limit)
+    load, limit = load_of(facts), facts.limit.entries_per_bucket
+    return bool(facts.losses and facts.losses.packets.get('chaintoolong')) or bool(limit and load and load > limit)
 
 
-def crowded(p: IncidentFacts) -> bool:
+def crowded(facts: IncidentFacts) -> bool:
     """Is the table full, or about to be?"""
-    if p.table.unlimited:
+    if facts.table.unlimited:
         return False
-    soon = p.forecast is not None and p.forecast.to_full is not None and p.forecast.to_full <= SOON
-    return p.table.usage >= CROWDED or (p.table.usage >= RISING and soon) or was_full(p)
+    soon = facts.forecast is not None and facts.forecast.to_full is not None and facts.forecast.to_full <= SOON
+    return facts.table.usage >= CROWDED or (facts.table.usage >= RISING and soon) or was_full(facts)
 
 
-def was_full(p: IncidentFacts) -> bool:
+def was_full(facts: IncidentFacts) -> bool:
     """Was the table full within the window? Where long chains drop the packets, an old message or one eviction does
     not make more room a remedy."""
-    full = p.logged or bool(p.losses and p.losses.packets.get('early_drop'))
-    return full and not (p.losses and p.losses.dropped < LEAST_FULL * p.losses.lost)
+    full = facts.logged or bool(facts.losses and facts.losses.packets.get('early_drop'))
+    return full and not (facts.losses and facts.losses.dropped < LEAST_FULL * facts.losses.lost)
 
 
-def load_of(p: IncidentFacts) -> float | None:
+def load_of(facts: IncidentFacts) -> float | None:
     """Entries per bucket of the hash table that all namespaces share, as far as they are seen; None: unknown."""
-    return load_at(p.table, max(p.table.entries, p.all_entries))
+    return load_at(facts.table, max(facts.table.entries, facts.all_entries))
 
 
 def load_at(table: Table, entries: int) -> float | None:
@@ -119,31 +119,31 @@ def load_at(table: Table, entries: int) -> float | None:
     return None if isinstance(table.buckets, Missing) or table.buckets <= 0 else entries / table.buckets
 
 
-def opener(p: IncidentFacts) -> tuple[str, Key, float] | None:
+def opener(facts: IncidentFacts) -> tuple[str, Key, float] | None:
     """The one source that opens the new connections of now, what it opens, and how many per second."""
-    if p.rate is None or not p.rate.counted or p.rate.seen < FEWEST or not p.rate.openers:
+    if facts.rate is None or not facts.rate.counted or facts.rate.seen < FEWEST or not facts.rate.openers:
         return None
-    first = p.rate.openers[0]
-    next_one = p.rate.openers[1].seen if len(p.rate.openers) > 1 else 0
-    share = p.rate.share(first.seen)
-    if share < ONE_SOURCE or first.seen < 2 * next_one or first.source in p.own:
+    first = facts.rate.openers[0]
+    next_one = facts.rate.openers[1].seen if len(facts.rate.openers) > 1 else 0
+    share = facts.rate.share(first.seen)
+    if share < ONE_SOURCE or first.seen < 2 * next_one or first.source in facts.own:
         return None
-    return first.source, first.key, share * p.rate.attempts
+    return first.source, first.key, share * facts.rate.attempts
 
 
-def single_source(p: IncidentFacts) -> tuple[str, Key, int] | None:
+def single_source(facts: IncidentFacts) -> tuple[str, Key, int] | None:
     """The one source that is the cause, the flows it opens, and how many entries of the profile they are at most."""
-    if p.profile is None:
+    if facts.profile is None:
         return None
-    counts = {key.source: seen for key, seen in p.profile.sources}
-    for one in p.growth:
+    counts = {key.source: seen for key, seen in facts.profile.sources}
+    for one in facts.growth:
         source = one.source or one.key.source
         if source:
             key = one.key._replace(source=source)
-            return source, p.aims.get(source, key), counts.get(source, 0)
+            return source, facts.target_of_source.get(source, key), counts.get(source, 0)
     ranked = list(counts.items())
-    if not ranked or p.profile.share(ranked[0][1]).low < ONE_SOURCE:
+    if not ranked or facts.profile.share(ranked[0][1]).low < ONE_SOURCE:
         return None
     if len(ranked) > 1 and ranked[0][1] < 2 * ranked[1][1]:
         return None
-    return ranked[0][0], p.aims.get(ranked[0][0], Key(source=ranked[0][0])), ranked[0][1]
+    return ranked[0][0], facts.target_of_source.get(ranked[0][0], Key(source=ranked[0][0])), ranked[0][1]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..flow import TCP, UDP
 from ..namedtuples import NamedTuple
 from ..readers.listeners import Way
 
 TABLE = 'conntrack_lifeline'
 COMMENT = 'conntrack lifeline'
-TCP, UDP = 6, 17
 NAMES = {TCP: 'tcp', UDP: 'udp'}
 
 

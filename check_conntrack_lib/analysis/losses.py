@@ -8,8 +8,8 @@ from ..model import Counters, KernelLog, Sample
 from ..namedtuples import NamedTuple
 
 WRAP = 1 << 32
-#: counters that a threshold is for
-JUDGED = ('drop', 'chaintoolong', 'early_drop', 'insert_failed')
+#: counters that thresholds are for
+COMPARED = ('drop', 'chaintoolong', 'early_drop', 'insert_failed')
 #: those that `Losses.dropped` is made of
 DROPPED = ('drop', 'chaintoolong', 'insert_failed', 'clash_resolve')
 #: a counter that moved further than this, or faster, did not wrap: it was reset
@@ -56,7 +56,7 @@ class Losses(NamedTuple):
         return packets / self.span
 
 
-def wraps(old: int, new: int, seconds: float) -> int | None:
+def counter_difference(old: int, new: int, seconds: float) -> int | None:
     """The modular difference of one counter on one CPU; None when the counter must have been reset."""
     if new >= old:
         return new - old
@@ -84,7 +84,7 @@ def losses(base: Sample, now: Sample) -> Losses | None:
             continue
         if len(before) != len(new[name]):
             return None
-        moved = [wraps(a, b, span) for a, b in zip(before, new[name])]
+        moved = [counter_difference(a, b, span) for a, b in zip(before, new[name])]
         if None in moved:
             return None
         packets[name] = sum(step for step in moved if step)
@@ -136,7 +136,7 @@ def comparable(base: Sample, now: Sample) -> bool:
 def moved(old: Sample, new: Sample) -> bool:
     """Was a packet dropped or an entry evicted between these samples, or is that not known?"""
     found = losses(old, new)
-    return found is None or any(found.packets.get(name) for name in JUDGED)
+    return found is None or any(found.packets.get(name) for name in COMPARED)
 
 
 def dropped_between(base: Sample, now: Sample) -> bool:
@@ -150,7 +150,7 @@ def insert_failed_is_loss(counters: Counters) -> bool:
     return 'clash_resolve' in counters.per_cpu
 
 
-#: in the place of an inode: the initial namespace, and one that the line does not tell
+#: in the place of an inode: the initial namespace, and one that the line does not name
 INITIAL, UNNAMED = 0, -1
 
 
@@ -221,8 +221,8 @@ def log_evidence(log: KernelLog, now: float, span: float, netns: int | None, ini
         if owner == netns and (certain or age >= without_drops):
             ages.append(age)
         else:
-            stranger = UNNAMED if owner is None or owner == netns else owner
-            elsewhere[stranger] = elsewhere.get(stranger, 0) + 1
+            other = UNNAMED if owner is None or owner == netns else owner
+            elsewhere[other] = elsewhere.get(other, 0) + 1
     suppressed = sum(line.messages for line in log.suppressed if now - line.stamp <= span)
     return LogEvidence(span, tuple(sorted(ages, reverse=True)), elsewhere, suppressed, log.overrun,
                        now - log.complete_since, without_drops)

@@ -15,14 +15,16 @@ from .profile import Key
 ONE_CLIENT, HELD = 0.5, 0.3
 #: and is named from there on
 LARGE = 0.1
+#: rules of source NAT that are shown
 MOST_RULES = 2
-TIME_WAIT = 30
+#: seconds that are proposed for tcp_timeout_time_wait
+SHORT_TIME_WAIT = 30
 
 
-def actions(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
+def actions(facts: IncidentFacts, use: PortUse) -> Iterator[Action]:
     """Those that fit the pool that is used most."""
-    yield from _rate_limit(p, use)
-    yield from improvements(use, p.nat_rules, p.timeouts)
+    yield from _rate_limit(facts, use)
+    yield from improvements(use, facts.nat_rules, facts.timeouts)
 
 
 def improvements(use: PortUse, nat_rules: Sequence[NatRule], timeouts: Mapping[str, int]) -> Iterator[Action]:
@@ -39,18 +41,18 @@ def improvements(use: PortUse, nat_rules: Sequence[NatRule], timeouts: Mapping[s
                  'none; each address and port of the server has its own ports')
 
 
-def _rate_limit(p: IncidentFacts, use: PortUse) -> Iterator[Action]:
-    if not use.sources or p.profile is None or use.sources[0][1] < ONE_CLIENT * use.seen:
+def _rate_limit(facts: IncidentFacts, use: PortUse) -> Iterator[Action]:
+    if not use.sources or facts.profile is None or use.sources[0][1] < ONE_CLIENT * use.seen:
         return
     source, seen = use.sources[0]
-    if source in p.own:
+    if source in facts.own:
         return
     key = Key(use.pool.protocol, source, address_text(use.pool.server), use.pool.port)
     # behind destination NAT the client aims at another address
-    if not any(target.destination == key.destination for target, _seen in p.profile.targets):
+    if not any(target.destination == key.destination for target, _seen in facts.profile.targets):
         key = key._replace(destination='', port=None)
-    rate = rate_limit.rate(use.size, p.profile, key, p.timeouts)
-    made, undo = rate_limit.nft(key, rate) if p.nft else rate_limit.iptables(key, rate)
+    rate = rate_limit.rate(use.size, facts.profile, key, facts.timeouts)
+    made, undo = rate_limit.nft(key, rate) if facts.nft else rate_limit.iptables(key, rate)
     yield Action(f'rate-limit {source}, which holds {seen / use.seen:.0%} of these ports, to {rate} new connections '
                  'per second', (made,), undo, 'a proxy or NAT at this address speaks for many clients: all are limited')
 
@@ -87,12 +89,14 @@ def _fully_random(rules: Sequence[NatRule], use: PortUse) -> Iterator[Action]:
 
 def _time_wait(timeouts: Mapping[str, int], use: PortUse) -> Iterator[Action]:
     now = timeouts.get('tcp_timeout_time_wait', 0)
-    if use.held_by('TIME_WAIT') < HELD or now <= TIME_WAIT:
+    if use.held_by('TIME_WAIT') < HELD or now <= SHORT_TIME_WAIT:
         return
     sysctl = 'sudo sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait='
-    yield Action(f'tcp_timeout_time_wait {now} -> {TIME_WAIT} s frees most of the {use.held_by("TIME_WAIT"):.0%} of '
-                 'these ports that are in TIME_WAIT',
-                 (f'{sysctl}{TIME_WAIT}', f'sudo conntrack -D {_of_pool(use)} --state TIME_WAIT'), f'{sysctl}{now}',
+    held = f'{use.held_by("TIME_WAIT"):.0%}'
+    yield Action(f'tcp_timeout_time_wait {now} -> {SHORT_TIME_WAIT} s frees most of the {held} of these ports that '
+                 'are in TIME_WAIT',
+                 (f'{sysctl}{SHORT_TIME_WAIT}', f'sudo conntrack -D {_of_pool(use)} --state TIME_WAIT'),
+                 f'{sysctl}{now}',
                  'a segment that comes more than 30 s late meets no entry and counts as invalid')
 
 

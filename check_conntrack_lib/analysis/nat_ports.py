@@ -97,7 +97,7 @@ class Pools:
 
     def __init__(self) -> None:
         self._pools: HeavyHitters[tuple[Any, ...]] = HeavyHitters()
-        #: fields of POOL, then of _Port: only references, where a flow would be a copy
+        #: fields of _POOL, then of _Port: only references, where a flow would be a copy
         self._ports: list[tuple[tuple[Any, ...], _Port]] = []
         self._same: dict[Any, Any] = {}
 

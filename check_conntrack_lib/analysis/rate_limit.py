@@ -1,4 +1,4 @@
-"""A brake on one source: rules that drop its new connections above a rate, before they become entries."""
+"""Rules for nft or iptables that drop new connections of one source above a rate, before they become entries."""
 
 from __future__ import annotations
 

@@ -61,6 +61,7 @@ class NewRate(NamedTuple):
         return seen / self.seen if self.seen else 0.0
 
     def busiest(self) -> Opener | None:
+        """The source that opens most; None: no source is known."""
         return self.openers[0] if self.openers else None
 
 
@@ -68,41 +69,42 @@ class NewRate(NamedTuple):
 OF_SOURCE = 0.7
 
 
-class _Seen:
-    """Counts new connections by what they are."""
+class _Connections:
+    """Counts new connections by protocol, source and target."""
 
     def __init__(self) -> None:
         self.protocols: Counter[int] = Counter()
         self.sources: Counter[bytes] = Counter()
         self.targets: Counter[tuple[bytes, int, int]] = Counter()
-        self.aims: Counter[tuple[bytes, bytes, int, int]] = Counter()
+        self.pairs: Counter[tuple[bytes, bytes, int, int]] = Counter()
 
     def add(self, flow: Flow) -> None:
         target = flow.dst, flow.protocol, flow.dport
         self.protocols[flow.protocol] += 1
         self.sources[flow.src] += 1
         self.targets[target] += 1
-        self.aims[(flow.src, *target)] += 1
+        self.pairs[(flow.src, *target)] += 1
 
     def rate(self, per_second: float, counted: bool) -> NewRate:
-        aims = {src: ((dst, protocol, port), seen)
-                for (src, dst, protocol, port), seen in reversed(self.aims.most_common())}
+        # the most frequent last: it stays
+        main = {src: ((dst, protocol, port), seen)
+                for (src, dst, protocol, port), seen in reversed(self.pairs.most_common())}
         openers = []
         for src, seen in _ranked(self.sources):
-            target, most = aims[src]
+            target, most = main[src]
             key = service_key(*target) if most >= OF_SOURCE * seen else Key()
             openers.append(Opener(address_text(src), seen, key._replace(source=address_text(src))))
         return NewRate(per_second, sum(self.protocols.values()), dict(self.protocols.most_common()), tuple(openers),
                        tuple((service_key(*target), seen) for target, seen in _ranked(self.targets)), counted)
 
 
-class Fresh:
-    """Counts the entries that are new while flows pass by to another reader; for an estimate of the rate."""
+class NewEntryCounter:
+    """Counts the new ones among flows that are handed on to another reader; for an estimate of the rate."""
 
     def __init__(self, timeouts: Mapping[str, int]) -> None:
         """timeouts: seconds, by the name after nf_conntrack_."""
         self._timeouts = timeouts
-        self._seen = _Seen()
+        self._new = _Connections()
         self._passed = 0
         self._least: dict[tuple[int, str, bool], float] = {}
         self._by_kind: Counter[tuple[int, str, bool]] = Counter()
@@ -117,20 +119,23 @@ class Fresh:
                 least = self._least[kind] = self._least_of(*kind)
             # more than the timeout: a timeout policy of a rule, or a value that was changed
             if flow.timeout is not None and least <= flow.timeout <= least + SPAN:
-                self._seen.add(flow)
+                self._new.add(flow)
                 self._by_kind[kind] += 1
             yield flow
 
     def rate(self, entries: int) -> NewRate | None:
-        """For a table with this many entries; about: expired ones are in that count. None: too few are new."""
-        new = sum(self._seen.protocols.values())
+        """An estimate for a table with this many entries, a little too high where expired ones are among them.
+
+        None: too few are new.
+        """
+        new = sum(self._new.protocols.values())
         if new < FEWEST:
             return None
         weight = max(entries, self._passed) / self._passed / SPAN
         by_timeout: Counter[str] = Counter()
         for kind, seen in self._by_kind.items():
             by_timeout[timeout_of(*kind)] += seen
-        return self._seen.rate(new * weight, counted=False)._replace(
+        return self._new.rate(new * weight, counted=False)._replace(
             by_timeout={name: seen * weight for name, seen in by_timeout.items()})
 
     def _least_of(self, protocol: int, state: str, assured: bool) -> float:
@@ -144,10 +149,10 @@ class Fresh:
 
 def counted(per_second: float, flows: Sequence[Flow]) -> NewRate:
     """The rate that was counted, with a sample of the new connections."""
-    seen = _Seen()
+    new = _Connections()
     for flow in flows:
-        seen.add(flow)
-    return seen.rate(per_second, counted=True)
+        new.add(flow)
+    return new.rate(per_second, counted=True)
 
 
 def about(number: float) -> str:

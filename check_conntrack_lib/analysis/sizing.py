@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 
 from ..defaults import CRITICAL, TREND, WARNING
+from ..flow import TCP
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
-from .hash_chains import rounded_up
+from .hash_chains import BUCKET_BYTES, rounded_buckets
 from .profile import OFFLOADED, Profile
 from .state_notes import meaning_of
 
@@ -19,8 +20,8 @@ CUT_OFF = 0.95
 #: a peak of fewer days has seen no whole week
 FEW_DAYS = 7
 #: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
-#: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC), one bucket (struct hlist_nulls_head)
-ENTRY, EXTENSIONS, BUCKET = 320, 128, 8
+#: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC)
+ENTRY, EXTENSIONS = 320, 128
 #: one key with such a share of the table makes its size
 ONE_SOURCE, ONE_TARGET, ONE_STATE, NO_REPLY = 0.25, 0.5, 0.3, 0.5
 
@@ -29,7 +30,7 @@ class Peak(NamedTuple):
     """The most entries that were recorded."""
 
     entries: int
-    #: since 1970
+    #: seconds since 1970
     at: float
     #: between the first and the last sample
     days: float
@@ -60,19 +61,19 @@ class Size(NamedTuple):
 
 def propose(peak: int, table: Table, entry: float | Missing) -> Size:
     """For a peak of this many entries; entry: measured bytes of struct nf_conn. Never below today's maximum."""
-    maximum = max(round_up(math.ceil(peak / FILL)), table.maximum)
+    maximum = max(rounded_maximum(math.ceil(peak / FILL)), table.maximum)
     # one bucket an entry, as the kernel's own default is since 5.15
     now = 0 if isinstance(table.buckets, Missing) else table.buckets
-    buckets = max(rounded_up(maximum), now)
+    buckets = max(rounded_buckets(maximum), now)
     measured = not isinstance(entry, Missing)
     size = (ENTRY if isinstance(entry, Missing) else entry) + EXTENSIONS
-    memory = maximum * size + buckets * BUCKET
+    memory = maximum * size + buckets * BUCKET_BYTES
     return Size(maximum, buckets, size, measured, memory,
-                max(0.0, memory - table.entries * size - now * BUCKET))
+                max(0.0, memory - table.entries * size - now * BUCKET_BYTES))
 
 
-def round_up(number: int) -> int:
-    """To a multiple of an eighth of its power of two: at most a quarter more, and a number one remembers."""
+def rounded_maximum(number: int) -> int:
+    """To a multiple of an eighth of its power of two: at most a quarter more, and a number that is easy to remember."""
     if number <= 4096:
         return 4096
     step: int = 1 << number.bit_length() - 3
@@ -83,7 +84,7 @@ def concentration(profile: Profile) -> Iterator[str]:
     """What alone makes the table large: to be looked at before any size."""
     for (protocol, state), count in profile.states.items():
         share = profile.share(count)
-        if protocol == 6 and state not in ('ESTABLISHED', 'TIME_WAIT', OFFLOADED, '') and share.low >= ONE_STATE:
+        if protocol == TCP and state not in ('ESTABLISHED', 'TIME_WAIT', OFFLOADED, '') and share.low >= ONE_STATE:
             meaning = meaning_of(profile, protocol, state) or 'unusual in such number'
             yield f'{share.value:.0%} of the table is in state {state}: {meaning}'
     share = profile.share(profile.unreplied)
@@ -96,8 +97,8 @@ def concentration(profile: Profile) -> Iterator[str]:
             yield f'{profile.share(keys[0][1]).value:.0%} of the table is {keys[0][0]}'
 
 
-def alert_lines(peak: Peak, maximum: int) -> tuple[int, int]:
-    """Warning and critical usage in percent of a maximum: well above the usual, early enough to act."""
+def alert_thresholds(peak: Peak, maximum: int) -> tuple[int, int]:
+    """Thresholds of warning and critical usage, in percent of a maximum: well above the usual, early enough to act."""
     if peak.days < FEW_DAYS or maximum <= 0:
         return int(WARNING), int(CRITICAL)
     usual = peak.entries * 100 / maximum

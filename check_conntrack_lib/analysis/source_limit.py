@@ -17,61 +17,62 @@ MOST = 0.9
 MORE = 5
 
 
-def actions(p: IncidentFacts) -> Iterator[Action]:
+def actions(facts: IncidentFacts) -> Iterator[Action]:
     """At most one: against who opens the new connections of now, else against who opened what is there."""
-    now = opener(p)
+    now = opener(facts)
     if now is not None:
         source, key, per_second = now
-        limit, why = _limit(p, source, key)
+        limit, why = _limit(facts, source, key)
         if per_second > limit:
-            share = p.rate.share(p.rate.openers[0].seen) if p.rate else 0.0
-            yield _limit_to(p, key, limit, why, f'opens {share:.0%} of the new connections', _held(p, source))
+            share = facts.rate.share(facts.rate.openers[0].seen) if facts.rate else 0.0
+            yield _limit_to(facts, key, limit, why, f'opens {share:.0%} of the new connections', _held(facts, source))
             return
-    found = single_source(p)
-    if found is None or p.profile is None or found[0] in p.own:
+    found = single_source(facts)
+    if found is None or facts.profile is None or found[0] in facts.own:
         return
     source, key, seen = found
-    share_of_table = f'opened {p.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
-    if now is None and p.rate is not None and p.rate.counted and seen and not any(
-            one.source == source for one in p.rate.openers):
+    share_of_table = f'opened {facts.profile.share(seen).value:.0%} of the table' if seen else 'opens what grew'
+    if now is None and facts.rate is not None and facts.rate.counted and seen and not any(
+            one.source == source for one in facts.rate.openers):
         # it has ended: a limit would change nothing, its entries are what is left
-        if key.protocol is not None and p.profile.unreplied >= 0.5 * seen:
-            yield Action(f'remove the entries of {p.profile.named(source)}, which {share_of_table} and opens nothing '
-                         'now',
+        if key.protocol is not None and facts.profile.unreplied >= 0.5 * seen:
+            yield Action(f'remove the entries of {facts.profile.named(source)}, which {share_of_table} and opens '
+                         'nothing now',
                          (conntrack('-D', key),), '', 'none of them was ever answered')
         return
-    limit, why = _limit(p, source, key)
-    yield _limit_to(p, key, limit, why, share_of_table, seen)
+    limit, why = _limit(facts, source, key)
+    yield _limit_to(facts, key, limit, why, share_of_table, seen)
 
 
-def _limit(p: IncidentFacts, source: str, key: Key) -> tuple[int, str]:
+def _limit(facts: IncidentFacts, source: str, key: Key) -> tuple[int, str]:
     """New connections per second that are left to a source, and where the number comes from."""
-    room = p.table.entries if p.table.unlimited else p.table.maximum
-    if key.protocol is None and p.rate and p.rate.protocols:
+    room = facts.table.entries if facts.table.unlimited else facts.table.maximum
+    if key.protocol is None and facts.rate and facts.rate.protocols:
         # a source that aims at many targets: its entries live by the timeout of what is opened most
-        protocol, seen = max(p.rate.protocols.items(), key=lambda item: item[1])
-        key = key._replace(protocol=protocol if p.rate.share(seen) >= MOST else None)
-    of_table = rate_limit.rate(room, p.profile, key, p.timeouts) if p.profile else 1
-    others = [one.seen for one in p.rate.openers if one.source != source] if p.rate and p.rate.counted else []
-    if p.rate and others and others[0] >= FEWEST_OTHERS:
-        busiest = max(1, round(p.rate.share(others[0]) * p.rate.attempts))
+        protocol, seen = max(facts.rate.protocols.items(), key=lambda item: item[1])
+        key = key._replace(protocol=protocol if facts.rate.share(seen) >= MOST else None)
+    of_table = rate_limit.rate(room, facts.profile, key, facts.timeouts) if facts.profile else 1
+    others = [one.seen for one in facts.rate.openers if one.source != source] \
+        if facts.rate and facts.rate.counted else []
+    if facts.rate and others and others[0] >= FEWEST_OTHERS:
+        busiest = max(1, round(facts.rate.share(others[0]) * facts.rate.attempts))
         if busiest <= MORE * of_table:
             return busiest, ', as many as the busiest other source opens'
     return of_table, ''
 
 
-def _limit_to(p: IncidentFacts, key: Key, limit: int, why: str, share: str, seen: int) -> Action:
-    made, undo = rate_limit.nft(key, limit) if p.nft else rate_limit.iptables(key, limit)
+def _limit_to(facts: IncidentFacts, key: Key, limit: int, why: str, share: str, seen: int) -> Action:
+    made, undo = rate_limit.nft(key, limit) if facts.nft else rate_limit.iptables(key, limit)
     commands = [made]
     # what was UNREPLIED is no connection that could be cut; what else the source does is left alone
-    if key.protocol is not None and seen and p.profile and p.profile.unreplied >= 0.5 * seen:
+    if key.protocol is not None and seen and facts.profile and facts.profile.unreplied >= 0.5 * seen:
         commands.append(conntrack('-D', key))
-    named = p.profile.named(key.source) if p.profile else key.source
+    named = facts.profile.named(key.source) if facts.profile else key.source
     return Action(f'rate-limit {named}, which {share}, to {limit} new connections per second{why}',
                   tuple(commands), undo,
                   'if this address is a proxy or NAT gateway, all clients behind it are limited')
 
 
-def _held(p: IncidentFacts, source: str) -> int:
+def _held(facts: IncidentFacts, source: str) -> int:
     """Entries of the profile that a source opened."""
-    return next((seen for key, seen in p.profile.sources if key.source == source), 0) if p.profile else 0
+    return next((seen for key, seen in facts.profile.sources if key.source == source), 0) if facts.profile else 0

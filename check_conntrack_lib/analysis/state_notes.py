@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..flow import TCP, UDP
 from .profile import OFFLOADED, Profile
 
-#: what it means when entries of one state dominate
+#: by protocol and state, '' where there is none
 MEANING = {
     (TCP, 'SYN_SENT'): 'half-open, no answer: scan, flood or peer down',
     (TCP, 'SYN_RECV'): 'handshake not completed: SYN flood or broken return path',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..analysis.profile import Profile
 from ..analysis.profile_diff import Growth
-from ..analysis.rates import Fresh, NewRate
+from ..analysis.rates import NewEntryCounter, NewRate
 from ..assessment import Assessment
 from ..deadline import OutOfTime, TimeBudget
 from ..history import profiles
@@ -65,7 +65,7 @@ def diagnose(host: Host, a: Assessment, most: int, budget: TimeBudget, patience:
         return Missing('the table is empty', chosen=True)
     # the timeouts of another namespace are its own
     seconds = sysctl_values.read_timeouts(host) if not netns_file else Missing('another namespace')
-    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
+    fresh = NewEntryCounter({} if isinstance(seconds, Missing) else seconds)
     profile = take_profile(host, table, most, budget, netns_file, fresh.watch) if table.entries else EMPTY
     if isinstance(profile, Missing):
         if not emptied:

@@ -51,20 +51,20 @@ def test_the_target_of_a_state() -> None:
                     *[flow(THERE, OTHER, 'CLOSE', port=80)] * 3, *[flow(THERE, OTHER, '', protocol=17)] * 9,
                     *[flow(THERE, bytes([10, 0, 0, k]), 'CLOSE', port=k) for k in range(8)],
                     *[flow(THERE, OTHER, 'TIME_WAIT')] * 3,
-                    *[flow(THERE, bytes([10, 0, 0, k]), 'TIME_WAIT', port=k) for k in range(7)]).targets()
+                    *[flow(THERE, bytes([10, 0, 0, k]), 'TIME_WAIT', port=k) for k in range(7)]).target_of_state()
     assert found == {'SYN_SENT': Key(6, '', '192.0.2.1', 443), 'TIME_WAIT': Key(6, '', '203.0.113.1', 443)}
 
 
 def test_the_aim_of_a_source() -> None:
     found = counted(*[flow(THERE, OTHER)] * 7, *[flow(THERE, HERE)] * 3, *[flow(OTHER, HERE)] * 6,
-                    *[flow(OTHER, HERE, port=80)] * 3, *[flow(HERE, THERE, '', protocol=1, port=0)] * 2).aims()
+                    *[flow(OTHER, HERE, port=80)] * 3, *[flow(HERE, THERE, '', protocol=1, port=0)] * 2).target_of_source()
     assert found == {'198.51.100.1': Key(6, '198.51.100.1', '203.0.113.1', 443),
                      '192.0.2.1': Key(1, '192.0.2.1', '198.51.100.1', None)}
 
 
 def test_the_largest_aims_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_role, 'LARGEST', 1)
-    assert list(counted(*[flow(THERE, OTHER)] * 3, flow(HERE, OTHER)).aims()) == ['198.51.100.1']
+    assert list(counted(*[flow(THERE, OTHER)] * 3, flow(HERE, OTHER)).target_of_source()) == ['198.51.100.1']
 
 
 def test_of_many_flows_the_first_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,12 +74,12 @@ def profile(*sources: int, **known: Any) -> Any:
 @pytest.mark.parametrize(('known', 'found'), [
     ({}, None), ({'profile': profile()}, None), ({'profile': profile(250)}, (FIRST, Key(source=FIRST), 250)),
     ({'profile': profile(249)}, None), ({'profile': profile(500, 250)}, (FIRST, Key(source=FIRST), 500)),
-    ({'profile': profile(500, 251)}, None), ({'profile': profile(500), 'aims': {FIRST: AIM}}, (FIRST, AIM, 500)),
+    ({'profile': profile(500, 251)}, None), ({'profile': profile(500), 'target_of_source': {FIRST: AIM}}, (FIRST, AIM, 500)),
     # what grew names it before its share does
     ({'profile': profile(9, 5), 'growth': (Growth(Key(6), 0, 1, 9), Growth(Key(17), 0, 1, 5, SECOND))},
      (SECOND, Key(17, SECOND), 5)),
     ({'profile': profile(9), 'growth': (Growth(Key(17, SECOND), 0, 1, 5),)}, (SECOND, Key(17, SECOND), 0)),
-    ({'profile': profile(9), 'growth': (Growth(Key(17, FIRST), 0, 1, 5),), 'aims': {FIRST: AIM}}, (FIRST, AIM, 9))])
+    ({'profile': profile(9), 'growth': (Growth(Key(17, FIRST), 0, 1, 5),), 'target_of_source': {FIRST: AIM}}, (FIRST, AIM, 9))])
 def test_the_one_source(known: dict[str, Any], found: Any) -> None:
     assert single_source(facts(**known)) == found
 
@@ -112,11 +112,11 @@ OF_TABLE = 100
     ({'profile': profile(), 'growth': (Growth(Key(17, FIRST), 0, 1, 9),)},
      ['rate-limit 192.0.2.1, which opens what grew, to 100 new connections per second']),
     # it has ended: its entries are what is left
-    ({'profile': profile(400, unreplied=200), 'aims': {FIRST: AIM}, 'rate': rate(0, 0, openers=())},
+    ({'profile': profile(400, unreplied=200), 'target_of_source': {FIRST: AIM}, 'rate': rate(0, 0, openers=())},
      ['remove the entries of 192.0.2.1, which opened 40% of the table and opens nothing now']),
-    ({'profile': profile(400, unreplied=199), 'aims': {FIRST: AIM}, 'rate': rate(0, 0, openers=())}, []),
+    ({'profile': profile(400, unreplied=199), 'target_of_source': {FIRST: AIM}, 'rate': rate(0, 0, openers=())}, []),
     ({'profile': profile(400, unreplied=200), 'rate': rate(0, 0, openers=())}, []),
-    ({'profile': profile(400, unreplied=200), 'aims': {FIRST: AIM}, 'rate': rate(0, 0, openers=(), counted=False)},
+    ({'profile': profile(400, unreplied=200), 'target_of_source': {FIRST: AIM}, 'rate': rate(0, 0, openers=(), counted=False)},
      ['rate-limit 192.0.2.1, which opened 40% of the table, to 100 new connections per second']),
 ])
 def test_a_limit_for_it(known: dict[str, Any], titles: list[str]) -> None:
@@ -124,7 +124,7 @@ def test_a_limit_for_it(known: dict[str, Any], titles: list[str]) -> None:
 
 
 def test_what_was_never_answered_is_removed_too() -> None:
-    known = {'rate': rate(50), 'aims': {FIRST: AIM}}
+    known = {'rate': rate(50), 'target_of_source': {FIRST: AIM}}
     one, = source_limit.actions(facts(1000, 60_000, profile=profile(400, unreplied=200), **known))
     assert one.commands[1:] == ('sudo conntrack -D -p udp -s 192.0.2.1 -d 203.0.113.1 --dport 53',)
     assert 'udp dport 53' in one.commands[0]

@@ -110,7 +110,7 @@ def test_what_is_next_to_nothing_of_the_memory() -> None:
     (1, 4096), (4096, 4096), (4097, 5120), (5120, 5120), (5121, 6144), (8192, 8192), (8193, 10240),
     (1_285_715, 1_310_720), (1_310_721, 1_572_864)])
 def test_numbers_that_one_remembers(number: int, rounded: int) -> None:
-    assert sizing.round_up(number) == rounded
+    assert sizing.rounded_maximum(number) == rounded
 
 
 @pytest.mark.parametrize(('peak', 'days', 'maximum', 'lines'), [
@@ -118,7 +118,7 @@ def test_numbers_that_one_remembers(number: int, rounded: int) -> None:
     (551, 7, 1000, (75, 90)), (600, 7, 1000, (75, 90)), (601, 7, 1000, (80, 90)), (650, 7, 1000, (80, 90)),
     (651, 7, 1000, (85, 95)), (990, 7, 1000, (85, 95))])
 def test_alerts_well_above_the_usual(peak: int, days: float, maximum: int, lines: tuple[int, int]) -> None:
-    assert sizing.alert_lines(sizing.Peak(peak, 0.0, days, 9, 1000), maximum) == lines
+    assert sizing.alert_thresholds(sizing.Peak(peak, 0.0, days, 9, 1000), maximum) == lines
 
 
 @pytest.mark.parametrize(('change', 'texts'), [

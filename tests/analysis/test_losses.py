@@ -15,11 +15,11 @@ from check_conntrack_lib.analysis.losses import (
     LogEvidence,
     Losses,
     comparable,
+    counter_difference,
     log_evidence,
     losses,
     quiet_since,
     seconds_without_drops,
-    wraps,
 )
 from check_conntrack_lib.assessment import Assessment, Question, evaluate
 from check_conntrack_lib.model import Counters, History, Instant, KernelLog, LogLine, Missing, Sample, Suppressed, Table
@@ -50,12 +50,12 @@ def sample(uptime: float, **per_cpu: tuple[int, ...]) -> Sample:
     (3_000_000_000, 100, 3600, 1_294_967_396),
 ])
 def test_wrap_or_reset(old: int, new: int, seconds: float, expected: int | None) -> None:
-    assert wraps(old, new, seconds) == expected
+    assert counter_difference(old, new, seconds) == expected
 
 
 @given(st.integers(0, WRAP - 1), st.integers(0, 1_000_000))
 def test_any_plausible_step_is_found_again(old: int, step: int) -> None:
-    assert wraps(old, (old + step) % WRAP, 60) == step
+    assert counter_difference(old, (old + step) % WRAP, 60) == step
 
 
 def test_each_cpu_wraps_alone() -> None:
@@ -241,7 +241,7 @@ def test_the_larger_cause_leads(dropped: int, refused: int, words: str, sign: st
     (5, 5, 1, 0), (5, 9, 0, 4), (WRAP - 1, 0, 1, 1), (WRAP - 1, 4_999_999, 1, 5_000_000),
     (WRAP - 1, 5_000_000, 1, None), (WRAP >> 1, 0, 1e9, WRAP >> 1), ((WRAP >> 1) - 1, 0, 1e9, None)])
 def test_wrapped_or_reset(old: int, new: int, seconds: float, moved: int | None) -> None:
-    assert wraps(old, new, seconds) == moved
+    assert counter_difference(old, new, seconds) == moved
 
 
 def quiet(span: float = 60, across: str = '', **packets: int) -> Losses:

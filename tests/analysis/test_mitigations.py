@@ -35,8 +35,8 @@ def picture(flows=(), entries=1000, maximum=1000, **more):
     profile = summarize(tally.watch(flows), entries) if flows else None
     timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
                 'tcp_timeout_syn_sent': 120}
-    base = IncidentFacts('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.targets(),
-                   tally.aims(), frozenset(), 0.0, (), timeouts,
+    base = IncidentFacts('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.target_of_state(),
+                   tally.target_of_source(), frozenset(), 0.0, (), timeouts,
                    proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
                    ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)

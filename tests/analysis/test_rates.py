@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from check_conntrack_lib.analysis.profile import Key
-from check_conntrack_lib.analysis.rates import Fresh, about, counted
+from check_conntrack_lib.analysis.rates import NewEntryCounter, about, counted
 from check_conntrack_lib.analysis.timeouts import timeout_of
 from check_conntrack_lib.flow import ASSURED, CONFIRMED, SEEN_REPLY, Flow
 
@@ -32,7 +32,7 @@ def estimate(flows, entries=None, sample=20000, dice=None):
     flows = list(flows)
     table = len(flows) if entries is None else entries
     taken = flows if len(flows) <= sample else dice.sample(flows, sample)
-    fresh = Fresh(TIMEOUTS)
+    fresh = NewEntryCounter(TIMEOUTS)
     assert list(fresh.watch(taken)) == taken
     return fresh.rate(table)
 
@@ -81,7 +81,7 @@ def test_offloaded_and_unknown_entries():
 
 
 def test_no_flow_at_all():
-    assert Fresh(TIMEOUTS).rate(100) is None
+    assert NewEntryCounter(TIMEOUTS).rate(100) is None
 
 
 def test_a_counted_rate_with_its_sample():

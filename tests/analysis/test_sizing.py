@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from check_conntrack_lib.analysis.profile import summarize
-from check_conntrack_lib.analysis.sizing import Peak, alert_lines, concentration, propose, round_up
+from check_conntrack_lib.analysis.sizing import Peak, alert_thresholds, concentration, propose, rounded_maximum
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
@@ -113,12 +113,12 @@ class TestSize:
         (0, 4096), (4096, 4096), (4097, 5120), (262144, 262144), (262145, 327680), (374492, 393216),
         (1000000, 1048576)])
     def test_round_up(self, number, rounded):
-        assert round_up(number) == rounded
+        assert rounded_maximum(number) == rounded
 
     def test_at_most_a_quarter_more(self):
         for number in range(4096, 2_000_000, 997):
-            assert number <= round_up(number) <= number * 1.25
-            assert round_up(number) % 512 == 0
+            assert number <= rounded_maximum(number) <= number * 1.25
+            assert rounded_maximum(number) % 512 == 0
 
     def test_the_peak_fills_seventy_percent(self):
         size = propose(262144, Table(1000, 262144, 65536), 256.0)
@@ -145,8 +145,8 @@ class TestSize:
     @pytest.mark.parametrize(('entries', 'days', 'lines'), [
         (70, 14, (85, 95)), (60, 14, (75, 90)), (10, 14, (70, 90)), (99, 14, (85, 95)), (10, 3, (85, 95))])
     def test_alert_lines(self, entries, days, lines):
-        assert alert_lines(Peak(entries, 0, days, 1, 100), 100) == lines
-        assert alert_lines(Peak(entries, 0, days, 1, 0), 0) == (85, 95)
+        assert alert_thresholds(Peak(entries, 0, days, 1, 100), 100) == lines
+        assert alert_thresholds(Peak(entries, 0, days, 1, 0), 0) == (85, 95)
 
 
 def flow(number, state='ESTABLISHED', status=SEEN_REPLY | ASSURED, src=None, dst='10.0.0.2'):

@@ -13,7 +13,7 @@ import pytest
 
 from check_conntrack_lib.analysis.losses import comparable
 from check_conntrack_lib.analysis.profile import summarize
-from check_conntrack_lib.analysis.rates import Fresh
+from check_conntrack_lib.analysis.rates import NewEntryCounter
 from check_conntrack_lib.analysis.sizing import Peak
 from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS
 from check_conntrack_lib.doctor import DoctorError, cli
@@ -285,7 +285,7 @@ class TestRates:
     def plan(self, counted):
         timeouts = {name: values[0] for name, values in DEFAULTS.items()}
         timeouts.update(udp_timeout=60, tcp_timeout_time_wait=120)
-        fresh = Fresh(timeouts)
+        fresh = NewEntryCounter(timeouts)
         # 100 per second of each, for a whole timeout; and connections that stay
         flows = [*(flow(n, 17, '', 60 - n // 100 - 1, 53, '10.0.0.53', 0) for n in range(6000)),
                  *(flow(n, state='TIME_WAIT', left=120 - n // 100 - 1) for n in range(12000)),

@@ -14,7 +14,7 @@ from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
 from ...analysis.profile import Profile, spares_offloaded, summarize
-from ...analysis.rates import Fresh, NewRate, counted
+from ...analysis.rates import NewEntryCounter, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import OutOfTime, TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
@@ -139,7 +139,7 @@ def _gather(host: Host, snapshot: Snapshot, table: Table, question: Question,
     tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
     seconds = sysctl_values.read_timeouts(host)
     known = {} if isinstance(seconds, Missing) else seconds
-    fresh = Fresh(known)
+    fresh = NewEntryCounter(known)
     if not isinstance(listener, Missing):
         pause(max(0.0, FIRST_PART - listener.seconds()))
         ctnetlink_events.start_sample(listener, LISTEN)
@@ -176,7 +176,7 @@ def _cloud(first: Counted | None, last: Counted | None) -> CloudLimit | None:
     return None if known is None else cloud.compare(cloud.allowances(old), now.uptime - then.uptime, known, None)
 
 
-def _rate(new: NewConnections | Missing, now: Now | None, fresh: Fresh, table: Table) -> NewRate | None:
+def _rate(new: NewConnections | Missing, now: Now | None, fresh: NewEntryCounter, table: Table) -> NewRate | None:
     """As it was counted, else as the table tells it."""
     if isinstance(new, Missing):
         return fresh.rate(table.entries)
@@ -202,7 +202,7 @@ def _recorded(path: str | None, sample: Sample | Missing,
     return readonly.read_history(path, sample, history_query(question)), readonly.read_baseline(path, sample)
 
 
-def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, fresh: Fresh,
+def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, fresh: NewEntryCounter,
            most: int | None, share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
     """The profile, and the role of the same flows."""
     if not table.entries:
@@ -243,8 +243,8 @@ def _facts(host: Host, node: str, release: str, table: Table, a: Assessment, fou
     diagnosis = None if isinstance(found, Missing) else found
     return IncidentFacts(
         node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
-        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.targets(),
-        tally.aims(),
+        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.target_of_state(),
+        tally.target_of_source(),
         frozenset() if isinstance(own, Missing) else frozenset(map(address_text, own)),
         diagnosis.local if diagnosis else 0.0,
         () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,

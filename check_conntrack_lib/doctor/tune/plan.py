@@ -10,7 +10,7 @@ from ...analysis import hash_chains, notrack, sizing, timeouts
 from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
 from ...analysis.profile import Profile, spares_offloaded, summarize
-from ...analysis.rates import Fresh, NewRate
+from ...analysis.rates import NewEntryCounter, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
 from ...deadline import OutOfTime, TimeBudget
@@ -130,7 +130,7 @@ def gather(host: Host, history: str | None, most: int | None,
     recorded, peak_profile = _recorded_in_time(history, host, target, past or share)
     names = os.uname()
     seconds = sysctl_values.read_timeouts(host)
-    fresh = Fresh({} if isinstance(seconds, Missing) else seconds)
+    fresh = NewEntryCounter({} if isinstance(seconds, Missing) else seconds)
     listener = ctnetlink_events.open_listener(host)
     try:
         profile = _profile(host, table, most, share, fresh)
@@ -161,7 +161,7 @@ def make(r: Readings) -> Plan:
         peak = now._replace(days=peak.days, samples=peak.samples)
     size = sizing.propose(peak.entries, r.table, r.entry)
     if not isinstance(r.all_entries, Missing):
-        size = size._replace(buckets=max(size.buckets, hash_chains.rounded_up(r.all_entries)))
+        size = size._replace(buckets=max(size.buckets, hash_chains.rounded_buckets(r.all_entries)))
     first: tuple[str, ...] = ()
     if isinstance(r.profile, Missing) and IN_NO_LIST in r.profile.why:
         first = (r.profile.why,)
@@ -179,12 +179,12 @@ def make(r: Readings) -> Plan:
         if not isinstance(r.timeouts, Missing):
             proposals = timeouts.proposals(r.profile, r.timeouts)
             first += tuple(timeouts.leaks(proposals))
-    warning, critical = sizing.alert_lines(peak, size.maximum)
+    warning, critical = sizing.alert_thresholds(peak, size.maximum)
     limit = hash_chains.chain_limit(r.release, r.stable)
     return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
-def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fresh: Fresh) -> Profile | Missing:
+def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fresh: NewEntryCounter) -> Profile | Missing:
     if not table.entries:
         return Missing('the table is empty', chosen=True)
     if most is not None:
