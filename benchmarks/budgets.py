@@ -26,7 +26,8 @@ import laboratory  # noqa: E402
 from benchmarks import namespaces, sample  # noqa: E402
 from benchmarks.startup import STARTUP_BUDGET, cpu_time, paired, plain_python  # noqa: E402
 from check_conntrack_lib.analysis.losses import comparable  # noqa: E402
-from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
+from check_conntrack_lib.analysis.profile import Profile  # noqa: E402
+from check_conntrack_lib.analysis.profile_counter import summarize  # noqa: E402
 from check_conntrack_lib.history import database, profiles  # noqa: E402
 from check_conntrack_lib.history.queries import HistoryQuery  # noqa: E402
 from check_conntrack_lib.host import Host, system_clock  # noqa: E402

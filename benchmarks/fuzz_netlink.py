@@ -11,7 +11,7 @@ from netlink_wire import Wire
 from benchmarks.fuzz_parsers import Target, check_profile, lines, of_bytes
 from benchmarks.mutation import BYTES, mutated
 from benchmarks.output import harmless
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.readers import addresses, ctnetlink, netlink
 
 

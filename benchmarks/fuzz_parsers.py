@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from benchmarks.mutation import BYTES, WORDS, mutated
 from benchmarks.output import harmless
 from check_conntrack_lib.analysis.losses import comparable, losses
-from check_conntrack_lib.analysis.profile import Profile, summarize
+from check_conntrack_lib.analysis.profile import Profile
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.profile_diff import growth
 from check_conntrack_lib.analysis.sysctl_drift import drifts
 from check_conntrack_lib.formatting import clean, clean_name

@@ -23,7 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 import laboratory  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
 
 from check_conntrack_lib.analysis import rates  # noqa: E402
-from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
+from check_conntrack_lib.analysis.profile import Profile  # noqa: E402
+from check_conntrack_lib.analysis.profile_counter import summarize  # noqa: E402
 from check_conntrack_lib.host import Host  # noqa: E402
 from check_conntrack_lib.model import Missing  # noqa: E402
 from check_conntrack_lib.readers import ctnetlink, ctnetlink_events  # noqa: E402

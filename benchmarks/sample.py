@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 import laboratory  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
 
-from check_conntrack_lib.analysis.profile import Profile, summarize  # noqa: E402
+from check_conntrack_lib.analysis.profile import Profile  # noqa: E402
+from check_conntrack_lib.analysis.profile_counter import summarize  # noqa: E402
 from check_conntrack_lib.readers import ctnetlink  # noqa: E402
 
 SAMPLE = 20000
@@ -32,7 +33,7 @@ READ = """
 import sys, time
 started = time.monotonic()
 from check_conntrack_lib.readers import ctnetlink
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 most = int(sys.argv[1]) or None
 profile = ctnetlink.read_flows(lambda flows: summarize(flows, 10**6), most)
 peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from check_conntrack_lib.analysis.losses import comparable
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.history import database, profiles
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.host import Host

@@ -183,8 +183,10 @@ def _bounds(ports: Sequence[int]) -> tuple[int, int]:
     return ranked[0], ranked[-1]
 
 
-#: what insert_failed is about
+#: why inserts failed (insert_failed)
 PORTS, RACING, EITHER = 'NAT ports', 'racing queries', 'racing queries or NAT ports'
+CAUSE_TEXT = {PORTS: 'NAT found no free port', RACING: 'clashes not resolved',
+              EITHER: 'clashes not resolved, or NAT found no free port'}
 
 
 def cause(lost: Losses, fullest: PortUse | None) -> str:

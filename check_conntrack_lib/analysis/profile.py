@@ -1,25 +1,17 @@
-"""What is in the table: the profile of a random sample of its entries, or of all of them."""
+"""What is in the table: the profile of a random sample of its entries, or of all of them (see `profile_counter`)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from itertools import compress, islice
-from operator import itemgetter
+from collections.abc import Mapping
 
-from ..flow import ASSURED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, PROTOCOLS, SEEN_REPLY, SRC_NAT, Flow, address_text
+from ..flow import PORTED, PROTOCOLS, address_text
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from .heavy_hitters import HeavyHitters, Histogram
-from .nat_ports import Pools, PortUse
+from .nat_ports import PortUse
 from .proportion import Proportion, share
 
 if TYPE_CHECKING:
-    from .traffic import Traffic, TrafficCounter
+    from .traffic import Traffic
 
-#: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
-BATCH = 512
-NAT = SRC_NAT | DST_NAT
-ANY_OFFLOAD = OFFLOAD | HW_OFFLOAD
 #: in the place of a state, as conntrack(8) says it
 OFFLOADED = 'OFFLOAD'
 #: keys of each sort that a profile names
@@ -70,7 +62,7 @@ class TimeoutClass(NamedTuple):
 
 
 class TimeLeft(NamedTuple):
-    """How many seconds entries of one kind have left, in steps of `width` seconds."""
+    """How many seconds the entries of a TimeoutClass have left, in steps of `width` seconds."""
 
     width: int
     #: entries by seconds // width; without the offloaded ones, which have no time
@@ -81,7 +73,7 @@ class TimeLeft(NamedTuple):
         return sum(count * min(1.0, max(0.0, seconds / self.width - step)) for step, count in self.steps.items())
 
     def idle_longer(self, than: float, timeout: float) -> float:
-        """Entries without a packet for more than this many seconds, if `timeout` is their kind's."""
+        """Entries without a packet for more than this many seconds, if `timeout` is what they live by."""
         return self.below(timeout - than)
 
 
@@ -117,15 +109,6 @@ class Profile(NamedTuple):
     natted: Mapping[Key, int] = {}
     #: what this host knew of the addresses that are named: 'pod shop/web-7d4b9c-x2x5z' by '10.244.7.2'
     names: Mapping[str, str] = {}
-
-    def named(self, address: str) -> str:
-        """'10.244.7.2 (pod shop/web-7d4b9c-x2x5z)', or the address alone."""
-        return f'{address} ({self.names[address]})' if address in self.names else address
-
-    def name_behind(self, key: Key) -> str:
-        """' (service kube-system/kube-dns)' for what follows a key, by its destination, else its source; or ''."""
-        name = self.names.get(key.destination or key.source)
-        return f' ({name})' if name else ''
     #: the pools of ports of source NAT that are used most
     nat_ports: tuple[PortUse, ...] = ()
     #: every entry was listed; what nf_conntrack_count has more is expired or in no list
@@ -136,6 +119,15 @@ class Profile(NamedTuple):
     traffic: Traffic | None = None
     #: offloaded ones that are among `assured` only because this kernel spares them
     spared: int = 0
+
+    def named(self, address: str) -> str:
+        """'10.244.7.2 (pod shop/web-7d4b9c-x2x5z)', or the address alone."""
+        return f'{address} ({self.names[address]})' if address in self.names else address
+
+    def name_behind(self, key: Key) -> str:
+        """' (service kube-system/kube-dns)' for what follows a key, by its destination, else its source; or ''."""
+        name = self.names.get(key.destination or key.source)
+        return f' ({name})' if name else ''
 
     @property
     def zoned(self) -> bool:
@@ -157,99 +149,6 @@ class Profile(NamedTuple):
         return sum(count for (protocol, _state), count in self.states.items() if protocol == number)
 
 
-def spares_offloaded(release: str) -> bool:
-    """Does this kernel (`uname -r`) never evict an offloaded entry (early_drop_list, before 6.3), assured or not?"""
-    numbers = release.split('.')[:2]
-    return len(numbers) == 2 and all(map(str.isdecimal, numbers)) and (int(numbers[0]), int(numbers[1])) < (6, 3)
-
-
-def summarize(flows: Iterable[Flow], entries: int, offloaded_stay: bool = False) -> Profile:
-    """The profile of these flows, of a table with this many entries. Memory does not grow with the flows.
-
-    offloaded_stay: this kernel evicts no offloaded entry (see `spares_offloaded`).
-    """
-    place = Flow._fields.index
-    source, destination = itemgetter(place('src')), itemgetter(place('dst'))
-    service = itemgetter(place('protocol'), place('dport'))
-    target = itemgetter(place('dst'), place('protocol'), place('dport'))
-    status = itemgetter(place('status'))
-    life = itemgetter(place('protocol'), place('state'), place('status'), place('timeout'))
-    zone, counted = itemgetter(place('zone')), itemgetter(place('orig_bytes'))
-    sources: HeavyHitters[bytes] = HeavyHitters()
-    destinations: HeavyHitters[bytes] = HeavyHitters()
-    services: HeavyHitters[tuple[int, int]] = HeavyHitters()
-    targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
-    nat_services: HeavyHitters[tuple[int, int]] = HeavyHitters()
-    nat_targets: HeavyHitters[tuple[bytes, int, int]] = HeavyHitters()
-    pools = Pools()
-    zones: Counter[int] = Counter()
-    traffic: TrafficCounter | None = None
-    statuses: Counter[tuple[int, str, int]] = Counter()
-    times: dict[TimeoutClass, Histogram] = {}
-    #: the same, found more quickly
-    lives: dict[tuple[int, str, int], Histogram] = {}
-    flows = iter(flows)
-    while True:
-        batch = list(islice(flows, BATCH))
-        if not batch:
-            break
-        sources.update(map(source, batch))
-        destinations.update(map(destination, batch))
-        services.update(map(service, batch))
-        targets.update(map(target, batch))
-        natted = list(compress(batch, map(NAT.__and__, map(status, batch))))
-        if natted:
-            nat_services.update(map(service, natted))
-            nat_targets.update(map(target, natted))
-            pools.update(list(compress(natted, map(SRC_NAT.__and__, map(status, natted)))))
-        # nearly always both are in use nowhere
-        if any(map(zone, batch)):
-            zones.update(map(zone, batch))
-        else:
-            zones[0] += len(batch)
-        if list(map(counted, batch)).count(None) < len(batch):
-            if traffic is None:
-                from .traffic import TrafficCounter
-
-                traffic = TrafficCounter()
-            traffic.update(batch)
-        for (protocol, state, bits, timeout), count in Counter(map(life, batch)).items():
-            statuses[protocol, state, bits] += count
-            if timeout is not None:
-                left = lives.get((protocol, state, bits))
-                if left is None:
-                    kind = TimeoutClass(protocol, state, bool(bits & ASSURED))
-                    left = lives[protocol, state, bits] = times.setdefault(kind, Histogram())
-                left.add(timeout, count)
-    states: Counter[tuple[int, str]] = Counter()
-    for (protocol, state, bits), count in statuses.items():
-        # whatever state it had: a flowtable forwards it, past conntrack
-        states[protocol, OFFLOADED if bits & ANY_OFFLOAD else state] += count
-
-    def having(bits: int) -> int:
-        return sum(count for (_protocol, _state, status), count in statuses.items() if status & bits)
-
-    seen = sum(states.values())
-    spared = having(ASSURED | ANY_OFFLOAD) - having(ASSURED) if offloaded_stay else 0
-    return Profile(
-        entries, seen, dict(states.most_common()),
-        assured=having(ASSURED) + spared, unreplied=seen - having(SEEN_REPLY), spared=spared,
-        snat=having(SRC_NAT), dnat=having(DST_NAT), nat=having(NAT),
-        offloaded=having(ANY_OFFLOAD),
-        sources=tuple((Key(source=address_text(src)), count) for src, count in sources.top(TOP)),
-        destinations=tuple((Key(destination=address_text(dst)), count) for dst, count in destinations.top(TOP)),
-        services=tuple((service_key(b'', *service), count) for service, count in services.top(TOP)),
-        targets=tuple((service_key(*target), count) for target, count in targets.top(TOP)),
-        uncertain=max(keys.subtracted for keys in (sources, destinations, services, targets)),
-        time_left={kind: TimeLeft(left.width, dict(left.steps)) for kind, left in sorted(times.items())},
-        natted={**{service_key(b'', *key): nat_services.count(key) for key, _count in services.top(TOP)},
-                **{service_key(*key): nat_targets.count(key) for key, _count in targets.top(TOP)}},
-        nat_ports=pools.fullest(seen, entries),
-        zones=tuple((Key(zone=number), count) for number, count in
-                    sorted(zones.items(), key=lambda item: (-item[1], item[0]))[:TOP]),
-        traffic=traffic.traffic() if traffic else None)
-
-
 def service_key(destination: bytes, protocol: int, port: int) -> Key:
-    """What is connected to; protocols without ports have none."""
+    """The key of a target, of a service where `destination` is empty; protocols without ports have none."""
     return Key(protocol, '', address_text(destination), port if protocol in PORTED else None)

@@ -38,6 +38,11 @@ class Growth(NamedTuple):
             return f'grew by {self.entries} entries to {now} of the table'
         return f'grew from {before} to {now} of the table ({self.entries:+d} entries)'
 
+    def line(self, profile: Profile, since: str = '') -> str:
+        """The key with the name that this host has for it, `text`, since (' since TIME'), and the source."""
+        source = f', mostly from {profile.named(self.source)}' if self.source else ''
+        return f'{self.key}{profile.name_behind(self.key)} {self.text()}{since}{source}'
+
 
 def growth(now: Profile, baseline: Sequence[Profile]) -> tuple[Growth, ...]:
     """The keys that explain most of the growth, each group of flows named once, the largest first.

@@ -1,4 +1,4 @@
-"""The recorded past of one table: what happened from sample to sample, and the episode that mattered most."""
+"""The recorded past of one table: what was counted from sample to sample, and the episodes of trouble."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Interval(NamedTuple):
 
 
 class TimeBucket(NamedTuple):
-    """Some steps as one: the fullest table among them, and everything counted."""
+    """Some intervals as one: the fullest table among them, and everything counted."""
 
     #: seconds since 1970; what was counted was counted between the two
     begin: float
@@ -54,9 +54,10 @@ class TimeBucket(NamedTuple):
 
 
 class RecordedNamespace(NamedTuple):
-    """What has one name, or one namespace without a lasting name, in short."""
+    """All that is recorded of one name, or of one namespace without a lasting name, in short."""
 
-    place: str
+    #: see `namespace_key`
+    key: str
     boots: int
     samples: int
     #: seconds since 1970
@@ -81,7 +82,7 @@ class Change(NamedTuple):
 class Episode(NamedTuple):
     """A time of trouble: nearly full, entries evicted, or packets dropped."""
 
-    #: the steps from the first sign to the last one
+    #: from the first sign to the last one
     intervals: tuple[Interval, ...]
     #: the first one with a loss
     first_loss: Interval | None
@@ -103,7 +104,7 @@ class Episode(NamedTuple):
 
 
 def intervals(samples: Iterable[Sample]) -> list[Interval]:
-    """A step for each sample, sorted by time. Losses and growth never reach across a reboot or into another table."""
+    """One for each sample, in order of time. No losses and no growth reach across a reboot or into another table."""
     before: dict[tuple[str, int, float], Sample] = {}
     found = []
     for sample in samples:
@@ -117,8 +118,9 @@ def intervals(samples: Iterable[Sample]) -> list[Interval]:
     return found
 
 
-def place(sample: Sample) -> str:
-    """What joins samples: the name, over restarts and reboots; without one the inode, as long as it is one namespace's.
+def namespace_key(sample: Sample) -> str:
+    """Samples with one key are shown together: the name, over restarts and reboots; without one the inode, as long as
+    it is that namespace's.
 
     The initial one keeps its inode over reboots of the same kernel.
     """
@@ -127,54 +129,53 @@ def place(sample: Sample) -> str:
     return f'{sample.netns} since {sample.since} of {sample.boot_id}' if sample.since else str(sample.netns)
 
 
-def namespaces(chronicle: Iterable[Interval]) -> list[RecordedNamespace]:
+def namespaces(series: Iterable[Interval]) -> list[RecordedNamespace]:
     """The namespaces, the one with the highest peak first."""
     members: dict[str, list[Interval]] = {}
-    for interval in chronicle:
-        members.setdefault(place(interval.sample), []).append(interval)
+    for interval in series:
+        members.setdefault(namespace_key(interval.sample), []).append(interval)
     found = [
-        RecordedNamespace(name, len({interval.sample.boot_id for interval in own}), len(own), own[0].sample.at.wall,
-              own[-1].sample.at.wall, peak(own), sum(interval.lost for interval in own),
-              own[-1].sample)
-        for name, own in members.items()]
+        RecordedNamespace(key, len({interval.sample.boot_id for interval in own}), len(own), own[0].sample.at.wall,
+                          own[-1].sample.at.wall, peak(own), sum(interval.lost for interval in own), own[-1].sample)
+        for key, own in members.items()]
     return sorted(found, key=lambda one: (-one.peak.usage, -one.samples))
 
 
-def condense(chronicle: Iterable[Interval], begin: float, slot: float) -> dict[int, TimeBucket]:
-    """The steps of each slot of this many seconds since `begin`, by the slot's number; empty ones are left out."""
+def condense(series: Iterable[Interval], begin: float, slot: float) -> dict[int, TimeBucket]:
+    """The intervals of each slot of this many seconds since `begin`, by the slot's number; empty ones are left out."""
     members: dict[int, list[Interval]] = {}
-    for interval in chronicle:
+    for interval in series:
         members.setdefault(int((interval.sample.at.wall - begin) / slot), []).append(interval)
     return {number: _time_bucket(own) for number, own in members.items()}
 
 
-def peak(chronicle: Sequence[Interval]) -> Interval:
-    """The step with the fullest table; without a limit, with the most entries."""
-    return max(chronicle, key=lambda interval: (interval.usage, interval.sample.entries))
+def peak(series: Sequence[Interval]) -> Interval:
+    """The one with the fullest table; without a limit, with the most entries."""
+    return max(series, key=lambda interval: (interval.usage, interval.sample.entries))
 
 
-def changes(chronicle: Sequence[Interval]) -> tuple[Change, ...]:
+def changes(series: Sequence[Interval]) -> tuple[Change, ...]:
     """Every new value of nf_conntrack_max, in order."""
     return tuple(Change(new.sample.at.wall, old.sample.maximum, new.sample.maximum,
                         old.sample.boot_id != new.sample.boot_id)
-                 for old, new in zip(chronicle, chronicle[1:]) if new.sample.maximum != old.sample.maximum)
+                 for old, new in zip(series, series[1:]) if new.sample.maximum != old.sample.maximum)
 
 
-def may_have_dropped(chronicle: Sequence[Interval], wall: float) -> bool:
-    """May a full table of these steps have dropped a packet at this time (seconds since 1970)?
+def may_have_dropped(series: Sequence[Interval], wall: float) -> bool:
+    """May a full table of these intervals have dropped a packet at this time (seconds since 1970)?
 
     Where the counters say that none was dropped, a log line that names no namespace speaks of another one.
     """
-    around = [step for step in chronicle if -CLOCKS_DIFFER <= step.sample.at.wall - wall <=
-              (step.span or 0.0) + CLOCKS_DIFFER]
+    around = [one for one in series if -CLOCKS_DIFFER <= one.sample.at.wall - wall <=
+              (one.span or 0.0) + CLOCKS_DIFFER]
     return not around or any(map(_may_have_dropped, around))
 
 
-def _may_have_dropped(step: Interval) -> bool:
-    if step.losses is None:
+def _may_have_dropped(interval: Interval) -> bool:
+    if interval.losses is None:
         # nothing is recorded of the time before, but the counters are those since the namespace was made
-        return seconds_without_drops(step.sample.counters, None) == 0
-    return bool(step.losses.dropped or step.losses.across)
+        return seconds_without_drops(interval.sample.counters, None) == 0
+    return bool(interval.losses.dropped or interval.losses.across)
 
 
 def in_trouble(interval: Interval) -> bool:
@@ -182,20 +183,20 @@ def in_trouble(interval: Interval) -> bool:
     return bool(interval.lost or interval.counted('early_drop')) or interval.usage >= WARNING
 
 
-def episodes(chronicle: Sequence[Interval]) -> list[Episode]:
-    """All episodes of one namespace's steps, in order."""
+def episodes(series: Sequence[Interval]) -> list[Episode]:
+    """All episodes in the intervals of one namespace, in order."""
     found: list[Episode] = []
     first = last = None
-    for k, interval in enumerate(chronicle):
+    for k, interval in enumerate(series):
         if not in_trouble(interval):
             continue
-        if first is not None and last is not None and interval.sample.at.wall - chronicle[last].sample.at.wall > QUIET:
-            found.append(_episode(chronicle, first, last))
+        if first is not None and last is not None and interval.sample.at.wall - series[last].sample.at.wall > QUIET:
+            found.append(_episode(series, first, last))
             first = None
         first = k if first is None else first
         last = k
     if first is not None and last is not None:
-        found.append(_episode(chronicle, first, last))
+        found.append(_episode(series, first, last))
     return found
 
 
@@ -213,11 +214,11 @@ def _time_bucket(own: Sequence[Interval]) -> TimeBucket:
         sum(entries for entries, _ in grown) / sum(span for _, span in grown) if grown else None)
 
 
-def _episode(chronicle: Sequence[Interval], first: int, last: int) -> Episode:
-    own = tuple(chronicle[first:last + 1])
-    ended = chronicle[last + 1].sample.at.wall if last + 1 < len(chronicle) else None
-    # the sample before the first sign: a change between the two belongs to the story
-    story = chronicle[max(0, first - 1):last + 2]
+def _episode(series: Sequence[Interval], first: int, last: int) -> Episode:
+    own = tuple(series[first:last + 1])
+    ended = series[last + 1].sample.at.wall if last + 1 < len(series) else None
+    # with the sample before the first sign: nf_conntrack_max may have been changed between the two
+    around = series[max(0, first - 1):last + 2]
     return Episode(own, next((interval for interval in own if interval.lost), None),
                    add_up(interval.losses for interval in own if interval.losses), peak(own),
-                   ended, changes(story))
+                   ended, changes(around))

@@ -13,21 +13,21 @@ from .proportion import Proportion
 LEAST = 0.01
 #: an ESTABLISHED entry with data that nobody has acknowledged lives by one of these instead
 SHORT_LIVED = ('tcp_timeout_unacknowledged', 'tcp_timeout_max_retrans')
-#: a kind with this many entries that have more time left than its timeout does not live by it
+#: a TimeoutClass with this share of entries that have more time left than its timeout does not live by it
 FOREIGN = 0.02
 #: such a share of idle connections makes the table's size
 LEAK = 0.3
 
 
 class Shorter(NamedTuple):
-    """A shorter timeout and who pays for it."""
+    """A shorter timeout and what it breaks."""
 
     seconds: int
     risk: str
 
 
 class TimeoutRule(NamedTuple):
-    """One timeout that may be shortened, mildest step first."""
+    """One timeout that may be shortened, in steps, the mildest first."""
 
     #: the sysctl's name after nf_conntrack_
     name: str
@@ -106,7 +106,7 @@ class Proposal(NamedTuple):
 def proposals(profile: Profile, timeouts: Mapping[str, int]) -> tuple[Proposal, ...]:
     """What is worth it, the largest effect first. timeouts: seconds, by the name after nf_conntrack_."""
     found = [proposal for rule in RULES if rule.name in timeouts
-             for proposal in _first(rule, profile, timeouts[rule.name], timeouts)]
+             for proposal in _proposal(rule, profile, timeouts[rule.name], timeouts)]
     return tuple(sorted(found, key=lambda proposal: -proposal.freed))
 
 
@@ -135,11 +135,11 @@ def timeout_of(protocol: int, state: str, assured: bool) -> str:
     return f'{name}_timeout_stream' if assured and protocol in STREAMS else f'{name}_timeout'
 
 
-def _first(rule: TimeoutRule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:
-    """The mildest step that is worth it; with a much larger effect, a harder one."""
-    kinds = list(_kinds(rule, profile))
-    foreign = sum(sum(left.steps.values()) - left.below(now + left.width) for left in kinds)
-    many = foreign > FOREIGN * sum(sum(left.steps.values()) for left in kinds)
+def _proposal(rule: TimeoutRule, profile: Profile, now: int, timeouts: Mapping[str, int]) -> Iterator[Proposal]:
+    """At most one: the mildest step that is worth it, or a harder one that frees twice as much."""
+    kinds = list(_times_left(rule, profile))
+    longer = sum(sum(left.steps.values()) - left.below(now + left.width) for left in kinds)
+    foreign = longer > FOREIGN * sum(sum(left.steps.values()) for left in kinds)
     best: Proposal | None = None
     for step in rule.steps:
         if step.seconds >= now:
@@ -152,12 +152,13 @@ def _first(rule: TimeoutRule, profile: Profile, now: int, timeouts: Mapping[str,
         share = profile.share(max(0, round(idle)))
         if share.value >= LEAST and (best is None or share.value >= 2 * best.share.value):
             best = Proposal(rule.name, now, step.seconds, profile.estimate(max(0, round(idle))), share, step.risk,
-                            rule.risky, many)
+                            rule.risky, foreign)
     if best:
         yield best
 
 
-def _kinds(rule: TimeoutRule, profile: Profile) -> Iterator[TimeLeft]:
+def _times_left(rule: TimeoutRule, profile: Profile) -> Iterator[TimeLeft]:
+    """Of each TimeoutClass that lives by the rule's timeout."""
     for kind, left in profile.time_left.items():
         mine = kind.protocol == rule.protocol if rule.protocol >= 0 else kind.protocol not in TRACKED
         if mine and kind.state == rule.state and rule.assured in (None, kind.assured):

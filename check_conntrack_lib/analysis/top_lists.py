@@ -31,8 +31,8 @@ _IDENTITY_KEYS: Mapping[str, Any] = {'sources': itemgetter(0), 'targets': itemge
                                      'services': itemgetter(2, 3)}
 
 
-class Seen(NamedTuple):
-    """One sample of the table."""
+class TableSample(NamedTuple):
+    """One sample of the table, read now; a `model.Sample` is what the history records."""
 
     #: seconds on CLOCK_MONOTONIC
     at: float
@@ -95,7 +95,7 @@ class _Rates(NamedTuple):
         return self.by_key[sort].get(key, 0.0)
 
 
-def observe(flows: Iterable[Flow], at: float, entries: int, buckets: int = 0) -> Seen:
+def observe(flows: Iterable[Flow], at: float, entries: int, buckets: int = 0) -> TableSample:
     """A sample, begun at that time, of a table with `entries` entries; whether it is complete is not known here."""
     listed = list(flows)
     carried: dict[Any, tuple[int, int]] = {}
@@ -108,11 +108,12 @@ def observe(flows: Iterable[Flow], at: float, entries: int, buckets: int = 0) ->
             packets += (flow.orig_packets or 0) + (flow.reply_packets or 0)
             octets += flow.orig_bytes + (flow.reply_bytes or 0)
         carried[identity] = packets, octets
-    return Seen(at, max(entries, len(listed)), len(listed), False,
+    return TableSample(at, max(entries, len(listed)), len(listed), False,
                 {sort: Counter(map(KEYS[sort], listed)) for sort in SORTS}, carried, counted, buckets)
 
 
-def compare(before: Seen | None, now: Seen, new: NewConnections | None, number: int, order: str = ENTRIES) -> TopLists:
+def compare(before: TableSample | None, now: TableSample, new: NewConnections | None, number: int,
+            order: str = ENTRIES) -> TopLists:
     """The `number` first rows of each sort in that order. new: as the kernel's events count them, None: not."""
     opened = _by_events(new) if new else None
     packets = octets = None
@@ -142,14 +143,14 @@ def _by_events(new: NewConnections) -> _Rates:
                              for sort in SORTS})
 
 
-def _of_one_order(before: Seen, now: Seen) -> bool:
+def _of_one_order(before: TableSample, now: TableSample) -> bool:
     common = sum(map(before.carried.__contains__, now.carried))
     least = LEAST_COMMON * min(len(before.carried), len(now.carried))
     return before.buckets == now.buckets and now.at > before.at and (
         common > least or (before.complete and now.complete))
 
 
-def _differences(before: Seen, now: Seen) -> tuple[_Rates, _Rates, _Rates]:
+def _differences(before: TableSample, now: TableSample) -> tuple[_Rates, _Rates, _Rates]:
     """New entries, packets and bytes per second."""
     order: Sequence[Any] = tuple(now.carried)
     end = len(order)

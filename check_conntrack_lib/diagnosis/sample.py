@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from ..analysis import nat_ports
 from ..analysis.nat_ports import PortUse
-from ..analysis.profile import Profile, spares_offloaded, summarize
+from ..analysis.profile import Profile
+from ..analysis.profile_counter import spares_offloaded, summarize
 from ..deadline import TimeBudget
 from ..flow import Flow
 from ..host import Host

@@ -91,9 +91,7 @@ def _grown(why: Diagnosis | Cause, when: str = '') -> Iterator[str]:
         yield f'cause{when}: unknown, {clean(why.baseline.why)}'
         return
     for place, one in enumerate(why.growth):
-        source = f', mostly from {why.profile.named(one.source)}' if one.source else ''
-        key = f'{one.key}{why.profile.name_behind(one.key)}'
-        yield f'{"also" if place else "cause" + when}: {key} {one.text()}{_since(why.baseline, why.at)}{source}'
+        yield f'{"also" if place else "cause" + when}: {one.line(why.profile, _since(why.baseline, why.at))}'
     if not why.growth:
         yield f'cause{when}: {without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at))}'
 

@@ -26,14 +26,9 @@ def are_refused(a: Assessment) -> bool:
 
 def failed(a: Assessment) -> str:
     """What inserts failed for, of a line of details."""
-    from ..analysis.nat_ports import PORTS, RACING
+    from ..analysis.nat_ports import CAUSE_TEXT, EITHER
 
-    why = _cause(a)
-    if why == PORTS:
-        return 'NAT found no free port'
-    if why == RACING:
-        return 'clashes not resolved'
-    return 'clashes not resolved, or NAT found no free port'
+    return CAUSE_TEXT[_cause(a) or EITHER]
 
 
 def to_what(a: Assessment) -> str:

@@ -57,8 +57,8 @@ def test_the_target_of_a_state() -> None:
 
 def test_the_aim_of_a_source() -> None:
     found = counted(*[flow(THERE, OTHER)] * 7, *[flow(THERE, HERE)] * 3, *[flow(OTHER, HERE)] * 6,
-                    *[flow(OTHER, HERE, port=80)] * 3, *[flow(HERE, THERE, '', protocol=1, port=0)] * 2).target_of_source()
-    assert found == {'198.51.100.1': Key(6, '198.51.100.1', '203.0.113.1', 443),
+                    *[flow(OTHER, HERE, port=80)] * 3, *[flow(HERE, THERE, '', protocol=1, port=0)] * 2)
+    assert found.target_of_source() == {'198.51.100.1': Key(6, '198.51.100.1', '203.0.113.1', 443),
                      '192.0.2.1': Key(1, '192.0.2.1', '198.51.100.1', None)}
 
 

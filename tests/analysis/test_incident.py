@@ -74,12 +74,14 @@ def profile(*sources: int, **known: Any) -> Any:
 @pytest.mark.parametrize(('known', 'found'), [
     ({}, None), ({'profile': profile()}, None), ({'profile': profile(250)}, (FIRST, Key(source=FIRST), 250)),
     ({'profile': profile(249)}, None), ({'profile': profile(500, 250)}, (FIRST, Key(source=FIRST), 500)),
-    ({'profile': profile(500, 251)}, None), ({'profile': profile(500), 'target_of_source': {FIRST: AIM}}, (FIRST, AIM, 500)),
+    ({'profile': profile(500, 251)}, None),
+    ({'profile': profile(500), 'target_of_source': {FIRST: AIM}}, (FIRST, AIM, 500)),
     # what grew names it before its share does
     ({'profile': profile(9, 5), 'growth': (Growth(Key(6), 0, 1, 9), Growth(Key(17), 0, 1, 5, SECOND))},
      (SECOND, Key(17, SECOND), 5)),
     ({'profile': profile(9), 'growth': (Growth(Key(17, SECOND), 0, 1, 5),)}, (SECOND, Key(17, SECOND), 0)),
-    ({'profile': profile(9), 'growth': (Growth(Key(17, FIRST), 0, 1, 5),), 'target_of_source': {FIRST: AIM}}, (FIRST, AIM, 9))])
+    ({'profile': profile(9), 'growth': (Growth(Key(17, FIRST), 0, 1, 5),), 'target_of_source': {FIRST: AIM}},
+     (FIRST, AIM, 9))])
 def test_the_one_source(known: dict[str, Any], found: Any) -> None:
     assert single_source(facts(**known)) == found
 
@@ -116,7 +118,8 @@ OF_TABLE = 100
      ['remove the entries of 192.0.2.1, which opened 40% of the table and opens nothing now']),
     ({'profile': profile(400, unreplied=199), 'target_of_source': {FIRST: AIM}, 'rate': rate(0, 0, openers=())}, []),
     ({'profile': profile(400, unreplied=200), 'rate': rate(0, 0, openers=())}, []),
-    ({'profile': profile(400, unreplied=200), 'target_of_source': {FIRST: AIM}, 'rate': rate(0, 0, openers=(), counted=False)},
+    ({'profile': profile(400, unreplied=200), 'target_of_source': {FIRST: AIM},
+      'rate': rate(0, 0, openers=(), counted=False)},
      ['rate-limit 192.0.2.1, which opened 40% of the table, to 100 new connections per second']),
 ])
 def test_a_limit_for_it(known: dict[str, Any], titles: list[str]) -> None:

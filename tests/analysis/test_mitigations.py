@@ -12,7 +12,8 @@ from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.host_role import RoleCounter
 from check_conntrack_lib.analysis.incident import IncidentFacts, single_source
 from check_conntrack_lib.analysis.losses import Losses
-from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass, summarize
+from check_conntrack_lib.analysis.profile import Key, TimeLeft, TimeoutClass
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.profile_diff import Growth
 from check_conntrack_lib.analysis.timeouts import proposals
 from check_conntrack_lib.analysis.trend import Forecast
@@ -35,10 +36,10 @@ def picture(flows=(), entries=1000, maximum=1000, **more):
     profile = summarize(tally.watch(flows), entries) if flows else None
     timeouts = {'tcp_timeout_time_wait': 120, 'tcp_timeout_established': 432000, 'udp_timeout': 30,
                 'tcp_timeout_syn_sent': 120}
-    base = IncidentFacts('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (), tally.target_of_state(),
-                   tally.target_of_source(), frozenset(), 0.0, (), timeouts,
-                   proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
-                   ChainLimit(16.0), frozenset(), frozenset(), True)
+    base = IncidentFacts('gw1', Table(entries, maximum, 1024), True, None, None, False, profile, (),
+                         tally.target_of_state(), tally.target_of_source(), frozenset(), 0.0, (), timeouts,
+                         proposals(profile, timeouts) if profile else (), Missing('no'), 1 << 30,
+                         ChainLimit(16.0), frozenset(), frozenset(), True)
     return base._replace(**more)
 
 

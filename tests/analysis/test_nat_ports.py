@@ -11,7 +11,7 @@ import pytest
 from check_conntrack_lib.analysis import nat_ports
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.nat_ports import DEFAULT, EITHER, PORTS, RACING, PortUse, cause, count_exactly
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.flow import ASSURED, CONFIRMED, SEEN_REPLY, SRC_NAT, Flow, ReplyTuple
 from check_conntrack_lib.history.profile_json import from_json, to_json
 

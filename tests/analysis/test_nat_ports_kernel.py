@@ -11,7 +11,7 @@ from nat_gateway import SERVER, gateway
 from check_conntrack_lib.analysis import nat_ports
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.nat_ports import PORTS, RACING, cause
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.readers import ctnetlink
 
 pytestmark = pytest.mark.kernel

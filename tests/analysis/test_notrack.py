@@ -6,7 +6,8 @@ import socket
 
 from check_conntrack_lib.analysis import notrack
 from check_conntrack_lib.analysis.notrack import NATED, UNKNOWN, candidates, iptables, nft, rules, warnings
-from check_conntrack_lib.analysis.profile import Key, summarize
+from check_conntrack_lib.analysis.profile import Key
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.flow import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow
 
 

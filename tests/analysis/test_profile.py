@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_conntrack_lib.analysis.profile import (
-    Key,
-    Profile,
-    Proportion,
-    TimeLeft,
-    TimeoutClass,
-    share,
-    spares_offloaded,
-    summarize,
-)
+from check_conntrack_lib.analysis.profile import Key, Profile, Proportion, TimeLeft, TimeoutClass, share
+from check_conntrack_lib.analysis.profile_counter import spares_offloaded, summarize
 from check_conntrack_lib.analysis.state_notes import meaning_of
 from check_conntrack_lib.flow import ASSURED, DST_NAT, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history.profile_json import from_json, to_json

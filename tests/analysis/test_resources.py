@@ -16,7 +16,7 @@ from check_conntrack_lib.analysis.cloud import CloudLimit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit
 from check_conntrack_lib.analysis.losses import Losses
 from check_conntrack_lib.analysis.nat_ports import PortUse
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.rates import counted
 from check_conntrack_lib.flow import CONFIRMED, Flow, ReplyTuple
 from check_conntrack_lib.history.profiles import EMPTY

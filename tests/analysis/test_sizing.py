@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.sizing import Peak, alert_thresholds, concentration, propose, rounded_maximum
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow
 from check_conntrack_lib.host import Host

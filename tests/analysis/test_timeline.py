@@ -158,7 +158,7 @@ def test_what_has_one_name_is_one_namespace():
     named = sample(0, 200)._replace(name='web')
     after = sample(60, 100, boot=30.0)._replace(name='web', netns=7)
     found = timeline.namespaces(timeline.intervals([named, sample(10, 300), after, sample(70, 90)._replace(since=5.0)]))
-    assert [(one.place, one.boots, one.samples, one.first - pasts.BEGIN, one.last - pasts.BEGIN) for one in found] == [
+    assert [(one.key, one.boots, one.samples, one.first - pasts.BEGIN, one.last - pasts.BEGIN) for one in found] == [
         (str(pasts.INITIAL), 1, 1, 10, 10), ('web', 2, 2, 0, 60),
         (f'{pasts.INITIAL} since 5.0 of fffffc18-0000', 1, 1, 70, 70)]
     assert found[1].newest == after

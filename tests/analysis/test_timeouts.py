@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS
 from check_conntrack_lib.analysis.timeouts import RULES, leaks, proposals, timeout_of, total
 from check_conntrack_lib.flow import ASSURED, SEEN_REPLY, Flow

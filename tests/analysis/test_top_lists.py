@@ -6,7 +6,7 @@ import socket
 
 from check_conntrack_lib.analysis import top_lists
 from check_conntrack_lib.analysis.profile import Key
-from check_conntrack_lib.analysis.top_lists import BYTES, NEW, Seen, TopLists, compare
+from check_conntrack_lib.analysis.top_lists import BYTES, NEW, TableSample, TopLists, compare
 from check_conntrack_lib.flow import Flow
 from check_conntrack_lib.readers.ctnetlink_events import NewConnections
 
@@ -20,7 +20,8 @@ def flow(number: int, source: str = '10.0.0.1', packets: int | None = None, octe
                 packets, octets, packets and 0, octets and 0)
 
 
-def observe(flows: list[Flow], at: float = 0.0, entries: int = 0, complete: bool = True, buckets: int = 1024) -> Seen:
+def observe(flows: list[Flow], at: float = 0.0, entries: int = 0, complete: bool = True,
+            buckets: int = 1024) -> TableSample:
     return top_lists.observe(flows, at, entries, buckets)._replace(complete=complete)
 
 

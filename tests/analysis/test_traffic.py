@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 
 from check_conntrack_lib.analysis import heavy_hitters
-from check_conntrack_lib.analysis.profile import Key, summarize
+from check_conntrack_lib.analysis.profile import Key
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.traffic import TrafficCounter, Volume
 from check_conntrack_lib.flow import Flow
 

@@ -16,7 +16,7 @@ from needed import need
 from served import serving, wait_until
 
 from check_conntrack_lib import __version__
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.doctor import atomic_write, cli, export, readings
 from check_conntrack_lib.doctor.export import json_metrics, metrics
 from check_conntrack_lib.doctor.watch import view

@@ -12,7 +12,7 @@ import proctree
 import pytest
 
 from check_conntrack_lib.analysis.losses import comparable
-from check_conntrack_lib.analysis.profile import summarize
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.analysis.rates import NewEntryCounter
 from check_conntrack_lib.analysis.sizing import Peak
 from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS

@@ -72,7 +72,7 @@ def test_a_name_goes_on_over_restarts(path: Path) -> None:
         ask(path, sample(uptime, netns=netns), look(name, since))
     samples = readonly.read_samples(str(path), 0, 2e9)
     assert isinstance(samples, list)
-    found = {one.place: one.samples for one in timeline.namespaces(timeline.intervals(samples))}
+    found = {one.key: one.samples for one in timeline.namespaces(timeline.intervals(samples))}
     assert found == {'container web (docker)': 3, 'container other (docker)': 1}
     assert [one.losses is None for one in timeline.intervals(samples)] == [True, False, True, True]
     assert last_seen(str(path), ('web', 'nothing'), 1) == {'web': ('container web (docker)', 1e9 + 2200)}

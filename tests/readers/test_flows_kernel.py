@@ -17,7 +17,8 @@ from capture_flows import FLOWS
 from deadlines import within
 from laboratory import Flow
 
-from check_conntrack_lib.analysis.profile import Key, summarize
+from check_conntrack_lib.analysis.profile import Key
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.flow import CONFIRMED
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.readers import ctnetlink, proc_conntrack

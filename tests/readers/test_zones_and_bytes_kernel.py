@@ -11,7 +11,8 @@ import laboratory
 import proctree
 import pytest
 
-from check_conntrack_lib.analysis.profile import Key, summarize
+from check_conntrack_lib.analysis.profile import Key
+from check_conntrack_lib.analysis.profile_counter import summarize
 from check_conntrack_lib.flow import Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.readers import ctnetlink, proc_conntrack

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...analysis.timeline import Interval, intervals, namespaces, place
+from ...analysis.timeline import Interval, intervals, namespace_key, namespaces
 from ...argument_types import UNITS, path_or, seconds
 from ...counters import COUNTERS
 from ...formatting import clean
@@ -65,10 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     recorded = choose(host, all_namespaces, arguments.netns, called)
     if arguments.csv or arguments.json:
         wanted = everything if arguments.netns is None else [
-            interval for interval in everything if place(interval.sample) == recorded.place]
+            interval for interval in everything if namespace_key(interval.sample) == recorded.key]
         return _write_json(wanted) if arguments.json else _write_csv(wanted)
-    own = [interval for interval in everything if place(interval.sample) == recorded.place]
-    others = [interval for interval in everything if place(interval.sample) != recorded.place]
+    own = [interval for interval in everything if namespace_key(interval.sample) == recorded.key]
+    others = [interval for interval in everything if namespace_key(interval.sample) != recorded.key]
     profiles = readonly.read_profiles(path, arguments.since, arguments.until)
     history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(host, own, arguments.kernel_log),
                   [] if isinstance(profiles, Missing) else profiles_of(own, profiles),

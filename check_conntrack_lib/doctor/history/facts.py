@@ -15,8 +15,8 @@ from ...analysis.timeline import (
     changes,
     episodes,
     may_have_dropped,
+    namespace_key,
     peak,
-    place,
     worst,
 )
 from ...deadline import Deadline
@@ -69,7 +69,7 @@ class HistoryFacts(NamedTuple):
 
 
 def log_marks(host: Host, own: Sequence[Interval], choice: str) -> tuple[float, ...] | Missing:
-    """When this host's kernel logged that the table of these steps was full, as far as the log goes back."""
+    """When this host's kernel logged that the table of these intervals was full, as far as the log goes back."""
     boot_id, netns = host.boot_id(), own[-1].sample.netns
     if boot_id not in {interval.sample.boot_id for interval in own}:
         return Missing('the history is of another boot or host', chosen=True)
@@ -137,7 +137,7 @@ def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
     yield 'kernel log', _log(history)
     shown = history.intervals[-1].sample
     others = [f'{history.called.of(recorded.newest)}: peak {percent(recorded.peak.usage)}, {recorded.lost} dropped'
-              for recorded in history.namespaces if recorded.place != place(shown)]
+              for recorded in history.namespaces if recorded.key != namespace_key(shown)]
     if others:
         yield 'namespaces', f'showing {history.called.of(shown)}; also in this file: {"; ".join(others[:9])}' + (
             f'; and {len(others) - 9} more' if len(others) > 9 else '')
@@ -181,9 +181,7 @@ def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
         return
     fullest = max(during, key=lambda past: past.profile.entries)
     for one in growth_by(fullest.profile, usual):
-        source = f', mostly from {fullest.profile.named(one.source)}' if one.source else ''
-        key = f'{one.key}{fullest.profile.name_behind(one.key)}'
-        yield 'cause', f'{key} {one.text()}{source}'
+        yield 'cause', one.line(fullest.profile)
     yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
     yield from zones_and_bytes(fullest.profile)
 

@@ -54,7 +54,7 @@ def names(host: Host, everything: Sequence[Interval]) -> Names:
 
 
 def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, called: Names) -> RecordedNamespace:
-    """The place that is wanted by inode or name, else the first. Raises DoctorError."""
+    """The namespace that is wanted by inode or name, else the first. Raises DoctorError."""
     if wanted is None:
         return places[0]
     for recorded in places:
@@ -72,7 +72,7 @@ def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, 
 
 
 def profiles_of(own: Sequence[Interval], profiles: Sequence[PastProfile]) -> list[PastProfile]:
-    """Those taken in the namespaces of these steps, while each was there."""
+    """Those taken in the namespaces of these intervals, while each was there."""
     spans: dict[tuple[str, int, float], list[float]] = {}
     for interval in own:
         s = interval.sample

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes, place
+from ...analysis.timeline import RecordedNamespace, TimeBucket, changes, condense, episodes, namespace_key
 from ...defaults import CRITICAL, WARNING
 from ...formatting import local_time
 from ...model import Missing
@@ -92,7 +92,8 @@ def svg(history: HistoryFacts) -> str:
 
 def _usage(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
     unlimited = all(interval.sample.maximum <= 0 for interval in history.intervals)
-    for recorded in [one for one in history.namespaces if one.place != place(history.intervals[-1].sample)][:OTHERS]:
+    shown = namespace_key(history.intervals[-1].sample)
+    for recorded in [one for one in history.namespaces if one.key != shown][:OTHERS]:
         _other(axes, history, recorded)
     points = [(bucket.peak.sample.at.wall, bucket.peak.sample.entries if unlimited else bucket.peak.usage,
                bucket.peak.sample.boot_id) for bucket in buckets]
@@ -129,7 +130,7 @@ def _events(axes: Axes, history: HistoryFacts) -> None:
 
 
 def _other(axes: Axes, history: HistoryFacts, recorded: RecordedNamespace) -> None:
-    own = [interval for interval in history.others if place(interval.sample) == recorded.place]
+    own = [interval for interval in history.others if namespace_key(interval.sample) == recorded.key]
     slot = max((history.end - history.begin) / MOST_POINTS, 1.0)
     points = [(bucket.peak.sample.at.wall, bucket.peak.usage, bucket.peak.sample.boot_id)
               for bucket in condense(own, history.begin, slot).values()]

@@ -13,7 +13,8 @@ from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
 from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
 from ...analysis.mitigations import DRAINS
-from ...analysis.profile import Profile, spares_offloaded, summarize
+from ...analysis.profile import Profile
+from ...analysis.profile_counter import spares_offloaded, summarize
 from ...analysis.rates import NewEntryCounter, NewRate, counted
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import OutOfTime, TimeBudget

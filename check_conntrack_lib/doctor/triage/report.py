@@ -8,7 +8,7 @@ from ...analysis import incident, mitigations, resources
 from ...analysis.commands import within
 from ...analysis.incident import Action
 from ...analysis.losses import Losses
-from ...analysis.nat_ports import PORTS, RACING, cause
+from ...analysis.nat_ports import CAUSE_TEXT, cause
 from ...analysis.profile import Key, Profile
 from ...analysis.rates import Opener, about
 from ...analysis.state_notes import meaning_of
@@ -124,10 +124,7 @@ def _losses(readings: TriageReadings) -> Iterator[StyledLine]:
 
 
 def _failed(readings: TriageReadings, lost: Losses) -> str:
-    why = cause(lost, resources.fullest(readings.facts))
-    if why == PORTS:
-        return 'NAT found no free port'
-    return 'clashes not resolved' if why == RACING else 'clashes not resolved, or NAT found no free port'
+    return CAUSE_TEXT[cause(lost, resources.fullest(readings.facts))]
 
 
 def _log(readings: TriageReadings) -> Iterator[StyledLine]:
@@ -154,9 +151,7 @@ def _changed(readings: TriageReadings) -> Iterator[StyledLine]:
         return
     label = 'cause'
     for one in why.growth:
-        source = f', mostly from {why.profile.named(one.source)}' if one.source else ''
-        key = f'{one.key}{why.profile.name_behind(one.key)}'
-        yield StyledLine(label, f'{key} {one.text()}{_since(why.baseline, why.at)}{source}', 1)
+        yield StyledLine(label, one.line(why.profile, _since(why.baseline, why.at)), 1)
         label = ''
     if not why.growth:
         yield StyledLine(label, without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at)))

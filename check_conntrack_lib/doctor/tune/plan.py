@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from ...analysis import hash_chains, notrack, sizing, timeouts
 from ...analysis.hash_chains import ChainLimit
 from ...analysis.notrack import Candidate, Refused
-from ...analysis.profile import Profile, spares_offloaded, summarize
+from ...analysis.profile import Profile
+from ...analysis.profile_counter import spares_offloaded, summarize
 from ...analysis.rates import NewEntryCounter, NewRate
 from ...analysis.sizing import Peak, Size
 from ...analysis.timeouts import Proposal
@@ -184,7 +185,8 @@ def make(r: Readings) -> Plan:
     return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
-def _profile(host: Host, table: Table, most: int | None, share: TimeBudget, fresh: NewEntryCounter) -> Profile | Missing:
+def _profile(host: Host, table: Table, most: int | None, share: TimeBudget,
+             fresh: NewEntryCounter) -> Profile | Missing:
     if not table.entries:
         return Missing('the table is empty', chosen=True)
     if most is not None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import closing
 
 from ...analysis import top_lists
-from ...analysis.top_lists import BYTES, ENTRIES, Seen, TopLists
+from ...analysis.top_lists import BYTES, ENTRIES, TableSample, TopLists
 from ...deadline import Deadline, OutOfTime
 from ...defaults import WINDOW
 from ...diagnosis.sample import SAMPLE_SECONDS, sample_flows
@@ -72,7 +72,7 @@ class Reader:
         self._rounds = readings.Rounds(host, 'off', WINDOW)
         self._names = Names(host)
         self._state: WatchState | None = None
-        self._before: Seen | None = None
+        self._before: TableSample | None = None
 
     def close(self) -> None:
         self._rounds.close()
@@ -82,7 +82,7 @@ class Reader:
         new = _listen(self._host, listen)
         self._state = state = following(self._state, self._rounds.take())
         table = state.snapshot.table
-        seen: Seen | Missing | None = None
+        seen: TableSample | Missing | None = None
         found: TopLists | None = None
         deadline = Deadline(readings.LONGEST_ROUND)
         deadline.start()
@@ -94,7 +94,7 @@ class Reader:
                 seen = sample_flows(self._host, lambda flows: top_lists.observe(flows, began, entries, buckets), sample,
                                     deadline.budget)
                 in_time = time.monotonic() - began < SAMPLE_SECONDS
-            if isinstance(seen, Seen):
+            if isinstance(seen, TableSample):
                 seen = seen._replace(complete=seen.seen < sample and in_time)
                 found = top_lists.compare(self._before, seen, None if isinstance(new, Missing) else new, rows,
                                         self._order)
