@@ -10,7 +10,7 @@ from check_conntrack_lib.history import database
 from check_conntrack_lib.model import Counters, Missing, Sample, Table
 from check_conntrack_lib.namedtuples import NamedTuple
 from check_conntrack_lib.plugin.contexts import SEVERITY, Results, contexts
-from check_conntrack_lib.plugin.options import parse, upper_line
+from check_conntrack_lib.plugin.options import parse, upper_threshold
 from check_conntrack_lib.plugin.resource import metrics, question_of
 from check_conntrack_lib.snapshot import Snapshot
 
@@ -66,7 +66,7 @@ def constant(name: str, value: float | None = None) -> float:
 def lowest_line(arguments: Sequence[str] = ()) -> float:
     """The usage in percent below which these options never alert."""
     options = parse(list(arguments))
-    lines = (options.trend, *(upper_line(text) for text in options.limits['usage']))
+    lines = (options.trend, *(upper_threshold(text) for text in options.limits['usage']))
     return min([line for line in lines if line is not None], default=100.0)
 
 

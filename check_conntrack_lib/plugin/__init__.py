@@ -1,1 +1,1 @@
-"""The Nagios plugin: the only rooms that import nagiosplugin."""
+"""The Nagios plugin: the only package that imports nagiosplugin."""

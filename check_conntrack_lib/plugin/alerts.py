@@ -17,7 +17,7 @@ from ..model import Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import nat_lines
 from .contexts import troubles
-from .phrases import are_chains_too_long, is_drained, is_full
+from .phrases import are_chains_too_long, has_room_again, is_full
 from .signals import SIGNALS
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _next(a: Assessment, code: str, result: Result, options: Options) -> str:
         wanted = enough_buckets(entries, table.maximum)
         return (f'sudo sysctl -w net.netfilter.nf_conntrack_buckets={wanted} '
                 f'({memory_text(wanted)} of memory; undo: ={table.buckets})')
-    if code == 'table-full' and is_drained(a):
+    if code == 'table-full' and has_room_again(a):
         # there is nothing left to look at now
         span = a.losses.span if a.losses else a.log.span if not isinstance(a.log, Missing) else 0.0
         begin = time.localtime(a.snapshot.at.wall - span - 600)
@@ -137,7 +137,7 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
     window = duration(options.window)
     if a.drops and code in ('table-full', 'dropped'):
         return f'at {clock_time(a.drops.until, a.snapshot.at.wall)} unless more packets are dropped (--clear)'
-    if code == 'table-full' and is_drained(a) and not isinstance(a.log, Missing) and a.log.ages:
+    if code == 'table-full' and has_room_again(a) and not isinstance(a.log, Missing) and a.log.ages:
         now = a.snapshot.at.wall
         at = clock_time(now - a.log.ages[-1] + options.window, now)
         return f'at about {at} unless more packets are dropped (--window)'

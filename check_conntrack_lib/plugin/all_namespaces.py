@@ -1,4 +1,4 @@
-"""All namespaces in one state: the worst one determines it, the others are listed."""
+"""--netns all, or several: the worst namespace determines the state, the others are listed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..netns import enter_command
 from ..netns.assess import NamespaceAssessment, NamespaceAssessments
 from ..netns.owner import is_of_another_user
 from ..netns.snapshots import ALL, INVISIBLE
-from .contexts import SEVERITY, MissingReading, SignalContext
-from .options import Options, upper_line
+from .contexts import SEVERITY, MissingReadingContext, SignalContext
+from .options import Options, upper_threshold
 from .resource import missing_readings
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from ..analysis.nat_ports import PortUse
 
-#: namespaces that the long output names; with the host and the named ones in trouble, which are named always
+#: namespaces that the long output names; and at most, with the trusted ones in trouble, which are always named
 MOST_NAMED, MOST_SHOWN = 5, 25
-#: names that lead nowhere
-MOST_DEAD = 3
+#: names in /run/netns that lead to no namespace, as far as they are listed
+MOST_STALE = 3
 #: an estimate: a bare entry takes 320 bytes, one with NAT and accounting 450
 BYTES_AN_ENTRY = 400
 
@@ -45,7 +45,7 @@ class WorseNamespace(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The namespaces in order, the worst first, and what it is called."""
+    """The namespaces in order, the worst first, and what is reported of them together."""
 
     assessments: NamespaceAssessments
     order: tuple[NamespaceAssessment, ...]
@@ -56,13 +56,13 @@ class Ranking(NamedTuple):
     #: the worst state of all, and the title of the first that has it, if that is another than the first in order
     worse: WorseNamespace | None
     over_warning: int
-    #: the usage line that those are over, in words
-    line: str
+    #: what they are over, in words: 'above 85%'
+    over_text: str
     #: is none in trouble?
     fine: bool
     #: was every namespace asked for, or some by name?
     everything: bool
-    #: what runs a command in the first one; '' where it is this process's own
+    #: what makes a command run in the first one; '' where it is this process's own
     enter: str = ''
 
     @property
@@ -87,7 +87,7 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
     Everybody can make namespaces and fill them: those come behind all others that are in trouble.
     """
     signals = [context for context in contexts if isinstance(context, SignalContext)]
-    unread = next(context for context in contexts if isinstance(context, MissingReading))
+    unread = next(context for context in contexts if isinstance(context, MissingReadingContext))
     ranks: dict[int, tuple[bool, bool, int, int, float, int]] = {}
     fine_rank = SEVERITY.index(Ok)
     over = 0
@@ -98,28 +98,30 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
                 state = min(state, SEVERITY.index(found))
                 over += name == 'usage'
         trouble = state != fine_rank
-        theirs = trouble and not _is_kept(assessments, member) and is_of_another_user(host, member.namespace)
-        ranks[place] = (not trouble, theirs, state, -member.lost, -member.usage, -member.logged)
+        of_another_user = trouble and not _is_trusted(assessments, member) \
+            and is_of_another_user(host, member.namespace)
+        ranks[place] = (not trouble, of_another_user, state, -member.lost, -member.usage, -member.logged)
     places = sorted(ranks, key=lambda place: ranks[place])
     order = tuple(assessments.members[place] for place in places)
     in_trouble = sum(not rank[0] for rank in ranks.values())
     shown = [number for number, member in enumerate(order)
-             if number < MOST_NAMED or (number < in_trouble and _is_kept(assessments, member))][:MOST_SHOWN]
+             if number < MOST_NAMED or (number < in_trouble and _is_trusted(assessments, member))][:MOST_SHOWN]
     unnamed = in_trouble - sum(number < in_trouble for number in shown)
     worst = min(places, key=lambda place: ranks[place][2])
     worse = None
     if ranks[worst][2] < ranks[places[0]][2]:
         worse = WorseNamespace(str(SEVERITY[ranks[worst][2]]), assessments.name(host, assessments.members[worst]).title)
-    limit = upper_line(options.limits['usage'].warning)
-    line = 'outside the warning range' if limit is None else f'above {limit:g}%'
+    limit = upper_threshold(options.limits['usage'].warning)
+    over_text = 'outside the warning range' if limit is None else f'above {limit:g}%'
     titles = tuple((assessments.name(host, order[number]).title, order[number]) for number in shown)
     first = order[0].namespace
     enter = enter_command.prefix(host, first) if first.inode != assessments.own.netns else ''
-    return Ranking(assessments, order, titles, unnamed, worse, over, line, not in_trouble, options.netns == (ALL,),
+    return Ranking(assessments, order, titles, unnamed, worse, over, over_text, not in_trouble, options.netns == (ALL,),
                    enter)
 
 
-def _states(a: Assessment, signals: Sequence[SignalContext], unread: MissingReading) -> Iterator[tuple[str, Any]]:
+def _states(a: Assessment, signals: Sequence[SignalContext],
+            unread: MissingReadingContext) -> Iterator[tuple[str, Any]]:
     """The state of each signal and of what could not be read: no metrics are made of a thousand namespaces."""
     if not isinstance(a.snapshot.table, Table):
         yield 'missing', unread.evaluate(Metric('usage', a.snapshot.table), None).state
@@ -132,8 +134,8 @@ def _states(a: Assessment, signals: Sequence[SignalContext], unread: MissingRead
         yield 'missing', unread.evaluate(metric, None).state
 
 
-def _is_kept(assessments: NamespaceAssessments, member: NamespaceAssessment) -> bool:
-    """The host's own namespace, and those to which root gave a name."""
+def _is_trusted(assessments: NamespaceAssessments, member: NamespaceAssessment) -> bool:
+    """Is it the host's own namespace, or one to which root gave a name? Others anybody may have made."""
     return bool(member.namespace.name) or (
         assessments.own.initial and member.namespace.inode == assessments.own.netns)
 
@@ -162,10 +164,10 @@ def missing(assessments: NamespaceAssessments) -> Missing | None:
         parts.append(INVISIBLE)
     if snapshots.closed:
         parts.append(f'named ones unknown: no access to {clean(snapshots.closed)}')
-    dead = [name for name in snapshots.stale if name not in snapshots.unknown]
-    if dead:
-        shown = ', '.join(clean(name, 60) for name in dead[:MOST_DEAD]) + (' ...' if len(dead) > MOST_DEAD else '')
-        parts.append(f'{count(len(dead), "name")} in /run/netns that leads to no namespace from here ({shown}): '
+    stale = [name for name in snapshots.stale if name not in snapshots.unknown]
+    if stale:
+        shown = ', '.join(clean(name, 60) for name in stale[:MOST_STALE]) + (' ...' if len(stale) > MOST_STALE else '')
+        parts.append(f'{count(len(stale), "name")} in /run/netns that leads to no namespace from here ({shown}): '
                      'left over, or made in another mount namespace')
     remedy = next((why.remedy for why in snapshots.unseen if why.remedy), '')
     return Missing('; '.join(parts), remedy) if parts else None
@@ -183,7 +185,7 @@ def phrase(ranking: Ranking) -> str:
     if number == 1:
         return ''
     if ranking.over_warning:
-        return f'{ranking.over_warning} of {number} namespaces {ranking.line}'
+        return f'{ranking.over_warning} of {number} namespaces {ranking.over_text}'
     return f'the {"fullest" if ranking.fine else "worst"} of {number} namespaces'
 
 

@@ -1,4 +1,4 @@
-"""main: options, one check, its text, its exit status; every way out is a plugin's way out."""
+"""The command check_conntrack: one check, printed; whatever happens, it ends with a plugin's text and exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..model import History, Instant, Missing, Table
 from ..namedtuples import TYPE_CHECKING
 from .contexts import Results, contexts
 from .options import Options, UsageError, parse
-from .output import NAME, Text, render, unknown
+from .output import NAME, CheckSummary, render, unknown
 from .resource import ConnectionTracking
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from ..diagnosis import Diagnosis
 
 UNKNOWN = 3
-#: seconds that printing has at least
+#: seconds that printing may take, also after the time is up
 LONGEST_PRINT = 0.5
 #: with fewer than one entry in so many buckets there is nothing worth recording
 SPARSE = 64
-#: NAT ports are looked at in every run while the last profile had such a part of a pool in use
+#: NAT ports are looked at in every run while in the last profile this share of a pool was in use
 WATCHED_PORTS = 0.5
 
 
 class _Terminated(BaseException):
-    """SIGTERM: the monitoring system has lost its patience."""
+    """SIGTERM: the monitoring system does not wait any longer."""
 
 
 #: what ends a run from outside, at any point of it
@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
 
     try:
         try:
-            output, status = _attempt(sys.argv[1:] if argv is None else argv, deadline, clock)
+            output, status = _checked(sys.argv[1:] if argv is None else argv, deadline, clock)
         finally:
             signal.signal(signal.SIGTERM, sigterm)
     except ENDINGS as error:
-        # it came while another was handled: a monitoring system may wait exactly as long as we do
+        # it came while another one was handled
         output, status = _ended(error, deadline), UNKNOWN
     try:
-        # who does not read what is printed must not hold the run
+        # a reader that does not read must not hold the run
         deadline.extend_to(max(deadline.limit, deadline.limit - deadline.left() + LONGEST_PRINT))
         deadline.output.acquire()
         return status if _print(output) else UNKNOWN
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
         signal.signal(signal.SIGTERM, sigterm)
 
 
-def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instant]) -> tuple[str, int]:
+def _checked(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instant]) -> tuple[str, int]:
     """Output and exit status, whatever happens."""
     verbose = 0
     try:
@@ -82,7 +82,7 @@ def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instan
     except UsageError as error:
         return unknown(f'{error} (see --help)'), UNKNOWN
     except SystemExit:
-        # --help and --version have printed: no alarm is to ring in who called
+        # --help and --version have printed: a caller in this process must get no alarm
         deadline.stop()
         try:
             if sys.stdout:
@@ -106,9 +106,9 @@ def _ended(error: BaseException, deadline: Deadline) -> str:
 
 
 def _last_resort(deadline: Deadline) -> NoReturn:
-    """In the second thread: the main one does not come back from the kernel. One line where it is read, and out."""
+    """In the second thread, when the kernel holds the main one: prints one line if it can be written, and exits."""
     if deadline.output.acquire(blocking=False):
-        import select  # not on the way of a run
+        import select  # no other run needs it
 
         text = _ended(OutOfTime(), deadline).encode('utf-8', 'replace')
         with contextlib.suppress(OSError, ValueError):
@@ -118,18 +118,17 @@ def _last_resort(deadline: Deadline) -> NoReturn:
 
 
 def program() -> NoReturn:
-    """The console script: main, and out. Taking the interpreter down in order would cost a tenth of the run."""
+    """The console script. It ends without the interpreter's cleanup, which would cost a tenth of the run."""
     os._exit(main())
 
 
 def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = system_clock) -> tuple[str, int]:
     """The plugin's output and exit status."""
-    judges = contexts(options)
-    resource = ConnectionTracking(Host(options.procfs, clock), options, judges, deadline)
+    resource = ConnectionTracking(Host(options.procfs, clock), options, contexts(options), deadline)
     check = _check(resource)
     fine = check.state == Ok
     diagnosis = explain(resource, options, deadline, fine)
-    # NAT ports are known by the flows only
+    # the use of NAT ports is known from the flows only, and may change the state
     if resource.add_ports(diagnosis):
         check = _check(resource)
         if fine and check.state != Ok:
@@ -138,7 +137,7 @@ def run(options: Options, deadline: Deadline, clock: Callable[[], Instant] = sys
 
 
 def _check(resource: ConnectionTracking) -> Check:
-    check = Check(resource, *resource.contexts, Results(), Text(resource.options))
+    check = Check(resource, *resource.contexts, Results(), CheckSummary(resource.options))
     # 1.3.2 takes no name in the constructor
     check.name = NAME
     check()
@@ -146,7 +145,7 @@ def _check(resource: ConnectionTracking) -> Check:
 
 
 def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
-    """Is it time to record a baseline, and cheap to find out?"""
+    """Is it time to record a profile for the baseline, and cheap to take one?"""
     if not isinstance(a.history, History) or a.history.unwritten or options.baseline_every == float('inf'):
         return False
     age = float('inf') if a.history.profiled is None else a.snapshot.at.uptime - a.history.profiled
@@ -159,7 +158,7 @@ def _profile_is_due(a: Assessment, table: Table, options: Options) -> bool:
 
 def explain(resource: ConnectionTracking, options: Options, deadline: Deadline,
             fine: bool) -> Profile | Diagnosis | Missing | None:
-    """What the flows say of the verdict, which stands already; while all is well, maybe a profile for later."""
+    """What the flows say of a state that is known already; while it is OK, maybe a profile to record."""
     if options.diagnose == 'never' and (options.baseline_every == float('inf') or not fine):
         return None
     a = resource.assessment

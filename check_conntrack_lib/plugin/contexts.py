@@ -8,7 +8,7 @@ import nagiosplugin
 from nagiosplugin import Context, Critical, Metric, Ok, Performance, Result, ScalarContext, Unknown, Warn
 
 from ..namedtuples import TYPE_CHECKING
-from .options import Limits, Options, upper_line
+from .options import Limits, Options, upper_threshold
 from .signals import SIGNALS, Signal
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SignalContext(ScalarContext):
         limits = options.limits.get(signal.name, Limits('', ''))
         super().__init__(signal.label, limits.warning, limits.critical)
         self.signal, self.options, self.limits = signal, options, limits
-        #: of numbers that were compared before: those of idle namespaces are the same
+        #: states of numbers that were compared before: those of idle namespaces are the same
         self._compared: dict[float, Any] = {}
 
     def _applies(self, a: Assessment) -> bool:
@@ -73,7 +73,7 @@ class SignalContext(ScalarContext):
             return None
         if not self._applies(resource.assessment):
             return performance(metric)
-        return performance(metric, upper_line(self.limits.warning), upper_line(self.limits.critical))
+        return performance(metric, upper_threshold(self.limits.warning), upper_threshold(self.limits.critical))
 
 
 class ValueContext(Context):
@@ -91,12 +91,12 @@ class EntriesContext(Context):
         self.limits = limits
 
     def performance(self, metric: Metric, resource: Any) -> Performance:
-        lines = (upper_line(self.limits.warning), upper_line(self.limits.critical))
+        thresholds = (upper_threshold(self.limits.warning), upper_threshold(self.limits.critical))
         return performance(metric, *(
-            None if line is None or metric.max is None else int(line * metric.max / 100) for line in lines))
+            None if one is None or metric.max is None else int(one * metric.max / 100) for one in thresholds))
 
 
-class MissingReading(Context):
+class MissingReadingContext(Context):
     """A reading that could not be had leaves the state alone, unless it is required."""
 
     def __init__(self, require: tuple[str, ...]) -> None:
@@ -134,7 +134,7 @@ def contexts(options: Options) -> tuple[Context, ...]:
         *(SignalContext(signal, options) for signal in SIGNALS),
         EntriesContext(options.limits['usage']),
         ValueContext('value'),
-        MissingReading(options.require),
+        MissingReadingContext(options.require),
         OtherNamespacesContext(),
         NotLoadedContext(options.not_loaded),
     )

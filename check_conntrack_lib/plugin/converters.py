@@ -66,7 +66,7 @@ def percent_or_off(text: str) -> float:
 
 
 def points(text: str) -> float:
-    """Points of percent; 0 for 'off'. Raises ArgumentTypeError."""
+    """Percentage points; 0 for 'off'. Raises ArgumentTypeError."""
     if text == 'off':
         return 0.0
     if not is_number(text.removesuffix('%'), 2, 6):

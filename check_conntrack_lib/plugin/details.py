@@ -1,4 +1,4 @@
-"""What the long output says of each signal, a line per fact. The last argument: on trouble, else because of -v."""
+"""What the long output says of each signal, a line per fact. trouble: the state is not OK; else -v asked for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..formatting import FLOODED, TABLE_FULL_MESSAGE, clock_time, count, duratio
 from ..model import Missing, Table
 from ..namedtuples import TYPE_CHECKING
 from . import nat_lines
-from .phrases import is_drained, is_full, risen
+from .phrases import has_room_again, is_full, risen
 
 if TYPE_CHECKING:
     from .options import Options
@@ -42,9 +42,9 @@ def growth_lines(a: Assessment, options: Options, trouble: bool) -> Iterator[str
         return
     text = f'growth: {growth(a.forecast.growth)}'
     if a.forecast.to_full and a.forecast.to_critical is not None:
-        from .options import upper_line
+        from .options import upper_threshold
 
-        above = upper_line(options.limits['usage'].critical)
+        above = upper_threshold(options.limits['usage'].critical)
         critical, full = duration(a.forecast.to_critical), duration(a.forecast.to_full)
         text += (f'; above {above or 100:g}% in {critical},' if a.forecast.to_critical else ';') + f' full in {full}'
     if a.forecast.rise:
@@ -79,7 +79,7 @@ def dropped(a: Assessment, _options: Options, _trouble: bool) -> Iterator[str]:
 
 def _why_dropped(a: Assessment) -> str:
     if is_full(a):
-        return 'table full' if is_drained(a) else 'table full; new connections fail, existing ones continue'
+        return 'table full' if has_room_again(a) else 'table full; new connections fail, existing ones continue'
     # a kernel without clash_resolve does not tell the clashes that cost a packet from the others
     clashes = ', clashes' if a.losses and a.losses.clashes >= a.losses.dropped else ''
     return f'possible causes: table briefly full{clashes}, or out of memory'
@@ -112,7 +112,7 @@ def insert_failed(a: Assessment, options: Options, trouble: bool) -> Iterator[st
     failed = a.losses.clashes
     text = f'insert_failed: {failed} in the last {span} ({rate(a.losses.rate(failed))})'
     if failed and insert_failed_is_loss(a.snapshot.counters):
-        yield f'{text}: {nat_lines.failed(a)}, one packet dropped each'
+        yield f'{text}: {nat_lines.cause_text(a)}, one packet dropped each'
         if trouble and not nat_lines.are_refused(a):
             yield ('what helps: a local DNS cache, resolv.conf "options single-request-reopen", '
                    'SNAT with --random-fully or more addresses; a larger table does not')
@@ -158,13 +158,13 @@ def kernel_log(a: Assessment, options: Options, trouble: bool) -> Iterator[str]:
                    f'{count(a.log.suppressed, "message")} suppressed by rate limiting{flooded}')
         elif flooded or not a.losses or a.losses.lost:
             yield f'kernel log: {_no_message(a.log)} in the last {duration(a.log.span)}{flooded}'
-    # nothing judges those of others: on trouble they would only take the place of what matters
+    # those of others are compared with nothing: on trouble they would only take the place of what matters
     if options.verbose or not trouble:
         yield from _elsewhere(a.log.elsewhere)
 
 
 def _no_message(log: LogEvidence) -> str:
-    # who looks into the log sees those of others
+    # an administrator who reads the log sees those of others
     return f'no {TABLE_FULL_MESSAGE}' + (' of this network namespace' if log.elsewhere else '')
 
 

@@ -21,11 +21,11 @@ WORTH_A_LINE = 0.10
 MOST = 0.5
 
 
-def short_cause(why: Profile | Diagnosis | Missing) -> str:
+def short_cause(found: Profile | Diagnosis | Missing) -> str:
     """What grew most, for the first line; '' when that is not known."""
-    if isinstance(why, (Missing, Profile)):
+    if isinstance(found, (Missing, Profile)):
         return ''
-    grown = (why.cause.growth if why.cause else ()) if why.emptied else why.growth
+    grown = (found.cause.growth if found.cause else ()) if found.emptied else found.growth
     if not grown:
         return ''
     one = grown[0]
@@ -33,31 +33,31 @@ def short_cause(why: Profile | Diagnosis | Missing) -> str:
     return f'{one.entries:+d} {one.key}{source}'
 
 
-def causes(why: Profile | Diagnosis | Missing) -> list[str]:
+def causes(found: Profile | Diagnosis | Missing) -> list[str]:
     """What the table grew by, or why that is not known; a profile taken for later says nothing."""
-    if isinstance(why, Profile) or (isinstance(why, Missing) and why.chosen):
+    if isinstance(found, Profile) or (isinstance(found, Missing) and found.chosen):
         return []
-    if isinstance(why, Missing):
-        return [f'cause not determined: {clean(why.why)}' + (f' ({clean(why.remedy)})' if why.remedy else '')]
-    return list(_emptied(why) if why.emptied else _grown(why))
+    if isinstance(found, Missing):
+        return [f'cause not determined: {clean(found.why)}' + (f' ({clean(found.remedy)})' if found.remedy else '')]
+    return list(_emptied(found) if found.emptied else _grown(found))
 
 
-def details(why: Profile | Diagnosis | Missing) -> list[str]:
+def details(found: Profile | Diagnosis | Missing) -> list[str]:
     """What else a diagnosis says, in reading order."""
-    if isinstance(why, (Missing, Profile)):
+    if isinstance(found, (Missing, Profile)):
         return []
-    if why.emptied:
-        return [] if why.cause is None else [f'then {line}' for line in (
-            *_state(why.cause.profile), *_evictable(why.cause.profile), *_top_source(why.cause))]
-    return [*_new(why), *_state(why.profile), *_evictable(why.profile), *_top_source(why), *_nat(why.profile),
-            *_owners(why)]
+    if found.emptied:
+        return [] if found.cause is None else [f'then {line}' for line in (
+            *_state(found.cause.profile), *_evictable(found.cause.profile), *_top_source(found.cause))]
+    return [*_new(found), *_state(found.profile), *_evictable(found.profile), *_top_source(found), *_nat(found.profile),
+            *_owners(found)]
 
 
-def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
+def performance(found: Profile | Diagnosis | Missing) -> Iterator[str]:
     """Estimated entries by kind, for the graph."""
-    if isinstance(why, Missing) or (isinstance(why, Diagnosis) and why.unread):
+    if isinstance(found, Missing) or (isinstance(found, Diagnosis) and found.unread):
         return
-    profile = why if isinstance(why, Profile) else why.profile
+    profile = found if isinstance(found, Profile) else found.profile
     states = profile.states
     named = {state: states.get((TCP, state), 0) for state in ('ESTABLISHED', 'TIME_WAIT', 'SYN_SENT')}
     if profile.offloaded:
@@ -70,34 +70,36 @@ def performance(why: Profile | Diagnosis | Missing) -> Iterator[str]:
         yield f'flows_{kind}={number(profile.estimate(seen), 0)}'
 
 
-def _emptied(why: Diagnosis) -> Iterator[str]:
+def _emptied(found: Diagnosis) -> Iterator[str]:
     """The cause of what is over: from the profile nearest to the peak, else what is left of it."""
-    if why.cause is not None:
-        yield from _grown(why.cause, f' at {clock_time(why.cause.at, why.at)} ({percent(why.cause.usage)} used)')
+    if found.cause is not None:
+        when = clock_time(found.cause.at, found.at)
+        yield from _grown(found.cause, f' at {when} ({percent(found.cause.usage)} used)')
         return
-    yield 'cause: unknown, it has emptied since; what filled it was not seen' if why.was_full else \
+    yield 'cause: unknown, it has emptied since; what filled it was not seen' if found.was_full else \
         'cause: unknown, what the table held when packets were dropped was not seen: it was full, or memory was short'
-    if why.unread and not why.unread.chosen:
-        remedy = f' ({clean(why.unread.remedy)})' if why.unread.remedy else ''
-        yield f'flows not read: {clean(why.unread.why)}{remedy}'
-    for one in why.growth:
+    if found.unread and not found.unread.chosen:
+        remedy = f' ({clean(found.unread.remedy)})' if found.unread.remedy else ''
+        yield f'flows not read: {clean(found.unread.why)}{remedy}'
+    for one in found.growth:
         source = f', mostly from {one.source}' if one.source else ''
         yield f'still in the table: {one.entries:+d} entries of {one.key}{source}'
 
 
-def _grown(why: Diagnosis | Cause, when: str = '') -> Iterator[str]:
+def _grown(found: Diagnosis | Cause, when: str = '') -> Iterator[str]:
     """when: the time of the profile, where that is not now."""
-    if isinstance(why.baseline, Missing):
-        yield f'cause{when}: unknown, {clean(why.baseline.why)}'
+    if isinstance(found.baseline, Missing):
+        yield f'cause{when}: unknown, {clean(found.baseline.why)}'
         return
-    for place, one in enumerate(why.growth):
-        yield f'{"also" if place else "cause" + when}: {one.line(why.profile, _since(why.baseline, why.at))}'
-    if not why.growth:
-        yield f'cause{when}: {without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at))}'
+    for place, one in enumerate(found.growth):
+        yield f'{"also" if place else "cause" + when}: {one.line(found.profile, _since(found.baseline, found.at))}'
+    if not found.growth:
+        since = _since(found.baseline, found.at)
+        yield f'cause{when}: {without_keys(found.profile, found.baseline, found.spread, since)}'
 
 
-def _new(why: Diagnosis) -> Iterator[str]:
-    new = why.rate
+def _new(found: Diagnosis) -> Iterator[str]:
+    new = found.rate
     if new is None:
         return
     first, share = (new.targets[0][0], new.share(new.targets[0][1])) if new.targets else (None, 0.0)
@@ -130,17 +132,17 @@ def _evictable(profile: Profile) -> Iterator[str]:
     yield f'{share_text(assured)} ASSURED{or_offloaded} (never evicted), {share_text(unreplied)} UNREPLIED'
 
 
-def _top_source(why: Diagnosis | Cause) -> Iterator[str]:
-    named_sources = {one.source or one.key.source for one in why.growth}
-    for key, seen in why.profile.sources[:1]:
-        share = why.profile.share(seen).value
+def _top_source(found: Diagnosis | Cause) -> Iterator[str]:
+    named_sources = {one.source or one.key.source for one in found.growth}
+    for key, seen in found.profile.sources[:1]:
+        share = found.profile.share(seen).value
         if share >= WORTH_A_LINE and key.source not in named_sources:
-            yield f'top source: {why.profile.named(key.source)} opened {share_text(share)} of the table'
-    named = [one.key for one in why.growth]
-    for key, seen in why.profile.targets[:1]:
-        share = why.profile.share(seen).value
+            yield f'top source: {found.profile.named(key.source)} opened {share_text(share)} of the table'
+    named = [one.key for one in found.growth]
+    for key, seen in found.profile.targets[:1]:
+        share = found.profile.share(seen).value
         if share >= WORTH_A_LINE and not any(one.covers(key) for one in named):
-            yield f'top service: {key}{why.profile.name_behind(key)} is {share_text(share)} of the table'
+            yield f'top service: {key}{found.profile.name_behind(key)} is {share_text(share)} of the table'
 
 
 def _nat(profile: Profile) -> Iterator[str]:
@@ -149,10 +151,10 @@ def _nat(profile: Profile) -> Iterator[str]:
         yield f'{share_text(profile.share(profile.nat).value)} of entries use {" and ".join(kinds)} NAT on this host'
 
 
-def _owners(why: Diagnosis) -> Iterator[str]:
-    if isinstance(why.owners, Missing):
-        if not why.owners.chosen:
-            yield f'{share_text(why.local)} opened by this host; processes unknown: {clean(why.owners.why)}'
-    elif why.owners:
-        names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield f'{share_text(why.local)} opened by this host: {names}'
+def _owners(found: Diagnosis) -> Iterator[str]:
+    if isinstance(found.owners, Missing):
+        if not found.owners.chosen:
+            yield f'{share_text(found.local)} opened by this host; processes unknown: {clean(found.owners.why)}'
+    elif found.owners:
+        names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in found.owners)
+        yield f'{share_text(found.local)} opened by this host: {names}'

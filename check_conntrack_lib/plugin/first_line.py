@@ -11,7 +11,7 @@ from ..formatting import clean, growth, percent
 from ..model import Missing, NotLoaded, Reading, Table
 from ..namedtuples import NamedTuple
 from .contexts import troubles
-from .phrases import are_chains_too_long, awaited, crossed, full_when, is_drained, risen, usage
+from .phrases import are_chains_too_long, awaited, crossed, full_when, has_room_again, risen, usage
 from .signals import SIGNALS
 
 #: of the whole first line up to its performance data, names of containers excepted
@@ -46,14 +46,14 @@ def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause:
         return f'nf_conntrack is not loaded (no {"" if path.startswith("/") else "/"}{path})' if bad \
             else 'nf_conntrack is not loaded, as configured (--not-loaded ok)'
     phrases = list(dict.fromkeys(filter(None, (_phrase(a, result) for result in bad))))
-    leads = isinstance(table, Table) and bool(bad) and bad[0].metric.name in FILLING
+    usage_first = isinstance(table, Table) and bool(bad) and bad[0].metric.name in FILLING
     parts = [Part((phrase,) if place == 0 else (f', {phrase}', ''), 10 * place) for place, phrase in enumerate(phrases)]
-    if leads and parts:
-        # of less than what set the state
+    if usage_first and parts:
+        # usage has set the state, and the rest may go
         parts[0] = Part((f', {phrases[0]}', ''), 2)
     if isinstance(table, Table):
-        of_usage = list(_usage(a, table, bad, first=leads or not phrases))
-        parts = of_usage + parts if leads else parts + of_usage
+        of_usage = list(_usage(a, table, bad, first=usage_first or not phrases))
+        parts = of_usage + parts if usage_first else parts + of_usage
     if cause and bad:
         shorter = cause.partition(' from ')[0]
         parts.append(Part(tuple(dict.fromkeys((f': {cause}', f': {shorter}', ''))), 3))
@@ -99,9 +99,9 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
     names = {result.metric.name for result in bad}
     before = '' if first else ', '
     if names & LOSING and not names & FILLING:
-        before += 'only ' if are_chains_too_long(a) else 'now ' if is_drained(a) else \
+        before += 'only ' if are_chains_too_long(a) else 'now ' if has_room_again(a) else \
             'table only ' if table.usage < HALF else ''
-    # 'table full' says it already
+    # a phrase says already that it is full
     weight = 4 if table.entries >= table.maximum else 2
     yield Part((f'{before}{full} used', ''), weight) if not first else Part((f'{full} used',), 0)
     whose = '' if table.limit == table.maximum else f', {table.limit_name}'
@@ -116,9 +116,9 @@ def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Itera
         yield Part((f', {when}', f', {when.partition(" at ")[0]}', ''), 4)
     if a.crossed and trouble.metric.name == 'usage':
         since, _, clears = crossed(a.crossed, a.snapshot.at.wall).partition(', clears')
-        # of an alert that is held this is the reason
+        # where the alert is held, this is why
         yield Part((f', {since}', ''), 2 if a.crossed.held else 4)
-        # the line below says it, too
+        # the long output says it, too
         yield Part((f', clears{clears}', ''), 3 if a.crossed.held else 7)
     if not when and trouble.metric.name == 'usage' and not (a.crossed and a.crossed.held):
         yield Part((_not_growing(a), ''), 4)

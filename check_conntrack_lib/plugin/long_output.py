@@ -16,7 +16,7 @@ MOST_LINES = 12
 
 
 def lines(a: Assessment, options: Options, trouble: bool) -> list[str]:
-    """Every line there is to say of the signals, in reading order; trouble: the state is not OK, else because of -v."""
+    """The lines of all signals, in reading order. trouble: the state is not OK; else -v asks for the lines."""
     if isinstance(a.snapshot.table, NotLoaded):
         return []
     hidden = a.snapshot.table if isinstance(a.snapshot.table, Missing) else None

@@ -13,7 +13,9 @@ def used(a: Assessment) -> str:
         return ''
     how = f'{use.share:.0%} used ({use.used} of {use.size})' if use.exact else \
         f'at least {use.least_share:.0%} used (about {use.used} of {use.size})'
-    refused = f', {rate(a.losses.rate(a.losses.clashes))[:-2]} packets/s refused' if a.losses and are_refused(a) else ''
+    refused = ''
+    if a.losses and are_refused(a):
+        refused = f', {rate(a.losses.rate(a.losses.clashes)).removesuffix("/s")} packets/s refused'
     return f'NAT ports to {clean(str(use))}: {how}{refused}'
 
 
@@ -24,22 +26,24 @@ def are_refused(a: Assessment) -> bool:
     return _cause(a) == PORTS
 
 
-def failed(a: Assessment) -> str:
-    """What inserts failed for, of a line of details."""
+def cause_text(a: Assessment) -> str:
+    """Why inserts failed, for a line of details."""
     from ..analysis.nat_ports import CAUSE_TEXT, EITHER
 
     return CAUSE_TEXT[_cause(a) or EITHER]
 
 
-def to_what(a: Assessment) -> str:
-    """The same, of the first line."""
+def short_cause(a: Assessment) -> str:
+    """The same in two or three words, for the first line."""
     from ..analysis.nat_ports import RACING
 
     return 'clashes' if _cause(a) == RACING else 'clash or NAT'
 
 
 def details(a: Assessment) -> str:
-    """One line of the pool that is used most; '' where that is not worth one."""
+    """One line about the pool that is used most; '' where none is used much."""
+    from ..analysis.nat_ports import REFUSES
+
     use = a.ports
     if use is None:
         return ''
@@ -48,7 +52,7 @@ def details(a: Assessment) -> str:
     text += f'; held by {", ".join(held)}' if held else ''
     if use.sources and use.sources[0][1] >= 0.1 * use.seen:
         text += f', {use.sources[0][1] / use.seen:.0%} of {use.sources[0][0]}'
-    if use.share >= 0.6:
+    if use.share >= REFUSES:
         text += '; nf_conntrack_max does not help'
     return text
 

@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser."""
+    """The parser of all options."""
     p = _Parser(
         prog='check_conntrack', add_help=False, allow_abbrev=False, usage='%(prog)s [options]',
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=36, width=110),

@@ -43,7 +43,7 @@ class Options(NamedTuple):
     #: percent; infinite: switched off
     trend: float
     horizon: float
-    #: points of percent; 0: off
+    #: percentage points; 0: off
     clear: float
     warning_after: float
     window: float
@@ -151,7 +151,7 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def _plain_values(argv: Sequence[str], every: Sequence[Option]) -> dict[str, Any] | None:
-    """What argparse would make of a command line that has nothing but `--option value` and `--option=value`, all right.
+    """What argparse would make of a command line that has nothing but `--option value` and `--option=value`, all valid.
 
     None: it has something else, or something wrong, and is for argparse. That takes as long as a tenth of a run: it is
     not even imported for what Icinga and NRPE hand over every minute.
@@ -179,14 +179,14 @@ def _plain_values(argv: Sequence[str], every: Sequence[Option]) -> dict[str, Any
 def _limits(signal: Signal, value: dict[str, Any]) -> Limits:
     """The thresholds of a signal. Raises UsageError where WARNING is above CRITICAL."""
     pair = Limits(*(value[option.name] for option in signal.options))
-    warning, critical = upper_line(pair.warning), upper_line(pair.critical)
+    warning, critical = upper_threshold(pair.warning), upper_threshold(pair.critical)
     if warning is not None and critical is not None and warning > critical:
         first, second = (option.flags[-1] for option in signal.options)
         raise UsageError(f'{first} {pair.warning} is above {second} {pair.critical}')
     return pair
 
 
-def upper_line(text: str) -> float | None:
+def upper_threshold(text: str) -> float | None:
     """The number that a range alerts above, where it is that simple; None for any other range."""
-    line = Range(text)
-    return line.end if text and not line.invert and line.start <= 0 and line.end != float('inf') else None
+    limits = Range(text)
+    return limits.end if text and not limits.invert and limits.start <= 0 and limits.end != float('inf') else None

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 NAME = 'CONNTRACK'
 
 
-class Text(Summary):
+class CheckSummary(Summary):
     """The first line for any state, and the lines below it."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         #: set once the state is known
-        self.why: Profile | Diagnosis | Missing | None = None
+        self.diagnosis: Profile | Diagnosis | Missing | None = None
 
     def ok(self, results: Results) -> str:
         ranking = _resource(results).ranking
         cause = ''
-        if self.why is not None:
+        if self.diagnosis is not None:
             from . import diagnosis_lines  # only where flows were looked at
 
-            cause = diagnosis_lines.short_cause(self.why)
+            cause = diagnosis_lines.short_cause(self.diagnosis)
         if ranking is None:
             return first_line(_assessment(results), list(results), '', cause)
         from . import all_namespaces
@@ -62,7 +62,7 @@ class Text(Summary):
         heads: list[str] = []
         if found is not None:
             # what the flows say of dropped packets is more than what the counters say
-            if found.cause and not (found.code == 'dropped' and causes and not isinstance(self.why, Missing)):
+            if found.cause and not (found.code == 'dropped' and causes and not isinstance(self.diagnosis, Missing)):
                 heads.append(f'cause: {found.cause}')
                 causes = [line.replace('cause not determined:', 'flows not read:').replace('cause: ', 'flows: ', 1)
                           for line in causes if not line.startswith('cause: unknown')]
@@ -80,22 +80,22 @@ class Text(Summary):
         return [*heads, *lines][:long_output.MOST_LINES]
 
     def _diagnosed(self) -> tuple[list[str], list[str]]:
-        if self.why is None:
+        if self.diagnosis is None:
             return [], []
         from . import diagnosis_lines
 
-        return diagnosis_lines.causes(self.why), diagnosis_lines.details(self.why)
+        return diagnosis_lines.causes(self.diagnosis), diagnosis_lines.details(self.diagnosis)
 
 
-def render(check: Check, why: Profile | Diagnosis | Missing | None = None) -> str:
+def render(check: Check, diagnosis: Profile | Diagnosis | Missing | None = None) -> str:
     """The plugin's whole output. Performance data stand on the first line: NRPE may cut what follows."""
-    check.summary.why = why
+    check.summary.diagnosis = diagnosis
     performance = [str(p) for p in (result.metric.performance() for result in check.results.results) if p]
     first = f'{NAME} {str(check.state).upper()} - {check.summary_str}'
-    if why is not None:
+    if diagnosis is not None:
         from . import diagnosis_lines
 
-        performance += diagnosis_lines.performance(why)
+        performance += diagnosis_lines.performance(diagnosis)
     return '\n'.join([f'{first} | {" ".join(performance)}' if performance else first, *check.verbose_str]) + '\n'
 
 

@@ -10,7 +10,7 @@ from ..formatting import clock_time, count, duration, growth, percent, rate
 from ..model import Missing, Table
 from . import nat_lines
 
-#: usage in percent from which a table that dropped packets is called full, not drained
+#: usage in percent from which a table that dropped packets is still called full
 STILL_FULL = 99.0
 #: a growth that fills the table later than this is not worth a place on the first line, in seconds
 FAR = 2 * DAY
@@ -49,7 +49,7 @@ def crossed(one: Crossed, now: float) -> str:
 
 
 def awaited(one: Awaited, now: float) -> str:
-    """When a threshold that is exceeded counts."""
+    """When a threshold counts that is exceeded for too short a time as yet."""
     return f'WARNING from {clock_time(one.until, now)} on unless it falls'
 
 
@@ -78,8 +78,8 @@ def is_full(a: Assessment) -> bool:
     return full_now or logged or bool(a.losses and a.losses.packets.get('early_drop'))
 
 
-def is_drained(a: Assessment) -> bool:
-    """Was the table full within the window, and is no more?"""
+def has_room_again(a: Assessment) -> bool:
+    """Was the table full within the window, and has it room now?"""
     table = a.snapshot.table
     return is_full(a) and isinstance(table, Table) and not table.unlimited and table.usage < STILL_FULL
 
@@ -102,7 +102,7 @@ def dropped(a: Assessment) -> str:
             f'({rate(a.losses.rate(a.losses.lost))})')
     if are_chains_too_long(a):
         return text + ': hash chains too long'
-    return f'table {"was " if is_drained(a) else ""}full, {text}' if is_full(a) else text
+    return f'table {"was " if has_room_again(a) else ""}full, {text}' if is_full(a) else text
 
 
 def table_full(a: Assessment) -> str:
@@ -112,7 +112,7 @@ def table_full(a: Assessment) -> str:
         return ''
     number = len(a.log.ages)
     times = f'{"once" if number == 1 else f"{number} times"} {since(a, a.log.ages[0])}'
-    return f'kernel logged "table full" {times}' if is_drained(a) else f'table full, logged by the kernel {times}'
+    return f'kernel logged "table full" {times}' if has_room_again(a) else f'table full, logged by the kernel {times}'
 
 
 def hash_chains(a: Assessment) -> str:
@@ -138,7 +138,7 @@ def insert_failed(a: Assessment) -> str:
     by_clashes = a.losses.packets['drop'] - a.losses.dropped
     failed = since(a, a.losses.span) + f' ({rate(a.losses.rate(a.losses.clashes))})'
     if by_clashes:
-        return f'{count(by_clashes, "packet")} dropped {failed}: insert_failed ({nat_lines.to_what(a)})'
+        return f'{count(by_clashes, "packet")} dropped {failed}: insert_failed ({nat_lines.short_cause(a)})'
     return f'{count(a.losses.clashes, "clash")} (insert_failed) {failed}'
 
 

@@ -15,7 +15,7 @@ from ..history.identity import Identify
 from ..host import Host
 from ..model import History, Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING
-from .options import Options, upper_line
+from .options import Options, upper_threshold
 from .signals import SIGNALS, rate_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ RATES = [name for name, counter in COUNTERS.items()
 class ConnectionTracking(Resource):
     """The connection tracking table of one namespace, or of the worst of many.
 
-    Once it was probed, `assessment` is there, and `ranking` when there are many.
+    After `probe`, `assessment` is set, and `ranking` when there are many.
     """
 
     def __init__(self, host: Host, options: Options, contexts: tuple[Context, ...], deadline: Deadline) -> None:
@@ -46,7 +46,7 @@ class ConnectionTracking(Resource):
     def probe(self) -> list[Metric]:
         """Every metric of the run; a signal that is Missing yields one that only says so."""
         if self._probed:
-            # with what the flows have told since
+            # with what the flows have shown since
             return self._metrics()
         options = self.options
         question = question_of(options)
@@ -72,8 +72,7 @@ class ConnectionTracking(Resource):
         return identify_own(self.host)
 
     def add_ports(self, flows: Profile | Diagnosis | Missing | None) -> bool:
-        """Takes over what the flows say of NAT ports; False if that is nothing. Of many namespaces only the worst one's
-        flows are looked at."""
+        """Takes over what the flows show of NAT ports, of many namespaces the worst one's; False: they show nothing."""
         if flows is None or isinstance(flows, Missing):
             return False
         from ..diagnosis import Diagnosis  # flows were looked at: it is there already
@@ -113,17 +112,17 @@ class ConnectionTracking(Resource):
 
 
 def question_of(options: Options) -> Question:
-    """What these options ask."""
-    lines = [upper_line(text) for text in options.limits['usage']]
-    _warning, critical = lines
+    """What the assessment needs to know of these options."""
+    thresholds = [upper_threshold(text) for text in options.limits['usage']]
+    _warning, critical = thresholds
     return Question(options.window, options.horizon, 100.0 if critical is None else min(critical, 100.0),
                     options.kernel_log, options.history, options.history_days, options.settings_check != 'off',
-                    options.limit, tuple(line for line in lines if line is not None), options.clear,
+                    options.limit, tuple(one for one in thresholds if one is not None), options.clear,
                     options.warning_after, options.trend - options.clear)
 
 
 def metrics(a: Assessment) -> Iterator[Metric]:
-    """Metrics in the order of the performance data. A context of its own name judges each."""
+    """Metrics in the order of the performance data; the context of the same name gives each its state."""
     table = a.snapshot.table
     if isinstance(table, NotLoaded):
         yield Metric('not_loaded', table.path)

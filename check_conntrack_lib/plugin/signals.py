@@ -52,7 +52,7 @@ class Signal(NamedTuple):
     value: Callable[[Assessment], Any]
     #: for the first line; '' says nothing
     phrase: Callable[[Assessment], str]
-    #: for the long output; the last argument: on trouble, else asked for with -v
+    #: for the long output; the last argument: the state is not OK, else -v asks for them
     lines: Callable[[Assessment, Options, bool], Iterable[str]]
     #: of several equally bad signals the lowest is named first
     rank: int
@@ -86,7 +86,7 @@ def _usage(a: Assessment) -> float | None:
 
 
 def _usage_compared(a: Assessment) -> float:
-    """Usage; what it was when it last exceeded a threshold that has not cleared; no more than one that still waits."""
+    """Usage; while an alert is held, what it was when it last exceeded the threshold; at most one that still waits."""
     usage = _usage(a) or 0.0
     if a.awaited:
         return min(usage, a.awaited.threshold)
@@ -94,7 +94,7 @@ def _usage_compared(a: Assessment) -> float:
 
 
 def _dropped_compared(a: Assessment) -> float:
-    """Packets per second, of the last time where packets are dropped again and again."""
+    """Packets per second; where they are dropped again and again, at least those of the last time."""
     now = a.losses.rate(a.losses.lost) if a.losses else 0.0
     return max(now, a.drops.rate) if a.drops else now
 

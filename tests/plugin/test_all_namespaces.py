@@ -82,12 +82,12 @@ def test_those_of_other_users_come_behind_all_in_trouble(monkeypatch: pytest.Mon
 
 def test_how_many_are_over_the_line() -> None:
     ranking = ranked(member(1), member(2, 860), member(3, 960))
-    assert (ranking.over_warning, ranking.line, ranking.fine, ranking.everything) == (2, 'above 85%', False, True)
+    assert (ranking.over_warning, ranking.over_text, ranking.fine, ranking.everything) == (2, 'above 85%', False, True)
     assert phrase(ranking) == '2 of 3 namespaces above 85%'
     assert [(metric.name, metric.value) for metric in namespace_metrics(ranking)] == [
         ('namespaces', 3), ('namespaces_over_warning', 2), ('entries_all_namespaces', 1830)]
     ranking = ranked(member(1), member(2, 860), argv=('--netns', 'a,b', '-w', '5:85'))
-    assert (ranking.line, ranking.everything) == ('outside the warning range', False)
+    assert (ranking.over_text, ranking.everything) == ('outside the warning range', False)
     assert phrase(ranked(member(1), member(2))) == 'the fullest of 2 namespaces'
     assert phrase(ranked(member(1), member(2, losses=lost(60, drop=60)))) == 'the worst of 2 namespaces'
     assert phrase(ranked(member(1))) == ''

@@ -9,7 +9,7 @@ from nagiosplugin import Critical, Metric, Ok, Result, Unknown, Warn
 from check_conntrack_lib.deadline import Deadline
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.plugin import contexts, resource
-from check_conntrack_lib.plugin.contexts import EntriesContext, MissingReading, Results, number, performance
+from check_conntrack_lib.plugin.contexts import EntriesContext, MissingReadingContext, Results, number, performance
 from check_conntrack_lib.plugin.options import Limits, parse
 from check_conntrack_lib.plugin.resource import question_of
 from check_conntrack_lib.plugin.signals import SIGNALS, Signal
@@ -67,7 +67,7 @@ def test_bounds_of_the_performance_data(signal: Signal) -> None:
 
 
 def test_only_what_is_required_is_unknown() -> None:
-    judge = MissingReading(('history',))
+    judge = MissingReadingContext(('history',))
     for name, state in (('usage', Unknown), ('history', Unknown), ('kernel-log', Ok)):
         assert judge.evaluate(Metric(name, None), None).state == state
 

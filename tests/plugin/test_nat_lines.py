@@ -33,14 +33,14 @@ def test_how_many_are_used(a: Assessment, text: str) -> None:
     assert nat_lines.used(a) == text
 
 
-@pytest.mark.parametrize(('a', 'is_refused', 'failed', 'to_what'), [
+@pytest.mark.parametrize(('a', 'is_refused', 'text', 'short'), [
     (refused(9999), True, 'NAT found no free port', 'clash or NAT'),
     (refused(0), False, 'clashes not resolved', 'clashes'),
     (refused(None, None), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT'),
     (assessment(ports=USE), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT'),
     (assessment(ports=USE, losses=lost()), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT')])
-def test_what_inserts_failed_for(a: Assessment, is_refused: bool, failed: str, to_what: str) -> None:
-    assert (nat_lines.are_refused(a), nat_lines.failed(a), nat_lines.to_what(a)) == (is_refused, failed, to_what)
+def test_what_inserts_failed_for(a: Assessment, is_refused: bool, text: str, short: str) -> None:
+    assert (nat_lines.are_refused(a), nat_lines.cause_text(a), nat_lines.short_cause(a)) == (is_refused, text, short)
 
 
 @pytest.mark.parametrize(('change', 'text'), [

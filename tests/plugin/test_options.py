@@ -21,7 +21,7 @@ from check_conntrack_lib.plugin.options import (
     _plain_values,
     parse,
     parser,
-    upper_line,
+    upper_threshold,
 )
 
 EVERY = [option for group in OPTIONS.values() for option in group]
@@ -80,7 +80,7 @@ def test_whatever_passes_is_a_range(text: str) -> None:
         parsed = range_text(text)
     except argparse.ArgumentTypeError:
         return
-    upper_line(parsed)
+    upper_threshold(parsed)
     Range(parsed).match(50)
 
 
@@ -149,7 +149,7 @@ def test_days(text: str) -> None:
 @pytest.mark.parametrize(('text', 'line'), [('85', 85), ('0:85', 85), ('~:85', 85), ('10:', None), ('@10:20', None),
                                             ('10:85', None), ('', None)])
 def test_plain_lines_for_performance_data(text: str, line: float | None) -> None:
-    assert upper_line(text) == line
+    assert upper_threshold(text) == line
 
 
 def test_the_help_is_two_columns_on_110() -> None:

@@ -25,8 +25,8 @@ def verbose(a: Any, name: str = '', *argv: str, why: Any = None, ranking: Any = 
     resource: Any = SimpleNamespace(assessment=a, ranking=ranking)
     results = Results()
     results.add(Result(Critical if name else Ok, metric=Metric(name or 'usage', 1, resource=resource)))
-    text = output.Text(parse(list(argv)))
-    text.why = why
+    text = output.CheckSummary(parse(list(argv)))
+    text.diagnosis = why
     return text.verbose(results)
 
 

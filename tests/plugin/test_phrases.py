@@ -65,7 +65,7 @@ FULL = Table(100_000, 100_000, 1)
 DROPS = Drops(3, 12, NOON - 7200, NOON - 900, NOON - 600, 0.1)
 
 
-@pytest.mark.parametrize(('known', 'is_full', 'is_drained'), [
+@pytest.mark.parametrize(('known', 'is_full', 'has_room_again'), [
     ({}, False, False), ({'table': FULL}, True, False), ({'table': Table(99_999, 100_000, 1)}, False, False),
     ({'table': Table(1, 0, 1)}, False, False), ({'log': logged(9)}, True, True),
     ({'losses': lost(early_drop=1)}, True, True), ({'losses': lost(drop=1)}, False, False),
@@ -74,9 +74,9 @@ DROPS = Drops(3, 12, NOON - 7200, NOON - 900, NOON - 600, 0.1)
     ({'log': logged(9), 'table': Table(9, 0, 1)}, True, False),
     ({'log': logged(9), 'table': Missing('x')}, True, False),
     ({'log': Missing('x')}, False, False)])
-def test_full_and_drained(known: dict[str, Any], is_full: bool, is_drained: bool) -> None:
+def test_full_and_drained(known: dict[str, Any], is_full: bool, has_room_again: bool) -> None:
     a = assessment(**known)
-    assert (phrases.is_full(a), phrases.is_drained(a)) == (is_full, is_drained)
+    assert (phrases.is_full(a), phrases.has_room_again(a)) == (is_full, has_room_again)
 
 
 @pytest.mark.parametrize(('known', 'dropped', 'table_full', 'early_drop'), [
