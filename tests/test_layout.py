@@ -24,7 +24,7 @@ LAYERS = (
     ('readers',),
     ('host', 'deadline'),
     ('counters', 'model', 'flow', 'argument_types', 'defaults'),
-    ('formatting', 'namedtuples'),
+    ('formatting', 'namedtuples', 'streams'),
 )
 
 

@@ -1,4 +1,4 @@
-"""conntrack-doctor: for the person who was woken, and for the one who plans. It only reads."""
+"""conntrack-doctor, for an incident and for planning: a package for each verb, and what they share. It only reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..formatting import clean
 
 
 class DoctorError(Exception):
-    """What was asked for cannot be had; its text is the one line that says why and what helps."""
+    """What was asked for cannot be done; its text is one line that says why and what helps."""
 
 
 def error_line(error: Exception) -> str:

@@ -1,4 +1,6 @@
-"""conntrack-doctor VERB: one module a verb, with `add_arguments(parser)` and `run(arguments) -> exit status`."""
+"""The command conntrack-doctor VERB: a package for each verb, with `add_arguments(parser)` and `run(arguments)`, which
+returns the exit status.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from typing import NoReturn
 from .. import __version__
 from ..argument_types import corrected
 from ..namedtuples import TYPE_CHECKING
+from ..streams import discard
 from . import DoctorError, error_line
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ NAME = 'conntrack-doctor'
 #: exit statuses as a shell knows them: wrong use or no result, SIGINT, SIGPIPE
 EXIT_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
-#: Each verb is the module of its name, imported only when it is asked for. To add a verb, add a line and the module.
+#: Each verb is the package of its name, imported only when it is asked for. To add a verb, add a line and the package.
 VERBS = {
     'triage': 'incident overview: what fills the table, what changed, what to do',
     'history': 'chart and summary of the recorded history',
@@ -51,7 +54,7 @@ EXAMPLES = {
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, without the usage."""
 
-    #: whose help explains an error; argparse reports an unknown option of a verb here
+    #: the command whose --help explains an error: argparse reports an unknown option of a verb here
     explained_by = ''
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
@@ -84,7 +87,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit status; every way out is quiet and clean."""
+    """Runs one verb and returns its exit status; whatever goes wrong is one line on standard error."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ['help']:
         argv = [*argv[1:2], '--help']
@@ -121,9 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_streams() -> None:
-    """Opens what the caller has closed of the first three: a file opened in its place would get what is printed.
-
-    What is printed there is an error, as if it were full.
+    """Opens what the caller has closed of the first three descriptors: else a file that is opened would get the number,
+    and what is printed. Printing to one that was closed is an error.
     """
     for number in range(3):
         try:
@@ -132,7 +134,7 @@ def open_streams() -> None:
             # the lowest number that is free
             os.open(os.devnull, os.O_RDONLY)
     for stream in (sys.stdout, sys.stderr):
-        # a name that only the administrator's letters can spell costs a letter, not the report
+        # a letter that the encoding of the terminal does not have becomes a question mark
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='replace')
     sys.stdout = sys.stdout or os.fdopen(1, 'w', encoding='utf-8', closefd=False)
@@ -147,14 +149,13 @@ def _print_error(text: str) -> None:
 
 
 def _discard_rest() -> None:
-    """What is still buffered would fail again when the interpreter ends, and change the exit status."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    """What cannot be written now would fail again when the interpreter ends, and change the exit status."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
             continue
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(null, stream.fileno())
+            discard(stream.fileno())
 
 
 SHORT_HELP = '\n'.join([f'{NAME} VERB [options]', *(f'  {name:9}{text}' for name, text in VERBS.items()),

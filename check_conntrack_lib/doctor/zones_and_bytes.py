@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..analysis.profile import Profile
 from ..analysis.traffic import Traffic
 from ..formatting import count, share_text, size_text
-from .terminal import StyledLine, TextLayout
+from .text_layout import StyledLine, TextLayout
 
 #: keys that are named
 MOST = 4
@@ -34,7 +34,7 @@ def bytes_text(profile: Profile, traffic: Traffic) -> str:
     return f'{size_text(traffic.bytes)} in {count(traffic.packets, "packet")} of {sampled}{those} since each was made'
 
 
-def bytes_rows(profile: Profile, paper: TextLayout) -> list[str]:
+def bytes_rows(profile: Profile, layout: TextLayout) -> list[str]:
     """Rows of a screen; none where the kernel counts no bytes."""
     traffic = profile.traffic
     if traffic is None:
@@ -44,8 +44,8 @@ def bytes_rows(profile: Profile, paper: TextLayout) -> list[str]:
                         if one.bytes >= LEAST * total])
                for title, volumes in (('bytes from', traffic.sources), ('bytes to', traffic.targets),
                                       ('bytes port', traffic.services))]
-    rows = paper.rows(StyledLine('bytes', bytes_text(profile, traffic)))
-    return rows + (paper.columns('', columns) if any(cells for _title, cells in columns) else [])
+    rows = layout.rows(StyledLine('bytes', bytes_text(profile, traffic)))
+    return rows + (layout.columns('', columns) if any(cells for _title, cells in columns) else [])
 
 
 def zones_and_bytes(profile: Profile) -> Iterator[tuple[str, str]]:

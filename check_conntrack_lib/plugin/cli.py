@@ -88,7 +88,7 @@ def _checked(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instan
             if sys.stdout:
                 sys.stdout.flush()
         except OSError:
-            _discard_rest()
+            _discard_output()
         raise
     except ENDINGS as error:
         return _ended(error, deadline), UNKNOWN
@@ -186,14 +186,15 @@ def _print(output: str) -> bool:
         sys.stdout.buffer.write(output.encode('utf-8', 'replace'))
         sys.stdout.buffer.flush()
     except (OSError, ValueError):  # OutOfTime is one
-        _discard_rest()
+        _discard_output()
         return False
     return True
 
 
-def _discard_rest() -> None:
-    """What is still buffered would fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _discard_output() -> None:
+    from ..streams import discard  # nearly always the output is taken
+
+    discard(1)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -69,8 +69,8 @@ def test_lines_of_a_neighbour_are_not_this_namespace_s(tree, counters, own):
     assert f'conntrack_log_table_full_lines {own}.0' in lines(page(tree))
     got = readings.take(Host(str(tree), lambda: NOW), str(tree.parent / 'records'), 300)
     assert json_metrics.as_dict(got)['kernel_log']['table_full_lines'] == own
-    assert [line.text.split(' in ')[0] for line in view.screen(view.following(None, got), 0)
-            if line.name == 'kernel log'] == [f'{own} "table full" message' if own else 'no "table full" message']
+    assert [line.text.split(' in ')[0] for line in view.screen(view.next_state(None, got), 0)
+            if line.label == 'kernel log'] == [f'{own} "table full" message' if own else 'no "table full" message']
 
 
 def test_an_exporter_knows_since_when_nothing_dropped(tree):

@@ -34,12 +34,12 @@ def moments(root, story, log='off'):
             f'{ {"drop": dropped, "chainlength": refused}.get(name, 0):08x}' for name in proctree.HEADER.split()[1:])
         proctree.make(root, entries, maximum, stat + '\n')
         at = Instant(1795185614.0 + second, 1000.0 + second, 1000.0 + second)
-        now = view.following(now, readings.take(Host(str(root), lambda at=at: at), log, 300.0))
+        now = view.next_state(now, readings.take(Host(str(root), lambda at=at: at), log, 300.0))
         yield now
 
 
 def picture(moment, bar=30):
-    return ''.join(f'{line.severity} {line.name:14}{line.text}\n' for line in view.screen(moment, bar)) \
+    return ''.join(f'{line.severity} {line.label:14}{line.text}\n' for line in view.screen(moment, bar)) \
         + view.one_line(moment) + '\n\n'
 
 
@@ -79,11 +79,11 @@ def test_not_loaded_and_back(tmp_path):
     steps = moments(tmp_path, [(0, 10, 100, 0, 0), (2, 20, 100, 5, 0)])
     first = next(steps)
     proctree.unload(tmp_path)
-    gone = view.following(first, readings.take(Host(str(tmp_path)), 'off', 300.0))
+    gone = view.next_state(first, readings.take(Host(str(tmp_path)), 'off', 300.0))
     path = tmp_path / 'sys/net/netfilter/nf_conntrack_count'
     assert view.one_line(gone) == f'nf_conntrack is not loaded (no {path})'
     proctree.make(tmp_path)
-    back = view.following(gone, readings.take(Host(str(tmp_path)), 'off', 300.0))
+    back = view.next_state(gone, readings.take(Host(str(tmp_path)), 'off', 300.0))
     assert view.one_line(back) == '12.4% used (32512 of 262144)'
 
 
@@ -313,8 +313,8 @@ def test_new_connections_per_second(tmp_path):
     said = []
     for seconds, connections in ((0.1, 3), (1.0, 1990), (3.0, 3990)):
         taken = readings.take(source, 'off', 300.0)._replace(new=NewConnections(seconds, connections))
-        now = view.following(now, taken)
-        said.append([line.text for line in view.screen(now, 0) if line.name == 'new/s'])
+        now = view.next_state(now, taken)
+        said.append([line.text for line in view.screen(now, 0) if line.label == 'new/s'])
     # over a tenth of a second there is no rate
     assert said == [[], ['2208/s now, 1990 since the start'], ['1000/s now, 3990 since the start']]
     assert ', new 1000/s' in view.one_line(now)
@@ -323,6 +323,6 @@ def test_new_connections_per_second(tmp_path):
 def test_events_that_are_off_are_no_rate_of_zero(tmp_path):
     proctree.make(tmp_path)
     taken = readings.take(Host(str(tmp_path)), 'off', 300.0, listener=Missing('nf_conntrack_events is 0'))
-    lines = view.screen(view.following(None, taken), 0)
-    assert not [line for line in lines if line.name == 'new/s']
-    assert [line.text for line in lines if line.name == 'not shown'] == ['new-connections: nf_conntrack_events is 0']
+    lines = view.screen(view.next_state(None, taken), 0)
+    assert not [line for line in lines if line.label == 'new/s']
+    assert [line.text for line in lines if line.label == 'not shown'] == ['new-connections: nf_conntrack_events is 0']

@@ -14,7 +14,7 @@ import pytest
 import scenarios
 
 from check_conntrack_lib.doctor import cli
-from check_conntrack_lib.doctor.terminal import TextLayout
+from check_conntrack_lib.doctor.text_layout import TextLayout
 from check_conntrack_lib.doctor.triage import json_output, reading, report
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing

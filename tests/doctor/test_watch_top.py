@@ -22,7 +22,7 @@ from check_conntrack_lib.diagnosis import sample
 from check_conntrack_lib.doctor import cli, readings
 from check_conntrack_lib.doctor.watch import pace, top, top_view, view
 from check_conntrack_lib.doctor.watch.pace import Pace
-from check_conntrack_lib.doctor.watch.top_view import Board
+from check_conntrack_lib.doctor.watch.top_view import TopRefresh
 from check_conntrack_lib.flow import Flow
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Instant, Missing
@@ -50,16 +50,16 @@ def table(extra: int, octets: int | None) -> list[Flow]:
             *(flow(k, '10.66.0.6', '203.0.113.9', 8080, octets) for k in range(extra))]
 
 
-def board(root: Path, order: str = ENTRIES, octets: tuple[int, int] | None = None, complete: bool = True,
-          new: NewConnections | None = None, **more: Any) -> Board:
+def refresh(root: Path, order: str = ENTRIES, octets: tuple[int, int] | None = None, complete: bool = True,
+          new: NewConnections | None = None, **more: Any) -> TopRefresh:
     """The second of two refreshes, 2 s apart."""
     flows = [table(0, octets and octets[0]), table(100, octets and octets[1])]
     entries = [len(one) if complete else 10 * len(one) for one in flows]
     proctree.make(root, entries[1])
-    moment = view.following(None, readings.take(Host(str(root), lambda: NOW), 'off', 300.0))
+    moment = view.next_state(None, readings.take(Host(str(root), lambda: NOW), 'off', 300.0))
     first, second = (top_lists.observe(one, 2.0 * place, entries[place])._replace(complete=complete)
                      for place, one in enumerate(flows))
-    return Board(moment, top_lists.compare(first, second, new, 4, order), NAMES, order, **more)
+    return TopRefresh(moment, top_lists.compare(first, second, new, 4, order), NAMES, order, **more)
 
 
 def text(rows: list[tuple[str, int]]) -> str:
@@ -68,10 +68,10 @@ def text(rows: list[tuple[str, int]]) -> str:
 
 def test_the_screens(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     events = NewConnections(1.0, 5000, tuple(table(100, None)[-150:]))
-    full = board(tmp_path, octets=(10_000, 400_000), new=events)
-    rough = board(tmp_path, BYTES, (10_000, 400_000), complete=False,
+    full = refresh(tmp_path, octets=(10_000, 400_000), new=events)
+    rough = refresh(tmp_path, BYTES, (10_000, 400_000), complete=False,
                   uncounted=Missing('nf_conntrack_events is 0: the kernel does not report new connections'))
-    plain = board(tmp_path, BYTES, new=events, no_bytes=OFF)
+    plain = refresh(tmp_path, BYTES, new=events, no_bytes=OFF)
     wide = {80: full, 79: rough, 78: plain, 50: full, 20: rough}
     proctree.check_golden(request, 'watch-top.txt', '\n'.join(
         f'{width} columns\n{text(top_view.screen(one, width, 10))}' for width, one in wide.items()))
@@ -80,7 +80,7 @@ def test_the_screens(tmp_path: Path, request: pytest.FixtureRequest) -> None:
 
 
 def test_a_block_and_a_line_of_json(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    seen = board(tmp_path, NEW, (0, 1000))
+    seen = refresh(tmp_path, NEW, (0, 1000))
     proctree.check_golden(request, 'watch-top-block.txt', '\n'.join(top_view.block(seen, '2026-11-20 15:30:00 UTC')))
     got = json.loads(top_view.as_json(seen, ''))
     assert (got['schema_version'], got['entries'], got['sampled'], got['complete']) == (1, 200, 200, True)
@@ -93,7 +93,7 @@ def test_a_block_and_a_line_of_json(tmp_path: Path, request: pytest.FixtureReque
 
 
 def test_off_is_said_once_and_only_where_bytes_were_asked_for(tmp_path: Path) -> None:
-    asked, not_asked = board(tmp_path, BYTES, no_bytes=OFF), board(tmp_path)
+    asked, not_asked = refresh(tmp_path, BYTES, no_bytes=OFF), refresh(tmp_path)
     assert text(top_view.screen(asked, 80, 0)).count('nf_conntrack_acct is 0: no bytes') == 1
     assert '\n'.join(top_view.block(asked, '')).count('no bytes') == 1
     assert 'bytes' not in text(top_view.screen(not_asked, 80, 0))
@@ -101,7 +101,7 @@ def test_off_is_said_once_and_only_where_bytes_were_asked_for(tmp_path: Path) ->
 
 def test_flows_that_cannot_be_read(tmp_path: Path) -> None:
     root = Missing('needs root')
-    seen = board(tmp_path)._replace(lists=None, unread=root, uncounted=root)
+    seen = refresh(tmp_path)._replace(lists=None, unread=root, uncounted=root)
     assert [row for row, _ in top_view.screen(seen, 80, 0) if row.startswith('not shown')] == [
         'not shown     flows: needs root', 'not shown     new-connections: needs root']
     assert json.loads(top_view.as_json(seen, ''))['errors'] == {'flows': 'needs root', 'new-connections': 'needs root'}
@@ -154,7 +154,7 @@ def test_names_are_searched_for_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
         return {'10.0.0.1': f'web {len(asked)}'}
 
     monkeypatch.setattr(top.address_names, 'resolve', resolve)
-    names, deadline = top.Names(Host()), SimpleNamespace(budget=lambda _most: nullcontext())
+    names, deadline = top.AddressNames(Host()), SimpleNamespace(budget=lambda _most: nullcontext())
     told = [dict(names.of(wanted, at, deadline)) for at, wanted in (  # type: ignore[arg-type]
         (100.0, {'10.0.0.1'}), (102.0, {'10.0.0.1', '10.0.0.2'}), (110.0, {'10.0.0.1', '10.0.0.2'}),
         (161.0, {'10.0.0.1'}))]

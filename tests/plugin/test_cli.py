@@ -120,6 +120,16 @@ def test_what_cannot_be_printed_is_not_tried_again(monkeypatch: pytest.MonkeyPat
     assert cli._print('text') is False
 
 
+def test_what_cannot_be_printed_ends_unknown_without_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chroot may have none: the exit status must not be that of a traceback, which is WARNING."""
+    def fail(*_: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(cli.os, 'devnull', '/nonexistent/null')
+    monkeypatch.setattr(cli.sys, 'stdout', SimpleNamespace(flush=fail))
+    assert cli._print('text') is False
+
+
 def test_the_console_script_ends_with_main_s_status(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(cli, 'main', lambda: 2)

@@ -12,7 +12,7 @@ import pytest
 
 from check_conntrack_lib.doctor import readings
 from check_conntrack_lib.doctor.export import json_metrics
-from check_conntrack_lib.doctor.terminal import TextLayout
+from check_conntrack_lib.doctor.text_layout import TextLayout
 from check_conntrack_lib.doctor.triage import json_output, reading, report
 from check_conntrack_lib.doctor.watch import view
 from check_conntrack_lib.formatting import FLOODED
@@ -101,8 +101,8 @@ def test_it_stands_beside_the_lines_that_were_seen(log: Log, capfd: pytest.Captu
 def test_watch_and_the_json_of_the_exporter(log: Log, records: list[bytes], lines: str) -> None:
     log.records = records
     taken = readings.take(Host(str(log.path.parent / 'proc'), lambda: NOW), str(log.path), 300.0)
-    moment = view.following(None, taken)
-    assert [line.text for line in view.screen(moment, 0) if line.name == 'kernel log'] \
+    moment = view.next_state(None, taken)
+    assert [line.text for line in view.screen(moment, 0) if line.label == 'kernel log'] \
         == [f'{lines}; {FLOODED}']
     assert json_metrics.as_dict(taken)['kernel_log']['flooded'] is True
 

@@ -12,7 +12,7 @@ from ...argument_types import seconds
 from ...deadline import Deadline
 from ...defaults import WINDOW
 from .. import common_options, netns_target, readings
-from ..terminal import TextLayout
+from ..text_layout import TextLayout
 from . import json_output, reading, report
 
 WIDTH, NARROWEST, WIDEST = 80, 40, 100
@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json_output.as_json(seen))
         return 0
     terminal = common_options.on_terminal()
-    paper = TextLayout(_width() if terminal else WIDTH, terminal, common_options.colours(arguments.color))
-    sys.stdout.write(report.text(seen, paper))
+    layout = TextLayout(_width() if terminal else WIDTH, terminal, common_options.colours(arguments.color))
+    sys.stdout.write(report.text(seen, layout))
     return 0
 
 

@@ -17,7 +17,7 @@ from ...diagnosis.named_growth import without_keys
 from ...formatting import FLOODED, TABLE_FULL_MESSAGE, clean, clock_time, count, duration, local_time, rate, share_text
 from ...history.profiles import Baseline
 from ...model import Missing
-from ..terminal import StyledLine, TextLayout
+from ..text_layout import StyledLine, TextLayout
 from ..zones_and_bytes import LEAST, bytes_rows, zones_text
 from . import resource_lines
 from .reading import TriageReadings
@@ -27,50 +27,50 @@ TOP = 4
 WORTH = 0.1
 
 
-def text(readings: TriageReadings, paper: TextLayout) -> str:
+def text(readings: TriageReadings, layout: TextLayout) -> str:
     """The whole screen."""
     stamp = local_time('%Y-%m-%d %H:%M:%S %Z', readings.assessment.snapshot.at.wall)
     inside = f', {clean(readings.target.title)}' if readings.target.title else ''
     host = f'{clean(readings.node or "?")}{inside}, kernel {clean(readings.release or "?")}'
-    rows = list(map(paper.bold, paper.fold(f'conntrack-doctor triage: {host}, {stamp}')))
+    rows = list(map(layout.bold, layout.fold(f'conntrack-doctor triage: {host}, {stamp}')))
     for part in (_role, resource_lines.lines, _losses, _log, _new, _changed, _state):
-        rows += [row for line in part(readings) for row in paper.rows(line)]
-    rows += _top_sources(readings, paper)
-    rows += [row for part in (_names, _processes, _missing) for line in part(readings) for row in paper.rows(line)]
+        rows += [row for line in part(readings) for row in layout.rows(line)]
+    rows += _top_sources(readings, layout)
+    rows += [row for part in (_names, _processes, _missing) for line in part(readings) for row in layout.rows(line)]
     found = mitigations.actions(readings.facts)
     if not found:
-        rows += ['', *paper.fold(f'Actions: {mitigations.why_none(readings.facts)}'), *_lifeline(readings, paper)]
+        rows += ['', *layout.fold(f'Actions: {mitigations.why_none(readings.facts)}'), *_lifeline(readings, layout)]
         return '\n'.join(rows) + '\n'
-    rows += ['', *map(paper.bold, paper.fold('Actions, least disruptive first (nothing has been changed):'))]
+    rows += ['', *map(layout.bold, layout.fold('Actions, least disruptive first (nothing has been changed):'))]
     for place, action in enumerate(found, 1):
-        rows += _action(place, action, paper)
+        rows += _action(place, action, layout)
     doctor = within('sudo conntrack-doctor', readings.target.enter) if readings.target.enter else 'conntrack-doctor'
-    rows += paper.fold(f'Afterwards: {doctor} watch to verify, {doctor} tune for permanent settings.')
-    return '\n'.join([*rows, *_lifeline(readings, paper)]) + '\n'
+    rows += layout.fold(f'Afterwards: {doctor} watch to verify, {doctor} tune for permanent settings.')
+    return '\n'.join([*rows, *_lifeline(readings, layout)]) + '\n'
 
 
-def _lifeline(readings: TriageReadings, paper: TextLayout) -> Iterator[str]:
+def _lifeline(readings: TriageReadings, layout: TextLayout) -> Iterator[str]:
     """How the monitoring and SSH get through a full table."""
     if readings.lifeline is None:
         return
     yield ''
-    yield from map(paper.bold, paper.fold('The way to the monitoring (connections that are open go on, new ones are '
+    yield from map(layout.bold, layout.fold('The way to the monitoring (connections that are open go on, new ones are '
                                           'refused: restart neither the agent nor sshd now)'))
     if isinstance(readings.lifeline, Missing):
-        yield from paper.fold(clean(readings.lifeline.why, 400), '   ')
+        yield from layout.fold(clean(readings.lifeline.why, 400), '   ')
         if 'name the addresses' in readings.lifeline.why:
             yield f'     {readings.lifeline.remedy}'
         return
-    yield from paper.fold('rules that keep them out of the table; what to know before is in the lines with #:', '   ')
+    yield from layout.fold('rules that keep them out of the table; what to know before is in the lines with #:', '   ')
     yield from (f'     {row}' for row in readings.lifeline.splitlines())
 
 
-def _action(place: int, action: Action, paper: TextLayout) -> Iterator[str]:
-    yield from map(paper.bold, paper.fold(action.title, '   ', f'{place}. '))
+def _action(place: int, action: Action, layout: TextLayout) -> Iterator[str]:
+    yield from map(layout.bold, layout.fold(action.title, '   ', f'{place}. '))
     for command in action.commands:
         # to be pasted as it is: never folded
         yield from (f'     {row}' for row in command.split('\n'))
-    yield from paper.fold(f'risk: {action.risk}', '   ')
+    yield from layout.fold(f'risk: {action.risk}', '   ')
     if action.undo:
         yield f'   undo: {action.undo}'
 
@@ -198,15 +198,15 @@ def _state(readings: TriageReadings) -> Iterator[StyledLine]:
         yield StyledLine('zones', zones)
 
 
-def _top_sources(readings: TriageReadings, paper: TextLayout) -> list[str]:
+def _top_sources(readings: TriageReadings, layout: TextLayout) -> list[str]:
     profile = readings.facts.profile
     if profile is None:
         return []
     columns = [(title, [f'{name} {share_text(share)}' for name, share in top(profile, sort)])
                for title, sort in (('source', 'sources'), ('target', 'destinations'), ('port', 'services'))]
     if not any(cells for _title, cells in columns):
-        return paper.rows(StyledLine('top', 'no address or port exceeds 1%'))
-    return paper.columns('top', columns) + bytes_rows(profile, paper)
+        return layout.rows(StyledLine('top', 'no address or port exceeds 1%'))
+    return layout.columns('top', columns) + bytes_rows(profile, layout)
 
 
 def top(profile: Profile, sort: str) -> list[tuple[str, float]]:

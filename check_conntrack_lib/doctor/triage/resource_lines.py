@@ -1,4 +1,4 @@
-"""Which resource is exhausted, a line each: that one first."""
+"""A line for each resource, the one that is exhausted first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ...analysis import incident, resources
 from ...formatting import count, duration, growth, percent, size_text
 from ...model import Missing
-from ..terminal import StyledLine
+from ..text_layout import StyledLine
 from .reading import TriageReadings
 
 MOST_CPUS = 8
@@ -20,7 +20,7 @@ def lines(readings: TriageReadings) -> Iterator[StyledLine]:
         for line in LINES[name](readings):
             was = name == resources.TABLE and readings.table.usage < resources.FULL
             words = f'{"was full" if was else "exhausted"}: {line.text}' if level == resources.EXHAUSTED else line.text
-            yield line._replace(text=words, trouble=level)
+            yield line._replace(text=words, severity=level)
 
 
 def _table(readings: TriageReadings) -> Iterator[StyledLine]:
@@ -107,12 +107,12 @@ def _cloud(readings: TriageReadings) -> Iterator[StyledLine]:
 
 
 def _memory(readings: TriageReadings) -> Iterator[StyledLine]:
-    p = readings.facts
-    if isinstance(p.available, Missing):
+    facts = readings.facts
+    if isinstance(facts.available, Missing):
         return
-    said = f'{size_text(p.available)} available'
-    if not p.table.unlimited:
-        said += f', a full table takes {size_text(resources.to_fill(p))} more than now'
+    said = f'{size_text(facts.available)} available'
+    if not facts.table.unlimited:
+        said += f', a full table takes {size_text(resources.to_fill(facts))} more than now'
     yield StyledLine('memory', said)
 
 

@@ -15,17 +15,19 @@ from ...model import Table
 from ...readers import ctnetlink_events
 from .. import DoctorError, common_options, error_line, netns_target, readings
 from ..netns_target import Target
+from ..text_layout import StyledLine
 from .terminal import Terminal, live
-from .view import ScreenLine, WatchState, as_json, following, labelled, one_line, screen
+from .view import WatchState, as_json, labelled, next_state, one_line, screen
 
-#: looked at for the states each time: 3 % of error at the most, in a few milliseconds
+#: entries that are looked at for the states each time: 3 points of error at the most, in a few milliseconds
 FLOWS = 2000
-#: the width of the usage line without its bar
+#: columns of the usage line without its bar
 BESIDE_BAR = 68
 #: order of --top; as in analysis/top_lists.py, which only --top needs
 ORDERS = ('entries', 'new', 'bytes')
 #: exit status when there was no table at the end, as of the other verbs
-NOTHING_TO_SEE = 2
+NO_TABLE = 2
+#: of each list of --top
 MOST_ROWS = 1000
 
 
@@ -51,8 +53,8 @@ def bar_width(terminal: Terminal) -> int:
     return max(0, min(50, terminal.size().columns - BESIDE_BAR))
 
 
-def place(target: Target) -> str:
-    """This host, and the namespace that is looked into if it is not the host's."""
+def host_and_namespace(target: Target) -> str:
+    """'gw1', or 'gw1, pod shop/web': the namespace too if it is not the host's."""
     return clean(os.uname().nodename) + (f', {clean(target.title)}' if target.title else '')
 
 
@@ -69,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         from .top import run as run_top
 
         return run_top(arguments, source, target)
-    title = f'conntrack-doctor watch: {place(target)}, every {arguments.every:g} s'
+    title = f'conntrack-doctor watch: {host_and_namespace(target)}, every {arguments.every:g} s'
     state: WatchState | None = None
     shown = 0
     due = time.monotonic()
@@ -77,11 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
     with closing(opened) as rounds, live(arguments) as terminal:
         while True:
             try:
-                state = following(state, rounds.take(flows=FLOWS))
+                state = next_state(state, rounds.take(flows=FLOWS))
                 lines, line = screen(state, bar_width(terminal) if terminal else 0), one_line(state)
             except OutOfTime as error:
                 line = error_line(error)
-                lines = [ScreenLine('reading', line, 1)]
+                lines = [StyledLine('reading', line, 1)]
             if arguments.json:
                 print(as_json(state, line), flush=True)
             elif terminal:
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f'{local_time("%Y-%m-%d %H:%M:%S %Z", time.time())} {line}', flush=True)
             shown += 1
             if shown == arguments.count:
-                return 0 if state and isinstance(state.snapshot.table, Table) else NOTHING_TO_SEE
+                return 0 if state and isinstance(state.snapshot.table, Table) else NO_TABLE
             # after a suspend or a slow reading the interval starts again
             now = time.monotonic()
             due = max(due + arguments.every, now)

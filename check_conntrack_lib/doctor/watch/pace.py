@@ -1,16 +1,16 @@
-"""How many entries each refresh looks at, and how often it comes: at most so much of a core, and so much time."""
+"""How many entries each refresh of `watch --top` looks at, and how often it comes: for at most 5 % of a core."""
 
 from __future__ import annotations
 
 from ...namedtuples import NamedTuple
 
-#: part of a core; seconds of one refresh
+#: part of a core at most, and seconds that one refresh may take
 SHARE, LONGEST = 0.05, 0.2
-#: aimed at, of both: readings differ
+#: part of both that is aimed at, since readings differ
 AIM = 0.8
 #: entries that are looked at: 10,000 tell a share to within 1.5 points, 2,000 to within 3.4
 MOST, LEAST = 10000, 2000
-#: with a longer interval there is time for so many more a second; each takes a kilobyte of memory
+#: a longer interval leaves time for so many in each of its seconds, up to a bound: each takes a kilobyte of memory
 MORE_A_SECOND, MOST_OF_ALL = 5000, 50000
 
 
@@ -25,7 +25,7 @@ class Pace(NamedTuple):
 
 
 def after(pace: Pace, cpu: float, wall: float) -> Pace:
-    """The pace after a refresh by its seconds of CPU time and of time."""
+    """The next pace after a refresh that took so many seconds of CPU time (cpu) and of time (wall)."""
     budget = pace.every * SHARE
     fits = min(AIM * budget / max(cpu, 1e-6), AIM * max(LONGEST, budget) / max(wall, 1e-6))
     most = max(MOST, min(MOST_OF_ALL, round(MORE_A_SECOND * pace.every)))

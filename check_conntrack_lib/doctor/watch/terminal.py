@@ -1,4 +1,4 @@
-"""Drawing over what was drawn before."""
+"""A screen that is refreshed: rows are drawn over those drawn before."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .. import common_options
-
-COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
-RESET = '\x1b[0m'
+from ..text_layout import COLOURS, RESET
 
 
 class Terminal:

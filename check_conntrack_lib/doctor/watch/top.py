@@ -20,11 +20,12 @@ from ...readers import ctnetlink_events
 from ...readers.ctnetlink_events import NewConnections
 from .. import error_line, readings
 from ..netns_target import Target
-from . import NOTHING_TO_SEE, bar_width, pace, place, top_view
+from ..text_layout import StyledLine
+from . import NO_TABLE, bar_width, host_and_namespace, pace, top_view
 from .pace import Pace
 from .terminal import Terminal, live
-from .top_view import Board
-from .view import ScreenLine, WatchState, following, labelled
+from .top_view import TopRefresh
+from .view import WatchState, labelled, next_state
 
 #: new connections are counted for so long before each refresh, in seconds, and for at most this part of the time
 LISTEN, LISTEN_PART = 1.0, 0.5
@@ -38,8 +39,8 @@ NAMES_LONGEST = 1.0
 ROWS = 5
 
 
-class Names:
-    """Names of addresses: the search goes through all namespaces, so it is not made at each refresh."""
+class AddressNames:
+    """AddressNames of addresses: the search goes through all namespaces, so it is not made at each refresh."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -48,7 +49,7 @@ class Names:
         self._began = self._last = float('-inf')
 
     def of(self, wanted: Collection[str], now: float, deadline: Deadline) -> dict[str, str]:
-        """Names by address; now: seconds on CLOCK_MONOTONIC."""
+        """AddressNames by address; now: seconds on CLOCK_MONOTONIC."""
         if now - self._began > NAMES_KEPT:
             self._known, self._asked, self._began, self._last = {}, set(), now, float('-inf')
         unknown = set(wanted) - self._asked
@@ -64,23 +65,23 @@ class Names:
 
 
 class Reader:
-    """Takes one refresh after the other."""
+    """Takes the readings of one refresh after the other."""
 
     def __init__(self, host: Host, order: str) -> None:
         self._host, self._order = host, order
         # the kernel log costs more than it tells here
         self._rounds = readings.Rounds(host, 'off', WINDOW)
-        self._names = Names(host)
+        self._names = AddressNames(host)
         self._state: WatchState | None = None
         self._before: TableSample | None = None
 
     def close(self) -> None:
         self._rounds.close()
 
-    def refresh(self, sample: int, rows: int, listen: float) -> Board:
+    def refresh(self, sample: int, rows: int, listen: float) -> TopRefresh:
         """Counts new connections for `listen` seconds, then looks at a sample. Raises OutOfTime."""
         new = _listen(self._host, listen)
-        self._state = state = following(self._state, self._rounds.take())
+        self._state = state = next_state(self._state, self._rounds.take())
         table = state.snapshot.table
         seen: TableSample | Missing | None = None
         found: TopLists | None = None
@@ -103,14 +104,14 @@ class Reader:
         finally:
             deadline.stop()
         no_bytes = readings.why_no_bytes(self._host) if self._order == BYTES and not (found and found.counted) else None
-        return Board(state, found, names, self._order, new if isinstance(new, Missing) else None,
+        return TopRefresh(state, found, names, self._order, new if isinstance(new, Missing) else None,
                      seen if isinstance(seen, Missing) else None, no_bytes)
 
 
 def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
-    """The live screen, or a block or a line of JSON for each refresh."""
+    """The live screen, or a block of text or a line of JSON for each refresh. Returns the exit status."""
     speed = Pace(arguments.every, arguments.every)
-    board: Board | None = None
+    refresh: TopRefresh | None = None
     shown = 0
     due = time.monotonic()
     with closing(Reader(host, arguments.sort or ENTRIES)) as reader, live(arguments) as terminal:
@@ -119,15 +120,15 @@ def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
             listen = min(LISTEN, LISTEN_PART * arguments.every)
             room = top_view.room(terminal.size().lines) if terminal else ROWS
             try:
-                board = reader.refresh(speed.sample, arguments.rows or room, listen)
+                refresh = reader.refresh(speed.sample, arguments.rows or room, listen)
                 error = ''
             except OutOfTime as late:
                 error = error_line(late)
-            title = f'conntrack-doctor watch --top: {place(target)}, every {speed.period:.3g} s'
-            _show(board, error, title, terminal, arguments.json)
+            title = f'conntrack-doctor watch --top: {host_and_namespace(target)}, every {speed.period:.3g} s'
+            _show(refresh, error, title, terminal, arguments.json)
             shown += 1
             if shown == arguments.count:
-                return 0 if board and isinstance(board.state.snapshot.table, Table) else NOTHING_TO_SEE
+                return 0 if refresh and isinstance(refresh.state.snapshot.table, Table) else NO_TABLE
             now = time.monotonic()
             # what only the first one costs, imports and names, need not be made up for
             if shown > 1:
@@ -137,16 +138,17 @@ def run(arguments: argparse.Namespace, host: Host, target: Target) -> int:
             time.sleep(due - listen - now)
 
 
-def _show(board: Board | None, error: str, title: str, terminal: Terminal | None, as_json: bool) -> None:
+def _show(refresh: TopRefresh | None, error: str, title: str, terminal: Terminal | None, as_json: bool) -> None:
     if as_json:
-        print(top_view.as_json(board, error), flush=True)
+        print(top_view.as_json(refresh, error), flush=True)
     elif terminal:
-        rows = labelled([ScreenLine('reading', error, 1)]) if error or board is None else \
-            top_view.screen(board, terminal.size().columns - 1, bar_width(terminal))
+        rows = labelled([StyledLine('reading', error, 1)]) if error or refresh is None else \
+            top_view.screen(refresh, terminal.size().columns - 1, bar_width(terminal))
         terminal.draw(f'{title}, {local_time("%H:%M:%S %Z", time.time())}', rows)
     else:
         stamp = local_time('%Y-%m-%d %H:%M:%S %Z', time.time())
-        print('\n'.join([f'{stamp} {error}'] if error or board is None else top_view.block(board, stamp)), flush=True)
+        lines = [f'{stamp} {error}'] if error or refresh is None else top_view.block(refresh, stamp)
+        print('\n'.join(lines), flush=True)
 
 
 def _listen(host: Host, seconds: float) -> NewConnections | Missing:

@@ -12,8 +12,9 @@ from ...formatting import clean, count, rate, share_text, size_text
 from ...model import Missing, Table
 from ...namedtuples import NamedTuple
 from ..common_options import SCHEMA_VERSION
+from ..text_layout import StyledLine
 from . import view
-from .view import ScreenLine, WatchState
+from .view import WatchState
 
 #: lines of a screen besides the rows: title, usage, growth, new/s, dropped, bytes, sample, and a heading for each list
 BESIDES = 7 + len(SORTS) + 1
@@ -26,8 +27,8 @@ NARROWEST = 24
 WIDTH = 80
 
 
-class Board(NamedTuple):
-    """One refresh."""
+class TopRefresh(NamedTuple):
+    """What one refresh of `watch --top` has to show."""
 
     state: WatchState
     #: None: the flows could not be read, or there are none
@@ -58,27 +59,27 @@ def room(lines: int) -> int:
     return max(1, (lines - BESIDES) // len(SORTS))
 
 
-def screen(board: Board, width: int, bar: int) -> list[tuple[str, int]]:
+def screen(refresh: TopRefresh, width: int, bar: int) -> list[tuple[str, int]]:
     """Rows with their severity; width: columns; bar: of the usage bar."""
-    shown = [line for line in view.screen(board.state, bar) if line.name in ('usage', 'growth', 'dropped')]
-    return [*view.labelled([*shown, *_rates(board), *_notes(board)]), *((row, 0) for row in _lists(board, width))]
+    shown = [line for line in view.screen(refresh.state, bar) if line.label in ('usage', 'growth', 'dropped')]
+    return [*view.labelled([*shown, *_rates(refresh), *_notes(refresh)]), *((row, 0) for row in _lists(refresh, width))]
 
 
-def block(board: Board, stamp: str) -> list[str]:
+def block(refresh: TopRefresh, stamp: str) -> list[str]:
     """The same without a screen, below a line of the whole table."""
-    return [f'{stamp} {view.one_line(board.state)}',
-            *(f'{name:14}{text}' for name, text, _severity in (*_rates(board), *_notes(board))),
-            *_lists(board, WIDTH), '']
+    return [f'{stamp} {view.one_line(refresh.state)}',
+            *(f'{label:14}{text}' for label, text, _severity in (*_rates(refresh), *_notes(refresh))),
+            *_lists(refresh, WIDTH), '']
 
 
-def as_json(board: Board | None, error: str) -> str:
+def as_json(refresh: TopRefresh | None, error: str) -> str:
     """One line of JSON; error: what is wrong where there are no readings."""
-    if board is None or error:
+    if refresh is None or error:
         return json.dumps({'schema_version': SCHEMA_VERSION, 'error': error})
-    found = board.lists
-    table = board.state.snapshot.table if isinstance(board.state.snapshot.table, Table) else None
+    found = refresh.lists
+    table = refresh.state.snapshot.table if isinstance(refresh.state.snapshot.table, Table) else None
     return json.dumps({
-        'schema_version': SCHEMA_VERSION, 'time': board.state.snapshot.at.wall,
+        'schema_version': SCHEMA_VERSION, 'time': refresh.state.snapshot.at.wall,
         'entries': table.entries if table else None, 'maximum': table.maximum if table else None,
         'usage_percent': table.usage if table else None,
         'sampled': found.seen if found else 0, 'complete': bool(found and found.complete),
@@ -86,8 +87,8 @@ def as_json(board: Board | None, error: str) -> str:
         'new_per_s': found.new_per_s if found else None,
         'new_by_events': bool(found and found.by_events),
         'packets_per_s': found.packets_per_s if found else None, 'bytes_per_s': found.bytes_per_s if found else None,
-        **{sort: [_row(row, board.names) for row in found.rows[sort]] if found else [] for sort in SORTS},
-        'errors': board.errors()})
+        **{sort: [_row(row, refresh.names) for row in found.rows[sort]] if found else [] for sort in SORTS},
+        'errors': refresh.errors()})
 
 
 def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
@@ -96,41 +97,42 @@ def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
             'bytes_per_s': row.bytes_per_s}
 
 
-def _rates(board: Board) -> Iterator[ScreenLine]:
-    found = board.lists
+def _rates(refresh: TopRefresh) -> Iterator[StyledLine]:
+    found = refresh.lists
     if found is None:
         return
     if found.new_per_s is not None:
         how = 'counted' if found.by_events else 'by the difference of two samples'
-        why = '' if found.by_events or board.uncounted is None else f' ({clean(board.uncounted.why).partition(":")[0]})'
-        yield ScreenLine('new/s', f'{rate(found.new_per_s)}, {how}{why}')
+        if not found.by_events and refresh.uncounted is not None:
+            how += f' ({clean(refresh.uncounted.why).partition(":")[0]})'
+        yield StyledLine('new/s', f'{rate(found.new_per_s)}, {how}')
     if found.bytes_per_s is not None and found.packets_per_s is not None:
         # a few connections carry most of the bytes: a sample has them or not
         part = '' if found.complete else ', of the entries looked at only'
-        yield ScreenLine('bytes/s', f'{_size(found.bytes_per_s)}/s in {rate(found.packets_per_s)} packets{part}')
+        yield StyledLine('bytes/s', f'{_size(found.bytes_per_s)}/s in {rate(found.packets_per_s)} packets{part}')
 
 
-def _notes(board: Board) -> Iterator[ScreenLine]:
-    found = board.lists
+def _notes(refresh: TopRefresh) -> Iterator[StyledLine]:
+    found = refresh.lists
     if found is not None:
         sampled = f'{found.seen} of {count(found.entries, "entry")}'
         margin = f': shares +-{found.margin * 100:.1f} points' if found.margin else ''
-        yield ScreenLine('looked at', f'{sampled}{margin}')
-    for name, why in board.errors().items():
+        yield StyledLine('looked at', f'{sampled}{margin}')
+    for name, why in refresh.errors().items():
         if name not in ('usage', 'bytes') and not (name == 'new-connections' and found and found.new_per_s is not None):
-            yield ScreenLine('not shown', f'{name}: {clean(why)}')
-    if board.no_bytes:
-        yield ScreenLine('not shown', clean(board.no_bytes.why))
-    elif board.order in (BYTES, NEW) and found and _unknown(found, board.order):
-        yield ScreenLine('order', f'by entries until {board.order}/s is known: from the next refresh on')
+            yield StyledLine('not shown', f'{name}: {clean(why)}')
+    if refresh.no_bytes:
+        yield StyledLine('not shown', clean(refresh.no_bytes.why))
+    elif refresh.order in (BYTES, NEW) and found and _unknown(found, refresh.order):
+        yield StyledLine('order', f'by entries until {refresh.order}/s is known: from the next refresh on')
 
 
 def _unknown(found: TopLists, order: str) -> bool:
     return (found.bytes_per_s if order == BYTES else found.new_per_s) is None
 
 
-def _lists(board: Board, width: int) -> Iterator[str]:
-    found = board.lists
+def _lists(refresh: TopRefresh, width: int) -> Iterator[str]:
+    found = refresh.lists
     if found is None:
         return
     known = [True, True, found.new_per_s is not None, found.bytes_per_s is not None]
@@ -138,14 +140,15 @@ def _lists(board: Board, width: int) -> Iterator[str]:
     left = width
     for place, (title, wide) in enumerate(COLUMNS):
         # what is sorted by is never left out
-        if known[place] and (left - wide >= NARROWEST or title == f'{board.order}/s'):
+        if known[place] and (left - wide >= NARROWEST or title == f'{refresh.order}/s'):
             columns.append((place, title, wide))
             left -= wide
     for sort in SORTS:
         yield _line(TITLES[sort], left, [f'{title:>{wide}}' for _place, title, wide in columns])
         for row in found.rows[sort]:
             cells = _cells(row)
-            yield _line(_called(row, board.names), left, [f'{cells[place]:>{wide}}' for place, _title, wide in columns])
+            name = _called(row, refresh.names)
+            yield _line(name, left, [f'{cells[place]:>{wide}}' for place, _title, wide in columns])
 
 
 def _line(name: str, width: int, cells: Sequence[str]) -> str:
@@ -160,7 +163,8 @@ def _called(row: Row, names: Mapping[str, str]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
-    return (f'{row.entries}', share_text(row.share), '' if row.new_per_s is None else rate(row.new_per_s)[:-2],
+    return (f'{row.entries}', share_text(row.share),
+            '' if row.new_per_s is None else rate(row.new_per_s).removesuffix('/s'),
             '' if row.bytes_per_s is None else _size(row.bytes_per_s))
 
 

@@ -1,4 +1,4 @@
-"""What `watch` shows: the readings of one moment with what they say beside the moments before."""
+"""What `watch` shows: the readings of one moment, and what follows from those before."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ...snapshot import Snapshot, hash_of
 from ..common_options import SCHEMA_VERSION
 from ..readings import LiveReadings
 from ..state_shares import states_line
+from ..text_layout import StyledLine
 
 #: growth is measured over this many seconds, and not before the shorter time; the slope of more points takes too long
 GROWTH_SPAN, SHORTEST_SPAN, MOST_POINTS = 60.0, 10.0, 60
@@ -27,25 +28,15 @@ SHORTEST_RATE = 0.2
 SHOWN = {'dropped': 'lost', 'evicted': 'early_drop', 'insert_failed': 'insert_failed'}
 
 
-
-
-class ScreenLine(NamedTuple):
-    """One line of the screen; trouble: 0 none, 1 warning, 2 critical."""
-
-    name: str
-    text: str
-    severity: int = 0
-
-
 class WatchState(NamedTuple):
-    """One round of readings and what is known by now."""
+    """One round of readings, and what is known by them and those before."""
 
     reading: LiveReadings
     #: seconds and counts up to now
     points: tuple[Point, ...] = ()
-    #: None: there is nothing to count from yet, or the counters were reset
+    #: since the round before; None: there was none, or the counters were reset
     since_last: Losses | None = None
-    #: counted since the watch began, `lost` among them
+    #: packets by counter since `watch` began, `lost` among them
     since_start: Mapping[str, int] = {}
     forecast: Forecast | None = None
     #: new connections per second since the last moment; None: not known
@@ -56,8 +47,8 @@ class WatchState(NamedTuple):
         return self.reading.snapshot
 
 
-def following(before: WatchState | None, reading: LiveReadings) -> WatchState:
-    """The next state."""
+def next_state(before: WatchState | None, reading: LiveReadings) -> WatchState:
+    """The state after another round of readings; before: None at the first."""
     now, table = reading.snapshot, reading.snapshot.table
     if not isinstance(table, Table):
         return WatchState(reading, since_start=before.since_start if before else {})
@@ -80,21 +71,21 @@ def _new_per_s(before: WatchState | None, reading: LiveReadings) -> float | None
     old, new = before.reading.new if before else None, reading.new
     if not isinstance(new, NewConnections):
         return None
-    # at first since the command began, which is a moment ago
+    # at the first round, since the command began
     since = old if isinstance(old, NewConnections) else NewConnections(0.0, 0)
     span = new.seconds - since.seconds
     return (new.connections - since.connections) / span if span >= SHORTEST_RATE else None
 
 
-def screen(state: WatchState, bar: int) -> list[ScreenLine]:
-    """The lines of the picture; bar: width of the usage bar in characters."""
+def screen(state: WatchState, bar: int) -> list[StyledLine]:
+    """The lines of the screen; bar: width of the usage bar in characters."""
     return [*_usage(state, bar), *_growth(state), *_new(state), *_counters(state), *_states(state), *_log(state),
             *_unreadable(state)]
 
 
-def labelled(lines: Iterable[ScreenLine]) -> list[tuple[str, int]]:
+def labelled(lines: Iterable[StyledLine]) -> list[tuple[str, int]]:
     """Rows for a terminal, each with its severity."""
-    return [(f'{name:14}{text}', severity) for name, text, severity in lines]
+    return [(f'{label:14}{text}', severity) for label, text, severity in lines]
 
 
 def one_line(state: WatchState) -> str:
@@ -133,30 +124,30 @@ def as_json(state: WatchState | None, error: str) -> str:
         'errors': {name: missing.why for name, missing in state.reading.errors().items()}})
 
 
-def _usage(state: WatchState, bar: int) -> Iterator[ScreenLine]:
+def _usage(state: WatchState, bar: int) -> Iterator[StyledLine]:
     table = state.snapshot.table
     if isinstance(table, NotLoaded):
-        yield ScreenLine('usage', f'nf_conntrack is not loaded (no {clean(table.path)})', 1)
+        yield StyledLine('usage', f'nf_conntrack is not loaded (no {clean(table.path)})', 1)
     elif isinstance(table, Missing):
-        yield ScreenLine('usage', f'cannot be read: {clean(table.why)}', 1)
+        yield StyledLine('usage', f'cannot be read: {clean(table.why)}', 1)
     else:
         text = _how_full(table)
         if bar and not table.unlimited:
             filled = min(bar, int(table.usage * bar / 100))
             text = f'[{"#" * filled}{"-" * (bar - filled)}] {text}'
         text = ', '.join(filter(None, (text, per_bucket_text(table, hash_of(state.snapshot)))))
-        yield ScreenLine('usage', text, (table.usage > WARNING) + (table.usage > CRITICAL))
+        yield StyledLine('usage', text, (table.usage > WARNING) + (table.usage > CRITICAL))
 
 
-def _growth(state: WatchState) -> Iterator[ScreenLine]:
+def _growth(state: WatchState) -> Iterator[StyledLine]:
     if state.forecast:
         span = duration(state.points[-1].uptime - state.points[0].uptime)
-        yield ScreenLine('growth', f'{growth(state.forecast.growth)} in the last {span}{_full_in(state.forecast)}')
+        yield StyledLine('growth', f'{growth(state.forecast.growth)} in the last {span}{_full_in(state.forecast)}')
     elif isinstance(state.snapshot.table, Table):
-        yield ScreenLine('growth', f'measuring ({duration(SHORTEST_SPAN)})')
+        yield StyledLine('growth', f'measuring ({duration(SHORTEST_SPAN)})')
 
 
-def _new(state: WatchState) -> Iterator[ScreenLine]:
+def _new(state: WatchState) -> Iterator[StyledLine]:
     new = state.reading.new
     if state.new_per_s is None or not isinstance(new, NewConnections):
         return
@@ -164,10 +155,10 @@ def _new(state: WatchState) -> Iterator[ScreenLine]:
     refused = state.since_last.dropped + state.since_last.clashes if state.since_last else 0
     if refused and state.since_last:
         text += f'; {rate(state.since_last.rate(refused))} more were refused'
-    yield ScreenLine('new/s', text)
+    yield StyledLine('new/s', text)
 
 
-def _counters(state: WatchState) -> Iterator[ScreenLine]:
+def _counters(state: WatchState) -> Iterator[StyledLine]:
     if isinstance(state.snapshot.counters, Missing):
         return
     for name, counter in SHOWN.items():
@@ -178,17 +169,17 @@ def _counters(state: WatchState) -> Iterator[ScreenLine]:
             if total and name == 'dropped':
                 too_long = state.since_start.get('chaintoolong', 0)
                 text += f' ({total - too_long} drop, {too_long} chaintoolong)'
-            yield ScreenLine(name, text, 2 if now and name == 'dropped' else 1 if total else 0)
+            yield StyledLine(name, text, 2 if now and name == 'dropped' else 1 if total else 0)
         else:
-            yield ScreenLine(name, 'counted from now on')
+            yield StyledLine(name, 'counted from now on')
 
 
-def _states(state: WatchState) -> Iterator[ScreenLine]:
+def _states(state: WatchState) -> Iterator[StyledLine]:
     if isinstance(state.reading.profile, Profile):
-        yield ScreenLine('states', states_line(state.reading.profile))
+        yield StyledLine('states', states_line(state.reading.profile))
 
 
-def _log(state: WatchState) -> Iterator[ScreenLine]:
+def _log(state: WatchState) -> Iterator[StyledLine]:
     evidence = state.reading.log
     if isinstance(evidence, Missing):
         return
@@ -197,15 +188,15 @@ def _log(state: WatchState) -> Iterator[ScreenLine]:
     span, flooded = f'in the last {duration(evidence.span)}', f'; {FLOODED}' if evidence.flooded else ''
     if evidence.ages:
         text = f'{count(len(evidence.ages), TABLE_FULL_MESSAGE)} {span}, last {duration(evidence.ages[-1])} ago'
-        yield ScreenLine('kernel log', text + more + flooded, 1)
+        yield StyledLine('kernel log', text + more + flooded, 1)
     else:
-        yield ScreenLine('kernel log', f'no "table full" message {span}{more}{flooded}')
+        yield StyledLine('kernel log', f'no "table full" message {span}{more}{flooded}')
 
 
-def _unreadable(state: WatchState) -> Iterator[ScreenLine]:
+def _unreadable(state: WatchState) -> Iterator[StyledLine]:
     for name, missing in state.reading.errors().items():
         if name != 'usage':
-            yield ScreenLine('not shown', f'{name}: {clean(missing.why)}')
+            yield StyledLine('not shown', f'{name}: {clean(missing.why)}')
 
 
 def _how_full(table: Table) -> str:
@@ -214,10 +205,10 @@ def _how_full(table: Table) -> str:
     return f'{percent(table.usage)} used ({table.entries} of {table.maximum})'
 
 
-def _full_in(outlook: Forecast) -> str:
-    if outlook.to_full is None:
+def _full_in(forecast: Forecast) -> str:
+    if forecast.to_full is None:
         return ''
-    return f', full in {duration(outlook.to_full)}' if outlook.to_full else ', full'
+    return f', full in {duration(forecast.to_full)}' if forecast.to_full else ', full'
 
 
 def _packets(counted: Losses) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""Lines of a screen: a label and a fact, folded to the width, coloured where that is wanted."""
+"""Lines of text: a label and a fact, folded to the width, coloured where that is wanted."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Sequence
 
 from ..namedtuples import NamedTuple
 
+#: columns of the label
 LABEL = 12
-BOLD, RESET, COLOURS = '\x1b[1m', '\x1b[0m', ('', '\x1b[33m', '\x1b[1;31m')
+BOLD, RESET = '\x1b[1m', '\x1b[0m'
+#: by severity: none, yellow, bold red
+COLOURS = ('', '\x1b[33m', '\x1b[1;31m')
 
 
 class StyledLine(NamedTuple):
-    """One fact; trouble: 0 none, 1 warning, 2 critical."""
+    """One fact."""
 
     label: str
     text: str
-    trouble: int = 0
+    #: 0 nothing is wrong, 1 warning, 2 critical
+    severity: int = 0
 
 
 class TextLayout(NamedTuple):
-    """What is written on."""
+    """How lines become rows of a terminal, or of a file."""
 
     #: columns
     width: int
@@ -37,12 +41,12 @@ class TextLayout(NamedTuple):
         return f'{BOLD}{row}{RESET}' if self.colours else row
 
     def rows(self, line: StyledLine) -> list[str]:
-        colour = COLOURS[line.trouble] if self.colours else ''
+        colour = COLOURS[line.severity] if self.colours else ''
         return [f'{colour}{row}{RESET if colour else ""}'
                 for row in self.fold(line.text, ' ' * LABEL, line.label.ljust(LABEL))]
 
     def columns(self, label: str, columns: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-        """Lists with their titles, side by side where there is a terminal with room for that."""
+        """Lists with their titles as rows: side by side on a terminal with room for that, else one below the other."""
         wide = [max(map(len, (title, *cells))) for title, cells in columns]
         if not self.tables or LABEL + sum(wide) + 2 * len(wide) > self.width:
             return [row for title, cells in columns if cells for row in self.rows(StyledLine(title, ', '.join(cells)))]
