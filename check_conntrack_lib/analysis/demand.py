@@ -11,7 +11,7 @@ from .timeouts import Proposal, timeout_of
 
 
 class Demand(NamedTuple):
-    """Of the entries that live by one timeout."""
+    """New entries that live by one timeout: how many come, and how many that makes."""
 
     #: the sysctl's name after nf_conntrack_
     name: str

@@ -24,9 +24,10 @@ KEYS: dict[str, Callable[[Flow], Any]] = {
     'targets': itemgetter(_place('dst'), _place('protocol'), _place('dport')),
     'services': itemgetter(_place('protocol'), _place('dport')),
 }
-#: where the packets begin in the sum of both; more bytes than that no table has carried
+#: packets and bytes are added up in one number, the packets above this bit: no table has carried so many bytes
 SHIFT = 96
 MASK = (1 << SHIFT) - 1
+#: `_counters` of an entry without counters
 NONE = (None,) * 4
 _counters = itemgetter(*map(_place, ACCOUNTED))
 

@@ -56,7 +56,7 @@ class Forecast(NamedTuple):
     to_full: float | None
     #: growing for so long that the critical threshold is expected within the horizon; None: it is not within it
     lasting: bool | None = None
-    #: what is over, where the growth of this part of the past is none of now
+    #: the rise that is over, where the table grew in this part of the past and does not now
     rise: Rise | None = None
 
 
@@ -84,8 +84,8 @@ def points_span(window: float, horizon: float) -> float:
 def forecast(points: Sequence[Point], table: Table, window: float, horizon: float, critical: float) -> Forecast | None:
     """The forecast from points up to now; None while there are too few over too short a time.
 
-    points: of the window, oldest first; window, horizon: in seconds; critical: the line that matters, in percent of
-    the maximum.
+    points: of the window, oldest first; window, horizon: in seconds; critical: the threshold that it is about, in
+    percent of the maximum.
     """
     recent = since_a_fall(recent_of(points, WINDOWS * window))
     if len(recent) < FEWEST_POINTS or recent[-1].uptime - recent[0].uptime < min(SHORTEST_SPAN, window):
@@ -96,11 +96,12 @@ def forecast(points: Sequence[Point], table: Table, window: float, horizon: floa
     past = points_span(window, horizon)
     whole = since_a_fall(spread(points, past / MOST_POINTS))
     parts = parts_of(whole, past)
-    line = table.limit * critical / 100
-    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past and fuller_in_each(parts) and leads_to(parts) >= line
+    threshold = table.limit * critical / 100
+    lasting = whole[-1].uptime - whole[0].uptime >= WHOLE * past and fuller_in_each(parts) \
+        and leads_to(parts) >= threshold
     if lasting:
         slowest = slope(whole)
-        lasting = slowest > 0 and table.entries + slowest * horizon >= line
+        lasting = slowest > 0 and table.entries + slowest * horizon >= threshold
     return found._replace(lasting=lasting)
 
 
@@ -152,8 +153,8 @@ def project(points: Sequence[Point], table: Table, critical: float) -> Forecast:
         rise = Rise(peak - min(point.entries for point in points), newest.uptime - points[0].uptime, ended,
                     max(0, peak - newest.entries))
         return Forecast(growth, None, None, rise=rise)
-    line = table.limit * critical / 100
-    return Forecast(growth, max(0.0, line - table.entries) / growth, max(0, table.limit - table.entries) / growth)
+    threshold = table.limit * critical / 100
+    return Forecast(growth, max(0.0, threshold - table.entries) / growth, max(0, table.limit - table.entries) / growth)
 
 
 def _ended(points: Sequence[Point], growth: float) -> float:

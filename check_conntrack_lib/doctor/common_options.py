@@ -13,8 +13,8 @@ from . import DoctorError
 
 #: of every JSON output; another number when a field is renamed or removed
 SCHEMA_VERSION = 1
-#: seconds for the history where the present matters more
-LONGEST_PAST = 6.0
+#: seconds that `triage` and `tune` may read the history, so that there is time left to read the table
+LONGEST_HISTORY_READING = 6.0
 
 
 def add_history(parser: argparse.ArgumentParser) -> None:

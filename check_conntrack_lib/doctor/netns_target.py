@@ -19,13 +19,13 @@ class Target(NamedTuple):
 
     #: what it is called; '' for the initial one of this host
     title: str = ''
-    #: the same over restarts; '' where nothing lasts
+    #: the name that it keeps over restarts; '' where it has none
     lasting: str = ''
     #: what runs a command of the administrator's shell in it; '' where that is there already
     enter: str = ''
 
 
-#: that of this host
+#: the initial namespace of this host
 INITIAL = Target(lasting=names.HOST)
 
 

@@ -1,4 +1,4 @@
-"""The readings that the live verbs share, taken again each time, each bounded in time."""
+"""The readings of `watch` and `export`, round by round, each bounded in time; and options that the live verbs share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NAT_PORTS, ZONES, BYTES = 'nat-ports', 'zones', 'bytes'
 #: for one round of readings, in seconds
 LONGEST_ROUND = 10.0
-#: columns of the stat file that nothing judges and nobody records
+#: columns of the stat file that are exported only
 EXTRA_COLUMNS = ('insert', 'ignore', 'expect_new', 'expect_create', 'expect_delete')
 
 
@@ -40,7 +40,7 @@ class LiveReadings(NamedTuple):
     #: how far back the log is looked at, in seconds
     log_span: float
     #: None: not asked for
-    peers: PerHost | Missing | None = None
+    per_host: PerHost | Missing | None = None
     profile: Profile | Missing | None = None
     #: the log lines of `log_span`, by whose table they speak of
     log: LogEvidence | Missing = NOT_READ
@@ -62,8 +62,8 @@ class LiveReadings(NamedTuple):
         for reading in self.snapshot.readings():
             if not (isinstance(reading.value, Missing) and reading.value.chosen):
                 yield reading
-        if self.peers is not None:
-            yield Reading('per-host', self.peers)
+        if self.per_host is not None:
+            yield Reading('per-host', self.per_host)
         if self.profile is not None:
             yield Reading('states', self.profile)
         if self.new is not None:
@@ -84,20 +84,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common_options.add_kernel_log(parser)
 
 
-def proc(arguments: argparse.Namespace) -> Host:
-    """The machine that --procfs names. Raises DoctorError."""
+def host_of(arguments: argparse.Namespace) -> Host:
+    """The host whose proc file system --procfs names. Raises DoctorError."""
     if not os.path.isdir(arguments.procfs):
         raise DoctorError(f"--procfs: '{arguments.procfs}' is not a directory")
     return Host(arguments.procfs)
 
 
 class Rounds:
-    """Rounds of readings of a host. Between them it keeps the kernel log open, and knows since when nothing dropped."""
+    """Rounds of readings of a host. Between them it keeps the kernel log open, and since when nothing was dropped."""
 
-    def __init__(self, source: Host, kernel_log: str, log_span: float,
+    def __init__(self, host: Host, kernel_log: str, log_span: float,
                  listener: Listener | Missing | None = None) -> None:
         """listener: counts new connections; it is closed with this."""
-        self._source, self._kernel_log, self._log_span = source, kernel_log, log_span
+        self._host, self._kernel_log, self._log_span = host, kernel_log, log_span
         self._listener = listener
         self._kept = KeptLog()
         self._last: Sample | None = None
@@ -106,39 +106,40 @@ class Rounds:
         self._dropped: Sample | None = None
 
     def take(self, top: int = 0, flows: int = 0, wanted: Iterable[str] = ()) -> LiveReadings:
-        """One round. Only in the main thread: the time is kept by an alarm. Raises OutOfTime if even that was in vain.
+        """One round. Only in the main thread: an alarm bounds its time. Raises OutOfTime when that was not enough.
 
         top: so many hosts are counted one by one; flows: so many are looked at for a profile; 0: none. wanted: of the
         profile; NAT_PORTS counts all ports of source NAT of the fullest pools.
         """
-        source = self._source
+        host = self._host
         wanted = frozenset(wanted)
         unaccounted: Missing | None = None
         deadline = Deadline(LONGEST_ROUND)
         deadline.start()
         try:
-            snapshot = with_log(take_snapshot(source, deadline.budget), source, self._kernel_log, self._log_span,
+            snapshot = with_log(take_snapshot(host, deadline.budget), host, self._kernel_log, self._log_span,
                                 deadline.budget, self._kept.read)
-            extra = _extra(source, snapshot)
-            cloud = cloud_of(source)
-            peers: PerHost | Missing | None = None
+            extra = _extra(host, snapshot)
+            cloud = cloud_of(host)
+            per_host: PerHost | Missing | None = None
             if top and isinstance(snapshot.table, Table):
                 from .export.per_host import read
 
-                peers = read(source, snapshot.table, top, deadline.budget)
+                per_host = read(host, snapshot.table, top, deadline.budget)
             profile: Profile | Missing | None = None
             if flows and isinstance(snapshot.table, Table) and snapshot.table.entries:
                 from ..diagnosis.sample import take_profile
 
-                profile = take_profile(source, snapshot.table, flows, deadline.budget, ports=NAT_PORTS in wanted)
+                profile = take_profile(host, snapshot.table, flows, deadline.budget, ports=NAT_PORTS in wanted)
             if BYTES in wanted and not (profile and not isinstance(profile, Missing) and profile.traffic):
-                unaccounted = why_no_bytes(source)
+                unaccounted = why_no_bytes(host)
         finally:
             deadline.stop()
         log = log_of(snapshot, self._since(snapshot), self._log_span)
         new = self._listener
         counted = ctnetlink_events.count(new) if isinstance(new, ctnetlink_events.Listener) else new
-        return LiveReadings(snapshot, extra, self._log_span, peers, profile, log, counted, cloud, wanted, unaccounted)
+        return LiveReadings(snapshot, extra, self._log_span, per_host, profile, log, counted, cloud, wanted,
+                            unaccounted)
 
     def close(self) -> None:
         self._kept.close()
@@ -169,19 +170,19 @@ class Rounds:
         return since_made(before.counters)._replace(span=span, across=RESET) if span <= self._log_span else None
 
 
-def take(source: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0,
+def take(host: Host, kernel_log: str, log_span: float, top: int = 0, flows: int = 0,
          listener: Listener | Missing | None = None) -> LiveReadings:
-    """One round for itself (see `Rounds`)."""
-    rounds = Rounds(source, kernel_log, log_span, listener)
+    """A single round (see `Rounds`)."""
+    rounds = Rounds(host, kernel_log, log_span, listener)
     try:
         return rounds.take(top, flows)
     finally:
         rounds.close()
 
 
-def cloud_of(source: Host) -> Mapping[str, Mapping[str, int]] | None:
+def cloud_of(host: Host) -> Mapping[str, Mapping[str, int]] | None:
     """AWS: statistics of the interfaces of this thread's namespace; elsewhere one look for a directory."""
-    counted = cloud_limit.read_now(source)
+    counted = cloud_limit.read_now(host)
     return counted[1] if counted else None
 
 
@@ -193,8 +194,8 @@ def why_no_bytes(host: Host) -> Missing | None:
     return None if setting[sysctl_values.ACCOUNTING] else Missing('net.netfilter.nf_conntrack_acct is 0: no bytes')
 
 
-def _extra(source: Host, snapshot: Snapshot) -> dict[str, int]:
+def _extra(host: Host, snapshot: Snapshot) -> dict[str, int]:
     if isinstance(snapshot.counters, Missing) or snapshot.counters.source != cpu_counters.FILE:
         return {}
-    columns = cpu_counters.read_columns(source, EXTRA_COLUMNS)
+    columns = cpu_counters.read_columns(host, EXTRA_COLUMNS)
     return {} if isinstance(columns, Missing) else {name: sum(values) for name, values in columns.items()}

@@ -9,9 +9,9 @@ from ..analysis.traffic import Traffic
 from ..formatting import count, share_text, size_text
 from .text_layout import StyledLine, TextLayout
 
-#: keys that are named
+#: zones and keys that are named, at most
 MOST = 4
-#: one with less is not, nor is a source
+#: share of the table, or of the bytes, below which none is named
 LEAST = 0.01
 
 
@@ -35,7 +35,7 @@ def bytes_text(profile: Profile, traffic: Traffic) -> str:
 
 
 def bytes_rows(profile: Profile, layout: TextLayout) -> list[str]:
-    """Rows of a screen; none where the kernel counts no bytes."""
+    """Rows of text; none where the kernel counts no bytes."""
     traffic = profile.traffic
     if traffic is None:
         return []
@@ -49,7 +49,7 @@ def bytes_rows(profile: Profile, layout: TextLayout) -> list[str]:
 
 
 def zones_and_bytes(profile: Profile) -> Iterator[tuple[str, str]]:
-    """(name, text) of a recorded profile."""
+    """(label, text) of a recorded profile, for the history."""
     zones = zones_text(profile)
     if zones:
         yield 'zones', zones

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
 
     try:
         try:
-            output, status = _checked(sys.argv[1:] if argv is None else argv, deadline, clock)
+            output, status = _attempt(sys.argv[1:] if argv is None else argv, deadline, clock)
         finally:
             signal.signal(signal.SIGTERM, sigterm)
     except ENDINGS as error:
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], Instant] = syste
         signal.signal(signal.SIGTERM, sigterm)
 
 
-def _checked(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instant]) -> tuple[str, int]:
+def _attempt(argv: Sequence[str], deadline: Deadline, clock: Callable[[], Instant]) -> tuple[str, int]:
     """Output and exit status, whatever happens."""
     verbose = 0
     try:

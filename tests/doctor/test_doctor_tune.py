@@ -19,7 +19,7 @@ from check_conntrack_lib.analysis.sysctl_drift import DEFAULTS
 from check_conntrack_lib.doctor import DoctorError, cli
 from check_conntrack_lib.doctor.tune import plan, rate_lines, sysctl_file
 from check_conntrack_lib.doctor.tune import report as report_module
-from check_conntrack_lib.doctor.tune.plan import Readings, Recorded
+from check_conntrack_lib.doctor.tune.plan import Recorded, TuneReadings
 from check_conntrack_lib.flow import ASSURED, OFFLOAD, SEEN_REPLY, SRC_NAT, Flow
 from check_conntrack_lib.history import database, profiles, queries
 from check_conntrack_lib.model import History, Instant, Missing, Sample, Table
@@ -52,7 +52,7 @@ def profile():
 
 
 def readings(**other):
-    standard = Readings(
+    standard = TuneReadings(
         AT, 'gw1', '6.12.107+deb13-amd64', Table(180000, 262144, 262144), True, 4026531833,
         Recorded('/var/lib/check_conntrack/history.sqlite', Peak(243000, AT - 200000, 12.4, 3100, 262144), 4026531833),
         profile(), None, {name: values[0] for name, values in DEFAULTS.items()}, 256.0,

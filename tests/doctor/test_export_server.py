@@ -94,7 +94,7 @@ def test_a_connection_is_kept_in_every_form_of_the_page(asked):
 def test_openmetrics_is_what_its_own_parser_takes(tree, names):
     parse = pytest.importorskip('prometheus_client.openmetrics.parser').text_string_to_metric_families
     taken = readings.take(Host(str(tree)), 'off', 300)._replace(
-        peers=per_host.PerHost([('192.0.2.1', {'opening': 1.0, 'open': 2.0, 'closing': 0.0, 'closed': 0.0})], 1.0))
+        per_host=per_host.PerHost([('192.0.2.1', {'opening': 1.0, 'open': 2.0, 'closing': 0.0, 'closed': 0.0})], 1.0))
     page = prometheus.Scrapes(lambda: [*metrics.collect(taken, names), *metrics.about(0.5)]).answer(OPENMETRICS, '')[1]
     found = {sample.name: sample.value for family in parse(page.decode()) for sample in family.samples}
     plain = prometheus.page([*metrics.collect(taken, names), *metrics.about(0.5)]).decode()

@@ -10,7 +10,7 @@ import pytest
 from check_conntrack_lib.analysis.sizing import Peak
 from check_conntrack_lib.doctor.netns_target import INITIAL
 from check_conntrack_lib.doctor.tune import plan, report, sysctl_file
-from check_conntrack_lib.doctor.tune.plan import Readings, Recorded
+from check_conntrack_lib.doctor.tune.plan import Recorded, TuneReadings
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing, Table
 from check_conntrack_lib.readers import sysctl_files
@@ -18,8 +18,8 @@ from check_conntrack_lib.readers import sysctl_files
 AT = 1795188600.0
 
 
-def readings(recorded: Recorded) -> Readings:
-    return Readings(AT, 'gw1', '6.12.107+deb13-amd64', Table(180000, 262144, 262144), True, 4026531833, recorded,
+def readings(recorded: Recorded) -> TuneReadings:
+    return TuneReadings(AT, 'gw1', '6.12.107+deb13-amd64', Table(180000, 262144, 262144), True, 4026531833, recorded,
                     Missing('needs root'), None, {}, 256.0, 12 << 30, (), '')
 
 

@@ -1,4 +1,4 @@
-"""The same readings as Prometheus metrics: printed, in a file for node_exporter's textfile collector, or served."""
+"""The readings as Prometheus metrics: printed, in a file for node_exporter's textfile collector, or served."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from .metrics import Metric
 
 LOOPBACK, PORT = '127.0.0.1', 9318
-#: each is four series in Prometheus
+#: of --top: each is four series in Prometheus
 MOST_HOSTS = 1000
-#: each is twenty series
+#: of --most-namespaces: each is twenty series
 MOST_NAMESPACES = 5000
 
 
@@ -97,49 +98,16 @@ def _check(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints, writes or serves the metrics; the exit status."""
     _check(arguments)
-    everything = arguments.netns == 'all'
-    source = readings.proc(arguments)
-    if not everything:
-        netns_target.enter_target(source, arguments.netns)
-    wanted = [name for name, chosen in ((readings.NAT_PORTS, arguments.nat_ports), (readings.ZONES, arguments.zones),
-                                        (readings.BYTES, arguments.bytes)) if chosen]
-    listener = ctnetlink_events.open_listener(source) if arguments.rate else None
-    rounds = readings.Rounds(source, arguments.kernel_log, arguments.window, listener)
-
-    def take() -> LiveReadings:
-        return rounds.take(arguments.top if arguments.per_host else 0, SAMPLE if wanted else 0, wanted)
-
-    def take_all() -> NamespaceReadings:
-        return all_namespaces.take(source, arguments.kernel_log, arguments.window, arguments.most_namespaces)
-
-    if everything:
-        from . import all_namespaces
+    take = _taker(arguments)
     if arguments.json:
-        from .json_metrics import all_as_json, as_json
-
-        print(all_as_json(take_all()) if everything else as_json(take()))
+        print(_as_json(take()))
         return 0
     try:
-        from . import metrics, prometheus
+        from . import prometheus
     except ImportError:
         raise DoctorError('export needs the Python library prometheus_client: apt install python3-prometheus-client, '
-                      'or pip install prometheus_client') from None
-
-    lasting = arguments.listen or arguments.every
-    reported: dict[str, Missing] = {}
-
-    def collect() -> list[Metric]:
-        nonlocal reported
-        began = time.monotonic()
-        taken = take_all() if everything else take()
-        seconds = time.monotonic() - began
-        # whoever asks for bytes once would look for them in vain, too
-        errors = taken.errors()
-        reported = _report(errors if lasting else {name: why for name, why in errors.items() if name == readings.BYTES},
-                           reported)
-        return [*(metrics.collect(taken, arguments.names) if isinstance(taken, LiveReadings)
-                  else all_namespaces.collect_all(taken)), *metrics.about(seconds)]
-
+                          'or pip install prometheus_client') from None
+    collect = _collector(take, arguments.names, lasting=bool(arguments.listen or arguments.every))
     if arguments.listen:
         host, port = arguments.listen
         return _serve(host, port, collect)
@@ -147,6 +115,62 @@ def run(arguments: argparse.Namespace) -> int:
         return _keep_writing(arguments.textfile, arguments.every, lambda: prometheus.page(collect()))
     sys.stdout.write(prometheus.page(collect()).decode('utf-8'))
     return 0
+
+
+def _taker(arguments: argparse.Namespace) -> Callable[[], LiveReadings | NamespaceReadings]:
+    """What takes one round of readings, of one namespace or of all. Raises DoctorError."""
+    host = readings.host_of(arguments)
+    if arguments.netns == 'all':
+        from . import all_namespaces
+
+        return partial(all_namespaces.take, host, arguments.kernel_log, arguments.window, arguments.most_namespaces)
+    netns_target.enter_target(host, arguments.netns)
+    wanted = [name for name, chosen in ((readings.NAT_PORTS, arguments.nat_ports), (readings.ZONES, arguments.zones),
+                                        (readings.BYTES, arguments.bytes)) if chosen]
+    listener = ctnetlink_events.open_listener(host) if arguments.rate else None
+    rounds = readings.Rounds(host, arguments.kernel_log, arguments.window, listener)
+    return partial(rounds.take, arguments.top if arguments.per_host else 0, SAMPLE if wanted else 0, wanted)
+
+
+def _collector(take: Callable[[], LiveReadings | NamespaceReadings], names: str,
+               lasting: bool) -> Callable[[], list[Metric]]:
+    """What makes the metrics of a new round of readings, and says on standard error what cannot be read.
+
+    lasting: there is more than one round.
+    """
+    from . import metrics
+
+    reported: dict[str, Missing] = {}
+
+    def collect() -> list[Metric]:
+        nonlocal reported
+        began = time.monotonic()
+        taken = take()
+        took = time.monotonic() - began
+        errors = taken.errors()
+        if not lasting:
+            # the metrics tell of the others; whoever asks for bytes would look for them in vain
+            errors = {name: why for name, why in errors.items() if name == readings.BYTES}
+        reported = _report(errors, reported)
+        return [*_metrics_of(taken, names), *metrics.about(took)]
+
+    return collect
+
+
+def _metrics_of(taken: LiveReadings | NamespaceReadings, names: str) -> Iterator[Metric]:
+    if isinstance(taken, LiveReadings):
+        from . import metrics
+
+        return metrics.collect(taken, names)
+    from . import all_namespaces
+
+    return all_namespaces.collect_all(taken)
+
+
+def _as_json(taken: LiveReadings | NamespaceReadings) -> str:
+    from .json_metrics import all_as_json, as_json
+
+    return as_json(taken) if isinstance(taken, LiveReadings) else all_as_json(taken)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Serves a WSGI application by waitress, which keeps connections open: so many at once, each only for so long.
+"""Serves a WSGI application by waitress, with a bounded number of connections, each for a bounded time.
 
 One thread reads, answers and sends: readings are bounded by an alarm, which only the main thread gets.
 """
@@ -25,7 +25,7 @@ HEAD_PATIENCE, ANSWER_PATIENCE, IDLE_PATIENCE = 3.0, 10.0, 360.0
 FIRST_MOMENT = 0.5
 #: connections at once, in all and from one client (see `Connection.network`)
 MOST_CONNECTIONS, MOST_FROM_ONE = 400, 100
-#: seconds for answers, and connections that are let in, before requests are looked for again
+#: seconds for answers, and connections that are accepted, before requests are looked for again
 TURN, AT_ONCE = 0.05, 20
 #: bytes of answers that clients have not taken yet, in all connections together
 MOST_UNSENT = 16 << 20
@@ -97,10 +97,10 @@ class Server(TcpWSGIServer):
         """Nothing: waitress would wait for ever for what a client does not take. `close_overdue` does it."""
 
     def handle_accept(self) -> None:
-        """Nothing: `accept` lets more than one in at a time, and closes others for them."""
+        """Nothing: `accept` takes several connections at a time, and closes others for them."""
 
     def accept_one(self) -> bool:
-        """Lets in the next client that waits; False: none does."""
+        """Accepts the next connection that waits; False: none does."""
         before = len(self._map)
         super().handle_accept()
         return len(self._map) > before
@@ -199,7 +199,7 @@ def serve(host: str, port: int, application: Application, ready: Callable[[list[
 
 
 def accept(server: Server, sockets: dict[int, Any]) -> None:
-    """Lets in who waits, and closes one for each that is too many."""
+    """Accepts the connections that wait, and closes one for each that is too many."""
     for _ in range(AT_ONCE):
         if not server.accept_one():
             break

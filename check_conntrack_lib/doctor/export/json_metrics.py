@@ -43,7 +43,7 @@ def as_dict(reading: LiveReadings) -> dict[str, Any]:
         'counters': _or_missing(s.counters) if isinstance(s.counters, Missing) else {
             'source': s.counters.source, 'total': reading.totals(), 'per_cpu': dict(s.counters.per_cpu)},
         'kernel_log': _log(reading),
-        **({} if reading.peers is None else {'per_host': _per_host(reading.peers)}),
+        **({} if reading.per_host is None else {'per_host': _per_host(reading.per_host)}),
         'metrics': [{'name': metric.name, 'kind': metric.kind, 'samples': [
             {'labels': dict(labels), 'value': None if value == float('inf') else value}
             for labels, value in metric.samples]} for metric in collect(reading, 'conntrack')],
@@ -69,10 +69,10 @@ def _log(reading: LiveReadings) -> Any:
             'lines_of_other_netns': {str(netns): lines for netns, lines in evidence.elsewhere.items()}}
 
 
-def _per_host(peers: PerHost | Missing) -> Any:
-    if isinstance(peers, Missing):
-        return _or_missing(peers)
-    return {'sampled_ratio': peers.share, 'connections': {host: dict(groups) for host, groups in peers.hosts}}
+def _per_host(per_host: PerHost | Missing) -> Any:
+    if isinstance(per_host, Missing):
+        return _or_missing(per_host)
+    return {'sampled_ratio': per_host.share, 'connections': {host: dict(groups) for host, groups in per_host.hosts}}
 
 
 def _or_missing(value: Any) -> Any:

@@ -69,8 +69,8 @@ def collect(reading: LiveReadings, names: str) -> Iterator[Metric]:
     else:
         yield from _node_table(reading) if names == 'node-exporter' else ()
         yield from _node_counters(reading)
-    if isinstance(reading.peers, PerHost):
-        yield from _per_host(reading.peers)
+    if isinstance(reading.per_host, PerHost):
+        yield from _per_host(reading.per_host)
     if isinstance(reading.profile, Profile):
         for wanted, metrics in ((NAT_PORTS, _nat_ports), (ZONES, _zones), (BYTES, _bytes)):
             if wanted in reading.wanted:
@@ -148,17 +148,17 @@ def _node_counters(reading: LiveReadings) -> Iterator[Metric]:
             yield gauge(f'node_nf_conntrack_stat_{name}', text, totals[name])
 
 
-def _per_host(peers: PerHost) -> Iterator[Metric]:
+def _per_host(per_host: PerHost) -> Iterator[Metric]:
     yield gauge('conntrack_sampled_ratio', 'Part of the table that connections by host are counted in; '
-                'below 1 the counts are estimates.', peers.share)
+                'below 1 the counts are estimates.', per_host.share)
     for group in dict.fromkeys(GROUPS.values()):
         # a number that falls is no counter; a gauge must not be called total: the names are another exporter's
         yield Metric(f'conntrack_{group}_connections_total', 'unknown', f'TCP connections to a host that are {group}.',
-                     tuple((_host_labels(peers, host), groups[group]) for host, groups in peers.hosts))
+                     tuple((_host_labels(per_host, host), groups[group]) for host, groups in per_host.hosts))
 
 
-def _host_labels(peers: PerHost, host: str) -> dict[str, str]:
-    return {'host': host, 'name': peers.names.get(host, '')} if peers.names else {'host': host}
+def _host_labels(per_host: PerHost, host: str) -> dict[str, str]:
+    return {'host': host, 'name': per_host.names.get(host, '')} if per_host.names else {'host': host}
 
 
 def _nat_ports(profile: Profile) -> Iterator[Metric]:

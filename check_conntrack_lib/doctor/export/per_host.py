@@ -35,17 +35,17 @@ class PerHost(NamedTuple):
     names: Mapping[str, str] = {}
 
 
-def read(host: Host, table: Table, top: int, share: TimeBudget) -> PerHost | Missing:
+def read(host: Host, table: Table, top: int, budget: TimeBudget) -> PerHost | Missing:
     """The `top` remote hosts of this namespace's table."""
-    tally = sample_flows(host, count, SAMPLE, share)
+    tally = sample_flows(host, count, SAMPLE, budget)
     if isinstance(tally, Missing):
         return tally
     pairs, seen = tally
-    with share():
+    with budget():
         own = _own_addresses(pairs)
     ranked = rank(pairs, own, top, seen, table.entries)
     try:
-        with share():
+        with budget():
             return ranked._replace(names=address_names.resolve(host, {one for one, _ in ranked.hosts if one != OTHER}))
     except OutOfTime:
         return ranked

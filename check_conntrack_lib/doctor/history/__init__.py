@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.csv or arguments.json) and arguments.until == float('inf'):
         samples = _without_misdated(samples)
     everything = intervals(samples)
-    all_namespaces, host = namespaces(everything), readings.proc(arguments)
+    all_namespaces, host = namespaces(everything), readings.host_of(arguments)
     called = names(host, everything)
     recorded = choose(host, all_namespaces, arguments.netns, called)
     if arguments.csv or arguments.json:
@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     others = [interval for interval in everything if namespace_key(interval.sample) != recorded.key]
     profiles = readonly.read_profiles(path, arguments.since, arguments.until)
     history = HistoryFacts(clean(path), own, others, all_namespaces, log_marks(host, own, arguments.kernel_log),
-                  [] if isinstance(profiles, Missing) else profiles_of(own, profiles),
-                  called, arguments.host or _host_name(host, everything))
+                           [] if isinstance(profiles, Missing) else profiles_of(own, profiles), called,
+                           arguments.host or _host_name(host, everything))
     if arguments.svg:
         from .svg import svg
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _without_misdated(samples: list[Sample]) -> list[Sample]:
-    """Without those that a clock that was wrong dated 2100: the chart would show nothing else."""
+    """Without samples of the future, of a clock that was wrong: of a chart up to 2100 they would be all."""
     tomorrow = time.time() + UNITS['d']
     kept = [one for one in samples if one.at.wall <= tomorrow]
     if not kept or len(kept) == len(samples):
@@ -177,7 +177,7 @@ def _write_csv(intervals: Sequence[Interval]) -> int:
 
 
 def _no_formula(text: str) -> str:
-    """A namespace may be called +1: a spreadsheet would compute it."""
+    """Text that a spreadsheet does not compute: a namespace may be called =1+1."""
     return f'?{text[1:]}' if text[:1] in ('+', '-', '@', '=') else text
 
 

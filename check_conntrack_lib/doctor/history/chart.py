@@ -1,4 +1,4 @@
-"""The history as characters: usage as a chart, drops below it, facts below that."""
+"""The history as text for a terminal: usage as a chart, drops below it, facts below that."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from math import ceil, log10
 
 from ...analysis.timeline import TimeBucket, condense
 from ...defaults import DAY
-from .facts import HistoryFacts, checklist, extent, facts, retrospective, title
+from .facts import HistoryFacts, extent, facts, title
+from .worst_incident import checklist, retrospective
 
+#: characters of the chart, by eighths of a line; of ASCII where the terminal has no blocks
 BLOCKS = ' \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588'
 ASCII = ' .:-=+*%#'
 #: lines of the chart
 HEIGHT = 8
+#: columns left of the chart
 MARGIN = 14
 #: below this many minutes times have seconds
 SHORT = 10

@@ -1,4 +1,4 @@
-"""The history in words: facts of the whole time, and the worst incident."""
+"""One namespace's recorded past, and the facts of the whole time in words (see `worst_incident` for the incident)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...analysis.losses import add_up, log_evidence
-from ...analysis.profile_diff import growth as growth_by
 from ...analysis.timeline import (
     Change,
     Episode,
@@ -20,17 +19,14 @@ from ...analysis.timeline import (
     worst,
 )
 from ...deadline import Deadline
-from ...defaults import TREND, WARNING
 from ...formatting import TABLE_FULL_MESSAGE, clean, count, duration, growth, local_time, percent
-from ...history.profiles import USUAL
 from ...history.readonly import PastProfile
 from ...host import Host
 from ...model import KernelLog, Missing
 from ...namedtuples import NamedTuple
 from ...readers import kernel_log, sysctl_values
 from ..state_shares import states_line
-from ..zones_and_bytes import zones_and_bytes
-from .netns_names import Names
+from .netns_names import NamespaceNames
 
 #: seconds for reading the kernel log
 LONGEST_READING = 10.0
@@ -51,7 +47,7 @@ class HistoryFacts(NamedTuple):
     marks: tuple[float, ...] | Missing
     #: of the shown namespace, by time
     profiles: list[PastProfile]
-    called: Names = Names()
+    called: NamespaceNames = NamespaceNames()
     #: the host's name; '' when the history may be another host's
     host: str = ''
 
@@ -143,73 +139,6 @@ def facts(history: HistoryFacts) -> Iterator[tuple[str, str]]:
             f'; and {len(others) - 9} more' if len(others) > 9 else '')
 
 
-def retrospective(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
-    """(name, text) of the episode's facts, in their order in time."""
-    first = episode.began
-    signs = [how_full(first, True)] if first.usage else [when(first.sample.at.wall, True)]
-    if first.counted('early_drop'):
-        signs.append(f'{count(first.counted("early_drop"), "entry")} evicted')
-    if first.lost:
-        signs.append(f'{count(first.lost, "packet")} dropped')
-    yield f'above {WARNING:.0f}% since' if first.usage >= WARNING else 'first sign', ', '.join(signs)
-    if episode.first_loss:
-        interval = episode.first_loss
-        yield 'first drop', f'between {when(interval.sample.at.wall - (interval.span or 0.0), True)} and ' \
-                            f'{when(interval.sample.at.wall, True)}: {count(interval.lost, "packet")}'
-        lead = _lead(history, interval)
-        if lead:
-            yield 'warning time', f'{duration(lead)} between {TREND:.0f}% and the first drop'
-    yield 'dropped', losses_in_words(episode.lost, episode.counted)
-    yield 'peak', how_full(episode.peak, True)
-    yield from _who(episode, history)
-    for change in episode.changes:
-        yield 'nf_conntrack_max', change_in_words(change)
-    if episode.ended is None:
-        yield 'ended', 'still ongoing at the last sample'
-    else:
-        yield 'ended', f'{when(episode.ended, True)}, after {duration(episode.ended - first.sample.at.wall)}'
-
-
-def _who(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
-    """What the table grew by, from the fullest profile of the episode and the quiet ones of the day before."""
-    began = episode.began.sample.at.wall
-    end = episode.ended or history.end
-    during = [past for past in history.profiles if began <= past.at <= end]
-    usual = [past.profile for past in history.profiles if past.quiet and began - USUAL <= past.at < began]
-    if not during or not usual:
-        yield 'cause', f'not recorded: no {"profile of the flows then" if usual else "baseline of the day before"}'
-        return
-    fullest = max(during, key=lambda past: past.profile.entries)
-    for one in growth_by(fullest.profile, usual):
-        yield 'cause', one.line(fullest.profile)
-    yield 'states', f'{states_line(fullest.profile)}, {when(fullest.at)}'
-    yield from zones_and_bytes(fullest.profile)
-
-
-def checklist(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]]:
-    """(whose, follow-up), with the numbers where there are any."""
-    yield 'application', 'limit connection pools and use keep-alive: each new connection is an entry for minutes'
-    yield 'application', 'limit retries, with exponential backoff: retries against a full table keep it full'
-    evicted = episode.counted.get('early_drop', 0)
-    if evicted:
-        yield 'edge', (f'{count(evicted, "entry")} evicted (not yet ASSURED: half-open TCP, one-way UDP): '
-                       'rate-limit new connections per source, consider SYNPROXY')
-    else:
-        yield 'edge', 'rate-limit new connections per source in front of conntrack'
-    lead = _lead(history, episode.first_loss) if episode.first_loss else None
-    before = f' (here {duration(lead)} before the first drop)' if lead else ''
-    yield 'platform', f'check every node with check_conntrack, which warns from {TREND:.0f}% while it fills{before}'
-    yield 'platform', 'test the drain procedure'
-    if episode.counted.get('chaintoolong'):
-        yield 'platform', (f'{count(episode.counted["chaintoolong"], "packet")} dropped due to long hash chains: raise '
-                           'nf_conntrack_buckets to at least half the entries at the peak')
-    yield 'platform', (f'size the table for {episode.peak.sample.entries} entries: conntrack-doctor tune')
-    for change in episode.changes:
-        if change.after > change.before and not change.rebooted:
-            yield 'platform', (f'nf_conntrack_max was raised to {change.after}: store it in sysctl.d with its reason '
-                               'and, if temporary, with "# expires:"')
-
-
 def how_full(interval: Interval, seconds: bool = False) -> str:
     """'52.0% used (136314 of 262144), 2026-11-20 17:05'; seconds: of the time, too."""
     s = interval.sample
@@ -240,14 +169,3 @@ def _log(history: HistoryFacts) -> str:
         return 'no "table full" message (as far as the log goes back)'
     messages = count(len(history.marks), TABLE_FULL_MESSAGE)
     return f'{messages} from {when(history.marks[0])} to {when(history.marks[-1])} (as far as the log goes back)'
-
-
-def _lead(history: HistoryFacts, loss: Interval) -> float | None:
-    """For how many seconds the table was above the trend line when the first packet was dropped."""
-    known = loss.sample.at.wall - (loss.span or 0.0)
-    above = None
-    for interval in reversed(history.intervals[:history.intervals.index(loss)]):
-        if interval.usage < TREND or interval.sample.boot_id != loss.sample.boot_id:
-            break
-        above = interval.sample.at.wall
-    return known - above if above is not None and known > above else None

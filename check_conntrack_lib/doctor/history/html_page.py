@@ -14,8 +14,9 @@ from ...analysis.timeline import TimeBucket, condense
 from ...defaults import CRITICAL, WARNING
 from ...formatting import percent, rate
 from ..state_shares import by_state, largest
-from .facts import HistoryFacts, checklist, extent, facts, retrospective, title, when
+from .facts import HistoryFacts, extent, facts, title, when
 from .svg import svg
+from .worst_incident import checklist, retrospective
 
 #: the table has at most so many rows, each for one of these spans of time (seconds)
 MOST_ROWS = 170

@@ -20,7 +20,7 @@ UNWANTED = ('MATPLOTLIBRC', 'MPLBACKEND')
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """While matplotlib is imported and used for the first time: the present directory is root's, the rest this user's.
+    """For the import and first use of matplotlib: the current directory is /, and only this user's own settings count.
 
     Raises OSError.
     """

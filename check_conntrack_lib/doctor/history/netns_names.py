@@ -17,11 +17,11 @@ from ...netns.discover import Namespace
 from ...readers import sysctl_values
 from .. import DoctorError
 
-#: namespaces that had one inode and one name: more are not looked through for a profile
+#: namespaces that had the same inode one after the other: more are not searched for a profile
 MOST_SPANS = 100
 
 
-class Names(NamedTuple):
+class NamespaceNames(NamedTuple):
     """What the namespaces of this host are called, if the past is its own and of this boot."""
 
     present: tuple[Namespace, ...] = ()
@@ -35,39 +35,41 @@ class Names(NamedTuple):
         return f'{name} ({sample.netns})' if name else str(sample.netns)
 
 
-def names(host: Host, everything: Sequence[Interval]) -> Names:
+def names(host: Host, everything: Sequence[Interval]) -> NamespaceNames:
     """Empty where the newest sample is of another boot; without root, only what this user may see."""
     boot_id = host.boot_id()
     if isinstance(boot_id, Missing) or everything[-1].sample.boot_id != boot_id:
-        return Names()
+        return NamespaceNames()
     unnamed = {one.sample.netns for one in everything if one.sample.boot_id == boot_id and not one.sample.name}
     try:
         present = discover.find(host).namespaces
     except (OSError, ValueError):
-        return Names()
+        return NamespaceNames()
     titles = {one.inode: netns_names.name_of(host, one).title for one in present
               if one.own_inode and one.inode in unnamed}
     own = host.netns()
     if own in titles and sysctl_values.is_initial_namespace(host):
         titles[own] = netns_names.HOST
-    return Names(present, {inode: title for inode, title in titles.items() if str(inode) not in title}, boot_id)
+    titles = {inode: title for inode, title in titles.items() if str(inode) not in title}
+    return NamespaceNames(present, titles, boot_id)
 
 
-def choose(host: Host, places: Sequence[RecordedNamespace], wanted: str | None, called: Names) -> RecordedNamespace:
+def choose(host: Host, namespaces: Sequence[RecordedNamespace], wanted: str | None,
+           called: NamespaceNames) -> RecordedNamespace:
     """The namespace that is wanted by inode or name, else the first. Raises DoctorError."""
     if wanted is None:
-        return places[0]
-    for recorded in places:
+        return namespaces[0]
+    for recorded in namespaces:
         if means(wanted, recorded.newest.name) or means(wanted, called.titles.get(recorded.newest.netns, '')):
             return recorded
     inodes = {wanted} if wanted.isdigit() else set()
     if called.present and not inodes:
         inodes = {str(one.inode) for one in netns_names.select(host, called.present, (wanted,))[wanted]}
     # the newest first: an inode is given away again
-    for recorded in sorted(places, key=lambda one: -one.last):
+    for recorded in sorted(namespaces, key=lambda one: -one.last):
         if str(recorded.newest.netns) in inodes:
             return recorded
-    named = ', '.join(called.of(recorded.newest) for recorded in places[:9])
+    named = ', '.join(called.of(recorded.newest) for recorded in namespaces[:9])
     raise DoctorError(f"namespace '{clean(wanted)}' is not in the history; recorded: {named}")
 
 

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
-    host = readings.proc(arguments)
+    host = readings.host_of(arguments)
     target = netns_target.enter_target(host, arguments.netns)
     if arguments.sample is None:
         return reading.gather(host, arguments.kernel_log, arguments.history, None, contextlib.nullcontext,
@@ -54,7 +54,7 @@ def _gather(arguments: argparse.Namespace) -> reading.TriageReadings:
     try:
         return reading.gather(host, arguments.kernel_log, arguments.history, arguments.sample, deadline.budget,
                               window=arguments.window, target=target,
-                              past=partial(deadline.budget, common_options.LONGEST_PAST))
+                              history_budget=partial(deadline.budget, common_options.LONGEST_HISTORY_READING))
     finally:
         deadline.stop()
 

@@ -16,19 +16,19 @@ from .reading import TriageReadings
 
 def as_json(readings: TriageReadings) -> str:
     """One line of JSON. A reading that failed is {"missing": why, "remedy": what would help}."""
-    a, p, table = readings.assessment, readings.facts, readings.table
-    profile = p.profile
+    a, facts, table = readings.assessment, readings.facts, readings.table
+    profile = facts.profile
     return json.dumps(plain({
         'schema_version': SCHEMA_VERSION, 'version': __version__,
         'time': a.snapshot.at.wall, 'node': readings.node, 'kernel': readings.release,
         'netns': a.snapshot.netns, 'netns_name': readings.target.title, 'initial_netns': a.snapshot.initial,
         'table': {'entries': table.entries, 'limit': None if table.unlimited else table.maximum,
                   'usage_percent': table.usage, 'buckets': table.buckets,
-                  'entries_per_bucket': incident.load_of(p),
-                  'entries_per_bucket_limit': p.limit.entries_per_bucket},
-        'crowded': incident.crowded(p), 'chains_too_long': incident.chains_too_long(p),
-        'role': readings.roles if isinstance(readings.roles, Missing) else {'name': readings.roles.name,
-                                                                      **readings.roles._asdict()},
+                  'entries_per_bucket': incident.load_of(facts),
+                  'entries_per_bucket_limit': facts.limit.entries_per_bucket},
+        'crowded': incident.crowded(facts), 'chains_too_long': incident.chains_too_long(facts),
+        'role': readings.roles if isinstance(readings.roles, Missing) else {
+            'name': readings.roles.name, **readings.roles._asdict()},
         'forecast': a.forecast, 'losses': a.losses, 'log': a.log, 'now': readings.now,
         'profile': None if profile is None else {
             **{name: getattr(profile, name) for name in ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat',
@@ -44,20 +44,20 @@ def as_json(readings: TriageReadings) -> str:
                    for sort in ('sources', 'targets', 'services')}}},
         'addresses': {} if profile is None else profile.names,
         'changed': [{**_key(one.key), 'before': one.before, 'now': one.now, 'entries': one.entries,
-                     'most_from': one.source} for one in p.growth],
-        'local': {'share': p.local, 'processes': p.owners},
+                     'most_from': one.source} for one in facts.growth],
+        'local': {'share': facts.local, 'processes': facts.owners},
         'softirqs': readings.softirqs,
-        'new_connections': p.rate and {
-            'per_second': p.rate.rate, 'refused_per_second': p.rate.refused, 'counted': p.rate.counted,
-            'seen': p.rate.seen,
-            'sources': [{**_key(one.key), 'source': one.source, 'seen': one.seen} for one in p.rate.openers],
-            'targets': [{**_key(key), 'seen': seen} for key, seen in p.rate.targets]},
-        'resources': resources.levels(p),
+        'new_connections': facts.rate and {
+            'per_second': facts.rate.rate, 'refused_per_second': facts.rate.refused, 'counted': facts.rate.counted,
+            'seen': facts.rate.seen,
+            'sources': [{**_key(one.key), 'source': one.source, 'seen': one.seen} for one in facts.rate.openers],
+            'targets': [{**_key(key), 'seen': seen} for key, seen in facts.rate.targets]},
+        'resources': resources.levels(facts),
         'nat_ports': [{'pool': str(one), 'used': one.used, 'size': one.size, 'exact': one.exact,
                        'sources': dict(one.sources), 'states': dict(one.states)}
                       for one in (profile.nat_ports if profile else ())],
-        'cloud': p.cloud,
-        'moves': mitigations.actions(p),
+        'cloud': facts.cloud,
+        'moves': mitigations.actions(facts),
         'lifeline': readings.lifeline,
         'missing': readings.missing(),
     }))

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ...analysis import cloud, hash_chains, resources, timeouts
-from ...analysis.cloud import CloudLimit
+from ...analysis import resources
 from ...analysis.host_role import RoleCounter, Roles
 from ...analysis.incident import IncidentFacts
-from ...analysis.losses import LONGEST_LOG_SPAN, Losses, losses
-from ...analysis.mitigations import DRAINS
+from ...analysis.losses import LONGEST_LOG_SPAN
 from ...analysis.profile import Profile
 from ...analysis.profile_counter import spares_offloaded, summarize
-from ...analysis.rates import NewEntryCounter, NewRate, counted
+from ...analysis.rates import NewEntryCounter
 from ...assessment import Assessment, Question, evaluate, history_query
 from ...deadline import OutOfTime, TimeBudget
 from ...defaults import CRITICAL, HORIZON, WINDOW
 from ...diagnosis import Diagnosis, explain
-from ...diagnosis.sample import IN_NO_LIST, checked, count_ports, sample_flows
-from ...flow import Flow, address_text
+from ...diagnosis.sample import checked, count_ports, sample_flows
+from ...flow import Flow
 from ...history import cloud_limit, readonly
-from ...history.cloud_limit import Counted
 from ...history.profiles import Baseline
 from ...host import Host
 from ...model import History, Missing, NotLoaded, Reading, Sample, Table, missing
@@ -34,16 +30,14 @@ from ...readers import (
     ctnetlink,
     ctnetlink_events,
     kernel_version,
-    meminfo,
     nat_rules,
-    processes,
-    slabinfo,
     sysctl_values,
 )
-from ...readers.ctnetlink_events import Listener, NewConnections
+from ...readers.ctnetlink_events import Listener
 from ...snapshot import Snapshot, take_snapshot, with_log
 from .. import DoctorError, lifeline
 from ..netns_target import INITIAL, Target
+from .facts import Now, cloud_of, facts_of, now_of, rate_of
 
 #: the time between two readings of CPU times and counters is at least so long, in seconds
 PAUSE = 0.5
@@ -51,18 +45,8 @@ PAUSE = 0.5
 LISTEN, FIRST_PART = 1.0, 0.1
 
 
-class Now(NamedTuple):
-    """What moved between the first reading and the last."""
-
-    #: seconds
-    span: float
-    entries: int
-    #: None: the counters are Missing
-    losses: Losses | None
-
-
 class TriageReadings(NamedTuple):
-    """The readings."""
+    """What was read, and what follows from it."""
 
     #: `uname -n`, `uname -r`; '' if they are hidden
     node: str
@@ -98,16 +82,16 @@ class TriageReadings(NamedTuple):
         return {reading.title: why for reading, why in missing(self.readings())}
 
 
-def gather(host: Host, kernel_log: str, history: str | None, most: int | None, share: TimeBudget,
+def gather(host: Host, kernel_log: str, history: str | None, most: int | None, budget: TimeBudget,
            pause: Callable[[float], None] = time.sleep, window: float = WINDOW,
-           target: Target = INITIAL, past: TimeBudget | None = None) -> TriageReadings:
-    """Reads everything, each source failing alone. Raises Trouble where there is no table.
+           target: Target = INITIAL, history_budget: TimeBudget | None = None) -> TriageReadings:
+    """Reads everything, each source failing alone. Raises DoctorError where there is no table.
 
-    most: entries of the table to look at; None: all. target: the namespace that host shows. past: bounds the time for
-    the history, which may be another user's and of any size.
+    most: entries of the table to look at; None: all. target: the namespace that host shows. history_budget: bounds
+    the time for the history, which may be another user's and of any size; None: as `budget`.
     """
     cpus, began = cpu_times.read(host), host.clock().monotonic
-    snapshot = with_log(take_snapshot(host, share), host, kernel_log, LONGEST_LOG_SPAN, share)
+    snapshot = with_log(take_snapshot(host, budget), host, kernel_log, LONGEST_LOG_SPAN, budget)
     table = snapshot.table
     if isinstance(table, NotLoaded):
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
@@ -115,14 +99,14 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
         raise DoctorError(f'cannot read the table: {table.why}')
     question = Question(window, HORIZON, CRITICAL, kernel_log, history or '', 0.0)
     try:
-        with (past or share)():
+        with (history_budget or budget)():
             recorded = _recorded(history, snapshot.sample(), question)
     except OutOfTime as error:
         late = Missing.because(error, 'history')
         recorded = late, late
     listener = ctnetlink_events.open_listener(host)
     try:
-        return _gather(host, snapshot, table, question, recorded, most, share, pause, cpus, began, listener, target)
+        return _gather(host, snapshot, table, question, recorded, most, budget, pause, cpus, began, listener, target)
     finally:
         if not isinstance(listener, Missing):
             listener.close()
@@ -130,59 +114,40 @@ def gather(host: Host, kernel_log: str, history: str | None, most: int | None, s
 
 def _gather(host: Host, snapshot: Snapshot, table: Table, question: Question,
             recorded: tuple[History | Missing, Baseline | Missing], most: int | None,
-            share: TimeBudget, pause: Callable[[float], None],
+            budget: TimeBudget, pause: Callable[[float], None],
             cpus: Mapping[int, cpu_times.CpuTime] | Missing, began: float,
             listener: Listener | Missing, target: Target) -> TriageReadings:
-    before, usual = recorded
-    a = evaluate(snapshot, before, '', question)
+    past, baseline = recorded
+    a = evaluate(snapshot, past, '', question)
     own = addresses.read() if host.is_this_kernel() else Missing('another host', chosen=True)
     began_cloud = cloud_limit.read_now(host)
-    tally = RoleCounter(frozenset() if isinstance(own, Missing) else own)
+    role_counter = RoleCounter(frozenset() if isinstance(own, Missing) else own)
     seconds = sysctl_values.read_timeouts(host)
     known = {} if isinstance(seconds, Missing) else seconds
     fresh = NewEntryCounter(known)
     if not isinstance(listener, Missing):
         pause(max(0.0, FIRST_PART - listener.seconds()))
         ctnetlink_events.start_sample(listener, LISTEN)
-    profile, roles = _flows(host, table, own, tally, fresh, most, share)
-    found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, usual, share,
+    profile, roles = _flows(host, table, own, role_counter, fresh, most, budget)
+    found = profile if isinstance(profile, Missing) else explain(host, snapshot.at.wall, profile, baseline, budget,
                                                                  maximum=table.maximum)
     listened = 0.0 if isinstance(listener, Missing) else LISTEN - listener.seconds()
     pause(max(0.0, PAUSE - (host.clock().monotonic - began), listened))
     new = listener if isinstance(listener, Missing) else ctnetlink_events.finish(listener)
-    later, after = take_snapshot(host, share), cpu_times.read(host)
+    later, after = take_snapshot(host, budget), cpu_times.read(host)
     busy = cpus if isinstance(cpus, Missing) else after if isinstance(after, Missing) else cpu_times.shares(cpus, after)
     node, release = _name(host, 'hostname'), kernel_version.read_release(host)
-    now = _now(snapshot, later)
-    facts = _facts(host, node, release, table, a, found, own, tally, known)._replace(enter=target.enter)
-    facts = facts._replace(rate=_rate(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy)
-    if a.losses is None and now:
-        facts = facts._replace(losses=now.losses)
-    facts = facts._replace(cloud=_cloud(began_cloud, cloud_limit.read_now(host)))
-    if isinstance(found, Missing) and IN_NO_LIST in found.why:
-        facts = facts._replace(unlisted=found.why)
+    now = now_of(snapshot, later)
+    facts = facts_of(host, node, release, table, a, found, own, role_counter, known)
+    facts = facts._replace(
+        rate=rate_of(new, now, fresh, table), softirqs={} if isinstance(busy, Missing) else busy, enter=target.enter,
+        losses=now.losses if a.losses is None and now else a.losses,
+        cloud=cloud_of(began_cloud, cloud_limit.read_now(host)))
     if resources.worst(facts) == resources.NAT:
         rules = nat_rules.read() if host.is_this_kernel() else ()
         facts = facts._replace(nat_rules=() if isinstance(rules, Missing) else rules)
     return TriageReadings(node, release, table, a, now, found, roles, busy, facts, target,
                           new if isinstance(new, Missing) else None, lifeline.for_full_table(host, table))
-
-
-def _cloud(first: Counted | None, last: Counted | None) -> CloudLimit | None:
-    """What moved at the limits of an AWS instance meanwhile."""
-    if first is None or last is None:
-        return None
-    (then, old), (now, new) = first, last
-    known = cloud.allowances(new)
-    return None if known is None else cloud.compare(cloud.allowances(old), now.uptime - then.uptime, known, None)
-
-
-def _rate(new: NewConnections | Missing, now: Now | None, fresh: NewEntryCounter, table: Table) -> NewRate | None:
-    """As it was counted, else as the table tells it."""
-    if isinstance(new, Missing):
-        return fresh.rate(table.entries)
-    refused = now.losses.rate(now.losses.dropped + now.losses.clashes) if now and now.losses else 0.0
-    return counted(new.rate, new.flows)._replace(refused=refused)
 
 
 def _name(host: Host, file: str) -> str:
@@ -203,8 +168,8 @@ def _recorded(path: str | None, sample: Sample | Missing,
     return readonly.read_history(path, sample, history_query(question)), readonly.read_baseline(path, sample)
 
 
-def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: RoleCounter, fresh: NewEntryCounter,
-           most: int | None, share: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
+def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, role_counter: RoleCounter,
+           fresh: NewEntryCounter, most: int | None, budget: TimeBudget) -> tuple[Profile | Missing, Roles | Missing]:
     """The profile, and the role of the same flows."""
     if not table.entries:
         empty = Missing('the table is empty', chosen=True)
@@ -213,12 +178,12 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
     stay = spares_offloaded(kernel_version.read_release(host))
 
     def use(flows: Iterable[Flow]) -> Profile:
-        return summarize(tally.watch(fresh.watch(flows)), table.entries, stay)
+        return summarize(role_counter.watch(fresh.watch(flows)), table.entries, stay)
 
     profile: Profile | Missing
     began = time.monotonic()
     if most is not None:
-        profile = sample_flows(host, use, most, share)
+        profile = sample_flows(host, use, most, budget)
     elif host.is_this_kernel():
         profile = ctnetlink.read_flows(use)
     else:
@@ -228,29 +193,4 @@ def _flows(host: Host, table: Table, own: frozenset[bytes] | Missing, tally: Rol
         if profile.why == ctnetlink.NEEDS_ROOT.why:
             profile = profile._replace(remedy='sudo conntrack-doctor triage shows who fills the table')
         return profile, profile._replace(chosen=True)
-    return count_ports(host, profile, share), own if isinstance(own, Missing) else tally.roles()
-
-
-def _now(first: Snapshot, last: Snapshot) -> Now | None:
-    span = last.at.uptime - first.at.uptime
-    old, new = first.sample(), last.sample()
-    if span <= 0 or isinstance(old, Missing) or isinstance(new, Missing):
-        return None
-    return Now(span, new.entries - old.entries, losses(old, new))
-
-
-def _facts(host: Host, node: str, release: str, table: Table, a: Assessment, found: Diagnosis | Missing,
-             own: frozenset[bytes] | Missing, tally: RoleCounter, known: Mapping[str, int]) -> IncidentFacts:
-    diagnosis = None if isinstance(found, Missing) else found
-    return IncidentFacts(
-        node, table, a.snapshot.initial, a.losses, a.forecast, not isinstance(a.log, Missing) and bool(a.log.ages),
-        diagnosis.profile if diagnosis else None, diagnosis.growth if diagnosis else (), tally.target_of_state(),
-        tally.target_of_source(),
-        frozenset() if isinstance(own, Missing) else frozenset(map(address_text, own)),
-        diagnosis.local if diagnosis else 0.0,
-        () if diagnosis is None or isinstance(diagnosis.owners, Missing) else diagnosis.owners, known,
-        timeouts.proposals(diagnosis.profile, known) if diagnosis else (), slabinfo.read(host), meminfo.read(host),
-        hash_chains.chain_limit(release, kernel_version.read_stable(host)), processes.read_running(host, DRAINS),
-        {one.name for one in processes.read_setters(host)},
-        bool(shutil.which('nft', path=lifeline.SYSTEM_PATH)) or not shutil.which('iptables', path=lifeline.SYSTEM_PATH),
-        a.hash.entries if a.hash and hash_chains.others_have_many(table.entries, a.hash.entries) else 0)
+    return count_ports(host, profile, budget), own if isinstance(own, Missing) else role_counter.roles()

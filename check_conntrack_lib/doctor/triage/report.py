@@ -22,6 +22,7 @@ from ..zones_and_bytes import LEAST, bytes_rows, zones_text
 from . import resource_lines
 from .reading import TriageReadings
 
+#: keys in each list
 TOP = 4
 #: a source that opens so much of the new connections is named
 WORTH = 0.1
@@ -114,9 +115,8 @@ def _losses(readings: TriageReadings) -> Iterator[StyledLine]:
     else:
         causes = {'drop': a.losses.dropped, 'chaintoolong': packets.get('chaintoolong', 0)}
         parts = ', '.join(f'{number} {name}' for name, number in causes.items() if number)
-        yield StyledLine('dropped', f'{count(a.losses.lost, "packet")} {span}, '
-                                   f'{rate(a.losses.rate(a.losses.lost))} ({parts})'
-                             f'{now}', 2)
+        speed = rate(a.losses.rate(a.losses.lost))
+        yield StyledLine('dropped', f'{count(a.losses.lost, "packet")} {span}, {speed} ({parts}){now}', 2)
     if packets.get('early_drop'):
         yield StyledLine('', f'{count(packets["early_drop"], "entry")} evicted (early_drop)', 1)
     if a.losses.clashes:
@@ -142,19 +142,18 @@ def _log(readings: TriageReadings) -> Iterator[StyledLine]:
 
 
 def _changed(readings: TriageReadings) -> Iterator[StyledLine]:
-    why = readings.diagnosis
-    if isinstance(why, Missing):
+    diagnosis = readings.diagnosis
+    if isinstance(diagnosis, Missing):
         return
-    if isinstance(why.baseline, Missing):
+    if isinstance(diagnosis.baseline, Missing):
         if not isinstance(readings.assessment.history, Missing):
-            yield StyledLine('cause', f'unknown, {clean(why.baseline.why)}')
+            yield StyledLine('cause', f'unknown, {clean(diagnosis.baseline.why)}')
         return
-    label = 'cause'
-    for one in why.growth:
-        yield StyledLine(label, one.line(why.profile, _since(why.baseline, why.at)), 1)
-        label = ''
-    if not why.growth:
-        yield StyledLine(label, without_keys(why.profile, why.baseline, why.spread, _since(why.baseline, why.at)))
+    since = _since(diagnosis.baseline, diagnosis.at)
+    for place, one in enumerate(diagnosis.growth):
+        yield StyledLine('' if place else 'cause', one.line(diagnosis.profile, since), 1)
+    if not diagnosis.growth:
+        yield StyledLine('cause', without_keys(diagnosis.profile, diagnosis.baseline, diagnosis.spread, since))
 
 
 def _since(baseline: Baseline, at: float) -> str:
@@ -172,11 +171,12 @@ def _new(readings: TriageReadings) -> Iterator[StyledLine]:
     if new.refused >= 0.5:
         said += f', and {new.refused:.0f} packets/s refused: about {new.attempts:.0f} attempts/s'
     largest = [(one, new.share(one.seen)) for one in new.openers[:2]]
-    named = [f'{one.source} opens {share_text(share)}{_aim(one)}' for one, share in largest if share >= WORTH]
+    named = [f'{one.source} opens {share_text(share)}{_target_of(one)}' for one, share in largest if share >= WORTH]
     yield StyledLine('new', said + (f'; {", ".join(named)}' if named else ''), bool(incident.opener(readings.facts)))
 
 
-def _aim(one: Opener) -> str:
+def _target_of(one: Opener) -> str:
+    """' (tcp to 192.0.2.1:443)': what a source opens nearly all its connections to; '' for several targets."""
     target = str(one.key._replace(source=''))
     return f' ({target})' if target else ''
 
@@ -191,8 +191,9 @@ def _state(readings: TriageReadings) -> Iterator[StyledLine]:
     yield StyledLine('state', said)
     how = f' (sampled {profile.seen} of {profile.entries}, +-{share.margin * 100:.1f}%)' if share.margin else ''
     or_offloaded = ' or offloaded' if profile.spared else ''
-    yield StyledLine('', f'{share_text(profile.share(profile.assured).value)} ASSURED{or_offloaded} (never evicted), '
-                   f'{share_text(profile.share(profile.unreplied).value)} UNREPLIED{how}')
+    assured, unreplied = profile.share(profile.assured).value, profile.share(profile.unreplied).value
+    yield StyledLine('', f'{share_text(assured)} ASSURED{or_offloaded} (never evicted), '
+                         f'{share_text(unreplied)} UNREPLIED{how}')
     zones = zones_text(profile)
     if zones:
         yield StyledLine('zones', zones)
@@ -222,10 +223,10 @@ def _names(readings: TriageReadings) -> Iterator[StyledLine]:
 
 
 def _processes(readings: TriageReadings) -> Iterator[StyledLine]:
-    why = readings.diagnosis
-    if isinstance(why, Diagnosis) and not isinstance(why.owners, Missing) and why.owners:
-        names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in why.owners)
-        yield StyledLine('processes', f'{share_text(why.local)} opened by this host: {names}')
+    diagnosis = readings.diagnosis
+    if isinstance(diagnosis, Diagnosis) and not isinstance(diagnosis.owners, Missing) and diagnosis.owners:
+        names = ', '.join(f'{one.name} (pid {one.pid}) {count(one.sockets, "socket")}' for one in diagnosis.owners)
+        yield StyledLine('processes', f'{share_text(diagnosis.local)} opened by this host: {names}')
 
 
 def _missing(readings: TriageReadings) -> Iterator[StyledLine]:

@@ -44,10 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.monitoring and not arguments.lifeline:
         raise DoctorError('--monitoring needs --lifeline')
     if arguments.lifeline:
-        sys.stdout.write(lifeline.make(readings.proc(arguments), arguments.monitoring, arguments.lifeline))
+        sys.stdout.write(lifeline.make(readings.host_of(arguments), arguments.monitoring, arguments.lifeline))
         return 0
     common_options.check_history(arguments.history)
-    host = readings.proc(arguments)
+    host = readings.host_of(arguments)
     target = netns_target.enter_target(host, arguments.netns)
     advised = plan.make(_gather(host, arguments.history, arguments.sample, arguments.timeout, target))
     if arguments.drop_in:
@@ -61,14 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _gather(host: Host, history: str | None, sample: int | None, timeout: float, target: Target) -> plan.Readings:
+def _gather(host: Host, history: str | None, sample: int | None, timeout: float, target: Target) -> plan.TuneReadings:
     if sample is None:
         return plan.gather(host, history, None, contextlib.nullcontext, target)
     deadline = Deadline(timeout)
     deadline.start()
     try:
         return plan.gather(host, history, sample, deadline.budget, target,
-                           past=partial(deadline.budget, common_options.LONGEST_PAST))
+                           history_budget=partial(deadline.budget, common_options.LONGEST_HISTORY_READING))
     finally:
         deadline.stop()
 

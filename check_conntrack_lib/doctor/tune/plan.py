@@ -42,22 +42,22 @@ from ..netns_target import INITIAL, Target
 NEAR = 1800.0
 #: new connections are counted for so long, in seconds
 LISTEN = 1.0
-#: NAT ports are worth a word from such a part of them on
+#: pools of NAT ports are reported from this share of their ports on
 WORTH_A_WORD = 0.3
 
 
 class Recorded(NamedTuple):
-    """What the history has."""
+    """What the history says of the peak."""
 
     path: str
     #: the highest of all namespaces: the maximum is one for all
     peak: Peak
-    #: inode of its namespace, and what that is called
+    #: inode of the namespace that had it, and its name
     netns: int
     name: str = ''
 
 
-class Readings(NamedTuple):
+class TuneReadings(NamedTuple):
     """What was read, each a value or Missing with its reason."""
 
     #: seconds since 1970
@@ -88,9 +88,9 @@ class Readings(NamedTuple):
     #: seconds, by name; none where the kernel has no such sysctls
     flowtable_timeouts: Mapping[str, int] = {}
     target: Target = INITIAL
-    #: by the time left of the entries; None: too few are new
+    #: new connections, estimated by the time left of the entries; None: too few are new
     rate: NewRate | None = None
-    #: counted for a second
+    #: new connections, counted for a second
     counted: NewConnections | Missing | None = None
     #: rules of source NAT, read where many ports are used
     nat_rules: tuple[NatRule, ...] | Missing = ()
@@ -99,28 +99,28 @@ class Readings(NamedTuple):
 class Plan(NamedTuple):
     """The advice."""
 
-    readings: Readings
+    readings: TuneReadings
     #: what the size is for: the recorded peak, or the entries of now where they are more
     peak: Peak
     limit: ChainLimit
     size: Size
-    #: what alone makes the table large, at the recorded peak or now
+    #: what alone makes the table large, at the recorded peak or now: to be looked at first
     first: tuple[str, ...]
     timeouts: tuple[Proposal, ...]
     candidates: tuple[Candidate, ...]
     refused: tuple[Refused, ...]
-    #: alert lines for the proposed size, in percent
+    #: thresholds of usage for the proposed size, in percent
     warning: int
     critical: int
 
 
 def gather(host: Host, history: str | None, most: int | None,
-           share: TimeBudget, target: Target = INITIAL, pause: Callable[[float], None] = time.sleep,
-           past: TimeBudget | None = None) -> Readings:
-    """Reads everything, each source failing alone. Raises Trouble where there is no table.
+           budget: TimeBudget, target: Target = INITIAL, pause: Callable[[float], None] = time.sleep,
+           history_budget: TimeBudget | None = None) -> TuneReadings:
+    """Reads everything, each source failing alone. Raises DoctorError where there is no table.
 
-    most: entries of the table to look at; None: all. target: the namespace that host shows. past: bounds the time for
-    the history, which may be another user's and of any size.
+    most: entries of the table to look at; None: all. target: the namespace that host shows. history_budget: bounds
+    the time for the history, which may be another user's and of any size; None: as `budget`.
     """
     at = host.clock().wall
     table = sysctl_values.read(host)
@@ -128,13 +128,13 @@ def gather(host: Host, history: str | None, most: int | None,
         raise DoctorError(f'connection tracking is not loaded: no {table.path}')
     if isinstance(table, Missing):
         raise DoctorError(f'cannot read the table: {table.why}')
-    recorded, peak_profile = _recorded_in_time(history, host, target, past or share)
+    recorded, peak_profile = _recorded_in_time(history, host, target, history_budget or budget)
     names = os.uname()
     seconds = sysctl_values.read_timeouts(host)
     fresh = NewEntryCounter({} if isinstance(seconds, Missing) else seconds)
     listener = ctnetlink_events.open_listener(host)
     try:
-        profile = _profile(host, table, most, share, fresh)
+        profile = _profile(host, table, most, budget, fresh)
         if isinstance(listener, Missing):
             counted: NewConnections | Missing = listener
         else:
@@ -145,16 +145,17 @@ def gather(host: Host, history: str | None, most: int | None,
             listener.close()
     many_ports = isinstance(profile, Profile) and any(one.share >= WORTH_A_WORD for one in profile.nat_ports)
     rules = nat_rules.read() if many_ports and host.is_this_kernel() else ()
-    return Readings(at, names.nodename, names.release, table, sysctl_values.is_initial_namespace(host), host.netns(),
-                    recorded, profile, peak_profile, seconds,
-                    slabinfo.read(host), meminfo.read(host), processes.read_setters(host),
-                    processes.read_container(host),
-                    kernel_version.read_stable(host),
-                    slabinfo.read_entries(host), sysctl_values.read_flowtable_timeouts(host), target,
-                    fresh.rate(table.entries), counted, rules)
+    return TuneReadings(
+        at=at, node=names.nodename, release=names.release, table=table,
+        initial=sysctl_values.is_initial_namespace(host), netns=host.netns(), recorded=recorded, profile=profile,
+        peak_profile=peak_profile, timeouts=seconds, entry=slabinfo.read(host), available=meminfo.read(host),
+        setters=processes.read_setters(host), container=processes.read_container(host),
+        stable=kernel_version.read_stable(host), all_entries=slabinfo.read_entries(host),
+        flowtable_timeouts=sysctl_values.read_flowtable_timeouts(host), target=target,
+        rate=fresh.rate(table.entries), counted=counted, nat_rules=rules)
 
 
-def make(r: Readings) -> Plan:
+def make(r: TuneReadings) -> Plan:
     """The advice that follows from the readings."""
     now = Peak(r.table.entries, r.at, 0.0, 1, r.table.maximum)
     peak = now if isinstance(r.recorded, Missing) else r.recorded.peak
@@ -185,12 +186,12 @@ def make(r: Readings) -> Plan:
     return Plan(r, peak, limit, size, first, proposals, candidates, refused, warning, critical)
 
 
-def _profile(host: Host, table: Table, most: int | None, share: TimeBudget,
+def _profile(host: Host, table: Table, most: int | None, budget: TimeBudget,
              fresh: NewEntryCounter) -> Profile | Missing:
     if not table.entries:
         return Missing('the table is empty', chosen=True)
     if most is not None:
-        return take_profile(host, table, most, share, watch=fresh.watch)
+        return take_profile(host, table, most, budget, watch=fresh.watch)
     if not host.is_this_kernel():
         return Missing('all flows are read of the running kernel only')
     stay = spares_offloaded(kernel_version.read_release(host))
@@ -198,10 +199,10 @@ def _profile(host: Host, table: Table, most: int | None, share: TimeBudget,
 
 
 def _recorded_in_time(path: str | None, host: Host, target: Target,
-                      share: TimeBudget) -> tuple[Recorded | Missing, Profile | None]:
+                      budget: TimeBudget) -> tuple[Recorded | Missing, Profile | None]:
     """What was recorded, if it does not take too much of the time: another user's file may be as large as he likes."""
     try:
-        with share():
+        with budget():
             return _recorded(path, host, target)
     except OutOfTime as error:
         return Missing.because(error, 'history'), None

@@ -1,4 +1,4 @@
-"""The sysctl.d file: every value with the old one, the reason and the date."""
+"""The sysctl.d file that `tune` proposes: every value with the old one, the reason and the date."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Value(NamedTuple):
     old: int | None
     new: int
     why: str
-    #: why it is only a comment until somebody decides; '' for what is safe
-    asked: str = ''
+    #: why the line is only a comment until the administrator decides; '' for what is safe
+    commented_because: str = ''
 
 
 def values(plan: Plan) -> Iterator[Value]:
@@ -42,7 +42,7 @@ def values(plan: Plan) -> Iterator[Value]:
     for p in plan.timeouts:
         yield Value(f'net.netfilter.nf_conntrack_{p.name}', p.now, p.proposed,
                     f'frees about {p.share.value:.1%} of the table; risk: {p.risk}',
-                    asked='it can cut connections in use' if p.risky else '')
+                    commented_because='it can cut connections in use' if p.risky else '')
 
 
 def _short_of_memory(plan: Plan) -> str:
@@ -84,10 +84,10 @@ def text(plan: Plan, expires: float | None) -> str:
         old = '?' if value.old is None else value.old
         name = value.key.rpartition('.')[2]
         lines += ['', f'# {name}: {old} -> {value.new}, {date}: {value.why}']
-        if value.asked:
-            lines.append(f'# Commented out because {value.asked}. Uncomment to apply.')
+        if value.commented_because:
+            lines.append(f'# Commented out because {value.commented_because}. Uncomment to apply.')
         lines += [note] if note else []
-        lines.append(f'{"#" if value.asked else ""}{value.key} = {value.new}')
+        lines.append(f'{"#" if value.commented_because else ""}{value.key} = {value.new}')
     if not changes:
         lines += ['', '# No change needed.']
     return '\n'.join(lines) + '\n'

@@ -65,17 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise DoctorError('--sort and --rows need --top')
     if arguments.rows is not None and not 1 <= arguments.rows <= MOST_ROWS:
         raise DoctorError(f'--rows: {arguments.rows} is not between 1 and {MOST_ROWS}')
-    source = readings.proc(arguments)
-    target = netns_target.enter_target(source, arguments.netns)
+    host = readings.host_of(arguments)
+    target = netns_target.enter_target(host, arguments.netns)
     if arguments.top:
         from .top import run as run_top
 
-        return run_top(arguments, source, target)
+        return run_top(arguments, host, target)
     title = f'conntrack-doctor watch: {host_and_namespace(target)}, every {arguments.every:g} s'
     state: WatchState | None = None
     shown = 0
     due = time.monotonic()
-    opened = readings.Rounds(source, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(source))
+    opened = readings.Rounds(host, arguments.kernel_log, WINDOW, ctnetlink_events.open_listener(host))
     with closing(opened) as rounds, live(arguments) as terminal:
         while True:
             try:
