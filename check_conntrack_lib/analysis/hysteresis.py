@@ -142,8 +142,8 @@ def highest(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequ
     """The highest threshold whose alert stands at the last of the points; thresholds: the lowest first.
 
     wait: seconds for which the lowest of several waits for a burst to end. While all that is waited for is that usage
-    stays below the point where the lowest one clears, the others stand, too: a table that empties is not first less
-    critical and then well.
+    stays below the point where the lowest one clears, the others stand, too: a table that empties is not reported
+    twice, first as WARNING and then as OK.
     """
     waits = [wait] * (len(thresholds) - 1) + [0.0]
     found = [crossed(points, at, maximum, threshold, clear, seconds) for threshold, seconds in zip(thresholds, waits)]

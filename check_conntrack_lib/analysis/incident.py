@@ -24,7 +24,7 @@ CROWDED, RISING, SOON = WARNING, TREND, 3600.0
 ONE_SOURCE = 0.25
 #: share of the dropped packets that a full table must have dropped before its size is a remedy
 LEAST_FULL = 0.1
-#: of fewer new connections no source is to blame
+#: of fewer new connections no source is named
 FEWEST = 50
 
 

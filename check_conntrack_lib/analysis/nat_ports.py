@@ -25,7 +25,7 @@ DEFAULT, BELOW_1024, BELOW_512 = 64512, 424, 511
 TRIES, WHOLE = 248, 128
 #: since 6.5 the last places of each round are looked at for ended TCP connections, which `found` does not count
 UNCOUNTED, TCP_TRIES = 32, 128
-#: a pool is measured from so many flows seen on, and is worth a word from such a part of its ports on
+#: a pool is measured when so many of its flows were seen, and is named when this share of its ports is used
 LEAST_SEEN, WORTH = 20, 0.1
 #: ports spread as wide as that are the whole default range
 SPREAD = 56000

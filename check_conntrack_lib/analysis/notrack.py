@@ -9,7 +9,7 @@ from ..namedtuples import NamedTuple
 from .profile import Key, Profile
 from .proportion import Proportion
 
-#: a known service is worth rules from this share of the table on, any other is worth a word from that
+#: shares of the table from which a known service gets rules, and any other one is mentioned
 LEAST_KNOWN, LEAST_OTHER = 0.02, 0.2
 #: a target is named in the rules from this share of the table on
 LEAST_TARGET = 0.01

@@ -22,7 +22,7 @@ FEW_DAYS = 7
 #: bytes: struct nf_conn where it could not be measured (the largest seen, Ubuntu 5.4 and 5.15), the extensions of an
 #: entry with NAT, accounting or events (NF_CT_EXT_PREALLOC)
 ENTRY, EXTENSIONS = 320, 128
-#: one key with such a share of the table makes its size
+#: shares of the table from which one source, target or state, or what has no reply, alone makes it large
 ONE_SOURCE, ONE_TARGET, ONE_STATE, NO_REPLY = 0.25, 0.5, 0.3, 0.5
 
 

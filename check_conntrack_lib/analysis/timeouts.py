@@ -15,7 +15,7 @@ LEAST = 0.01
 SHORT_LIVED = ('tcp_timeout_unacknowledged', 'tcp_timeout_max_retrans')
 #: a TimeoutClass with this share of entries that have more time left than its timeout does not live by it
 FOREIGN = 0.02
-#: such a share of idle connections makes the table's size
+#: share of the table from which idle connections are called opened and not closed
 LEAK = 0.3
 
 

@@ -110,7 +110,7 @@ def make(host: Host, named: Sequence[str], kind: str) -> str:
 
 
 def command(named: Sequence[str] = ()) -> str:
-    """What makes the rules."""
+    """The command that prints the rules; named: addresses of the monitoring."""
     whom = ','.join(named) if named else 'ADDRESS'
     return f'sudo conntrack-doctor tune --lifeline --monitoring {shlex.quote(whom)} >lifeline'
 

@@ -93,7 +93,7 @@ def _phrase(a: Assessment, result: Result) -> str:
 def _usage(a: Assessment, table: Table, bad: list[Result], first: bool) -> Iterator[Part]:
     """How full the table is, and where that is the trouble, since when and until when."""
     if table.unlimited:
-        yield Part((f'{"" if first else ", "}{usage(a, table)}',), 0)
+        yield Part((f'{"" if first else ", "}{usage(table)}',), 0)
         return
     full = percent(table.usage)
     names = {result.metric.name for result in bad}

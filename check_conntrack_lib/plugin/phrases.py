@@ -16,7 +16,7 @@ STILL_FULL = 99.0
 FAR = 2 * DAY
 
 
-def usage(a: Assessment, table: Table) -> str:
+def usage(table: Table) -> str:
     """How full the table is."""
     if table.unlimited:
         return f'{count(table.entries, "entry")}, no limit (nf_conntrack_max is {table.maximum})'
@@ -67,7 +67,7 @@ def repeated(drops: Drops, now: float) -> str:
 
 def usage_or_growth(a: Assessment) -> str:
     table = a.snapshot.table
-    return ', '.join(filter(None, (usage(a, table), full_when(a, table)))) if isinstance(table, Table) else ''
+    return ', '.join(filter(None, (usage(table), full_when(a, table)))) if isinstance(table, Table) else ''
 
 
 def is_full(a: Assessment) -> bool:

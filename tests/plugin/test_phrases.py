@@ -22,7 +22,7 @@ from check_conntrack_lib.plugin import phrases
     (Table(1, 0, 1), '1 entry, no limit (nf_conntrack_max is 0)'),
 ])
 def test_usage(table: Table, text: str) -> None:
-    assert phrases.usage(assessment(table), table) == text
+    assert phrases.usage(table) == text
     assert phrases.usage_or_growth(assessment(table)) == text
 
 

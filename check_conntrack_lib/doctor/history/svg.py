@@ -150,7 +150,7 @@ def _growth(axes: Axes, history: HistoryFacts, _buckets: Sequence[TimeBucket]) -
     axes.set_title('growth, entries per minute', loc='left', fontsize=9)
 
 
-def _losses(axes: Axes, history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
+def _losses(axes: Axes, _history: HistoryFacts, buckets: Sequence[TimeBucket]) -> None:
     highest = 0.0
     for name, words, colour in (('', 'packets dropped', RED), ('early_drop', 'entries evicted', AMBER),
                                 ('insert_failed', 'insert_failed', VIOLET)):

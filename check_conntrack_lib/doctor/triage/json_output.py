@@ -7,7 +7,8 @@ from typing import Any
 
 from ... import __version__
 from ...analysis import incident, mitigations, resources
-from ...analysis.profile import Key
+from ...analysis.profile import Key, Profile
+from ...analysis.rates import NewRate
 from ...model import Missing
 from ..common_options import SCHEMA_VERSION
 from ..json_values import plain
@@ -30,28 +31,13 @@ def as_json(readings: TriageReadings) -> str:
         'role': readings.roles if isinstance(readings.roles, Missing) else {
             'name': readings.roles.name, **readings.roles._asdict()},
         'forecast': a.forecast, 'losses': a.losses, 'log': a.log, 'now': readings.now,
-        'profile': None if profile is None else {
-            **{name: getattr(profile, name) for name in ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat',
-                                                         'nat', 'offloaded')},
-            'states': [{'protocol': str(Key(protocol)), 'state': state, 'seen': seen}
-                       for (protocol, state), seen in profile.states.items()],
-            **{sort: [{**_key(key), 'seen': seen} for key, seen in getattr(profile, sort)]
-               for sort in ('sources', 'destinations', 'services', 'targets', 'zones')},
-            'traffic': profile.traffic and {
-                **{name: getattr(profile.traffic, name) for name in ('counted', 'packets', 'bytes')},
-                **{sort: [{**_key(one.key), 'packets': one.packets, 'bytes': one.bytes}
-                          for one in getattr(profile.traffic, sort)]
-                   for sort in ('sources', 'targets', 'services')}}},
+        'profile': profile and _profile(profile),
         'addresses': {} if profile is None else profile.names,
         'changed': [{**_key(one.key), 'before': one.before, 'now': one.now, 'entries': one.entries,
                      'most_from': one.source} for one in facts.growth],
         'local': {'share': facts.local, 'processes': facts.owners},
         'softirqs': readings.softirqs,
-        'new_connections': facts.rate and {
-            'per_second': facts.rate.rate, 'refused_per_second': facts.rate.refused, 'counted': facts.rate.counted,
-            'seen': facts.rate.seen,
-            'sources': [{**_key(one.key), 'source': one.source, 'seen': one.seen} for one in facts.rate.openers],
-            'targets': [{**_key(key), 'seen': seen} for key, seen in facts.rate.targets]},
+        'new_connections': facts.rate and _new_connections(facts.rate),
         'resources': resources.levels(facts),
         'nat_ports': [{'pool': str(one), 'used': one.used, 'size': one.size, 'exact': one.exact,
                        'sources': dict(one.sources), 'states': dict(one.states)}
@@ -61,6 +47,27 @@ def as_json(readings: TriageReadings) -> str:
         'lifeline': readings.lifeline,
         'missing': readings.missing(),
     }))
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    totals = ('entries', 'seen', 'assured', 'unreplied', 'snat', 'dnat', 'nat', 'offloaded')
+    return {
+        **{name: getattr(profile, name) for name in totals},
+        'states': [{'protocol': str(Key(protocol)), 'state': state, 'seen': seen}
+                   for (protocol, state), seen in profile.states.items()],
+        **{sort: [{**_key(key), 'seen': seen} for key, seen in getattr(profile, sort)]
+           for sort in ('sources', 'destinations', 'services', 'targets', 'zones')},
+        'traffic': profile.traffic and {
+            **{name: getattr(profile.traffic, name) for name in ('counted', 'packets', 'bytes')},
+            **{sort: [{**_key(one.key), 'packets': one.packets, 'bytes': one.bytes}
+                      for one in getattr(profile.traffic, sort)]
+               for sort in ('sources', 'targets', 'services')}}}
+
+
+def _new_connections(new: NewRate) -> dict[str, Any]:
+    return {'per_second': new.rate, 'refused_per_second': new.refused, 'counted': new.counted, 'seen': new.seen,
+            'sources': [{**_key(one.key), 'source': one.source, 'seen': one.seen} for one in new.openers],
+            'targets': [{**_key(key), 'seen': seen} for key, seen in new.targets]}
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -43,7 +43,7 @@ NEAR = 1800.0
 #: new connections are counted for so long, in seconds
 LISTEN = 1.0
 #: pools of NAT ports are reported from this share of their ports on
-WORTH_A_WORD = 0.3
+WORTH_REPORTING = 0.3
 
 
 class Recorded(NamedTuple):
@@ -143,7 +143,7 @@ def gather(host: Host, history: str | None, most: int | None,
     finally:
         if not isinstance(listener, Missing):
             listener.close()
-    many_ports = isinstance(profile, Profile) and any(one.share >= WORTH_A_WORD for one in profile.nat_ports)
+    many_ports = isinstance(profile, Profile) and any(one.share >= WORTH_REPORTING for one in profile.nat_ports)
     rules = nat_rules.read() if many_ports and host.is_this_kernel() else ()
     return TuneReadings(
         at=at, node=names.nodename, release=names.release, table=table,

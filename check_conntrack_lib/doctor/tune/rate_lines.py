@@ -12,7 +12,7 @@ from ...analysis.rates import about
 from ...formatting import clean
 from ...model import Missing
 from ...readers.ctnetlink_events import NewConnections
-from .plan import WORTH_A_WORD, Plan
+from .plan import WORTH_REPORTING, Plan
 
 
 def rates(plan: Plan) -> Iterator[str]:
@@ -45,10 +45,10 @@ def nat_ports(plan: Plan) -> Iterator[str]:
     if isinstance(profile, Missing):
         return
     for use in profile.nat_ports:
-        if use.share >= WORTH_A_WORD:
+        if use.share >= WORTH_REPORTING:
             held = f', {use.held_by("TIME_WAIT"):.0%} in TIME_WAIT' if use.held_by('TIME_WAIT') else ''
             yield f'{use}: {"" if use.exact else "about "}{use.share:.0%} used ({use.used} of {use.size}){held}'
-    if not profile.nat_ports or profile.nat_ports[0].share < WORTH_A_WORD:
+    if not profile.nat_ports or profile.nat_ports[0].share < WORTH_REPORTING:
         return
     fullest = profile.nat_ports[0]
     yield (f'connections are refused from {"65%" if fullest.kept else "82%"} on, 1% of them at '
