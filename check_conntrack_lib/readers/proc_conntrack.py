@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
-from ..flow import ACCOUNTED, ASSURED, CONFIRMED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, SEEN_REPLY, SRC_NAT, Flow
+from ..flow import ACCOUNTED, ASSURED, CONFIRMED, DST_NAT, HW_OFFLOAD, OFFLOAD, PORTED, SEEN_REPLY, SRC_NAT, TCP, Flow
 from ..host import Host
 from ..model import Missing
 
 FILE = 'net/nf_conntrack'
 #: no line is longer; what is, is not this file
 LONGEST_LINE = 4096
-TCP = 6
 _T = TypeVar('_T')
 
 
@@ -39,25 +38,50 @@ def parse_line(line: str) -> Flow:
     # it is printed: what is no name of a state must not get so far
     if state and not (state.isascii() and state.replace('_', '').isalnum()):
         raise ValueError('not a state')
-    # each direction begins with its source
-    first: dict[str, str] = {}
-    second: dict[str, str] = {}
-    side: dict[str, str] = {}
+    original, reply, flags = _directions(rest)
+    src, dst, reply_src, reply_dst = (_address(way[end]) for way in (original, reply) for end in ('src', 'dst'))
+    sport, dport, reply_sport, reply_dport = (_number(way.get(end, '0'), 0xFFFF) if protocol in PORTED else 0
+                                              for way in (original, reply) for end in ('sport', 'dport'))
+    status = _status(protocol, flags)
+    # the file does not tell NAT, but the answers come from and go to other ends then
+    if (reply_dst, reply_dport) != (src, sport):
+        status |= SRC_NAT
+    if (reply_src, reply_sport) != (dst, dport):
+        status |= DST_NAT
+    zone = _number(original.get('zone-orig') or reply.get('zone-reply') or reply.get('zone', '0'), 0xFFFF)
+    counted = [_number(way[what], (1 << 64) - 1) for way in (original, reply) for what in ('packets', 'bytes')
+               if what in way]
+    # all four or none
+    counters = counted if len(counted) == len(ACCOUNTED) else [None] * len(ACCOUNTED)
+    return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone,
+                reply_sport, reply_dport, *counters)
+
+
+def _directions(words: Iterable[str]) -> tuple[dict[str, str], dict[str, str], set[str]]:
+    """The NAME=VALUE words of the original and of the reply direction, and the words without a value.
+
+    What follows the second direction (mark, zone) is among its words. Raises ValueError for a line without both.
+    """
+    original: dict[str, str] = {}
+    reply: dict[str, str] = {}
     flags = set()
-    for word in rest:
+    way: dict[str, str] = {}
+    for word in words:
         name, equals, value = word.partition('=')
+        # each direction begins with its source
         if name == 'src':
-            side = second if first else first
+            way = reply if original else original
         if equals:
-            side.setdefault(name, value)
+            way.setdefault(name, value)
         else:
             flags.add(word)
-    if not {'src', 'dst'} <= first.keys() & second.keys():
+    if not {'src', 'dst'} <= original.keys() & reply.keys():
         raise ValueError('a line without two directions')
-    src, dst, reply_src, reply_dst = (_address(way[end]) for way in (first, second) for end in ('src', 'dst'))
-    ports = [_number(way.get(end, '0'), 0xFFFF) if protocol in PORTED else 0
-             for way in (first, second) for end in ('sport', 'dport')]
-    sport, dport, reply_sport, reply_dport = ports
+    return original, reply, flags
+
+
+def _status(protocol: int, flags: Collection[str]) -> int:
+    """The bits of enum ip_conntrack_status that a line's words stand for."""
     status = CONFIRMED
     if '[UNREPLIED]' not in flags:
         status |= SEEN_REPLY
@@ -68,18 +92,7 @@ def parse_line(line: str) -> Flow:
             status |= ASSURED
     if '[ASSURED]' in flags:
         status |= ASSURED
-    # the file does not tell NAT, but the answers come from and go to other ends then
-    if (reply_dst, reply_dport) != (src, sport):
-        status |= SRC_NAT
-    if (reply_src, reply_sport) != (dst, dport):
-        status |= DST_NAT
-    zone = _number(first.get('zone-orig') or second.get('zone-reply') or second.get('zone', '0'), 0xFFFF)
-    counted = [_number(way[what], (1 << 64) - 1) for way in (first, second) for what in ('packets', 'bytes')
-               if what in way]
-    # all four or none
-    counters = counted if len(counted) == len(ACCOUNTED) else [None] * len(ACCOUNTED)
-    return Flow(protocol, state, status, timeout, src, dst, sport, dport, reply_src, reply_dst, zone,
-                reply_sport, reply_dport, *counters)
+    return status
 
 
 def parse(lines: Iterable[str]) -> Iterator[Flow]:
