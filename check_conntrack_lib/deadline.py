@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 
 from .formatting import duration
 
@@ -28,6 +28,23 @@ GRACE = 1.0
 
 class OutOfTime(TimeoutError):
     """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
+
+
+class suppress_unreadable:
+    """As contextlib.suppress of OSError, ValueError and the others given, but OutOfTime goes through.
+
+    For what is left out where it cannot be read, in the middle of a reading whose time is bounded as a whole.
+    """
+
+    def __init__(self, *others: type[Exception]) -> None:
+        self._suppressed: tuple[type[Exception], ...] = (OSError, ValueError, *others)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> bool:
+        return isinstance(error, self._suppressed) and not isinstance(error, OutOfTime)
 
 
 class Deadline:

@@ -11,11 +11,12 @@ import os
 from collections.abc import Collection
 from ipaddress import ip_address
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..formatting import clean_name
 from ..host import Host
 from ..readers import kube_services, local_addresses, sysctl_values
 from . import discover, names
+from .discover import Namespace
 
 THIS_HOST = 'this host'
 #: more namespaces, and files of CNI, are not looked through
@@ -31,12 +32,9 @@ def resolve(host: Host, wanted: Collection[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     if not left:
         return found
-    try:
+    namespaces: tuple[Namespace, ...] = ()
+    with suppress_unreadable():
         namespaces = discover.find(host).namespaces
-    except OutOfTime:
-        raise
-    except (OSError, ValueError):
-        namespaces = ()
     own, own_is_host = host.netns(), sysctl_values.is_initial_namespace(host)
     for one in namespaces[:MOST_NAMESPACES]:
         if not left:
@@ -62,14 +60,12 @@ def _of_cni(host: Host, wanted: Collection[str]) -> dict[str, str]:
     """By what CNI keeps of the pods that it gave an address."""
     found: dict[str, str] = {}
     place = os.path.join(host.root(), RESULTS)
-    try:
+    files: list[str] = []
+    with suppress_unreadable():
         files = os.listdir(place) if wanted else []
-    except OutOfTime:
-        raise
-    except (OSError, ValueError):
-        return found
     for file in files[:MOST_RESULTS]:
-        try:
+        # whatever is wrong with one file
+        with suppress_unreadable(LookupError, TypeError):
             with open(os.path.join(place, file), encoding='utf-8') as opened:
                 result = json.loads(opened.read(1 << 20))
             arguments = dict(result['cniArgs'])
@@ -78,8 +74,4 @@ def _of_cni(host: Host, wanted: Collection[str]) -> dict[str, str]:
                 bare = str(address['address']).partition('/')[0]
                 if bare in wanted:
                     found[bare] = f'pod {clean_name(pod, 120)}'
-        except OutOfTime:
-            raise
-        except (OSError, ValueError, LookupError, TypeError):
-            continue
     return found

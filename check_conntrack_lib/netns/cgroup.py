@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..host import Host
 from ..namedtuples import NamedTuple
 
@@ -69,12 +69,10 @@ def parse(text: str) -> Cgroup:
 
 def read(host: Host, pid: int) -> Cgroup:
     """That of a process; NONE also when it cannot be told."""
-    try:
+    # it may have ended meanwhile, or its owner has made a path that is longer than the kernel prints
+    with suppress_unreadable():
         return parse(host.read(f'{pid}/cgroup'))
-    except OutOfTime:
-        raise
-    except (OSError, ValueError):
-        return NONE  # it ended meanwhile, or its owner has made a path that is longer than the kernel prints
+    return NONE
 
 
 def is_id(container: str) -> bool:

@@ -13,7 +13,7 @@ import re
 import time
 from contextlib import suppress
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..host import GONE, Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
@@ -165,14 +165,10 @@ def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> l
         path = os.path.join(place, name)
         if path in bound:
             continue
-        try:
+        status = None
+        with suppress_unreadable():
             status = os.stat(path)
-        except OutOfTime:
-            raise
-        except (OSError, ValueError):
-            dead.append(path)
-            continue
-        if status.st_dev != device:
+        if status is None or status.st_dev != device:
             dead.append(path)
             continue
         known = ways.get((True, status.st_ino), Namespace(status.st_ino))
@@ -182,12 +178,9 @@ def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> l
 
 def _leads_nowhere(path: str) -> bool:
     """Is the name still there, and still no namespace? Raises OutOfTime."""
-    try:
+    with suppress_unreadable():
         return os.stat(path).st_dev != _nsfs_device()
-    except OutOfTime:
-        raise
-    except (OSError, ValueError):
-        return os.path.lexists(path)
+    return os.path.lexists(path)
 
 
 def _listed(place: str) -> list[str]:

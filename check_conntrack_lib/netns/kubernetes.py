@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..host import Host
 
 PODS = 'var/log/pods'
@@ -14,12 +14,9 @@ def pod_of_uid(host: Host, uid: str) -> str:
     """'NAMESPACE/NAME' of the pod with this UID; '' if it is not there. Its logs lie in NAMESPACE_NAME_UID."""
     # in a container with the host's processes, the host's files are those of its first process
     for root in dict.fromkeys((host.root(), host.path('1/root'))):
-        try:
+        names: list[str] = []
+        with suppress_unreadable():
             names = os.listdir(os.path.join(root, PODS))
-        except OutOfTime:
-            raise
-        except (OSError, ValueError):
-            continue
         for name in names:
             parts = name.split('_')
             if len(parts) == 3 and parts[2] == uid:

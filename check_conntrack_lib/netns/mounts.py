@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..host import Host
 from ..namedtuples import NamedTuple
 
@@ -49,14 +49,16 @@ def parse(text: str) -> list[Mount]:
 
 def read(host: Host, pid: int | str) -> str:
     """The mount table of a process, larger than `Host.read` takes; '' when it cannot be had."""
+    with suppress_unreadable():  # the process may end while it is read
+        return _read(host.path(f'{pid}/mountinfo')).decode('utf-8', 'surrogateescape')
+    return ''
+
+
+def _read(path: str) -> bytes:
+    """The whole file, or its first LARGEST bytes and the rest of that read. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        handle = os.open(host.path(f'{pid}/mountinfo'), os.O_RDONLY | os.O_NONBLOCK)
-    except OutOfTime:
-        raise
-    except (OSError, ValueError):
-        return ''
-    parts: list[bytes] = []
-    try:
+        parts: list[bytes] = []
         size = 0
         while size < LARGEST:
             part = os.read(handle, 1 << 16)
@@ -64,13 +66,9 @@ def read(host: Host, pid: int | str) -> str:
                 break
             parts.append(part)
             size += len(part)
-    except OutOfTime:
-        raise
-    except (OSError, ValueError):
-        return ''  # the process ended meanwhile
+        return b''.join(parts)
     finally:
         os.close(handle)
-    return b''.join(parts).decode('utf-8', 'surrogateescape')
 
 
 def outside(mounts: list[Mount], device: str, inner: str) -> str:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import struct
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..host import Host
 from .discover import Namespace
 
@@ -38,12 +38,8 @@ def uid_of(host: Host, namespace: Namespace) -> int | None:
     if not host.is_this_kernel():
         return None
     for path in filter(None, (namespace.path, *(host.path(f'{pid}/ns/net') for pid in namespace.pids[:MOST_PATHS]))):
-        try:
+        with suppress_unreadable():
             return _owner(path)
-        except OutOfTime:
-            raise
-        except OSError:
-            continue
     return None
 
 

@@ -60,10 +60,10 @@ def read(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> Othe
 def _through_a_process(host: Host, namespace: Namespace) -> OtherTable | None:
     for pid in namespace.pids:
         try:
-            look = parse(host.read(f'{pid}/{cpu_counters.FILE}'))
+            table = parse(host.read(f'{pid}/{cpu_counters.FILE}'))
             # another process may have got its number
             if not namespace.own_inode or parse_link(os.readlink(host.path(f'{pid}/ns/net'))) == namespace.inode:
-                return look
+                return table
         except GONE:
             continue
     return None

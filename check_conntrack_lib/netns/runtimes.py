@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Mapping
 
-from ..deadline import OutOfTime
+from ..deadline import suppress_unreadable
 from ..host import GONE, Host
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import processes
@@ -189,7 +189,8 @@ def _is_trusted(host: Host, pid: int, uid: int) -> bool:
 
 def _json(path: str) -> Mapping[str, Any]:
     """A JSON object of a file; empty when it cannot be had."""
-    try:
+    value: object = None
+    with suppress_unreadable(RecursionError):
         # to open a device may do something, to follow a link may lead to one
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return {}
@@ -199,8 +200,4 @@ def _json(path: str) -> Mapping[str, Any]:
         finally:
             os.close(handle)
         value = json.loads(text)
-    except OutOfTime:
-        raise
-    except (OSError, ValueError, RecursionError):
-        return {}
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""One snapshot of every namespace, beginning with the own one, which `take_snapshot` has read."""
+"""A snapshot of each namespace, beginning with the own one, which `snapshot.take_snapshot` has read before."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NamespaceSnapshots(NamedTuple):
     stale: tuple[str, ...] = ()
     #: the directory of names, where this user may not look into it
     closed: str = ''
-    #: words that mean no namespace here
+    #: words of --netns that mean no namespace here
     unknown: tuple[str, ...] = ()
     #: so many names of programs were not entered that are most likely those of namespaces seen by their processes
     same: int = 0
@@ -52,50 +52,82 @@ class NamespaceSnapshots(NamedTuple):
 def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: TimeBudget) -> NamespaceSnapshots:
     """Looks into the namespaces that `wanted` names, in this thread, which comes back each time.
 
-    wanted: ('all',) or words for `namespaces.select`; own: the snapshot of the namespace that host shows;
+    wanted: ('all',) or words for `names.select`; own: the snapshot of the namespace that host shows;
     budget: bounds the time of it all: what was not reached by then is unseen.
     """
     everything = wanted == (ALL,)
-    seen = [NamespaceSnapshot(Namespace(own.netns if isinstance(own.netns, int) else 0), own)] if everything else []
-    unseen: dict[Missing, int] = {}
+    progress = _Progress(own, everything)
     found = Found(())
-    unknown: list[str] = []
-    not_entered = left = 0
+    unknown: tuple[str, ...] = ()
     try:
         with budget():
             found = discover.find(host)
-            chosen = found.namespaces
-            if not everything:
-                selected = names.select(host, chosen, wanted)
-                unknown = [word for word, means in selected.items() if not means]
-                chosen = tuple(dict.fromkeys(one for means in selected.values() for one in means))
-            left = len(chosen)
+            chosen, unknown = _choose(host, found, wanted)
+            progress.left = len(chosen)
             stat_file, enter = host.exists(cpu_counters.FILE), host.is_this_kernel()
             if everything and enter:
                 chosen += tuple(discover.held_by_descriptor(host, _only_in_log(own, found)))
+                progress.left = len(chosen)
             for one in chosen:
-                if one.own_inode and one.inode == own.netns:
-                    seen[:everything] = [NamespaceSnapshot(one, own)]
-                elif isinstance(own.table, Table):
-                    look = read_other.read(host, one, stat_file, enter)
-                    if not isinstance(look, Missing):
-                        seen.append(NamespaceSnapshot(one, _snapshot(own, one, own.table, look)))
-                    elif look == NEEDS_ROOT and one.machine_made and not one.pids:
-                        not_entered += 1
-                    elif look != read_other.VANISHED:
-                        unseen[look] = unseen.get(look, 0) + 1
-                left -= 1
+                progress.read(host, one, stat_file, enter)
     except (OSError, ValueError) as error:
-        unseen[Missing.because(error, 'network namespaces')] = left or 1
+        progress.unseen[Missing.because(error, 'network namespaces')] = progress.left or 1
+    seen, unseen, not_entered = progress.seen(), progress.unseen, progress.not_entered
     # whose links this user may not read are not known by their own inode: a name of CNI and they are most likely one
     same = min(not_entered, sum(not one.namespace.own_inode for one in seen))
     if not_entered > same:
         unseen[NEEDS_ROOT] = unseen.get(NEEDS_ROOT, 0) + not_entered - same
-    dead = [name for name in found.stale if everything or name in unknown]
-    if not everything:
-        found = Found(())
-    return _with_lines(NamespaceSnapshots(tuple(seen), unseen, found.hidden, tuple(dead), found.closed,
-                                          tuple(unknown), same, invisible=found.invisible), own)
+    stale = tuple(name for name in found.stale if everything or name in unknown)
+    # what is hidden from this user matters only where all are wanted
+    hiding = found if everything else Found(())
+    return _with_lines(NamespaceSnapshots(seen, unseen, hiding.hidden, stale, hiding.closed, unknown, same,
+                                          invisible=hiding.invisible), own)
+
+
+class _Progress:
+    """What was read before the time was up."""
+
+    def __init__(self, own: Snapshot, everything: bool) -> None:
+        self._own = own
+        #: of the own one, which is always seen where all are wanted, else only when it is reached
+        self._first: NamespaceSnapshot | None = None
+        if everything:
+            self._first = NamespaceSnapshot(Namespace(own.netns if isinstance(own.netns, int) else 0), own)
+        self._others: list[NamespaceSnapshot] = []
+        #: see `NamespaceSnapshots`
+        self.unseen: dict[Missing, int] = {}
+        #: names of programs that only root can enter
+        self.not_entered = 0
+        #: namespaces that are still to be read
+        self.left = 0
+
+    def seen(self) -> tuple[NamespaceSnapshot, ...]:
+        """Those that were read, the own one first."""
+        return (*([self._first] if self._first else []), *self._others)
+
+    def read(self, host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> None:
+        """Reads one more; stat_file, enter: see `read_other.read`. Raises TimeoutError."""
+        own = self._own
+        if namespace.own_inode and namespace.inode == own.netns:
+            self._first = NamespaceSnapshot(namespace, own)
+        elif isinstance(own.table, Table):
+            other = read_other.read(host, namespace, stat_file, enter)
+            if not isinstance(other, Missing):
+                self._others.append(NamespaceSnapshot(namespace, _snapshot(own, namespace, own.table, other)))
+            elif other == NEEDS_ROOT and namespace.machine_made and not namespace.pids:
+                self.not_entered += 1
+            elif other != read_other.VANISHED:
+                self.unseen[other] = self.unseen.get(other, 0) + 1
+        self.left -= 1
+
+
+def _choose(host: Host, found: Found, wanted: tuple[str, ...]) -> tuple[tuple[Namespace, ...], tuple[str, ...]]:
+    """The namespaces that are wanted, each once, and the words that mean none."""
+    if wanted == (ALL,):
+        return found.namespaces, ()
+    selected = names.select(host, found.namespaces, wanted)
+    chosen = tuple(dict.fromkeys(one for means in selected.values() for one in means))
+    return chosen, tuple(word for word, means in selected.items() if not means)
 
 
 def _only_in_log(own: Snapshot, found: Found) -> set[int]:
@@ -113,14 +145,14 @@ def name_of(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> Name:
     return names.name_of(host, seen.namespace)
 
 
-def _snapshot(own: Snapshot, namespace: Namespace, table: Table, look: read_other.OtherTable) -> Snapshot:
+def _snapshot(own: Snapshot, namespace: Namespace, table: Table, other: read_other.OtherTable) -> Snapshot:
     # nf_conntrack_max and, since 4.7, the hash table are one for all; so is the run's time
     return Snapshot(at=own.at, boot_id=own.boot_id, netns=namespace.inode, initial=False,
-                    table=Table(look.entries, table.maximum, table.buckets), counters=look.counters,
+                    table=Table(other.entries, table.maximum, table.buckets), counters=other.counters,
                     # its own lines are given to it when all are known
                     kernel_log=own.kernel_log,
                     # of the one hash table and the one kernel
-                    all_entries=own.all_entries, release=own.release, stable=own.stable, cookie=look.cookie)
+                    all_entries=own.all_entries, release=own.release, stable=own.stable, cookie=other.cookie)
 
 
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:

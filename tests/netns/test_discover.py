@@ -184,6 +184,27 @@ def test_out_of_time_keeps_what_was_seen(proc: Proc, monkeypatch: pytest.MonkeyP
     assert seen.unseen == {Missing('network namespaces: no answer within 2 s'): 2}
 
 
+def test_out_of_time_among_those_that_only_an_open_file_holds(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = take_snapshot(proc.host, nullcontext)
+    log = KernelLog('test', tuple(LogLine(4990, inode) for inode in (81, 82, 83)), names_namespaces=True)
+    read = []
+
+    def slow(_host: Host, one: Namespace, _stat_file: bool, _enter: bool) -> Missing:
+        read.append(one.inode)
+        if one.inode == 82:
+            raise TimeoutError('no answer within 2 s')
+        return read_other.VANISHED
+
+    monkeypatch.setattr(Host, 'is_this_kernel', lambda _host: True)
+    monkeypatch.setattr(discover, 'held_by_descriptor',
+                        lambda _host, inodes: [Namespace(inode, path='/proc/9/fd/4') for inode in sorted(inodes)])
+    monkeypatch.setattr(discover, 'find', lambda _host: discover.Found((Namespace(1),)))
+    monkeypatch.setattr(read_other, 'read', slow)
+    seen = read_snapshots(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
+    assert read == [81, 82]
+    assert seen.unseen == {Missing('network namespaces: no answer within 2 s'): 2}
+
+
 def test_names_that_may_not_be_read_are_said(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
     listdir = os.listdir
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from check_conntrack_lib.deadline import Deadline, OutOfTime
+from check_conntrack_lib.deadline import Deadline, OutOfTime, suppress_unreadable
 from check_conntrack_lib.doctor import cli as doctor_cli
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.plugin import cli
@@ -34,6 +34,20 @@ def test_an_alarm_that_the_caller_blocked() -> None:
         assert signal.SIGALRM in signal.pthread_sigmask(signal.SIG_BLOCK, ()), 'as it was before'
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@pytest.mark.parametrize(('error', 'others', 'goes_through'), [
+    (PermissionError(), (), False), (TimeoutError(), (), False), (ValueError(), (), False),
+    (KeyError(), (KeyError,), False), (KeyError(), (), True), (OutOfTime(), (), True), (OutOfTime(), (OSError,), True)])
+def test_the_alarm_is_not_taken_for_a_file_that_cannot_be_read(error: Exception, others: tuple[type[Exception], ...],
+                                                               goes_through: bool) -> None:
+    reached = None
+    try:
+        with suppress_unreadable(*others):
+            raise error
+    except Exception as caught:
+        reached = caught
+    assert reached is (error if goes_through else None)
 
 
 def test_a_hung_journal_with_the_alarm_blocked(tmp_path: Path) -> None:
