@@ -23,7 +23,7 @@ from ..readers.root_files import MOST_LINKS
 SYSTEM_DIRECTORY = '/var/lib/check_conntrack'
 NAME, PROJECT = 'history.sqlite', 'check_conntrack'
 _REMEDY = f'make {SYSTEM_DIRECTORY} owned by the user who runs the check, mode 0750, or give --history FILE'
-_LOOK = os.O_PATH | os.O_NOFOLLOW
+_OPEN_FLAGS = os.O_PATH | os.O_NOFOLLOW
 
 
 class UnsafePlace(Exception):
@@ -37,7 +37,7 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
     # with sudo the environment is the caller's, not root's
     if given and 'SUDO_UID' not in environment:
         return _checked(os.path.join(given, f'check_conntrack-{uid}'))
-    units = of_unit(environment)
+    units = unit_directories(environment)
     for place in units:
         if os.path.basename(place) == PROJECT:
             return _checked(place)
@@ -58,7 +58,7 @@ def history_file(environment: Mapping[str, str]) -> str | Missing:
     return _checked(os.path.join(home, '.local', 'state', PROJECT))
 
 
-def of_unit(environment: Mapping[str, str]) -> list[str]:
+def unit_directories(environment: Mapping[str, str]) -> list[str]:
     """StateDirectory= of the unit that runs the check, as systemd gives it (systemd.exec(5))."""
     given = '' if 'SUDO_UID' in environment else environment.get('STATE_DIRECTORY', '')
     return [place for place in given.split(':') if os.path.isabs(place)]
@@ -99,65 +99,97 @@ def check_file(path: str, private: bool = True, make: bool = False) -> str | Mis
 
 def _open_directory(path: str, private: bool, make: bool) -> tuple[int, str]:
     """A handle of a directory, and its path without links. Raises UnsafePlace, OSError."""
-    todo = [part for part in reversed(path.split('/')) if part not in ('', '.')]
-    handles, names, links = [os.open('/', _LOOK | os.O_DIRECTORY)], [''], 0
+    todo = _parts(path)
+    walk = _Walk()
     try:
-        fault = _directory_fault(os.fstat(handles[0]), private and not todo)
+        walk.check(private and not todo)
         while todo:
-            if fault:
-                raise UnsafePlace(fault.format(clean('/'.join(names) or '/')))
             part = todo.pop()
-            shown = '/'.join([*names, part])
             if part == '..':
-                if len(names) > 1:
-                    os.close(handles.pop())
-                    names.pop()
-                fault = _directory_fault(os.fstat(handles[-1]), private and not todo)
-                continue
-            handle = _look_at(part, handles[-1], make, shown)
-            status = os.fstat(handle)
-            if not stat.S_ISLNK(status.st_mode):
-                handles.append(handle)
-                names.append(part)
-                if not stat.S_ISDIR(status.st_mode):
-                    raise UnsafePlace(f'{clean(shown)} is not a directory')
-                fault = _directory_fault(status, private and not todo)
-                continue
-            target = os.readlink('', dir_fd=handle)
-            os.close(handle)
-            links += 1
-            if links > MOST_LINKS:
-                raise UnsafePlace(f'{clean(shown)}: {os.strerror(errno.ELOOP)}')
-            # in a directory like /tmp, anybody can leave a link
-            if status.st_uid not in (0, os.geteuid()):
-                raise UnsafePlace(f'{clean(shown)} is a link of another user')
-            todo += [step for step in reversed(target.split('/')) if step not in ('', '.')]
-            if target.startswith('/'):
-                while len(handles) > 1:
-                    os.close(handles.pop())
-                del names[1:]
-                fault = _directory_fault(os.fstat(handles[0]), private and not todo)
-            elif not todo:
-                fault = _directory_fault(os.fstat(handles[-1]), private)
-        if fault:
-            raise UnsafePlace(fault.format(clean('/'.join(names) or '/')))
-        return handles.pop(), '/'.join(names) or '/'
+                walk.up()
+            else:
+                target = walk.down(part, make)
+                if target.startswith('/'):
+                    walk.to_root()
+                todo += _parts(target)
+            walk.check(private and not todo)
+        return walk.handles.pop(), walk.path() or '/'
     finally:
-        for handle in handles:
+        for handle in walk.handles:
             os.close(handle)
 
 
-def _look_at(name: str, directory: int, make: bool, shown: str) -> int:
+def _parts(path: str) -> list[str]:
+    """The names in a path, the first one last."""
+    return [part for part in reversed(path.split('/')) if part not in ('', '.')]
+
+
+class _Walk:
+    """Directories from the root to the one that is reached, each opened below the one before."""
+
+    def __init__(self) -> None:
+        self.handles = [os.open('/', _OPEN_FLAGS | os.O_DIRECTORY)]
+        self._names = ['']
+        self._links = 0
+
+    def path(self, name: str = '') -> str:
+        """Of the directory that is reached, or of a name in it; '' is the root."""
+        return '/'.join([*self._names, name] if name else self._names)
+
+    def check(self, last: bool) -> None:
+        """Raises UnsafePlace if others can change what is in the directory that is reached; last: see
+        `_directory_fault`.
+        """
+        fault = _directory_fault(os.fstat(self.handles[-1]), last)
+        if fault:
+            raise UnsafePlace(fault.format(clean(self.path() or '/')))
+
+    def up(self) -> None:
+        if len(self.handles) > 1:
+            os.close(self.handles.pop())
+            self._names.pop()
+
+    def to_root(self) -> None:
+        while len(self.handles) > 1:
+            self.up()
+
+    def down(self, name: str, make: bool) -> str:
+        """Goes into a directory, made if it is missing; '' then. Gives the target of a link, which it stays before.
+
+        Raises UnsafePlace, OSError.
+        """
+        shown = clean(self.path(name))
+        handle = _open_below(name, self.handles[-1], make, shown)
+        status = os.fstat(handle)
+        if not stat.S_ISLNK(status.st_mode):
+            self.handles.append(handle)
+            self._names.append(name)
+            if not stat.S_ISDIR(status.st_mode):
+                raise UnsafePlace(f'{shown} is not a directory')
+            return ''
+        target = os.readlink('', dir_fd=handle)
+        os.close(handle)
+        self._links += 1
+        if self._links > MOST_LINKS:
+            raise UnsafePlace(f'{shown}: {os.strerror(errno.ELOOP)}')
+        # in a directory like /tmp, anybody can leave a link
+        if status.st_uid not in (0, os.geteuid()):
+            raise UnsafePlace(f'{shown} is a link of another user')
+        return target
+
+
+def _open_below(name: str, directory: int, make: bool, shown: str) -> int:
+    """A handle of a name in a directory, of a link itself; shown: its path for texts. Raises UnsafePlace, OSError."""
     try:
-        return os.open(name, _LOOK, dir_fd=directory)
+        return os.open(name, _OPEN_FLAGS, dir_fd=directory)
     except FileNotFoundError as error:
         if not make:
-            raise UnsafePlace(f'{clean(shown)}: {error.strerror}') from error
+            raise UnsafePlace(f'{shown}: {error.strerror}') from error
         with suppress(FileExistsError):  # another first run was faster
             os.mkdir(name, 0o700, dir_fd=directory)
-        return os.open(name, _LOOK, dir_fd=directory)
+        return os.open(name, _OPEN_FLAGS, dir_fd=directory)
     except OSError as error:
-        raise UnsafePlace(f'{clean(shown)}: {error.strerror}') from error
+        raise UnsafePlace(f'{shown}: {error.strerror}') from error
 
 
 def _directory_fault(status: os.stat_result, last: bool) -> str:

@@ -18,7 +18,7 @@ from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import foreign, foreign_child, identity, location, profiles
 from .codec import checked_boot_id, checked_time, sample_of, whole
-from .location import NAME, PROJECT, SYSTEM_DIRECTORY, of_unit
+from .location import NAME, PROJECT, SYSTEM_DIRECTORY, unit_directories
 from .profile_json import from_json
 from .profiles import Baseline
 from .queries import HistoryQuery, history_before
@@ -59,7 +59,7 @@ def candidate_files(environment: Mapping[str, str]) -> list[str]:
     if given:
         found.append(os.path.join(given, f'check_conntrack-{uid}', NAME))
     found += [os.path.join(place, *(() if os.path.basename(place) == PROJECT else (PROJECT,)), NAME)
-              for place in of_unit(environment)]
+              for place in unit_directories(environment)]
     found.append(os.path.join(SYSTEM_DIRECTORY, NAME))
     users = [uid]
     if uid == 0:
