@@ -220,7 +220,7 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
     source = kernel_log.remembered_source(question.kernel_log)
     return database.query_and_record(file, sample, history_query(question)._replace(identify=identify),
                                      question.history_days, patience,
-                                     database.LogBook(source, read_log) if source else None)
+                                     database.LogReader(source, read_log) if source else None)
 
 
 def history_query(question: Question) -> HistoryQuery:
@@ -231,7 +231,7 @@ def history_query(question: Question) -> HistoryQuery:
                                             hysteresis.REPEATED_WITHIN, question.window, dropped_between)
                         if question.clear or question.warning_after else None,
                         # what is counted in percent of another limit is not known to the history
-                        emptier=0.0 if question.limit else
+                        no_points_below=0.0 if question.limit else
                         min(question.filling, NEAR * min(question.thresholds, default=100.0)))
 
 

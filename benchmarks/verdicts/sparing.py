@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from check_conntrack_lib.analysis import hysteresis, trend
 from check_conntrack_lib.history import database
-from check_conntrack_lib.history.queries import OLDER_POINTS, RECENT_POINTS
+from check_conntrack_lib.history.queries import NEWEST_POINTS, OLDER_POINTS
 from check_conntrack_lib.model import Counters, KernelLog, Missing, Point, Sample, Table
 from check_conntrack_lib.plugin.options import Options, parse
 from check_conntrack_lib.snapshot import Snapshot
@@ -78,7 +78,7 @@ def slots(points: Sequence[Point], window: float, past: float) -> list[Point]:
     """Of points up to now, those that the history gives the trend: see `history.queries`."""
     now = points[-1]
     recent = trend.WINDOWS * window
-    close, wide = recent / RECENT_POINTS, past / OLDER_POINTS
+    close, wide = recent / NEWEST_POINTS, past / OLDER_POINTS
     found: dict[tuple[bool, int], Point] = {}
     for point in points[:-1]:
         if now.uptime - point.uptime <= past:

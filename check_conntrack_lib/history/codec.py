@@ -1,7 +1,7 @@
-"""Rows of the history file as nouns, and what this project wrote and what it never would.
+"""Values of the history file's columns: converted, and refused where no run of this project wrote them.
 
-SQLite gives back whatever is in a file, of any type and size. Raised for what is none of ours: ValueError, TypeError,
-KeyError, AttributeError or OverflowError.
+SQLite gives back whatever is in a file, of any type and size. What is refused raises ValueError, TypeError, KeyError,
+AttributeError or OverflowError.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from functools import lru_cache
 from ..counters import COUNTERS
 from ..model import Counters, Instant, Sample
 
-#: more CPUs has no kernel (CONFIG_NR_CPUS); a larger number would only take memory
+#: no kernel has more CPUs (CONFIG_NR_CPUS); a larger number would only take memory
 MOST_CPUS = 1 << 13
-#: letters of the counters of so many
+#: characters of the column `counters`, for MOST_CPUS
 LONGEST_TEXT = 1 << 20
-#: texts that are remembered
+#: only shorter texts are remembered with their counters
 SHORT_TEXT = 1 << 12
 #: what SQLite's integers hold; what the kernel's do (atomic_t, unsigned int); the last day of the year 9999
 LARGEST, LARGEST_COUNT, LARGEST_SETTING, LATEST = 1 << 63, 1 << 31, 1 << 32, 253402214400.0
-#: a table holds more than its maximum only after that was lowered, which nobody does to less than so small a part
+#: a table holds more than its maximum only after that was lowered: more than MOST_OVERFULL times as many as the maximum
+#: are believed up to FEW entries only
 MOST_OVERFULL, FEW = 16, 1 << 20
 
 
 def sample_of(boot_id: str, netns: int, wall: float, uptime: float, entries: int, maximum: int, buckets: int | None,
               counters: str | None) -> Sample:
-    """A row of the table `sample`. Values that no kernel has are refused: the file may be another user's."""
+    """The Sample of a row of the table `sample`. Values that no kernel has are refused: the file may be another user's.
+    """
     sample = Sample(Instant(checked_time(wall), checked_time(uptime), 0.0), checked_boot_id(boot_id), whole(netns),
                     checked_entries(entries), whole(maximum), None if buckets is None else whole(buckets),
                     counters_from_text(counters))
-    if not can_be(sample):
+    if not is_possible(sample):
         raise ValueError('numbers that no table has')
     return sample
 
 
-def can_be(sample: Sample) -> bool:
+def is_possible(sample: Sample) -> bool:
     """Are these numbers that a kernel may show?"""
     return (0 <= sample.entries < LARGEST_COUNT and -LARGEST_COUNT <= sample.maximum < LARGEST_SETTING
             and 0 <= (sample.buckets or 0) < LARGEST_SETTING

@@ -17,7 +17,7 @@ from ..formatting import clean
 from ..model import NOTHING_READ, History, LogMemory, Missing, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import identity, log_memory, retention
-from .codec import can_be, counters_to_text
+from .codec import counters_to_text, is_possible
 from .location import locked
 from .queries import COLUMNS, HistoryQuery, history_before
 
@@ -83,43 +83,44 @@ class RefusedFile(Exception):
     """The file is sound, but not ours to write."""
 
 
-class LogBook(NamedTuple):
-    """Who reads the kernel log between the question and the recording, and of which source."""
+class LogReader(NamedTuple):
+    """How the kernel log is read between the query and the recording, and of which source."""
 
     source: str
     #: takes the first sample's history and what is remembered; gives what to remember
     read: Callable[[History, LogMemory | None], LogMemory | None]
 
 
-def query_and_record(path: str, now: Sample, look: HistoryQuery, days: float,
-                     patience: float = PATIENCE, book: LogBook | None = None) -> History | Missing:
-    """Answers what `look` asks about the time before `now`, then records `now` and forgets what is over `days` old.
+def query_and_record(path: str, now: Sample, query: HistoryQuery, days: float,
+                     patience: float = PATIENCE, log_reader: LogReader | None = None) -> History | Missing:
+    """Answers what `query` asks about the time before `now`, then records `now` and forgets what is over `days` old.
 
-    patience: how long to wait for other runs that are writing, in seconds; book: see `LogBook`.
+    patience: how long to wait for other runs that are writing, in seconds; log_reader: see `LogReader`.
     """
-    answers = query_and_record_all(path, [now], look, days, patience, book)
+    answers = query_and_record_all(path, [now], query, days, patience, log_reader)
     if isinstance(answers, Missing):
         return answers
     history, = answers
     return history
 
 
-def query_and_record_all(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float = PATIENCE,
-                         book: LogBook | None = None) -> list[History] | Missing:
+def query_and_record_all(path: str, now: list[Sample], query: HistoryQuery, days: float, patience: float = PATIENCE,
+                         log_reader: LogReader | None = None) -> list[History] | Missing:
     """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
     try:
         with suppress(BrokenFile):
-            return _consult(path, now, look, days, patience, book)
+            return _query_and_record_once(path, now, query, days, patience, log_reader)
         # once more: SQLite also calls a file malformed when the device failed to give a page
         try:
-            return _consult(path, now, look, days, patience, book)
+            return _query_and_record_once(path, now, query, days, patience, log_reader)
         except BrokenFile as error:
             if not path.endswith(DATABASE_SUFFIXES):
                 raise
             from .disk_fault import put_aside  # files are rarely damaged
 
             note = put_aside(path, str(error), error.inode, now[0].at, patience)
-            return [history._replace(note=note) for history in _consult(path, now, look, days, patience, book)]
+            histories = _query_and_record_once(path, now, query, days, patience, log_reader)
+            return [history._replace(note=note) for history in histories]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
     except sqlite3.Error as error:
@@ -134,28 +135,28 @@ def _reason(path: str, error: Exception) -> str:
     return reason(path, error)
 
 
-def _consult(path: str, now: list[Sample], look: HistoryQuery, days: float, patience: float,
-             book: LogBook | None) -> list[History]:
+def _query_and_record_once(path: str, now: list[Sample], query: HistoryQuery, days: float, patience: float,
+                           log_reader: LogReader | None) -> list[History]:
     with open_database(path, patience) as database:
         # one lock for all questions: SQLite looks at the file and its journal again for each
         database.execute('BEGIN')
         known = identity.known(database, now)
         # what is recorded under its inode may have been another's
-        another = [identity.is_another(database, one, before, look.identify) for one, before in zip(now, known)]
+        another = [identity.is_another(database, one, before, query.identify) for one, before in zip(now, known)]
         at_once: dict[int, History] = {}
         if len(now) >= MANY:
             from . import idle  # only where there are many
 
-            at_once = idle.histories(database, now, known, look)
-        histories = [History() if is_another else at_once.get(one.netns) or history_before(database, one, look)
+            at_once = idle.histories(database, now, known, query)
+        histories = [History() if is_another else at_once.get(one.netns) or history_before(database, one, query)
                      for one, is_another in zip(now, another)]
-        remembered = log_memory.read_memory(database, now[0].boot_id, book.source) if book else None
+        remembered = log_memory.read_memory(database, now[0].boot_id, log_reader.source) if log_reader else None
         database.execute('COMMIT')
         # it may take long: others can write meanwhile
-        memory = book.read(histories[0], remembered or NOTHING_READ) if book else None
+        memory = log_reader.read(histories[0], remembered or NOTHING_READ) if log_reader else None
         try:
-            note = _record(database, now, days, look.identify, histories, known,
-                           (book.source, memory) if book and memory else None)
+            note = _record(database, now, days, query.identify, histories, known,
+                           (log_reader.source, memory) if log_reader and memory else None)
         except (sqlite3.OperationalError, TimeoutError, OverflowError, UnicodeEncodeError) as error:
             # full, read-only or busy, or a value of this run that no column holds: what was recorded before still
             # gives the rates
@@ -238,7 +239,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
         database.executemany(
             f'INSERT INTO sample (boot, netns, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             [(boot, one.netns, one.at.wall, one.at.uptime, one.entries, one.maximum, one.buckets,
-              written[id(one.counters)]) for one in kept if can_be(one)])
+              written[id(one.counters)]) for one in kept if is_possible(one)])
         if log:
             log_memory.keep(database, boot, *log)
         retention.apply_retention(database, at, boot, days)

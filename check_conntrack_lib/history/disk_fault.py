@@ -1,4 +1,4 @@
-"""When the history's file is damaged or cannot be written: what becomes of it, and why it is so."""
+"""Where the history's file is damaged or cannot be written: putting it aside, and the kernel's reason."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..formatting import clean
 from ..model import Instant
 from .location import locked
 
-#: texts of SQLite that leave the reason open, as for a journal that could not be made
-OPEN = ('unable to open database file', 'disk I/O error', 'database or disk is full')
-#: bytes that are written to learn the reason: a journal and some pages
-ENOUGH = 1 << 17
+#: texts of SQLite that do not tell the reason, as for a journal that could not be made
+REASON_MISSING = ('unable to open database file', 'disk I/O error', 'database or disk is full')
+#: bytes that are written to learn the reason: as many as a journal and some pages
+PROBE_BYTES = 1 << 17
 
 
 def reason(path: str, error: Exception) -> str:
@@ -22,7 +22,7 @@ def reason(path: str, error: Exception) -> str:
     SQLite's own texts name neither a quota nor the device's fault.
     """
     text = str(error)
-    if text not in OPEN:
+    if text not in REASON_MISSING:
         return text
     # a name of its own, as a journal has: a quota may have room for a nameless file, but not for a name
     beside = f'{path}-{os.getpid()}'
@@ -30,7 +30,7 @@ def reason(path: str, error: Exception) -> str:
         handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             os.unlink(beside)
-            os.write(handle, bytes(ENOUGH))
+            os.write(handle, bytes(PROBE_BYTES))
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -25,14 +25,14 @@ from . import foreign_child
 from .foreign_child import LONGEST_VALUE, MOST_ROWS, is_plain
 from .schema_check import columns, empty, tables
 
-#: seconds for all of it; bytes that are taken from the child
+#: seconds for all of it; bytes that are read from the child
 LONGEST, MOST_BYTES = 10.0, 128 << 20
-#: a refusal that took less time is no reason not to ask again
+#: a reading that failed in less time is tried again by the next question
 QUICK = 1.0
-#: reasons that the owner's own run does not have
+#: reasons for which a run of the owner would not fail
 NO_RIGHTS = (*map(os.strerror, (errno.EPERM, errno.EACCES, errno.EINVAL)), foreign_child.NOT_GIVEN_UP)
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-#: copies, and why there is none, by the file as it was: a command has several questions, and a file of any size
+#: the copy, or why there is none, by the file's state: a command reads the same file several times, of whatever size
 _copies: dict[tuple[object, ...], sqlite3.Connection | Missing] = {}
 
 

@@ -36,14 +36,14 @@ _BOOT = '(SELECT id FROM boot WHERE boot_id = :boot_id)'
 #: SQL: where the next namespace with an inode begins
 _NEXT = ('coalesce((SELECT min(later.since) FROM netns AS later WHERE later.boot = netns.boot '
          'AND later.inode = netns.inode AND later.since > netns.since), 1e18)')
-#: SQL: the rows of one namespace of one boot
+#: SQL condition: the rows of one namespace of one boot, for the values :boot_id and :netns
 # with a plus: of two lower bounds the index would take this one, and read all of the namespace's rows
 HERE = (f'boot = {_BOOT} AND netns = :netns AND +uptime >= '
         f'coalesce((SELECT max(since) FROM netns WHERE boot = {_BOOT} AND inode = :netns), 0)')
 
 
 class Identify(NamedTuple):
-    """What the live namespaces say of themselves."""
+    """How the namespaces that exist now are told apart and named (netns.identify)."""
 
     #: was the sample's namespace there at this uptime?
     existed: Callable[[Sample, float], bool] = lambda _sample, _uptime: True
@@ -61,7 +61,7 @@ class Known(NamedTuple):
 
 
 def known(database: sqlite3.Connection, samples: Sequence[Sample]) -> list[Known | None]:
-    """The last one of each sample's inode in this boot, which is the same for all."""
+    """The newest one recorded for each sample's inode; all samples are of one boot."""
     found: dict[int, Known] = {}
     for first in range(0, len(samples), AT_ONCE):
         inodes = ', '.join(f'{one.netns:d}' for one in samples[first:first + AT_ONCE])
@@ -87,7 +87,7 @@ def record(database: sqlite3.Connection, boot: int, now: Sample, before: Known |
            identify: Identify) -> bool:
     """Within a transaction: keeps what is new of the sample's namespace. Was its name looked up?"""
     if before is None or another:
-        # samples of a file of before this table are the first one's
+        # samples from before there was this table are the first one's
         since = 0.0 if before is None else now.at.uptime
         database.execute('INSERT OR REPLACE INTO netns VALUES (?, ?, ?, ?, ?, ?)',
                          (boot, now.netns, since, now.cookie, identify.name(now), now.at.uptime))
@@ -110,8 +110,8 @@ def names(database: sqlite3.Connection) -> list[tuple[str, int, float, str]]:
     return [(str(boot_id), int(inode), float(since), clean_title(str(name))) for boot_id, inode, since, name in rows]
 
 
-def named(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, str]]) -> list[Sample]:
-    """The samples with their namespace's beginning and name; recorded: see `names`."""
+def with_names(samples: Iterable[Sample], recorded: Iterable[tuple[str, int, float, str]]) -> list[Sample]:
+    """The samples with the fields `since` and `name` of their namespace; recorded: see `names`."""
     from bisect import bisect_right  # not for the check
 
     by_inode: dict[tuple[str, int], tuple[list[float], list[str]]] = {}
@@ -148,14 +148,14 @@ def last_seen(database: sqlite3.Connection, word: str) -> tuple[str, float] | No
 
 
 def forget(database: sqlite3.Connection, part: int, parts: int) -> None:
-    """Drops what no sample is left of, in this part of the inodes."""
+    """Deletes namespaces without a sample, of the inodes that are `part` modulo `parts`."""
     database.execute(
         'DELETE FROM netns WHERE inode % ? = ? AND NOT EXISTS (SELECT 1 FROM sample WHERE sample.boot = netns.boot '
         f'AND sample.netns = netns.inode AND uptime >= since AND uptime < {_NEXT})', (parts, part))
 
 
 def add_table(database: sqlite3.Connection) -> None:
-    """To a file of before namespaces had names."""
+    """Adds the table to a file from before namespaces had names."""
     present = "SELECT 1 FROM sqlite_master WHERE name = 'netns'"
     if not database.execute(present).fetchone():
         database.execute('BEGIN IMMEDIATE')

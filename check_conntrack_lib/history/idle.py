@@ -1,6 +1,6 @@
-"""The history of many namespaces at once: what shows, in one question, which of them are idle.
+"""The history of many namespaces in one SQL query, which shows which of them are idle.
 
-A thousand namespaces are asked a thousand times the same, and most of the answers are that nothing has moved.
+Asked one by one, a thousand namespaces cost a thousand times the same queries, mostly to learn that nothing changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Outline(NamedTuple):
 
 
 def histories(database: sqlite3.Connection, samples: Sequence[Sample], known: Sequence[Known | None],
-              look: HistoryQuery) -> dict[int, History]:
+              query: HistoryQuery) -> dict[int, History]:
     """By inode: what `history_before` answers, but for the points, where the table has room enough not to need them.
 
     samples: of one run; known: what is recorded of their namespaces.
@@ -43,13 +43,14 @@ def histories(database: sqlite3.Connection, samples: Sequence[Sample], known: Se
     boot, = row
     pairs = [(one.netns, before.since if before else 0.0) for one, before in zip(samples, known)]
     found = dict(outline for first in range(0, len(pairs), AT_ONCE)
-                 for outline in _outlines(database, boot, pairs[first:first + AT_ONCE], samples[0].at.uptime, look))
-    return {one.netns: _of_an_idle_one(found[one.netns], one, look) or history_before(database, one, look, points=False)
-            for one in samples if _has_room(found[one.netns], one, look)}
+                 for outline in _outlines(database, boot, pairs[first:first + AT_ONCE], samples[0].at.uptime, query))
+    return {one.netns: _of_an_idle_one(found[one.netns], one, query)
+            or history_before(database, one, query, points=False)
+            for one in samples if _has_room(found[one.netns], one, query)}
 
 
 def _outlines(database: sqlite3.Connection, boot: int, pairs: Sequence[tuple[int, float]], now: float,
-              look: HistoryQuery) -> Iterator[tuple[int, Outline]]:
+              query: HistoryQuery) -> Iterator[tuple[int, Outline]]:
     # numbers only: no text of anybody gets into the statement
     wanted = ', '.join(f'({netns:d}, {since!r})' for netns, since in pairs)
     here = 'boot = :boot AND netns = wanted.inode AND +uptime >= wanted.since'
@@ -64,27 +65,27 @@ def _outlines(database: sqlite3.Connection, boot: int, pairs: Sequence[tuple[int
         'FROM wanted LEFT JOIN sample AS base ON base.rowid = coalesce('
         f'(SELECT rowid FROM sample WHERE {here} AND uptime <= :until ORDER BY uptime DESC LIMIT 1), '
         f'(SELECT rowid FROM sample WHERE {here} AND uptime <= :youngest ORDER BY uptime LIMIT 1))',
-        {'boot': boot, 'points': now - look.points, 'now': now, 'until': now - look.window,
+        {'boot': boot, 'points': now - query.points_span, 'now': now, 'until': now - query.window,
          'youngest': now - YOUNGEST_BASE})
     for netns, fullest, profiled, moved, rebooted, *base in rows:
         yield netns, Outline(fullest or 0, bool(profiled), bool(moved), rebooted,
                              None if base[0] is None else tuple(base))
 
 
-def _has_room(outline: Outline, now: Sample, look: HistoryQuery) -> bool:
+def _has_room(outline: Outline, now: Sample, query: HistoryQuery) -> bool:
     """Is the table, and was it, so empty that neither growth nor a threshold that was crossed matters?"""
-    return max(now.entries, outline.fullest) < look.emptier * now.maximum / 100
+    return max(now.entries, outline.fullest) < query.no_points_below * now.maximum / 100
 
 
-def _of_an_idle_one(outline: Outline, now: Sample, look: HistoryQuery) -> History | None:
+def _of_an_idle_one(outline: Outline, now: Sample, query: HistoryQuery) -> History | None:
     """What `history_before` answers where nothing has moved, but for the points; None where it must be asked."""
     if outline.base is None or outline.moved or outline.profiled or not isinstance(now.counters, Counters):
         return None
     base = sample_of(now.boot_id, now.netns, *outline.base)
     if base.counters is None or base.counters.per_cpu != now.counters.per_cpu \
             or any(map(any, (now.counters.per_cpu.get(name, ()) for name in COUNTERS_OF_DROPS))) \
-            or now.at.uptime - base.at.uptime > MUCH_OLDER * look.window:
+            or now.at.uptime - base.at.uptime > MUCH_OLDER * query.window:
         return None
     # then the losses of the boot before count, too
-    within = outline.rebooted is not None and now.at.wall - look.window < outline.rebooted < now.at.wall
-    return None if within and base.at.uptime > now.at.uptime - look.window else History(base, first_run=False)
+    within = outline.rebooted is not None and now.at.wall - query.window < outline.rebooted < now.at.wall
+    return None if within and base.at.uptime > now.at.uptime - query.window else History(base, first_run=False)

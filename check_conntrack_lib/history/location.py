@@ -2,7 +2,7 @@
 
 A path is followed directory by directory, each opened below the one before (openat, O_PATH, O_NOFOLLOW) and checked
 before anything is made or followed in it: in directories that only this user and root can write, nobody else can
-exchange anything between this look and the use of the path.
+exchange anything between this check and the use of the path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPEN_FLAGS = os.O_PATH | os.O_NOFOLLOW
 
 
 class UnsafePlace(Exception):
-    """Somebody else could change what a path leads to, or it leads nowhere."""
+    """Another user could change what a path leads to, or it leads nowhere."""
 
 
 def history_file(environment: Mapping[str, str]) -> str | Missing:

@@ -1,4 +1,4 @@
-"""Questions that are put to the history file outside of a run's own query."""
+"""What is read of the history file beside the query and recording of a run (`database.query_and_record`)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def read_log_memory(path: str, boot_id: str, source: str, patience: float = PATI
         return None
 
 
-def points(path: str, now: Sample, look: HistoryQuery, patience: float) -> tuple[Point, ...]:
+def points(path: str, now: Sample, query: HistoryQuery, patience: float) -> tuple[Point, ...]:
     """Earlier counts of a namespace that got none with its history; none also where the file cannot be read."""
     try:
         with open_database(path, patience) as database:
-            return points_before(database, now, look)
+            return points_before(database, now, query)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile):
         return ()

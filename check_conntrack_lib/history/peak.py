@@ -36,17 +36,17 @@ def read_peak(path: str, now: Sample, span: float, patience: float) -> Peak | Mi
 
 def peak_before(database: sqlite3.Connection, now: Sample, span: float) -> Peak | None:
     """The same of an open file. Raises sqlite3.Error, or ValueError for a row that is none of ours."""
-    place = {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - span, 'now': now.at.uptime}
+    values = {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - span, 'now': now.at.uptime}
     most, limit = database.execute(
         f'SELECT max(entries), min(maximum) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
-        place).fetchone()
+        values).fetchone()
     if most is None:
         return None
     row = database.execute(
         'SELECT profile.time, profile.uptime, sample.entries, sample.maximum, text FROM profile JOIN sample '
         'USING (boot, netns, uptime) WHERE boot = (SELECT id FROM boot WHERE boot_id = :boot_id) AND netns = :netns '
         'AND NOT quiet AND uptime >= :since AND uptime < :now ORDER BY sample.entries DESC, uptime LIMIT 1',
-        place).fetchone()
+        values).fetchone()
     if row is None:
         return Peak(whole(most), whole(limit))
     wall, uptime = checked_time(row[0]), checked_time(row[1])

@@ -61,10 +61,10 @@ def _thin(database: sqlite3.Connection, sample: Sample) -> None:
 
 def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
     """The fewest entries recorded in the last day; None without any."""
-    place = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - USUAL,
-             'now': sample.at.uptime}
+    values = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - USUAL,
+              'now': sample.at.uptime}
     fewest, = database.execute(f'SELECT min(entries) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
-                               place).fetchone()
+                               values).fetchone()
     return None if fewest is None else checked_entries(fewest)
 
 
@@ -79,10 +79,10 @@ def read_baseline(path: str, sample: Sample, patience: float) -> Baseline | Miss
 
 def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:
     """The same of an open file. Raises sqlite3.Error, or ValueError for a row that is none of ours."""
-    place = {'boot_id': sample.boot_id, 'netns': sample.netns}
+    values = {'boot_id': sample.boot_id, 'netns': sample.netns}
     rows = [(checked_time(uptime), from_json(text)) for uptime, text in database.execute(
         f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
-        {**place, 'since': sample.at.uptime - 2 * USUAL})]
+        {**values, 'since': sample.at.uptime - 2 * USUAL})]
     if not rows:
         size = _smallest_size(database, sample)
         if size is None or size > sample.entries * NEXT_TO_NOTHING:
@@ -95,7 +95,7 @@ def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | 
     rise = database.execute(
         f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
-        {**place, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
+        {**values, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
     began = checked_time(rise[0]) if rise else sample.at.uptime
     before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
     return Baseline(tuple(before or [rows[-1][1]]), checked_time(rise[1]) if rise else None)

@@ -27,67 +27,68 @@ MUCH_OLDER = 2.0
 #: drops are counted from no base that is older, in seconds: after a pause that long the counting starts again
 LONGEST_BASE = DAY
 #: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
-RECENT_POINTS, OLDER_POINTS = 20, 30
+NEWEST_POINTS, OLDER_POINTS = 20, 30
 
 
 class HistoryQuery(NamedTuple):
     """How far the questions go, in seconds, and which base they may use."""
 
     window: float
-    points: float
+    #: how far back the points for the trend go
+    points_span: float
     #: can losses be counted from this sample to that one?
     comparable: Callable[[Sample, Sample], bool]
-    #: the newest part of the points, which are closer there
-    recent: float = 0.0
+    #: the newest part of that, in which the points lie closer
+    newest_span: float = 0.0
     #: whose samples they are
     identify: Identify = Identify()
     #: did the counters that are judged move between these two samples?
     moved: Callable[[Sample, Sample], bool] | None = None
     #: what is wanted where a threshold was crossed or packets were dropped
     trouble: RecentQuery | None = None
-    #: of many namespaces, those that were never fuller than this many percent get no points
-    emptier: float = 0.0
+    #: of many namespaces, those that were always emptier than this, in percent of the maximum, get no points
+    no_points_below: float = 0.0
 
 
-def history_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery, points: bool = True) -> History:
+def history_before(database: sqlite3.Connection, now: Sample, query: HistoryQuery, points: bool = True) -> History:
     """What is recorded of its namespace before `now`. Raises sqlite3.Error, ValueError and their like for a bad row.
 
     points: False where the table was always so empty that nothing follows from them.
     """
-    place = {'boot_id': now.boot_id, 'netns': now.netns}
+    values = {'boot_id': now.boot_id, 'netns': now.netns}
     youngest = now.at.uptime - YOUNGEST_BASE
-    query = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
-    row = database.execute(f'{query} ORDER BY uptime DESC LIMIT 1',
-                           {**place, 'until': now.at.uptime - look.window}).fetchone()
+    select = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
+    row = database.execute(f'{select} ORDER BY uptime DESC LIMIT 1',
+                           {**values, 'until': now.at.uptime - query.window}).fetchone()
     cuts: tuple[tuple[Sample, Sample], ...] = ()
     if row is None:
-        cuts = _before_reboot(database, now, look)
-        row = database.execute(f'{query} ORDER BY uptime LIMIT 1', {**place, 'until': youngest}).fetchone()
+        cuts = _before_reboot(database, now, query)
+        row = database.execute(f'{select} ORDER BY uptime LIMIT 1', {**values, 'until': youngest}).fetchone()
     if row is None:
         return History(cuts=cuts)
-    profiled, profile = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', place).fetchone()
-    oldest = _better_base(database, _sample(row, now), now, look)
-    later = database.execute(f'{query} AND uptime > :since ORDER BY uptime',
-                             {**place, 'until': youngest, 'since': oldest.at.uptime})
+    profiled, profile = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', values).fetchone()
+    oldest = _better_base(database, _sample(row, now), now, query)
+    later = database.execute(f'{select} AND uptime > :since ORDER BY uptime',
+                             {**values, 'until': youngest, 'since': oldest.at.uptime})
     text = row[-1] if oldest.at.uptime == row[1] else None
-    base, resets = _count_from(oldest, text, later, now, look.comparable)
+    base, resets = _count_from(oldest, text, later, now, query.comparable)
     cuts += resets
-    earlier = points_before(database, now, look) if points else ()
-    counts, slots = recent(database, now, look.trouble, earlier) if look.trouble else ((), ())
+    earlier = points_before(database, now, query) if points else ()
+    counts, slots = recent(database, now, query.trouble, earlier) if query.trouble else ((), ())
     return History(base, cuts, earlier, first_run=False,
                    profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(profile),
                    counts=counts, slots=slots)
 
 
-def points_before(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[Point, ...]:
+def points_before(database: sqlite3.Connection, now: Sample, query: HistoryQuery) -> tuple[Point, ...]:
     """Earlier counts, for the trend. Raises as `history_before` does."""
     points = database.execute(
         f'SELECT max(uptime), entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-        'GROUP BY uptime >= :recent, CAST(uptime / CASE WHEN uptime >= :recent THEN :close ELSE :wide END AS INTEGER) '
+        'GROUP BY uptime >= :newest, CAST(uptime / CASE WHEN uptime >= :newest THEN :close ELSE :wide END AS INTEGER) '
         'ORDER BY 1',
-        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - look.points, 'now': now.at.uptime,
-         'recent': now.at.uptime - look.recent, 'close': max(look.recent / RECENT_POINTS, 0.001),
-         'wide': max(look.points / OLDER_POINTS, 0.001)})
+        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - query.points_span, 'now': now.at.uptime,
+         'newest': now.at.uptime - query.newest_span, 'close': max(query.newest_span / NEWEST_POINTS, 0.001),
+         'wide': max(query.points_span / OLDER_POINTS, 0.001)})
     return tuple(Point(checked_time(uptime), checked_entries(entries)) for uptime, entries in points)
 
 
@@ -99,42 +100,42 @@ def _ports_used(text: str | None) -> float:
     return max((used / size for *_pool, used, size, _exact, _kept in pools if size), default=0.0)
 
 
-def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, look: HistoryQuery) -> Sample:
+def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, query: HistoryQuery) -> Sample:
     """The sample that losses are counted from, where the newest one that is a window old is much older.
 
     A loss is not diluted over time in which it is known not to have happened: what the oldest sample inside the window
     shows is younger. A loss from before that sample stays visible as long as the sample is inside.
     """
-    if look.moved is None or now.at.uptime - old.at.uptime <= MUCH_OLDER * look.window:
+    if query.moved is None or now.at.uptime - old.at.uptime <= MUCH_OLDER * query.window:
         return old
     row = database.execute(
         f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime > :since AND uptime <= :until ORDER BY uptime LIMIT 1',
-        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - look.window,
+        {'boot_id': now.boot_id, 'netns': now.netns, 'since': now.at.uptime - query.window,
          'until': now.at.uptime - YOUNGEST_BASE}).fetchone()
     if row is None:
         return old
     inside = _sample(row, now)
-    if not look.comparable(old, inside) or not look.comparable(inside, now):
+    if not query.comparable(old, inside) or not query.comparable(inside, now):
         return old  # a reset is the caller's to find
-    seen_before = now.at.uptime - old.at.uptime <= LONGEST_BASE and look.moved(old, inside)
-    return old if seen_before and not look.moved(inside, now) else inside
+    seen_before = now.at.uptime - old.at.uptime <= LONGEST_BASE and query.moved(old, inside)
+    return old if seen_before and not query.moved(inside, now) else inside
 
 
-def _before_reboot(database: sqlite3.Connection, now: Sample, look: HistoryQuery) -> tuple[tuple[Sample, Sample], ...]:
+def _before_reboot(database: sqlite3.Connection, now: Sample, query: HistoryQuery) -> tuple[tuple[Sample, Sample], ...]:
     """The first and the last sample of the window in the boot before, if that ended within it by the wall clock."""
-    place = {'boot_id': now.boot_id, 'netns': now.netns}
-    query = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '
+    values = {'boot_id': now.boot_id, 'netns': now.netns}
+    select = ('SELECT boot_id, netns, time, uptime, entries, maximum, buckets, counters FROM sample '
              'JOIN boot ON boot.id = sample.boot WHERE netns = :netns AND boot = '
              '(SELECT max(id) FROM boot WHERE boot_id != :boot_id)')
-    row = database.execute(f'{query} ORDER BY uptime DESC LIMIT 1', place).fetchone()
+    row = database.execute(f'{select} ORDER BY uptime DESC LIMIT 1', values).fetchone()
     last = sample_of(*row) if row else None
-    if last is None or not now.at.wall - look.window < last.at.wall < now.at.wall:
+    if last is None or not now.at.wall - query.window < last.at.wall < now.at.wall:
         return ()
-    until = last.at.uptime - look.window + now.at.wall - last.at.wall
-    row = database.execute(f'{query} AND uptime <= :until ORDER BY uptime DESC LIMIT 1',
-                           {**place, 'until': until}).fetchone() \
-        or database.execute(f'{query} AND uptime < :until ORDER BY uptime LIMIT 1',
-                            {**place, 'until': last.at.uptime}).fetchone()
+    until = last.at.uptime - query.window + now.at.wall - last.at.wall
+    row = database.execute(f'{select} AND uptime <= :until ORDER BY uptime DESC LIMIT 1',
+                           {**values, 'until': until}).fetchone() \
+        or database.execute(f'{select} AND uptime < :until ORDER BY uptime LIMIT 1',
+                            {**values, 'until': last.at.uptime}).fetchone()
     return ((sample_of(*row), last),) if row else ()
 
 

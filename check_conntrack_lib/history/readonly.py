@@ -1,4 +1,4 @@
-"""Reads what the check recorded, also while it runs. Another user's file is read with that user's rights only."""
+"""The history file read without recording, also while the check runs; another user's with that user's rights only."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .profiles import Baseline
 from .queries import HistoryQuery, history_before
 from .schema_check import is_ours
 
-#: who usually runs the check: root may look into their files
+#: users that usually run the check: root reads their histories, too
 MONITORING_USERS = ('nagios', 'icinga', 'nrpe')
-#: seconds for another user's file where the present matters more than the past
+#: seconds for another user's file in an incident: what is going on now matters more
 IN_AN_INCIDENT = 4.0
 #: different numbers of CPUs in one file: each takes memory of its own
 MOST_SIZES = 16
@@ -52,7 +52,7 @@ class PastProfile(NamedTuple):
 
 
 def candidate_files(environment: Mapping[str, str]) -> list[str]:
-    """Where the check of this user, or of one that this user may look after, keeps its history."""
+    """Where the check keeps the history of this user, and for root those of MONITORING_USERS."""
     uid = os.geteuid()
     found = []
     given = environment.get('NAGIOS_PLUGIN_STATE_DIRECTORY')
@@ -103,7 +103,7 @@ def read_samples(path: str, since: float, until: float, longest: float = foreign
     samples = _rows(path, SAMPLES, since, until, sample, longest)
     recorded = samples if isinstance(samples, Missing) else _answer(path, identity.names, longest)
     return samples if isinstance(samples, Missing) or isinstance(recorded, Missing) \
-        else identity.named(samples, recorded)
+        else identity.with_names(samples, recorded)
 
 
 def read_profiles(path: str, since: float, until: float,
@@ -112,9 +112,9 @@ def read_profiles(path: str, since: float, until: float,
     return _rows(path, PROFILES, since, until, _profile, longest)
 
 
-def read_history(path: str, now: Sample, look: HistoryQuery) -> History | Missing:
+def read_history(path: str, now: Sample, query: HistoryQuery) -> History | Missing:
     """What the history would answer to a run of the check, without recording it."""
-    return _answer(path, lambda database: history_before(database, now, look), IN_AN_INCIDENT)
+    return _answer(path, lambda database: history_before(database, now, query), IN_AN_INCIDENT)
 
 
 def read_baseline(path: str, now: Sample) -> Baseline | Missing:

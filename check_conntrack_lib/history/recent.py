@@ -38,12 +38,12 @@ def recent(database: sqlite3.Connection, now: Sample, query: RecentQuery,
     """Samples before `now`, oldest first: every count where usage crossed the threshold, one sample a window where
     packets were dropped; each is empty where that did not happen.
     """
-    place = {'boot_id': now.boot_id, 'netns': now.netns, 'now': now.at.uptime}
-    return _counts(database, now, query, points, place), _slots(database, now, query, place)
+    values = {'boot_id': now.boot_id, 'netns': now.netns, 'now': now.at.uptime}
+    return _counts(database, now, query, points, values), _slots(database, now, query, values)
 
 
 def _counts(database: sqlite3.Connection, now: Sample, query: RecentQuery, points: Sequence[Point],
-            place: dict[str, object]) -> tuple[Point, ...]:
+            values: dict[str, object]) -> tuple[Point, ...]:
     threshold = now.maximum * query.threshold / 100
     fullest = max(now.entries, *(point.entries for point in points)) if points else now.entries
     if now.maximum <= 0 or fullest < threshold * NEAR:
@@ -51,27 +51,27 @@ def _counts(database: sqlite3.Connection, now: Sample, query: RecentQuery, point
     if now.entries <= threshold and not database.execute(
             f'SELECT 1 FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now AND entries > :threshold '
             'LIMIT 1',
-            {**place, 'since': now.at.uptime - query.held, 'threshold': threshold}).fetchone():
+            {**values, 'since': now.at.uptime - query.held, 'threshold': threshold}).fetchone():
         return ()
     rows = database.execute(
         f'SELECT uptime, entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
-        f'ORDER BY uptime DESC LIMIT {MOST_POINTS}', {**place, 'since': now.at.uptime - query.span}).fetchall()
+        f'ORDER BY uptime DESC LIMIT {MOST_POINTS}', {**values, 'since': now.at.uptime - query.span}).fetchall()
     return tuple(Point(float(uptime), whole(entries)) for uptime, entries in reversed(rows))
 
 
 def _slots(database: sqlite3.Connection, now: Sample, query: RecentQuery,
-           place: dict[str, object]) -> tuple[Sample, ...]:
+           values: dict[str, object]) -> tuple[Sample, ...]:
     # most namespaces never dropped a packet
     if now.counters is None or not any(map(any, (now.counters.per_cpu.get(name, ()) for name in COUNTERS_OF_DROPS))):
         return ()
     select = f'SELECT time, uptime, entries, maximum, buckets, counters FROM sample WHERE {HERE} AND uptime'
     row = database.execute(f'{select} <= :until ORDER BY uptime DESC LIMIT 1',
-                           {**place, 'until': now.at.uptime - query.held - query.window}).fetchone() \
-        or database.execute(f'{select} < :now ORDER BY uptime LIMIT 1', place).fetchone()
+                           {**values, 'until': now.at.uptime - query.held - query.window}).fetchone() \
+        or database.execute(f'{select} < :now ORDER BY uptime LIMIT 1', values).fetchone()
     if row is None or not query.dropped(sample_of(now.boot_id, now.netns, *row), now):
         return ()
     rows = database.execute(
         f'SELECT time, max(uptime), entries, maximum, buckets, counters FROM sample WHERE {HERE} '
         'AND uptime >= :since AND uptime < :now GROUP BY CAST(uptime / :window AS INTEGER) ORDER BY 2',
-        {**place, 'since': now.at.uptime - query.span, 'window': query.window})
+        {**values, 'since': now.at.uptime - query.span, 'window': query.window})
     return tuple(sample_of(now.boot_id, now.netns, *row) for row in rows)

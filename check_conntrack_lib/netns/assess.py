@@ -105,11 +105,11 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     if isinstance(own.all_entries, Missing):
         seen = _with_all_entries(seen)
     memory = log_clock.memory_of(own.kernel_log, own.at.monotonic, longest)
-    book = database.LogBook(source, lambda _history, _memory: memory) if source else None
+    log_reader = database.LogReader(source, lambda _history, _memory: memory) if source else None
     with budget():
         initial = own.netns if own.initial and isinstance(own.netns, int) else None
         known = identify(host, [one.namespace for one in seen.seen], initial)
-        histories = _histories(file, [one.snapshot for one in seen.seen], question, patience, known, book)
+        histories = _histories(file, [one.snapshot for one in seen.seen], question, patience, known, log_reader)
         recorded = lookups.last_seen(file, seen.unknown, patience) \
             if not isinstance(file, Missing) and seen.unknown else {}
     file = '' if isinstance(file, Missing) else file
@@ -138,14 +138,14 @@ def _with_all_entries(seen: NamespaceSnapshots) -> NamespaceSnapshots:
 
 
 def _histories(file: str | Missing, snapshots: list[Snapshot], question: Question, patience: float, known: Identify,
-               book: database.LogBook | None) -> list[History | Missing]:
+               log_reader: database.LogReader | None) -> list[History | Missing]:
     """What the file answers for each of the snapshots."""
     if isinstance(file, Missing):
         return [file] * len(snapshots)
     samples = [snapshot.sample() for snapshot in snapshots]
     kept = [sample for sample in samples if isinstance(sample, Sample)]
     answers = database.query_and_record_all(file, kept, history_query(question)._replace(identify=known),
-                                            question.history_days, patience, book) if kept else []
+                                            question.history_days, patience, log_reader) if kept else []
     if isinstance(answers, Missing):
         return [answers] * len(snapshots)
     left = iter(answers)

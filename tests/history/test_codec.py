@@ -40,7 +40,7 @@ def test_the_last_of_each_column_and_the_first_that_is_none(column: str, last: o
     (1_600_000, 100_000, True), (1_600_001, 100_000, False), (1 << 20, 1, True), ((1 << 31) - 1, 0, True),
     (1 << 31, 0, False), ((1 << 31) - 1, -1, True)])
 def test_more_entries_than_a_table_can_have(entries: int, maximum: int, possible: bool) -> None:
-    assert codec.can_be(Sample(Instant(0, 0, 0), 'b', 1, entries, maximum)) is possible
+    assert codec.is_possible(Sample(Instant(0, 0, 0), 'b', 1, entries, maximum)) is possible
 
 
 def test_entries_alone() -> None:

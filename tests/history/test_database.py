@@ -188,9 +188,9 @@ def test_many_runs_a_minute_give_few_points(path: Path) -> None:
 def test_the_newest_points_are_closer(path: Path) -> None:
     for k in range(500):
         keep(path, sample(1000 + k * 1.2, k))
-    history = ask(path, sample(1601), look=LOOK._replace(recent=100.0))
-    assert sum(point.uptime >= 1501 for point in history.points) == queries.RECENT_POINTS
-    assert len(history.points) <= queries.RECENT_POINTS + queries.OLDER_POINTS + 1
+    history = ask(path, sample(1601), look=LOOK._replace(newest_span=100.0))
+    assert sum(point.uptime >= 1501 for point in history.points) == queries.NEWEST_POINTS
+    assert len(history.points) <= queries.NEWEST_POINTS + queries.OLDER_POINTS + 1
 
 
 @pytest.mark.slow

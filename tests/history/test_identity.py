@@ -10,7 +10,7 @@ from recorder_samples import DAY, LOOK, rows, sample
 
 from check_conntrack_lib.analysis import timeline
 from check_conntrack_lib.history import identity, readonly, schema_check
-from check_conntrack_lib.history.database import LogBook, query_and_record, query_and_record_all
+from check_conntrack_lib.history.database import LogReader, query_and_record, query_and_record_all
 from check_conntrack_lib.history.identity import Identify, means
 from check_conntrack_lib.history.lookups import last_seen
 from check_conntrack_lib.history.queries import HistoryQuery
@@ -48,8 +48,8 @@ def test_what_another_run_recorded_meanwhile_stays(path: Path) -> None:
     def meanwhile(_history: History, _memory: LogMemory | None) -> None:
         ask(path, sample(1001), look('container web (docker)'))
 
-    book = LogBook('/dev/kmsg', meanwhile)
-    first = query_and_record(str(path), sample(1000), look(''), 14, book=book)
+    log_reader = LogReader('/dev/kmsg', meanwhile)
+    first = query_and_record(str(path), sample(1000), look(''), 14, log_reader=log_reader)
     assert isinstance(first, History)
     assert first.first_run
     with sqlite3.connect(path) as database:

@@ -19,7 +19,7 @@ from check_conntrack_lib.history.schema_check import empty
 from check_conntrack_lib.model import History, Point, Sample
 
 LOOK = HistoryQuery(300, 2700, comparable, 900, moved=moved,
-                    trouble=RecentQuery(85, 3600, 21600, 300, dropped_between), emptier=20)
+                    trouble=RecentQuery(85, 3600, 21600, 300, dropped_between), no_points_below=20)
 NOW = 100_000.0
 
 
@@ -106,7 +106,7 @@ def test_what_counts_as_idle(database: sqlite3.Connection, monkeypatch: pytest.M
 def test_room_enough(database: sqlite3.Connection, before: int, entries: int, room: bool) -> None:
     put(database, sample(NOW - 2700, before), sample(NOW - 400, 5))
     assert (1 in at_once(database, sample(NOW, entries))) is room
-    assert not at_once(database, sample(NOW, entries), look=LOOK._replace(emptier=0))
+    assert not at_once(database, sample(NOW, entries), look=LOOK._replace(no_points_below=0))
 
 
 def test_before_the_first_run_of_a_boot_there_is_nothing(database: sqlite3.Connection) -> None:

@@ -114,7 +114,7 @@ def test_the_boot_before_has_its_own_window(database: sqlite3.Connection) -> Non
 def test_points_are_thinned_to_the_newest_of_each_slot(database: sqlite3.Connection) -> None:
     put(database, (sample(100 + 10 * k, entries=k) for k in range(90)))
     put(database, [sample(99, entries=7), sample(1000, entries=8)])
-    look = HistoryQuery(300, 900, comparable, recent=200)
+    look = HistoryQuery(300, 900, comparable, newest_span=200)
     points = history_before(database, sample(1000), look).points
     assert [point for point in points if point.uptime >= 800] == [Point(800 + 10 * k, 70 + k) for k in range(20)]
     assert [point.uptime for point in points if point.uptime < 800][:3] == [110, 140, 170]

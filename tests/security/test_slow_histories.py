@@ -34,11 +34,11 @@ def test_an_inode_that_was_given_away_thousands_of_times() -> None:
     one = samples[0]
     recorded = [(one.boot_id, one.netns, samples[0].at.uptime + k, f'n{k}') for k in reversed(range(MANY))]
     began = time.monotonic()
-    named = identity.named(samples, recorded)
+    named = identity.with_names(samples, recorded)
     assert time.monotonic() - began < DEADLINE
     assert [sample.name for sample in named[:3]] == ['n0', 'n1', 'n2']
     assert named[-1].since == samples[-1].at.uptime
-    assert identity.named(samples[:1], [(one.boot_id, one.netns, 1e9, 'later')]) == samples[:1]
+    assert identity.with_names(samples[:1], [(one.boot_id, one.netns, 1e9, 'later')]) == samples[:1]
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_whatever_value_it_is(source: str, number: int, tmp_path: Path) -> None:
     assert isinstance(database.query_and_record(path, pasts.sample(0, 1), LOOK, 14), History)
     memory = LogMemory(number, 5.0, 0.0, 0.0, False, (), ())
     answer = database.query_and_record(path, pasts.sample(60, 1), LOOK, 14,
-                                       book=database.LogBook(source, lambda _history, _memory: memory))
+                                       log_reader=database.LogReader(source, lambda _history, _memory: memory))
     assert 'too large' in str(answer) or 'surrogates' in str(answer)
     assert os.listdir(tmp_path) == ['history.sqlite']
     assert isinstance(database.query_and_record(path, pasts.sample(120, 1), LOOK, 14), History)
