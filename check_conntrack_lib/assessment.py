@@ -1,4 +1,4 @@
-"""What one run knows: the readings, the history, and what follows from both. Both commands render this."""
+"""The readings of one run, the history, and what follows from both. Both commands print from this."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 
 class Question(NamedTuple):
-    """What an assessment shall be made of; times in seconds."""
+    """The options that an assessment depends on; times in seconds."""
 
     window: float
-    #: how far ahead the trend looks
+    #: how far ahead the trend is projected
     horizon: float
-    #: the usage in percent that the trend is projected to
-    critical_line: float
+    #: the critical usage threshold in percent: the trend is projected to it
+    critical: float
     #: a choice for `kernel_log.read`
     kernel_log: str
     #: a file, 'off', or '' for this user's own place
@@ -58,11 +58,11 @@ class Question(NamedTuple):
     limit: int = 0
     #: usage thresholds in percent, the lowest first
     thresholds: tuple[float, ...] = ()
-    #: a crossed one clears this many points of percent lower; 0: at once
+    #: a crossed threshold clears this many points of percent lower; 0: at once
     clear: float = 0.0
-    #: the lower one counts once usage was above the point where it clears for so long, in seconds
+    #: the lowest threshold counts once usage was above the point where it clears for so long, in seconds
     warning_after: float = 0.0
-    #: growth of a table that is emptier than this, in percent of its maximum, is no matter
+    #: growth below this usage, in percent, is not reported
     filling: float = 0.0
 
 
@@ -80,7 +80,7 @@ class Assessment(NamedTuple):
     log: LogEvidence | Missing
     #: configured values that are expired or not running
     settings: tuple[Drift | UnusableSetting, ...] | Missing = ()
-    #: how old the newest sample is, in seconds, where losses are not counted from it for that; None: they are
+    #: age of the base in seconds, where it is too old to count losses from it; None: it is not
     stale_base: float | None = None
     #: None: this kernel has no limit for hash chains, or the buckets are not known
     hash: HashLoad | None = None
@@ -96,7 +96,7 @@ class Assessment(NamedTuple):
     drops: hysteresis.Drops | None = None
 
     def readings(self) -> Iterator[Reading]:
-        """What this is made of."""
+        """Every reading that this is made of, by the name that --require takes."""
         for reading in self.snapshot.readings():
             yield reading._replace(value=self.log) if reading.name == 'kernel-log' else reading
         yield Reading('history', self.history)
@@ -106,10 +106,10 @@ class Assessment(NamedTuple):
 
 def assess(host: Host, question: Question, budget: TimeBudget, patience: float = PATIENCE,
            identify: Callable[[bool], Identify] = lambda _initial: Identify()) -> Assessment:
-    """Reads, remembers and reasons.
+    """Takes all readings, asks the history, records this run, and evaluates.
 
     budget: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds;
-    identify: what is known of the namespace, by whether it is the initial one.
+    identify: gives how the namespace is told from others; called with whether it is the initial one.
     """
     snapshot = take_snapshot(host, budget)
     sample = snapshot.sample()
@@ -138,39 +138,39 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
 
 
 def evaluate(snapshot: Snapshot, history: History | Missing, file: str, question: Question) -> Assessment:
-    """What follows from the readings and from what was before, which the history keeps in that file."""
+    """What follows from the readings and from the history; file: the history's, '' without one."""
     sample = snapshot.sample()
     if question.limit and isinstance(snapshot.table, Table):
         snapshot = snapshot._replace(table=snapshot.table._replace(other_limit=question.limit))
-    lost = outlook = standing = repeated = early = None
+    lost = forecast = crossed = awaited = drops = None
     if isinstance(history, History) and not isinstance(sample, Missing):
         base = None if stale_base(history, sample, question) else history.base
         if base:
             lost = losses(base, sample)
         # another boot has given the inodes to other namespaces: only the initial one is the same
-        cuts = [cut for cut in history.cuts if snapshot.initial or cut[0].boot_id == sample.boot_id]
-        lost = losses_across(cuts, lost, sample)
+        own = [pair for pair in history.before_resets if snapshot.initial or pair[0].boot_id == sample.boot_id]
+        lost = losses_across(own, lost, sample)
         if isinstance(snapshot.table, Table):
-            points = (*history.points, Point(sample.at.uptime, sample.entries))
-            outlook = trend.forecast(points, snapshot.table, question.window, question.horizon, question.critical_line)
-            standing, early = hysteresis.usage((*history.counts, Point(sample.at.uptime, sample.entries)), sample.at,
-                                               snapshot.table.limit, question.thresholds, question.clear,
-                                               question.warning_after)
+            now = Point(sample.at.uptime, sample.entries)
+            forecast = trend.forecast((*history.points, now), snapshot.table, question.window, question.horizon,
+                                      question.critical)
+            crossed, awaited = hysteresis.usage((*history.recent_points, now), sample.at, snapshot.table.limit,
+                                                question.thresholds, question.clear, question.warning_after)
         if not (lost and lost.lost):
-            repeated = _repeated(history, sample, question)
-    return Assessment(snapshot, history, file, lost, outlook,
+            drops = _repeated_drops(history, sample, question)
+    return Assessment(snapshot, history, file, lost, forecast,
                       log_of(snapshot, lost, log_span(history, sample, question)), hash=hash_of(snapshot),
-                      stale_base=stale_base(history, sample, question), crossed=standing, awaited=early,
-                      drops=repeated)
+                      stale_base=stale_base(history, sample, question), crossed=crossed, awaited=awaited, drops=drops)
 
 
-def _repeated(history: History, sample: Sample, question: Question) -> hysteresis.Drops | None:
-    """Packets dropped again and again."""
-    return hysteresis.drops(history.slots, sample, question.window) if history.slots and question.clear else None
+def _repeated_drops(history: History, sample: Sample, question: Question) -> hysteresis.Drops | None:
+    """Packets dropped at several times of the last hours; None without, and where alerts clear at once."""
+    samples = history.recent_samples
+    return hysteresis.drops(samples, sample, question.window) if samples and question.clear else None
 
 
 def stale_base(history: History | Missing, sample: Sample | Missing, question: Question) -> float | None:
-    """How old the base is in seconds, where it is too old to judge by; None where it is not.
+    """How old the base is in seconds, where it is too old to count losses from it; None where it is not.
 
     Where nothing can be recorded, the base only grows older: a loss would never end.
     """
@@ -182,7 +182,7 @@ def stale_base(history: History | Missing, sample: Sample | Missing, question: Q
 
 
 def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence | Missing:
-    """The log lines of the last `span` seconds as every command attributes them.
+    """The log lines of the last `span` seconds, attributed to namespaces the same way by every command.
 
     found: the losses up to now, as far back as they are known.
     """
@@ -195,11 +195,11 @@ def log_of(snapshot: Snapshot, found: Losses | None, span: float) -> LogEvidence
 
 
 def log_span(history: History | Missing, sample: Sample | Missing, question: Question) -> float:
-    """How far back log lines are judged, in seconds: as far as losses are counted, but not for ever."""
+    """How far back log lines count, in seconds: as far as losses are counted, up to LONGEST_LOG_SPAN and a window."""
     if isinstance(history, Missing) or isinstance(sample, Missing) or history.base is None:
         return question.window
     counted = 0.0 if stale_base(history, sample, question) else sample.at.uptime - history.base.at.uptime
-    longest, repeated = LONGEST_LOG_SPAN, _repeated(history, sample, question)
+    longest, repeated = LONGEST_LOG_SPAN, _repeated_drops(history, sample, question)
     if repeated:  # for as long as that is held: it is not first less critical and then over
         counted, longest = max(counted, sample.at.wall - repeated.began), longest + question.window
     return max(question.window, min(counted, longest))
@@ -212,8 +212,7 @@ def history_file(choice: str) -> str | Missing:
     return location.check_file(choice) if choice else location.history_file(os.environ)
 
 
-def _history(file: str, sample: Sample | Missing, question: Question, patience: float,
-             identify: Identify,
+def _history(file: str, sample: Sample | Missing, question: Question, patience: float, identify: Identify,
              read_log: Callable[[History | Missing, LogMemory | None], LogMemory | None]) -> History | Missing:
     if isinstance(sample, Missing):
         return sample
@@ -224,7 +223,7 @@ def _history(file: str, sample: Sample | Missing, question: Question, patience: 
 
 
 def history_query(question: Question) -> HistoryQuery:
-    """What is asked of the history."""
+    """The query of the history that answers a question."""
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
                         trend.WINDOWS * question.window, moved=moved,
                         trouble=RecentQuery(min(question.thresholds, default=100.0), hysteresis.LONGEST,

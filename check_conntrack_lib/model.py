@@ -1,4 +1,4 @@
-"""Immutable values with one unit a field, and Missing for what could not be had."""
+"""Immutable values with one unit a field, and Missing for what could not be read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .namedtuples import NamedTuple
 
 
 class Missing(NamedTuple):
-    """A reading that could not be had: why, in a few words, and what would give it."""
+    """A reading that failed: why, in a few words, and what would make it succeed."""
 
     why: str
     remedy: str = ''
-    #: switched off by the caller, who need not be told of it
+    #: not wanted by the caller, or never there: not reported as an error
     chosen: bool = False
 
     @classmethod
@@ -23,7 +23,9 @@ class Missing(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One thing that was to be read. The registry of them serves --require, both outputs, the export and triage."""
+    """One thing that was to be read. `Assessment.readings()` lists them for --require, both outputs, the export and
+    triage.
+    """
 
     #: as --require and conntrack_scrape_error{signal=...} call it
     name: str
@@ -37,7 +39,7 @@ class Reading(NamedTuple):
 
 
 def missing(readings: Iterable[Reading]) -> Iterator[tuple[Reading, Missing]]:
-    """Those that could not be had, though nobody switched them off."""
+    """Those that failed, though nobody switched them off."""
     for reading in readings:
         if isinstance(reading.value, Missing) and not reading.value.chosen:
             yield reading, reading.value
@@ -103,7 +105,7 @@ class Counters(NamedTuple):
         return sum(self.per_cpu[name])
 
     def has_shape_of(self, other: Counters) -> bool:
-        """As many CPUs? A counter that only one of them has was read by another version."""
+        """Has each counter that both have as many CPUs? One that only one of them has was read by another version."""
         both = [name for name in self.per_cpu if name in other.per_cpu]
         return 'drop' in both and all(len(self.per_cpu[name]) == len(other.per_cpu[name]) for name in both)
 
@@ -192,7 +194,7 @@ class Sample(NamedTuple):
     counters: Counters | None = None
     #: SO_NETNS_COOKIE, where the namespace was entered
     cookie: int | None = None
-    #: seconds since boot from which on this inode is this namespace's, and its lasting name, as they are recorded
+    #: as recorded: seconds since boot from which on this inode is this namespace's, and its lasting name
     since: float = 0.0
     name: str = ''
 
@@ -216,10 +218,10 @@ class History(NamedTuple):
 
     #: the sample that losses are counted from
     base: Sample | None = None
-    #: the first and the last sample of each time of the window after which the counters were reset, by a reset or a
-    #: reboot; oldest first
-    cuts: tuple[tuple[Sample, Sample], ...] = ()
-    #: earlier counts, oldest first
+    #: where counters began again at 0 (module loaded again, reboot): the first and the last sample of each time before
+    #: that, as far as they are in the window; oldest first
+    before_resets: tuple[tuple[Sample, Sample], ...] = ()
+    #: earlier counts for the trend, oldest first: a few, however often the check runs
     points: tuple[Point, ...] = ()
     #: has any other run of this boot and namespace been recorded?
     first_run: bool = True
@@ -229,9 +231,9 @@ class History(NamedTuple):
     ports_used: float = 0.0
     #: why this run could not be recorded; empty when it was
     unwritten: str = ''
-    #: what was done to the file, said once
+    #: what was done to the file, reported once
     note: str = ''
     #: of the last hours, where a usage threshold was crossed: every count before this run, oldest first
-    counts: tuple[Point, ...] = ()
+    recent_points: tuple[Point, ...] = ()
     #: of the last hours, where packets were dropped: a sample a window, oldest first
-    slots: tuple[Sample, ...] = ()
+    recent_samples: tuple[Sample, ...] = ()

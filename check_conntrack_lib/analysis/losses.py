@@ -100,13 +100,13 @@ def add_up(parts: Iterable[Losses]) -> dict[str, int]:
     return total
 
 
-def losses_across(cuts: Sequence[tuple[Sample, Sample]], since: Losses | None, now: Sample) -> Losses | None:
+def losses_across(before_resets: Sequence[tuple[Sample, Sample]], since: Losses | None, now: Sample) -> Losses | None:
     """Losses since the counters were reset, and those of the window before that: an alert outlives a reboot.
 
-    cuts: the first and last sample of each time before, oldest first; since: the losses after the last of them, None
-    if they are not known.
+    before_resets: the first and last sample of each time before a reset, oldest first; since: the losses after the last
+    reset, None if they are not known.
     """
-    before = [(first, found) for first, found in ((first, losses(first, last)) for first, last in cuts)
+    before = [(first, found) for first, found in ((first, losses(first, last)) for first, last in before_resets)
               if found and found.lost]
     if not before:
         return since

@@ -60,24 +60,24 @@ def history_before(database: sqlite3.Connection, now: Sample, query: HistoryQuer
     select = f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime <= :until'
     row = database.execute(f'{select} ORDER BY uptime DESC LIMIT 1',
                            {**values, 'until': now.at.uptime - query.window}).fetchone()
-    cuts: tuple[tuple[Sample, Sample], ...] = ()
+    before_resets: tuple[tuple[Sample, Sample], ...] = ()
     if row is None:
-        cuts = _before_reboot(database, now, query)
+        before_resets = _before_reboot(database, now, query)
         row = database.execute(f'{select} ORDER BY uptime LIMIT 1', {**values, 'until': youngest}).fetchone()
     if row is None:
-        return History(cuts=cuts)
+        return History(before_resets=before_resets)
     profiled, profile = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', values).fetchone()
     oldest = _better_base(database, _sample(row, now), now, query)
     later = database.execute(f'{select} AND uptime > :since ORDER BY uptime',
                              {**values, 'until': youngest, 'since': oldest.at.uptime})
     text = row[-1] if oldest.at.uptime == row[1] else None
     base, resets = _count_from(oldest, text, later, now, query.comparable)
-    cuts += resets
+    before_resets += resets
     earlier = points_before(database, now, query) if points else ()
-    counts, slots = recent(database, now, query.trouble, earlier) if query.trouble else ((), ())
-    return History(base, cuts, earlier, first_run=False,
+    recent_points, recent_samples = recent(database, now, query.trouble, earlier) if query.trouble else ((), ())
+    return History(base, before_resets, earlier, first_run=False,
                    profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(profile),
-                   counts=counts, slots=slots)
+                   recent_points=recent_points, recent_samples=recent_samples)
 
 
 def points_before(database: sqlite3.Connection, now: Sample, query: HistoryQuery) -> tuple[Point, ...]:
@@ -148,7 +148,7 @@ def _count_from(oldest: Sample, text: str | None, later: Iterable[Row], now: Sam
     be lower than all later samples, so each is compared with the one before it. text: the counters of `oldest` as they
     are recorded, if known.
     """
-    cuts = []
+    before_resets = []
     first = last = oldest
     same: Row | None = None
     for row in later:
@@ -160,15 +160,15 @@ def _count_from(oldest: Sample, text: str | None, later: Iterable[Row], now: Sam
         text, sample = row[-1], _sample(row, now)
         if not comparable(last, sample):
             if last is not first:
-                cuts.append((first, last))
+                before_resets.append((first, last))
             first = sample.zero_since(last) or sample
         last = sample
     last = _as_late_as(last, same, now)
     if not comparable(last, now):
         if last is not first:
-            cuts.append((first, last))
-        return now.zero_since(last), tuple(cuts)
-    return first, tuple(cuts)
+            before_resets.append((first, last))
+        return now.zero_since(last), tuple(before_resets)
+    return first, tuple(before_resets)
 
 
 def _as_late_as(sample: Sample, row: Row | None, now: Sample) -> Sample:

@@ -39,10 +39,10 @@ def recent(database: sqlite3.Connection, now: Sample, query: RecentQuery,
     packets were dropped; each is empty where that did not happen.
     """
     values = {'boot_id': now.boot_id, 'netns': now.netns, 'now': now.at.uptime}
-    return _counts(database, now, query, points, values), _slots(database, now, query, values)
+    return _points(database, now, query, points, values), _samples(database, now, query, values)
 
 
-def _counts(database: sqlite3.Connection, now: Sample, query: RecentQuery, points: Sequence[Point],
+def _points(database: sqlite3.Connection, now: Sample, query: RecentQuery, points: Sequence[Point],
             values: dict[str, object]) -> tuple[Point, ...]:
     threshold = now.maximum * query.threshold / 100
     fullest = max(now.entries, *(point.entries for point in points)) if points else now.entries
@@ -59,7 +59,7 @@ def _counts(database: sqlite3.Connection, now: Sample, query: RecentQuery, point
     return tuple(Point(float(uptime), whole(entries)) for uptime, entries in reversed(rows))
 
 
-def _slots(database: sqlite3.Connection, now: Sample, query: RecentQuery,
+def _samples(database: sqlite3.Connection, now: Sample, query: RecentQuery,
            values: dict[str, object]) -> tuple[Sample, ...]:
     # most namespaces never dropped a packet
     if now.counters is None or not any(map(any, (now.counters.per_cpu.get(name, ()) for name in COUNTERS_OF_DROPS))):

@@ -165,7 +165,8 @@ def test_a_reboot_gives_the_inodes_to_other_containers(initial: bool, lost: int 
                    for uptime, drop in ((5000, 2), (5240, 42)))
     snapshot = Snapshot(Instant(6260, 20, 20), 'new', 7, initial, Table(5, 100, 64), Counters({'drop': (0,)}, ''),
                         Missing('off', chosen=True))
-    found = evaluate(snapshot, History(cuts=((first, last),)), '', Question(300, 3600, 95, 'off', '', 14)).losses
+    history = History(before_resets=((first, last),))
+    found = evaluate(snapshot, history, '', Question(300, 3600, 95, 'off', '', 14)).losses
     assert (found.lost if found else None) == lost
 
 

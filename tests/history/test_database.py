@@ -108,8 +108,8 @@ def test_any_later_counter_below_an_earlier_one_is_a_reset(
     at = sample(1000 + 60 * len(drops), drop=now)
     history = ask(path, at)
     assert history.base
-    assert [(first.at.uptime, last.at.uptime) for first, last in history.cuts] == cuts
-    found = losses_across(history.cuts, losses(history.base, at), at)
+    assert [(first.at.uptime, last.at.uptime) for first, last in history.before_resets] == cuts
+    found = losses_across(history.before_resets, losses(history.base, at), at)
     assert found
     assert (found.lost, found.across) == (lost, 'a reset of the counters' if cuts else '')
 
@@ -136,16 +136,16 @@ def test_losses_before_a_reboot_are_in_the_look_back(path: Path) -> None:
     after = sample(60, boot='ee', wall=1e9 + 5500)
     history = ask(path, after)
     assert (history.base, history.first_run) == (None, True)
-    assert len(history.cuts) == 1
+    assert len(history.before_resets) == 1
     # one window before now, by the wall clock: 5200
-    assert [one.at.uptime for one in history.cuts[0]] == [5060, 5435]
-    assert losses_across(history.cuts, None, after) == Losses(440, {'drop': 40, 'invalid': 0}, 'a reboot')
+    assert [one.at.uptime for one in history.before_resets[0]] == [5060, 5435]
+    assert losses_across(history.before_resets, None, after) == Losses(440, {'drop': 40, 'invalid': 0}, 'a reboot')
     later = ask(path, sample(120, boot='ee', wall=1e9 + 5560))
     assert later.base
-    assert later.cuts == history.cuts
+    assert later.before_resets == history.before_resets
     # the boot before is out of sight
-    assert ask(path, sample(300, boot='ee', wall=1e9 + 5740)).cuts == ()
-    assert ask(path, sample(60, boot='ee', netns=2, wall=1e9 + 5500)).cuts == ()
+    assert ask(path, sample(300, boot='ee', wall=1e9 + 5740)).before_resets == ()
+    assert ask(path, sample(60, boot='ee', netns=2, wall=1e9 + 5500)).before_resets == ()
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_what_one_is_asked_costs_the_same_beside_thousands(path: Path, netns: in
                                  LOOK, 14)
         now = sample(180, boot='ee', netns=netns, wall=1e9 + 5240)
         with counted_steps() as counted, history_database.open_database(str(file), 1) as database:
-            assert bool(history_before(database, now, LOOK).cuts) == (netns == 7)
+            assert bool(history_before(database, now, LOOK).before_resets) == (netns == 7)
         return counted.count
     assert steps(800) < 1.2 * steps(20)
 
@@ -170,11 +170,12 @@ def test_losses_before_a_reset_are_in_the_look_back(path: Path) -> None:
     now = sample(1300, drop=5)
     history = ask(path, now)
     assert history.base
-    (first, last), = history.cuts
+    (first, last), = history.before_resets
     assert (first.at.uptime, last.at.uptime) == (1000, 1120)
     since = losses(history.base, now)
     # 25 before, 5 since the reset
-    assert losses_across(history.cuts, since, now) == Losses(300, {'drop': 30, 'invalid': 0}, 'a reset of the counters')
+    found = losses_across(history.before_resets, since, now)
+    assert found == Losses(300, {'drop': 30, 'invalid': 0}, 'a reset of the counters')
     assert losses_across([(first, first._replace(at=Instant(1, 1059, 1)))], since, now) == since
 
 

@@ -65,7 +65,7 @@ def test_each_answer_is_its_own_but_for_the_points(database: sqlite3.Connection,
         alone = history_before(database, one, LOOK)
         if one.netns in found:
             assert found[one.netns] == alone._replace(points=())
-            assert not alone.counts
+            assert not alone.recent_points
         fullest = max([one.entries, *(point.entries for point in alone.points)])
         assert fullest < 20 or one.netns not in found
     assert 10 < len(found) < 60

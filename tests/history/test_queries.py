@@ -74,23 +74,23 @@ def test_no_base_older_than_a_day_where_there_is_one_inside(database: sqlite3.Co
 def test_a_reset_in_the_window_is_a_cut(database: sqlite3.Connection) -> None:
     put(database, [sample(600, drop=1), sample(750, drop=4), sample(800, drop=0), sample(900, drop=2)])
     found = history_before(database, sample(1000, drop=3), LOOK)
-    assert [uptimes(*cut) for cut in found.cuts] == [[600, 750]]
+    assert [uptimes(*cut) for cut in found.before_resets] == [[600, 750]]
     assert found.base
     assert (found.base.at.uptime, found.base.counters and found.base.counters.total('drop')) == (750, 0)
     now_reset = history_before(database, sample(1000, drop=1), LOOK)
-    assert [uptimes(*cut) for cut in now_reset.cuts] == [[600, 750], [750, 900]]
+    assert [uptimes(*cut) for cut in now_reset.before_resets] == [[600, 750], [750, 900]]
     assert now_reset.base
     assert now_reset.base.at.uptime == 900
 
 
 def test_a_single_sample_before_a_reset_is_no_cut(database: sqlite3.Connection) -> None:
     put(database, [sample(700, drop=9), sample(800, drop=1)])
-    assert history_before(database, sample(1000, drop=2), LOOK).cuts == ()
+    assert history_before(database, sample(1000, drop=2), LOOK).before_resets == ()
 
 
 def test_a_sample_without_counters_is_passed_over(database: sqlite3.Connection) -> None:
     put(database, [sample(700, drop=1), sample(800, drop=1), sample(850)._replace(counters=None), sample(900, drop=1)])
-    assert [uptimes(*cut) for cut in history_before(database, sample(1000, drop=0), LOOK).cuts] == [[700, 900]]
+    assert [uptimes(*cut) for cut in history_before(database, sample(1000, drop=0), LOOK).before_resets] == [[700, 900]]
 
 
 @pytest.mark.parametrize(('ended', 'cut'), [(701, [300, 500]), (700, None), (999, [201, 500]), (1000, None)])
@@ -98,7 +98,7 @@ def test_the_boot_before(database: sqlite3.Connection, ended: float, cut: list[f
     """Its last sample was at 500 s of its uptime, and at 1e9 + `ended` by the clock; now is 1e9 + 1000."""
     put(database, (sample(uptime, boot='a', wall=1e9 + ended - 500 + uptime) for uptime in (200, 201, 300, 500)))
     found = history_before(database, sample(60, wall=1e9 + 1000), LOOK)
-    assert [uptimes(*one) for one in found.cuts] == ([] if cut is None else [cut])
+    assert [uptimes(*one) for one in found.before_resets] == ([] if cut is None else [cut])
     assert found.base is None
 
 
@@ -106,7 +106,7 @@ def test_the_boot_before_has_its_own_window(database: sqlite3.Connection) -> Non
     put(database, (sample(uptime, boot='a', wall=1e9 + 400 + uptime) for uptime in (299, 300, 301, 500)))
     # it ended 100 s ago: the window reaches 200 s into it
     found = history_before(database, sample(60, wall=1e9 + 1000), LOOK)
-    assert [uptimes(*one) for one in found.cuts] == [[300, 500]]
+    assert [uptimes(*one) for one in found.before_resets] == [[300, 500]]
     other = history_before(database, sample(60, wall=1e9 + 1000, netns=2), LOOK)
     assert other == History()
 

@@ -84,7 +84,7 @@ def test_not_loaded_is_what_the_administrator_says(state: str) -> None:
 def test_what_the_thresholds_ask_of_the_history(argv: list[str], critical: float,
                                                 thresholds: tuple[float, ...]) -> None:
     question = question_of(parse([*argv, '--limit', '7', '--settings-check', 'off']))
-    assert (question.critical_line, question.thresholds) == (critical, thresholds)
+    assert (question.critical, question.thresholds) == (critical, thresholds)
     assert (question.limit, question.settings, question.window, question.horizon) == (7, False, 300, 1200)
     assert question_of(parse([])).settings
 
