@@ -1,8 +1,8 @@
 """The history: one row per run and namespace in an SQLite file (the standard library's).
 
-A run asks it once, by `query_and_record`: what was before, and here is what is now. Whatever is wrong with the file
-costs the rates and the trend, never the verdict. Rollback journal, not WAL: it leaves one file, and needs no shared
-memory.
+A run calls `query_and_record` once, which reads what was before and records what is now. Whatever is wrong with the
+file costs the rates and the trend, never the state of the check. Rollback journal, not WAL: it leaves one file, and
+needs no shared memory.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ CREATE INDEX profile_by_namespace ON profile (boot, netns, uptime);
 #: bytes that the file may take, whatever anybody on the host does
 LARGEST_FILE = 64 << 20
 
-#: of fewer namespaces each is asked for itself
+#: from this number of namespaces on they are asked for together (`idle`)
 MANY = 20
 
-#: a file that is no database is put aside only under such a name: anything else may be somebody's
+#: a damaged file is put aside only if its name ends so: anything else may be somebody's, given by mistake
 DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
 
 
@@ -98,15 +98,12 @@ def query_and_record(path: str, now: Sample, query: HistoryQuery, days: float,
     patience: how long to wait for other runs that are writing, in seconds; log_reader: see `LogReader`.
     """
     answers = query_and_record_all(path, [now], query, days, patience, log_reader)
-    if isinstance(answers, Missing):
-        return answers
-    history, = answers
-    return history
+    return answers if isinstance(answers, Missing) else answers[0]
 
 
 def query_and_record_all(path: str, now: list[Sample], query: HistoryQuery, days: float, patience: float = PATIENCE,
                          log_reader: LogReader | None = None) -> list[History] | Missing:
-    """The same for the samples of one run in several namespaces, in one transaction; at least one sample."""
+    """The same for the samples of one run in several namespaces, recorded in one transaction; at least one sample."""
     try:
         with suppress(BrokenFile):
             return _query_and_record_once(path, now, query, days, patience, log_reader)
@@ -217,7 +214,7 @@ def record(path: str, samples: list[Sample], days: float, patience: float) -> No
 def _record(database: sqlite3.Connection, now: list[Sample], days: float, identify: identity.Identify,
             histories: list[History], known: list[identity.Known | None],
             log: tuple[str, LogMemory] | None = None) -> str:
-    """Keeps the samples, as far as there is room; says where there is not."""
+    """Records the samples, as far as there is room; returns a note where there is not."""
     at, boot_id = now[0].at, now[0].boot_id
     limit_size(database)
     database.execute('BEGIN IMMEDIATE')
@@ -252,7 +249,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
 
 
 def limit_size(database: sqlite3.Connection) -> None:
-    """For this connection: SQLite does not record it in the file."""
+    """Bounds the file by LARGEST_FILE for this connection: SQLite does not record that in the file."""
     database.execute(f'PRAGMA max_page_count = {LARGEST_FILE // _one(database, "PRAGMA page_size")}')
 
 

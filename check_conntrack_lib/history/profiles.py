@@ -15,8 +15,8 @@ from .identity import HERE
 from .profile_json import from_json, to_json
 
 #: profiles from this many seconds before a rise or an incident are the baseline
-USUAL = DAY
-#: a table that was smaller than this part of today's was never profiled, and need not have been
+BASELINE_SPAN = DAY
+#: a table that held less than this part of today's entries needs no profile: its baseline has no flows
 NEXT_TO_NOTHING = 0.2
 #: profiles of every run while the check is not OK are kept for so long, then one of each slot, in seconds
 TROUBLE_KEPT, TROUBLE_SLOT = 3600.0, 600.0
@@ -61,7 +61,7 @@ def _thin(database: sqlite3.Connection, sample: Sample) -> None:
 
 def _smallest_size(database: sqlite3.Connection, sample: Sample) -> int | None:
     """The fewest entries recorded in the last day; None without any."""
-    values = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - USUAL,
+    values = {'boot_id': sample.boot_id, 'netns': sample.netns, 'since': sample.at.uptime - BASELINE_SPAN,
               'now': sample.at.uptime}
     fewest, = database.execute(f'SELECT min(entries) FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now',
                                values).fetchone()
@@ -82,7 +82,7 @@ def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | 
     values = {'boot_id': sample.boot_id, 'netns': sample.netns}
     rows = [(checked_time(uptime), from_json(text)) for uptime, text in database.execute(
         f'SELECT uptime, text FROM profile WHERE {HERE} AND quiet AND uptime >= :since ORDER BY uptime',
-        {**values, 'since': sample.at.uptime - 2 * USUAL})]
+        {**values, 'since': sample.at.uptime - 2 * BASELINE_SPAN})]
     if not rows:
         size = _smallest_size(database, sample)
         if size is None or size > sample.entries * NEXT_TO_NOTHING:
@@ -95,7 +95,7 @@ def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | 
     rise = database.execute(
         f'SELECT uptime, time FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         'AND entries <= :near ORDER BY uptime DESC LIMIT 1',
-        {**values, 'since': sample.at.uptime - USUAL, 'now': sample.at.uptime, 'near': near}).fetchone()
+        {**values, 'since': sample.at.uptime - BASELINE_SPAN, 'now': sample.at.uptime, 'near': near}).fetchone()
     began = checked_time(rise[0]) if rise else sample.at.uptime
-    before = [profile for uptime, profile in rows if began - USUAL <= uptime <= began]
+    before = [profile for uptime, profile in rows if began - BASELINE_SPAN <= uptime <= began]
     return Baseline(tuple(before or [rows[-1][1]]), checked_time(rise[1]) if rise else None)

@@ -1,4 +1,4 @@
-"""What the history file is asked: the time before this run."""
+"""What a run reads of the history file about the time before it: base of the losses, points of the trend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Row = tuple[float, float, int, int, Optional[int], Optional[str]]
 
 COLUMNS = 'time, uptime, entries, maximum, buckets, counters'
-#: a delta over less than this says nothing
+#: seconds: a difference of counters over less than this says nothing
 YOUNGEST_BASE = 1.0
 #: a base that is older than this many windows is much older: a sample inside the window may be a better one
 MUCH_OLDER = 2.0
@@ -31,7 +31,7 @@ NEWEST_POINTS, OLDER_POINTS = 20, 30
 
 
 class HistoryQuery(NamedTuple):
-    """How far the questions go, in seconds, and which base they may use."""
+    """What is asked: how far back in seconds, and which sample may be the base of losses."""
 
     window: float
     #: how far back the points for the trend go
@@ -40,9 +40,9 @@ class HistoryQuery(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
     #: the newest part of that, in which the points lie closer
     newest_span: float = 0.0
-    #: whose samples they are
+    #: how namespaces are told apart that had the same inode
     identify: Identify = Identify()
-    #: did the counters that are judged move between these two samples?
+    #: did counters of losses change between these two samples? None: never look for a younger base
     moved: Callable[[Sample, Sample], bool] | None = None
     #: what is wanted where a threshold was crossed or packets were dropped
     trouble: RecentQuery | None = None

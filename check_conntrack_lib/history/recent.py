@@ -1,4 +1,4 @@
-"""The last hours of one namespace in the history: what is needed where a threshold was crossed or packets dropped."""
+"""The last hours of one namespace in the history, for alerts that are held: thresholds crossed, packets dropped."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from .identity import HERE
 if TYPE_CHECKING:
     import sqlite3
 
-#: packets that are counted in one of these were dropped
+#: counters of dropped packets
 COUNTERS_OF_DROPS = ('drop', 'chaintoolong')
-#: however often the check runs
+#: of the newest counts, however often the check runs
 MOST_POINTS = 5000
 #: a table that was never fuller than this part of the threshold at the points of the trend has not crossed it
 NEAR = 0.25
 
 
 class RecentQuery(NamedTuple):
-    """What is wanted of the last hours; seconds, percent of the maximum."""
+    """What is wanted of the last hours; times in seconds, usage in percent of the maximum."""
 
     #: the lowest usage threshold
     threshold: float
     #: nothing is wanted where the threshold was not crossed, and no packet dropped, in this many seconds
     held: float
+    #: how far back samples go, and how far apart they are where packets were dropped
     span: float
     window: float
     #: were packets dropped between these two samples?

@@ -1,4 +1,4 @@
-"""Upkeep of the history file: deletes, thins, removes namespaces that are gone. A little at every run."""
+"""Upkeep of the history file: old rows are deleted or thinned, those of gone namespaces deleted. A part at each run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PROFILE_SLOT = 3600.0
 PARTS, EVERY = 10, 600.0
 #: no further part is begun in a run after this many seconds
 MOST_SECONDS = 0.05
-#: rows of a gone namespace that are dropped in one run: they lie scattered over the file
-DROPPED_ROWS = 50
+#: rows of gone namespaces that are deleted in one run: they lie scattered over the file
+DELETED_ROWS = 50
 #: nothing is gone that was not missed by a run in this time before now
 MISSED_BEFORE = 3600.0
 
 #: after this many seconds, what did not change is kept once in as many
 UNCHANGED = 3600.0
-#: where fewer than one in so many possible entries are there: nothing is projected from such a table
+#: a table with less than one in so many of its maximum is idle: nothing is projected from it
 IDLE = 100
 
 SCHEMA = f"""
@@ -35,9 +35,9 @@ CREATE TABLE upkeep (part INTEGER PRIMARY KEY, done REAL NOT NULL);
 INSERT INTO upkeep VALUES {', '.join(f'({part}, 0)' for part in range(PARTS))};
 CREATE TABLE gone (boot INTEGER NOT NULL, netns INTEGER NOT NULL, PRIMARY KEY (boot, netns)) WITHOUT ROWID"""
 
-#: samples of one run that are recorded at most, and so many of the first in a file that is nearly full
+#: samples of one run that are recorded at most, and in a file that is nearly full
 MOST_SAMPLES, FIRST_SAMPLES = 2000, 8
-#: a file is nearly full from this part of its largest size on: others' rows make room, so many in one run
+#: a file is nearly full from this part of its largest size on: rows of other namespaces are deleted, so many in one run
 NEARLY_FULL, EVICTED_ROWS = 7 / 8, 5000
 #: seconds of which one of the own samples stays, where those of others are not what fills it
 FULL_SLOT = 60.0
@@ -45,7 +45,8 @@ FULL_SLOT = 60.0
 _OLDER = 'time < :wall - :age AND NOT (boot = :boot AND uptime >= :uptime - :age)'
 #: dated by a clock that was wrong, and too old by that of this boot: rows of an earlier one are older than that
 _MISDATED = 'time > :now + :day AND (CASE boot WHEN :boot THEN uptime ELSE 0 END) <= :uptime - :age'
-_MINE = f'netns % {PARTS} = :part'
+#: the namespaces of the part whose turn it is
+_OF_PART = f'netns % {PARTS} = :part'
 
 
 def make_room(database: sqlite3.Connection, boot: int, now: list[Sample], largest: int) -> tuple[list[Sample], str]:
@@ -81,25 +82,28 @@ def _left_out(now: list[Sample], kept: list[Sample], why: str) -> str:
 
 
 def apply_retention(database: sqlite3.Connection, now: Instant, boot: int, days: float) -> None:
-    """The share of one run, inside its transaction. Rows of this boot are aged by uptime: the clock may have jumped."""
+    """The part of the upkeep that is due, inside the transaction of a run.
+
+    The age of this boot's rows is that by uptime: the clock may have jumped.
+    """
     waiting = sorted(((abs(now.wall - done), part, done)
                       for part, done in database.execute('SELECT part, done FROM upkeep')), reverse=True)
     if not waiting:
         raise ValueError('no upkeep')
     began = time.monotonic()
-    # where runs are rare, or after a pause, the others cannot wait for their turn
+    # one part, the one that was done the longest ago; where runs are rare, or after a pause, also others
     due = [one for place, one in enumerate(waiting) if one[0] >= (EVERY if place == 0 else 2 * EVERY)]
     for place, (_, part, done) in enumerate(due):
         if place and time.monotonic() - began > MOST_SECONDS:
             break
         wall = now.wall if now.uptime >= days * DAY else _trusted(database, now.wall)
-        _keep(database, {'now': now.wall, 'wall': wall, 'uptime': now.uptime, 'boot': boot, 'part': part,
+        _thin(database, {'now': now.wall, 'wall': wall, 'uptime': now.uptime, 'boot': boot, 'part': part,
                          'done': min(done, wall), 'day': DAY, 'age': DAY}, days)
         database.execute('UPDATE upkeep SET done = ? WHERE part = ?', (now.wall, part))
     if due:
         database.execute('DELETE FROM boot WHERE NOT EXISTS (SELECT 1 FROM sample WHERE boot = boot.id) '
                          'AND NOT EXISTS (SELECT 1 FROM profile WHERE boot = boot.id)')
-    _drop(database, now.uptime, boot)
+    _delete_gone(database, now.uptime, boot)
 
 
 def _trusted(database: sqlite3.Connection, wall: float) -> float:
@@ -112,12 +116,13 @@ def _trusted(database: sqlite3.Connection, wall: float) -> float:
     return wall if last is None or last >= wall - 2 * DAY else float(last) + DAY
 
 
-def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -> None:
+def _thin(database: sqlite3.Connection, values: dict[str, float], days: float) -> None:
+    """Deletes what is over `days` old, thins what is over a day old, and notes gone namespaces; of one part."""
     for table in ('sample', 'profile'):
         for old in (_OLDER, _MISDATED):
-            database.execute(f'DELETE FROM {table} WHERE {old} AND {_MINE}', {**values, 'age': days * DAY})
+            database.execute(f'DELETE FROM {table} WHERE {old} AND {_OF_PART}', {**values, 'age': days * DAY})
     # what grew older than a day since the last time; the slot before, in case it was cut through
-    aged = f'time >= :done - :age - 2 * :slot AND {_OLDER} AND {_MINE}'
+    aged = f'time >= :done - :age - 2 * :slot AND {_OLDER} AND {_OF_PART}'
     values = {**values, 'slot': THINNED_SLOT}
     database.execute(
         f"""INSERT OR IGNORE INTO gone SELECT :boot, netns
@@ -136,7 +141,7 @@ def _keep(database: sqlite3.Connection, values: dict[str, float], days: float) -
                 PARTITION BY boot, netns, CAST(uptime / :slot AS INTEGER) ORDER BY entries DESC, uptime) AS place
             FROM sample INDEXED BY sample_by_time WHERE {aged}) WHERE place > 1)""", values)
     database.execute(
-        f"""DELETE FROM profile WHERE {_OLDER} AND {_MINE} AND rowid NOT IN (
+        f"""DELETE FROM profile WHERE {_OLDER} AND {_OF_PART} AND rowid NOT IN (
             SELECT min(rowid) FROM profile GROUP BY boot, netns, CAST(uptime / :slot AS INTEGER))""",
         {**values, 'slot': PROFILE_SLOT})
     # what did not change from the row before to the row behind says nothing
@@ -158,15 +163,15 @@ def _same(other: str) -> str:
     return ' AND '.join(f'{other}.{column} IS mine.{column}' for column in columns)
 
 
-def _drop(database: sqlite3.Connection, uptime: float, boot: int) -> None:
-    """Some rows of a namespace that is gone. Its inode may be another's meanwhile, whose rows are younger."""
+def _delete_gone(database: sqlite3.Connection, uptime: float, boot: int) -> None:
+    """Deletes some rows of a namespace that is gone. Its inode may be another's meanwhile, whose rows are younger."""
     one = database.execute('SELECT boot, netns FROM gone LIMIT 1').fetchone()
     if one is None:
         return
     younger = uptime - DAY if one[0] == boot else float('inf')
-    dropped = database.execute(
+    deleted = database.execute(
         'DELETE FROM sample WHERE rowid IN (SELECT rowid FROM sample WHERE boot = ? AND netns = ? AND uptime < ? '
-        f'ORDER BY uptime LIMIT {DROPPED_ROWS})', (*one, younger)).rowcount
-    if dropped < DROPPED_ROWS:
+        f'ORDER BY uptime LIMIT {DELETED_ROWS})', (*one, younger)).rowcount
+    if deleted < DELETED_ROWS:
         database.execute('DELETE FROM profile WHERE boot = ? AND netns = ? AND uptime < ?', (*one, younger))
         database.execute('DELETE FROM gone WHERE boot = ? AND netns = ?', one)

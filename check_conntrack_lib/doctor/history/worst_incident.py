@@ -8,7 +8,7 @@ from ...analysis.profile_diff import growth
 from ...analysis.timeline import Episode, Interval
 from ...defaults import TREND, WARNING
 from ...formatting import count, duration
-from ...history.profiles import USUAL
+from ...history.profiles import BASELINE_SPAN
 from ..state_shares import states_line
 from ..zones_and_bytes import zones_and_bytes
 from .facts import HistoryFacts, change_in_words, how_full, losses_in_words, when
@@ -46,7 +46,7 @@ def _causes(episode: Episode, history: HistoryFacts) -> Iterator[tuple[str, str]
     began = episode.began.sample.at.wall
     end = episode.ended or history.end
     during = [past for past in history.profiles if began <= past.at <= end]
-    usual = [past.profile for past in history.profiles if past.quiet and began - USUAL <= past.at < began]
+    usual = [past.profile for past in history.profiles if past.quiet and began - BASELINE_SPAN <= past.at < began]
     if not during or not usual:
         yield 'cause', f'not recorded: no {"profile of the flows then" if usual else "baseline of the day before"}'
         return
