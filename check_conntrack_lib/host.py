@@ -1,4 +1,4 @@
-"""The one door to the machine: files under a movable /proc, clocks, identity."""
+"""The machine that is read: its /proc, which may be mounted elsewhere, its clocks, boot id and network namespace."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
     T = TypeVar('T')
 
-#: no conntrack file of /proc that is read whole is larger, for 8192 possible CPUs either; a larger one is none
+#: bytes: no conntrack file of /proc that is read whole is larger, not even with 8192 possible CPUs
 LARGEST = 4 << 20
-#: what it gives to read a process that ended, or another user's. Not OSError: that would swallow OutOfTime.
+#: errors of reading a process that ended meanwhile or is another user's; not OSError, which would take in OutOfTime
 GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError, ValueError)
 CAP_NET_ADMIN = 12
 #: inode of the root of every proc file system (include/linux/proc_ns.h)
 PROC_ROOT_INO = 1
-#: another inode in each network namespace, for everybody to see
+#: the per-CPU counters (readers.cpu_counters): a file with another inode in each network namespace, for all to see
 STAT = 'net/stat/nf_conntrack'
 #: where the driver of AWS's network interfaces lists the devices that it runs, below /sys
 ENA_DEVICES = 'bus/pci/drivers/ena'
 
 
 def system_clock() -> Instant:
-    """This moment on the kernel's clocks."""
+    """This moment on three clocks of the kernel."""
     return Instant(
         time.time(),
         time.clock_gettime(time.CLOCK_BOOTTIME),
@@ -50,7 +50,7 @@ class Host(NamedTuple):
         return self.procfs + name if self.procfs.endswith('/') else f'{self.procfs}/{name}'
 
     def read(self, name: str) -> str:
-        """Text of a small file of /proc. Raises OSError, or ValueError when it is too large."""
+        """Text of a file of /proc of at most LARGEST bytes. Raises OSError, or ValueError when it is larger."""
         # without O_NONBLOCK a FIFO in the place of the file would hold the check for ever
         handle = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK)
         parts: list[bytes] = []
@@ -68,7 +68,7 @@ class Host(NamedTuple):
             os.close(handle)
 
     def read_parsed(self, name: str, parse: Callable[[str], T]) -> T | Missing:
-        """What `parse` makes of such a file; Missing where it cannot be read, or `parse` raises ValueError."""
+        """What `parse` makes of a file of /proc; Missing where it cannot be read, or `parse` raises ValueError."""
         try:
             return parse(self.read(name))
         except (OSError, ValueError) as error:
@@ -96,13 +96,14 @@ class Host(NamedTuple):
             if error.errno != errno.EINVAL:
                 return Missing.because(error, 'network namespace')
             # a copy of a tree on a file system without links has its text in a file
-            target = self._text('self/ns/net')
+            target = self.read_line('self/ns/net')
         inode = target[len('net:['):-1]
         if target != f'net:[{inode}]' or not (inode.isascii() and inode.isdecimal() and len(inode) <= 18):
             return Missing('network namespace: unreadable link')
         return int(inode)
 
-    def _text(self, name: str) -> str:
+    def read_line(self, name: str) -> str:
+        """Text of a file of one line, without the line's end; '' where it cannot be read."""
         try:
             return self.read(name).strip()
         except (OSError, ValueError):
@@ -111,7 +112,7 @@ class Host(NamedTuple):
     def hides_processes(self) -> bool:
         """Is this user not shown the processes of others (proc's hidepid, ProtectProc=invisible)?
 
-        Each namespace of processes has one with the number 1.
+        Each PID namespace has a process 1.
         """
         try:
             # the root of a true proc file system, not of a captured tree
@@ -141,8 +142,8 @@ class Host(NamedTuple):
             return False
         here = self._replace(procfs='/proc')
         try:
-            # the root of every proc file system has this inode: a captured tree shows what is in it
-            live = os.stat(self.procfs).st_ino == 1 and self.boot_id() == here.boot_id()
+            # a captured tree shows what is in it
+            live = os.stat(self.procfs).st_ino == PROC_ROOT_INO and self.boot_id() == here.boot_id()
         except OSError:
             return False
         if not live:

@@ -63,7 +63,7 @@ def _enter(host: Host, namespace: Namespace, word: str) -> None:
     for path in paths:
         try:
             if os.stat(path).st_ino == namespace.inode:
-                enter.stay(path)
+                enter.enter_netns(path)
                 return
         except PermissionError:
             raise DoctorError(f'--netns: entering {clean(word, 60)} needs root') from None

@@ -1,4 +1,4 @@
-"""Every namespace assessed: each on its own against the one maximum, never summed; and what they are together.
+"""Every namespace assessed: each on its own against the one maximum, never summed; and the sum for their memory.
 
 The kernel gives the inode of a dead namespace to a new one: that begins with an empty history (netns.identify).
 """
@@ -27,7 +27,7 @@ from .snapshots import NamespaceSnapshot, NamespaceSnapshots, name_of, read_snap
 
 
 class NamespaceAssessment(NamedTuple):
-    """One namespace of all that are judged."""
+    """One of the namespaces that are assessed."""
 
     namespace: Namespace
     assessment: Assessment
@@ -50,7 +50,7 @@ class NamespaceAssessment(NamedTuple):
 
     @property
     def without_drops(self) -> float:
-        """For this many seconds it has certainly dropped nothing."""
+        """Seconds for which it has certainly dropped nothing."""
         counters = self.assessment.snapshot.counters
         return seconds_without_drops(None if isinstance(counters, Missing) else counters, self.assessment.losses)
 
@@ -69,7 +69,7 @@ class NamespaceAssessments(NamedTuple):
     snapshots: NamespaceSnapshots
     #: log lines of the window for namespaces that are not among the members, by inode; 0 is the initial one
     other_owners: Mapping[int, int]
-    #: did log lines that name no namespace go to the likeliest one?
+    #: were log lines that name no namespace attributed to the likeliest one?
     guessed: bool = False
     #: of words that mean no namespace: the name in the history, and when it was recorded last
     recorded: Mapping[str, tuple[str, float]] = {}
@@ -80,13 +80,13 @@ class NamespaceAssessments(NamedTuple):
         return sum(member.entries for member in self.members)
 
     def past(self, word: str) -> str:
-        """What the history knows of a name that stands for nothing now, for the end of a sentence."""
+        """When the history had a namespace of this name last, for the end of a sentence; '' if never."""
         if word not in self.recorded:
             return ''
         return f', seen until {time.strftime("%m-%d %H:%M", time.localtime(self.recorded[word][1]))}'
 
     def name(self, host: Host, member: NamespaceAssessment) -> Name:
-        """What people call it."""
+        """Its name (see `names.name_of`)."""
         return name_of(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)
 
 
@@ -122,7 +122,7 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
 
 
 def with_points(a: Assessment, question: Question, patience: float) -> Assessment:
-    """The same with the trend, of which an almost empty one of many namespaces is judged without."""
+    """The same with the trend, which almost empty ones of many namespaces are assessed without."""
     sample = a.snapshot.sample()
     if isinstance(a.history, Missing) or a.history.first_run or a.history.points or isinstance(sample, Missing):
         return a
@@ -157,13 +157,13 @@ def _with_guess(assessments: NamespaceAssessments, question: Question) -> Namesp
     log = assessments.snapshots.unattributed
     if isinstance(log, Missing) or not assessments.snapshots.nameless or not assessments.members:
         return assessments
-    suspect = max(assessments.members, key=lambda member: (member.lost, -member.without_drops, member.usage))
-    a = suspect.assessment
+    likeliest = max(assessments.members, key=lambda member: (member.lost, -member.without_drops, member.usage))
+    a = likeliest.assessment
     snapshot = a.snapshot._replace(kernel_log=log)
-    judged_again = suspect._replace(assessment=evaluate(snapshot, a.history, a.history_file, question))
+    evaluated = likeliest._replace(assessment=evaluate(snapshot, a.history, a.history_file, question))
     return assessments._replace(
-        members=tuple(judged_again if member is suspect else member for member in assessments.members),
-        guessed=bool(judged_again.logged))
+        members=tuple(evaluated if member is likeliest else member for member in assessments.members),
+        guessed=bool(evaluated.logged))
 
 
 def _other_owners(seen: NamespaceSnapshots, now: float, span: float) -> dict[int, int]:

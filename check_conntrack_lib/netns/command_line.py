@@ -11,9 +11,9 @@ import _thread
 from ..deadline import start_thread
 from ..host import Host
 
-#: seconds; where the memory is not locked it takes microseconds
-PATIENCE = 0.5
-#: as long as so many wait, no other is asked
+#: seconds that a reading is waited for; where the memory is not locked it takes microseconds
+LONGEST = 0.5
+#: while so many threads are stuck in a reading, no other is begun
 MOST_WAITING = 2
 
 _waiting: set[int] = set()
@@ -39,5 +39,5 @@ def read_of_another_user(host: Host, pid: int) -> str:
     if not start_thread(work):
         _waiting.discard(pid)
         return ''
-    done.acquire(timeout=PATIENCE)
+    done.acquire(timeout=LONGEST)
     return found[0]

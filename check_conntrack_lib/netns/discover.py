@@ -1,4 +1,4 @@
-"""Network namespaces (fs/nsfs.c, net/core/net_namespace.c): which there are, each once, and the ways to them.
+"""Network namespaces (fs/nsfs.c, net/core/net_namespace.c): all that there are, and what leads to each.
 
 Some are bound to a file, which the mount table lists; the others live as long as a process is in them, a descriptor or
 a socket of them is open. What a link of /proc/<pid>/ns shows needs ptrace rights; without them the inode of
@@ -17,12 +17,12 @@ from ..deadline import suppress_unreadable
 from ..host import GONE, Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
-from ..readers import cpu_counters
+from ..readers import cpu_counters, process_stat
 from . import mounts
 
-#: where `ip netns` and most container networks bind them
-NAMED = 'run/netns'
-#: what container networks call namespaces (CNI, podman; CRI-O: a bare UUID), and docker in a directory of its own
+#: the directory in which `ip netns` and most container networks bind them
+NETNS_DIRECTORY = 'run/netns'
+#: names that container networks give (CNI, podman; CRI-O: a bare UUID), and docker in a directory of its own
 _MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20,}')
 _DOCKER = re.compile(r'[0-9a-f]{12}')
 #: flag of a process that is the kernel's own (include/linux/sched.h)
@@ -32,10 +32,10 @@ MOMENT = 0.01
 
 
 class Namespace(NamedTuple):
-    """A network namespace, and the ways to it."""
+    """A network namespace, and what leads to it."""
 
     inode: int
-    #: is `inode` the namespace's own, which the kernel log names? Else it is its stat file's.
+    #: is `inode` the namespace's own, as in the kernel log? Else it is that of its stat file.
     own_inode: bool = True
     #: as `ip netns` or docker names it
     name: str = ''
@@ -84,9 +84,9 @@ def find(host: Host) -> Found:
         for inode, path in mounts.parse_netns(mounts.read(host, pid)):
             _add_bound(ways, inode, root, path)
         try:
-            dead += _add_unbound_names(os.path.join(root, NAMED), ways)
+            dead += _add_unbound_names(os.path.join(root, NETNS_DIRECTORY), ways)
         except PermissionError:
-            closed = closed or os.path.join(root, NAMED)
+            closed = closed or os.path.join(root, NETNS_DIRECTORY)
     pids, hidden = _processes(host, own, own_table)
     for key, some in pids.items():
         ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
@@ -146,7 +146,7 @@ def _add_bound(ways: dict[tuple[bool, int], Namespace], inode: int, root: str, p
     directory, _, name = path.rpartition('/')
     by_ip_netns = directory in ('/run/netns', '/var/run/netns')
     # the file that `ip netns` shows is the one that people know; of others the newest, which lies above older mounts
-    if known.path and os.path.dirname(known.path).endswith(NAMED) and not by_ip_netns:
+    if known.path and os.path.dirname(known.path).endswith(NETNS_DIRECTORY) and not by_ip_netns:
         return
     shown = name if by_ip_netns or directory.endswith('/netns') else path
     ways[True, inode] = known._replace(path=os.path.join(root, path.lstrip('/')), name=shown)
@@ -233,12 +233,8 @@ def _merged(host: Host, pids: dict[tuple[bool, int], list[int]]) -> dict[tuple[b
 
 
 def _is_kernel_thread(host: Host, pid: int) -> bool:
-    """Kernel threads are in the initial namespace; no program can set their flag (/proc/<pid>/stat, field 9)."""
-    try:
-        flags = int(host.read(f'{pid}/stat').rpartition(')')[2].split()[6])
-    except (*GONE, IndexError):
-        return False
-    return bool(flags & _PF_KTHREAD)
+    """Kernel threads are in the initial namespace; no program can set their flag."""
+    return bool((process_stat.read(host, pid, process_stat.FLAGS) or 0) & _PF_KTHREAD)
 
 
 def _pids(host: Host) -> list[int]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLONE_NEWNET = 0x40000000
 NEEDS_ROOT = Missing('needs root', 'entering a namespace needs CAP_SYS_ADMIN: run it with sudo')
-#: whose handlers raise
+#: signals whose handlers raise an exception
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
 
 
@@ -31,7 +31,7 @@ class NotReturned(RuntimeError):
 
 @contextmanager
 def in_netns(host: Host, path: str) -> Iterator[None]:
-    """What runs inside is in the namespace of that file; it must be short, or know itself when to end.
+    """What runs inside is in the namespace of that file; it must be short, or bound its own time.
 
     There /proc/sys/net, sockets and /proc/thread-self/net are the namespace's. Signals wait until the thread is back:
     an exception between two steps of the way could leave it there. Raises OSError when it cannot enter, NotReturned,
@@ -43,7 +43,7 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         home = os.open(_own(host), os.O_RDONLY)
         try:
-            stay(path)
+            enter_netns(path)
             try:
                 yield
             finally:
@@ -54,17 +54,6 @@ def in_netns(host: Host, path: str) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def switch(path: str) -> Missing | None:
-    """Moves this process to the namespace of that file for the rest of its life; None when it is there."""
-    try:
-        stay(path)
-    except PermissionError:
-        return NEEDS_ROOT
-    except OSError as error:
-        return Missing.because(error, 'network namespace')
-    return None
-
-
 def open_netlink(host: Host, path: str) -> socket | Missing:
     """A socket of the namespace of that file: what takes longer is asked through it, with no signal held back."""
     from ..readers.netlink import open_socket  # only where flows or counters of another namespace are read
@@ -73,7 +62,7 @@ def open_netlink(host: Host, path: str) -> socket | Missing:
 
 
 def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
-    """What `work` gives in the namespace of that file; it must know itself when to end."""
+    """What `work` gives in the namespace of that file; it must bound its own time (see `in_netns`)."""
     try:
         with in_netns(host, path):
             return work()
@@ -83,8 +72,8 @@ def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
         return Missing.because(error, 'network namespace')
 
 
-def stay(path: str) -> None:
-    """Puts this thread into the namespace of that file, for as long as it runs. Raises OSError."""
+def enter_netns(path: str) -> None:
+    """Puts this thread into the namespace of that file and leaves it there. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _setns(handle)
@@ -99,6 +88,7 @@ def _own(host: Host) -> str:
 
 
 def _return(host: Host, home: int) -> None:
+    """Puts this thread back into the namespace that the handle `home` is of. Raises NotReturned."""
     try:
         _setns(home)
         here = os.stat(_own(host))

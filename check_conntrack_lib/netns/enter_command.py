@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..formatting import clean_name
 from ..host import Host
 from . import names
-from .discover import NAMED, Namespace
+from .discover import NETNS_DIRECTORY, Namespace
 
 #: in the place of a file whose name holds what a shell or a terminal could take for more than a name
 UNSAFE, UNKNOWN = 'NAME-THAT-CANNOT-BE-PASTED', 'FILE-OF-THE-NAMESPACE'
@@ -22,8 +22,8 @@ def prefix(host: Host, namespace: Namespace) -> str:
     root, path = host.path('1/root/'), namespace.path
     path = path[len(root) - 1:] if path.startswith(root) else path
     directory, _, name = path.rpartition('/')
-    if directory in (f'/{NAMED}', f'/var/{NAMED}') and name == namespace.name and not name.startswith('-') \
-            and _is_harmless(name):
+    if directory in (f'/{NETNS_DIRECTORY}', f'/var/{NETNS_DIRECTORY}') and name == namespace.name \
+            and not name.startswith('-') and _is_harmless(name):
         return f'ip netns exec {name} '
     pid = names.steady_pid(host, namespace)
     if pid is not None:

@@ -1,4 +1,4 @@
-"""What tells a namespace from the one that had its inode before, and what it is called over restarts."""
+"""How a namespace is told from the one that had its inode before, and the name that it keeps over restarts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from ..history.identity import Identify
 from ..host import GONE, Host
 from ..model import Instant, Sample
+from ..readers import process_stat
 from . import discover, names
 from .discover import Namespace
 
-#: ticks a second of /proc/<pid>/stat: USER_HZ, the same on every Linux
+#: clock ticks a second (USER_HZ): the same on every Linux
 TICKS = 100
 #: the start of a process is rounded down to a tick, the time of a file to 10 ms
 ROUNDED = 0.02
@@ -47,14 +48,14 @@ def identify_own(host: Host) -> Identify:
 
 
 def _existed(host: Host, namespace: Namespace, uptime: float, now: Instant) -> bool:
+    """Was one of its processes, or else the file it is bound to, there at this uptime? True where neither tells."""
     known = False
     for pid in namespace.pids:
-        try:
-            started = int(host.read(f'{pid}/stat').rpartition(')')[2].split()[19]) / TICKS
-        except (*GONE, IndexError):
+        started = process_stat.read(host, pid, process_stat.START_TIME)
+        if started is None:
             continue
         known = True
-        if started + ROUNDED <= uptime:
+        if started / TICKS + ROUNDED <= uptime:
             return True
     if namespace.path:
         try:

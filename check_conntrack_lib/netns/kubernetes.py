@@ -1,4 +1,4 @@
-"""Names of pods from what kubelet leaves on its host: /var/log/pods and /var/log/containers, which all may list."""
+"""Names of pods, from the directories of their logs that kubelet makes in /var/log/pods, which all may list."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What people call a network namespace, and the words that mean one.
+"""The name by which a network namespace is printed, and the words of --netns that mean one.
 
-The first process of a container decides, never a visitor (`nsenter`), however low its pid. Who owns a container can
-give it any name: it is always said to be a container's.
+The name is that of the container of its first process, never of one that entered later (`nsenter`), however low its
+pid. The owner of a container can give it any name: it is always printed as a container's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from ..formatting import clean_name
 from ..host import GONE, Host
 from ..namedtuples import NamedTuple
+from ..readers import process_stat
 from . import cgroup, kubernetes, owner, runtimes
 from .cgroup import Cgroup
 from .discover import Namespace
@@ -19,9 +20,9 @@ from .runtimes import Container
 
 #: processes of a namespace that are looked at: enough for any pod; others of a container are its first one's children
 MOST_PROCESSES = 200
-#: digits of an id that are shown, as `docker ps` and `podman ps` do; so many are accepted
+#: digits of an id that are shown, as `docker ps` and `podman ps` do; the fewest that are accepted
 SHOWN, LEAST_DIGITS = 12, 4
-#: hold a pod's namespaces, and do nothing else
+#: programs that only hold the namespaces of a pod
 HOLDERS = ('pause', 'catatonit')
 #: words with another meaning for --netns
 RESERVED = ('host', 'current', 'all')
@@ -37,12 +38,12 @@ class Name(NamedTuple):
     lasting: str = ''
     #: 'NAMESPACE/NAME' of a Kubernetes pod, the name of podman's
     pod: str = ''
-    #: of the container that decides
+    #: of the container that gave the name
     container: str = ''
 
 
 class _Process(NamedTuple):
-    """A process that may decide."""
+    """A process whose container or unit may give the name."""
 
     pid: int
     cgroup: Cgroup
@@ -50,7 +51,7 @@ class _Process(NamedTuple):
     first: bool
     #: its parent is in this network namespace, too
     child: bool
-    #: clock ticks since boot
+    #: clock ticks since boot; 0: not known
     started: int
     parent: int
 
@@ -69,7 +70,7 @@ def name_of(host: Host, namespace: Namespace) -> Name:
     if contained:
         found = _describe(host, namespace, contained[0])
         if not (found.name or found.pod):
-            # a pod that nobody names: what it does says more than what holds its namespace
+            # a pod without a name: a program that works says more than one that holds the namespaces
             working = (one for one in contained if _command(host, one.pid) not in HOLDERS)
             first = next(working, contained[0])
             return _of_container(host, first, _describe(host, namespace, first))
@@ -93,7 +94,7 @@ def steady_pid(host: Host, namespace: Namespace) -> int | None:
 
 
 def containers(host: Host, namespace: Namespace) -> list[Container]:
-    """Every container with a process in it, the one that decides first."""
+    """Every container with a process in it, first the one that gives the name."""
     found: dict[str, Container] = {}
     for one in _processes(host, namespace):
         if one.cgroup.container and one.cgroup.container not in found:
@@ -159,7 +160,7 @@ def _means(word: str, container: str) -> bool:
 
 
 def _processes(host: Host, namespace: Namespace) -> list[_Process]:
-    """Those that may decide, the likeliest first: in a container, the first there, the parent outside, the oldest."""
+    """Those that may give the name, in this order: in a container, the first there, the parent outside, the oldest."""
     pids = set(namespace.pids)
     found = []
     for pid in namespace.pids[:MOST_PROCESSES]:
@@ -169,7 +170,7 @@ def _processes(host: Host, namespace: Namespace) -> list[_Process]:
             if not _command(host, pid):
                 continue  # it ended meanwhile
             status = ''
-        started = _started(host, pid)
+        started = process_stat.read(host, pid, process_stat.START_TIME) or 0
         inner = re.search(r'^NSpid:\s*(.*)$', status, re.MULTILINE)
         numbers = inner[1].split() if inner else []
         parent = re.search(r'^PPid:\s*(\d+)', status, re.MULTILINE)
@@ -177,14 +178,6 @@ def _processes(host: Host, namespace: Namespace) -> list[_Process]:
         found.append(_Process(pid, cgroup.read(host, pid), len(numbers) > 1 and numbers[-1] == '1', above in pids,
                               started, above))
     return sorted(found, key=lambda one: (not one.cgroup.container, not one.first, one.child, one.started, one.pid))
-
-
-def _started(host: Host, pid: int) -> int:
-    """Field 22 of /proc/<pid>/stat (fs/proc/array.c): clock ticks since boot; 0 when it cannot be told."""
-    try:
-        return int(host.read(f'{pid}/stat').rpartition(')')[2].split()[19])
-    except (*GONE, IndexError):
-        return 0
 
 
 def _describe(host: Host, namespace: Namespace, process: _Process) -> Container:
@@ -253,4 +246,3 @@ def _command(host: Host, pid: int) -> str:
         return clean_name(host.read(f'{pid}/comm').rstrip('\n'), 40)
     except GONE:
         return ''
-

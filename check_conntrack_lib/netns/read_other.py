@@ -21,7 +21,7 @@ VANISHED = Missing('vanished')
 
 
 class OtherTable(NamedTuple):
-    """What one namespace shows."""
+    """What is read of another namespace."""
 
     #: in its table
     entries: int
@@ -37,7 +37,7 @@ def parse(text: str) -> OtherTable:
 
 
 def read(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> OtherTable | Missing:
-    """A look into the namespace; VANISHED when it is no more.
+    """Its table's entries and counters; VANISHED when it is no more.
 
     stat_file: does this kernel have one? enter: may this thread go there (host is this kernel)?
     Raises TimeoutError, which must end the reading of all namespaces.

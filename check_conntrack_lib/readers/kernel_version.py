@@ -29,16 +29,9 @@ def stable(release: str, version: str = '', signature: str = '') -> str:
 
 def read_release(host: Host) -> str:
     """`uname -r` of the kernel that host shows; '' where that is hidden."""
-    return _text(host, RELEASE)
+    return host.read_line(RELEASE)
 
 
 def read_stable(host: Host) -> str:
     """The upstream release of that kernel, '' if it is not known."""
-    return stable(_text(host, RELEASE), _text(host, VERSION), _text(host, SIGNATURE))
-
-
-def _text(host: Host, file: str) -> str:
-    try:
-        return host.read(file).strip()
-    except (OSError, ValueError):
-        return ''
+    return stable(host.read_line(RELEASE), host.read_line(VERSION), host.read_line(SIGNATURE))

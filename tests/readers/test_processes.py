@@ -17,6 +17,7 @@ from check_conntrack_lib.readers import (
     kube_services,
     meminfo,
     nat_rules,
+    process_stat,
     processes,
     slabinfo,
 )
@@ -213,3 +214,13 @@ def test_rules_by_what_the_programs_print(programs: Path, monkeypatch: pytest.Mo
     assert [(rule.tool, rule.place) for rule in found] == [('iptables', 'POSTROUTING')]
     program(programs, 'iptables-save', '', 1)
     assert nat_rules.read() == Missing('iptables-save: no rules could be read')
+
+
+@pytest.mark.parametrize(('text', 'field', 'number'), [
+    ('7 (a ) b 9) S 1 2 3 4 5 2097152 6\n', process_stat.FLAGS, 2097152), ('7 (x) S 1\n', 4, 1), ('7 (x) S 1\n', 5, None),
+    ('7 (x) S y\n', 4, None), ('', 9, None)])
+def test_a_field_of_a_stat_file(tmp_path: Path, text: str, field: int, number: int | None) -> None:
+    (tmp_path / '7').mkdir()
+    (tmp_path / '7/stat').write_text(text)
+    assert process_stat.read(Host(str(tmp_path)), 7, field) == number
+    assert process_stat.read(Host(str(tmp_path)), 8, field) is None

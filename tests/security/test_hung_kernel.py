@@ -91,7 +91,7 @@ def test_the_one_who_waits_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(command_line, '_waiting', set())
     assert command_line.read_of_another_user(host, 5) == 'conmon\0-n\0web\0'
     assert command_line.read_of_another_user(host, 6) == ''
-    monkeypatch.setattr(command_line, 'PATIENCE', 0.01)
+    monkeypatch.setattr(command_line, 'LONGEST', 0.01)
     monkeypatch.setattr(Host, 'read', hung)
     for pid in (1, 2):
         assert command_line.read_of_another_user(host, pid) == ''
