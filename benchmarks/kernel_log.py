@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog
 from check_conntrack_lib.readers import kernel_lines, kernel_log
-from check_conntrack_lib.readers.kept_log import KeptLog
+from check_conntrack_lib.readers.followed_log import FollowedLog
 from check_conntrack_lib.readers.syslog_call import CLOCKS_DIFFER
 
 #: a check's look-back in seconds
@@ -71,7 +71,7 @@ def main() -> int:
         with open(kernel_log.DEVICE, 'w', buffering=1) as device:
             for number in range(options.fill):
                 device.write(f'benchmark: a line of noise as long as most of them are, number {number}\n')
-    host, kept = Host(), KeptLog()
+    host, kept = Host(), FollowedLog()
     # noise of just now is within any look-back: this one begins after it, as that of a check in an hour does
     span = -(CLOCKS_DIFFER + 1) if options.fill else SPAN
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ..flow import TCP, UDP
 from ..namedtuples import NamedTuple
-from ..readers.listeners import Way
+from ..readers.monitoring_sockets import Way
 
 TABLE = 'conntrack_lifeline'
 COMMENT = 'conntrack lifeline'

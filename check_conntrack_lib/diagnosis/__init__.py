@@ -16,14 +16,14 @@ from ..netns import address_names
 from ..readers import sockets, sysctl_values
 from ..readers.sockets import Owner
 from .emptied import Cause, cause_at, has_emptied
-from .named_growth import worth_telling
+from .named_growth import large_growth
 from .sample import take_profile
 
 #: flows of a profile that is recorded while all is well
 BASELINE_FLOWS = 2000
-#: local processes are looked for when this part of the table starts at this host
+#: local processes are looked for when at least this part of the table was opened by this host
 LOCAL_SHARE = 0.1
-#: keys of each sort whose addresses are given a name
+#: the largest keys of each kind whose addresses are looked up by name
 NAMED = 4
 
 
@@ -38,9 +38,9 @@ class Diagnosis(NamedTuple):
     #: share of the table, 0 to 1, that this host's own addresses opened; only the largest sources are looked at
     local: float
     owners: tuple[Owner, ...] | Missing
-    #: new connections per second by the time left of the entries; None: not known
+    #: new connections per second, derived from the seconds that entries have left; None: not known
     rate: NewRate | None = None
-    #: the table has emptied since the trouble, of which `cause` is what was seen nearest to its peak
+    #: the table has emptied since the losses; `cause` is what it held nearest to its peak
     emptied: bool = False
     cause: Cause | None = None
     #: then: is it known that it was full, and why its flows could not be read now
@@ -96,7 +96,7 @@ def explain(host: Host, at: float, profile: Profile, baseline: Baseline | Missin
 
     netns_file: see `take_profile`; maximum: of the table.
     """
-    grown, spread = worth_telling(profile, baseline, maximum)
+    grown, spread = large_growth(profile, baseline, maximum)
     local, owned = (0.0, Missing('another namespace', chosen=True)) if netns_file \
         else _local(host, profile, grown, budget) if profile.seen else (0.0, ())
     return Diagnosis(at, with_names(host, profile, grown, budget), baseline, grown, local, owned, spread=spread)
@@ -130,7 +130,7 @@ def keep_baseline(host: Host, a: Assessment, budget: TimeBudget, patience: float
 
 def _local(host: Host, profile: Profile, grown: tuple[Growth, ...],
            budget: TimeBudget) -> tuple[float, tuple[Owner, ...] | Missing]:
-    """How much of the table starts at this host, and which processes own the most of it."""
+    """The share of the table that this host opened, 0 to 1, and the processes that own the most of it."""
     if not host.is_this_kernel():
         return 0.0, Missing('another host', chosen=True)
     with budget():

@@ -12,13 +12,13 @@ from ..history.peak import Peak
 from ..history.profiles import Baseline
 from ..model import Missing, Sample, Table
 from ..namedtuples import NamedTuple
-from .named_growth import worth_telling
+from .named_growth import large_growth
 
 #: a table below this part of its peak has emptied since
 EMPTIED = 0.75
-#: what was there at this part of the way back up to the peak shows what filled it
+#: a profile shows what filled the table if the table then held at least this part of what it has lost since the peak
 NEAR_PEAK = 0.25
-#: how far before the trouble its peak is looked for, in seconds
+#: how far before the first loss or crossing the peak is looked for, in seconds
 BEFORE = WINDOW
 
 
@@ -31,15 +31,14 @@ class Cause(NamedTuple):
     profile: Profile
     baseline: Baseline | Missing
     growth: tuple[Growth, ...]
-    #: entries by which the table grew where no few keys explain it; 0: it did not grow, or by next to nothing
+    #: entries by which the table grew where no key explains it; 0: a key does, or the growth is not large
     spread: int = 0
 
 
 def has_emptied(a: Assessment, table: Table, sample: Sample | Missing, budget: TimeBudget,
-             patience: float) -> tuple[bool, bool, Peak | None]:
-    """Is the table well below the peak of the trouble that the check reports? Is it known that it was full then?
-
-    And that peak, where it was recorded.
+                patience: float) -> tuple[bool, bool, Peak | None]:
+    """Whether the table is well below the peak of the losses or the usage that the check reports, whether it is known
+    that it was full then, and that peak; None where it was not recorded.
     """
     now = a.snapshot.at.wall
     logged = () if isinstance(a.log, Missing) else a.log.ages
@@ -71,4 +70,4 @@ def cause_at(file: str, table: Table, highest: Peak, patience: float) -> Cause |
         return None
     baseline = profiles.read_baseline(file, then, patience)
     usage = then.entries * 100.0 / then.maximum if then.maximum > 0 else 0.0
-    return Cause(then.at.wall, usage, profile, baseline, *worth_telling(profile, baseline, then.maximum))
+    return Cause(then.at.wall, usage, profile, baseline, *large_growth(profile, baseline, then.maximum))

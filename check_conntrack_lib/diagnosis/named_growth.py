@@ -1,4 +1,4 @@
-"""Which growth of the table is named, and the text where no few keys explain it."""
+"""Which growth of the table is large enough to be named, and the text where no key explains it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from ..analysis.profile_diff import Growth, growth, table_growth, usual_entries
 from ..history.profiles import Baseline
 from ..model import Missing
 
-#: entries below this part of nf_conntrack_max explain nothing
-NEWS = 0.01
+#: growth by this part of nf_conntrack_max or more is large; less explains nothing
+LARGE = 0.01
 
 
-def worth_telling(profile: Profile, baseline: Baseline | Missing, maximum: int) -> tuple[tuple[Growth, ...], int]:
-    """The keys that grew by more than next to nothing; without one, the entries by which the table did, else 0."""
+def large_growth(profile: Profile, baseline: Baseline | Missing, maximum: int) -> tuple[tuple[Growth, ...], int]:
+    """The keys with large growth; without one, the entries by which the table grew, if that is large, else 0."""
     if isinstance(baseline, Missing):
         return (), 0
-    grown = tuple(one for one in growth(profile, baseline.profiles) if one.entries >= NEWS * maximum)
+    grown = tuple(one for one in growth(profile, baseline.profiles) if one.entries >= LARGE * maximum)
     total = table_growth(profile, baseline.profiles)
-    return grown, total if not grown and total > 0 and total >= NEWS * maximum else 0
+    return grown, total if not grown and total > 0 and total >= LARGE * maximum else 0
 
 
 def without_keys(profile: Profile, baseline: Baseline, spread: int, since: str) -> str:
-    """The text for a growth that no key explains. since: ' since TIME' or alike; spread: see `Cause`."""
+    """The text for growth that no key explains. spread: see `emptied.Cause`; since: ' since TIME', or ''."""
     if spread:
         return f'growth of {spread} entries{since} is spread over many sources and destinations'
     return f'no large growth ({profile.entries} entries, usually {usual_entries(baseline.profiles)})'

@@ -19,14 +19,15 @@ from ..readers.kernel_version import read_release
 
 #: seconds for reading a sample
 SAMPLE_SECONDS = 1.0
-#: entries that are counted and not listed: fewer than these came and went meanwhile; and the part of the table
+#: entries that are counted but not listed are reported from this number on (fewer may have come and gone meanwhile), if
+#: they are more than this part of the table
 LEAST_UNLISTED, UNLISTED = 100, 0.2
 IN_NO_LIST = 'counted entries are in no list: packets that a queue holds, or entries that a module never gave back'
 NOT_LISTED = ('sudo conntrack -L unconfirmed, sudo conntrack -L dying and /proc/net/netfilter/nfnetlink_queue show '
               'them, else only a reboot frees them; a larger table does not help')
-#: NAT ports are counted where this part of them may be used
+#: all ports of a pool of source NAT are counted where the sample says that more than this part of them is used
 COUNTED = 0.5
-#: seconds for that
+#: seconds for counting them
 COUNT_SECONDS = 1.8
 
 _T = TypeVar('_T')

@@ -18,8 +18,8 @@ from ..formatting import clean
 from ..host import Host
 from ..model import Missing, Table
 from ..namedtuples import NamedTuple
-from ..readers import listeners
-from ..readers.listeners import MonitoringWays
+from ..readers import monitoring_sockets
+from ..readers.monitoring_sockets import MonitoringWays
 from . import DoctorError
 
 KINDS = ('auto', 'nft', 'iptables', 'ip6tables')
@@ -42,7 +42,7 @@ class Firewall(NamedTuple):
 def addresses(text: str) -> tuple[str, ...]:
     """Addresses or networks of the monitoring, separated by commas. Raises ArgumentTypeError."""
     found = tuple(dict.fromkeys(word.strip() for word in text.split(',')))
-    wrong = next((word for word in found if not listeners.is_address(word)), None)
+    wrong = next((word for word in found if not monitoring_sockets.is_address(word)), None)
     if wrong is not None:
         raise argparse.ArgumentTypeError(f"'{wrong}' is not an address, such as 192.0.2.1 or 2001:db8::1")
     return found
@@ -88,7 +88,7 @@ def make(host: Host, named: Sequence[str], kind: str) -> str:
     """The file: what to know before, then the rules. Raises DoctorError where it cannot be made."""
     if not host.is_this_kernel():
         raise DoctorError('--lifeline is for the running host: leave out --procfs')
-    found = listeners.read(host)
+    found = monitoring_sockets.read(host)
     if isinstance(found, Missing):
         raise DoctorError(f'--lifeline: {found.why}')
     if not found.ways:

@@ -14,7 +14,7 @@ from ..host import Host
 from ..model import Missing, Reading, Sample, Table, missing
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from ..readers import cpu_counters, ctnetlink_events, sysctl_values
-from ..readers.kept_log import KeptLog
+from ..readers.followed_log import FollowedLog
 from ..snapshot import NOT_READ, Snapshot, take_snapshot, with_log
 from . import DoctorError, common_options
 
@@ -99,7 +99,7 @@ class Rounds:
         """listener: counts new connections; it is closed with this."""
         self._host, self._kernel_log, self._log_span = host, kernel_log, log_span
         self._listener = listener
-        self._kept = KeptLog()
+        self._kept = FollowedLog()
         self._last: Sample | None = None
         self._quiet: Losses | None = None
         #: the last sample whose counters were not 0

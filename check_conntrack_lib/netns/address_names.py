@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from ..deadline import suppress_unreadable
 from ..formatting import clean_name
 from ..host import Host
-from ..readers import kube_services, local_addresses, sysctl_values
+from ..readers import kube_services, netns_addresses, sysctl_values
 from . import discover, names
 from .discover import Namespace
 
@@ -42,7 +42,7 @@ def resolve(host: Host, wanted: Collection[str]) -> dict[str, str]:
         pid = one.pids[0] if one.pids else None
         if pid is None:
             continue
-        mine = local_addresses.read(host, pid) & left
+        mine = netns_addresses.read(host, pid) & left
         if mine:
             title = THIS_HOST if one.initial or (own_is_host and one.inode == own) else names.name_of(host, one).title
             found.update(dict.fromkeys(mine, title))

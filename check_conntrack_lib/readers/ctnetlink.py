@@ -1,7 +1,7 @@
 """ctnetlink over NETLINK_NETFILTER (net/netfilter/nf_conntrack_netlink.c); needs CAP_NET_ADMIN for every message.
 
-Attributes that this module does not name are skipped on purpose: the kernel adds some with every generation. Whoever
-calls it has seen nf_conntrack_count before: where that is absent, a question by root would load the modules.
+Attributes that this module does not name are skipped on purpose: the kernel adds some with every generation. A
+caller reads nf_conntrack_count first: where that is absent, a request by root would load the modules.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ FIELDS = {
 PORTS = ('sport', 'dport', 'reply_sport', 'reply_dport')
 #: fields of few values: they belong to the layout
 KINDS = ('protocol', 'state', 'status')
-#: seconds for all entries of a table
+#: seconds for a dump of all entries of a table
 LONGEST = 300.0
 #: layouts that are remembered; a table has a few dozen
 MOST_LAYOUTS = 4096
+#: of messages of a length that was not met before
 NOTHING_KNOWN: Mapping[int, dict[int, Layout]] = {}
 
 _BE32 = struct.Struct('!I')
@@ -115,7 +116,7 @@ def parse_flows(payloads: Iterable[bytes]) -> Iterator[Flow]:
 
 
 def find_layout(payload: bytes) -> Layout:
-    """Goes through all attributes of one message. Raises ValueError if they are damaged or no entry's."""
+    """The layout of one message, by all its attributes. Raises ValueError if they are damaged or no entry's."""
     if len(payload) < NFGENMSG.size:
         raise ValueError('cut nfgenmsg')
     mask = bytearray(len(payload))

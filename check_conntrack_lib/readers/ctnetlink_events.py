@@ -1,9 +1,9 @@
 """New connections as the kernel reports them: group NEW of ctnetlink (net/netfilter/nf_conntrack_netlink.c).
 
 One socket joins the group and has room for one event: what finds no room is counted in the socket's drop counter, so
-all connections are counted while hardly one is read. A second socket keeps one event in N at random, and says whose
-they are. Neither ever sets NETLINK_BROADCAST_ERROR: with it, DESTROY events that find no room keep dead entries in the
-table. Both need CAP_NET_ADMIN, and cost the kernel some microseconds for each new connection while they are open.
+all connections are counted while hardly one is read. A second socket keeps one event in N at random: a sample of the
+connections. Neither ever sets NETLINK_BROADCAST_ERROR: with it, DESTROY events that find no room keep dead entries in
+the table. Both need CAP_NET_ADMIN, and cost the kernel some microseconds for each new connection while they are open.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..host import Host
 
-#: made by the kernel in every namespace, the tunnels where a module is loaded (net.core.fb_tunnels_only_for_init_net)
+#: devices that the kernel makes in every namespace, the tunnels where their module is loaded
+#: (net.core.fb_tunnels_only_for_init_net)
 IN_ALL = frozenset(('lo', 'sit0', 'tunl0', 'gre0', 'gretap0', 'erspan0', 'ip6tnl0', 'ip6gre0', 'ip_vti0', 'ip6_vti0'))
 
 

@@ -1,4 +1,4 @@
-"""Programs that print iptables' table nat and do not make the kernel load it, as those of iptables-legacy do.
+"""Programs that print iptables' table nat without making the kernel load it, as those of iptables-legacy may.
 
 Being asked for a table that is not there, the kernel loads iptable_nat, and with it NAT for every connection
 (net/ipv4/netfilter/ip_tables.c, xt_request_find_table_lock).

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..host import Host
 from ..model import BOOT, Instant, KernelLog, Missing
-from .kernel_lines import FIRST_MESSAGE, KernelLine, is_news, summarize
+from .kernel_lines import FIRST_MESSAGE, KernelLine, may_matter, summarize
 from .kernel_log import RECORD_SIZE
 
 JOURNALCTL = ('/usr/bin/journalctl', '/bin/journalctl')
@@ -97,7 +97,7 @@ def _journal_lines(readline: Callable[[int], bytes]) -> tuple[list[bytes], bool]
         if left < 0:
             break
         # the rest of a line that is longer than any of the kernel's is no line
-        if begins and is_news(line):
+        if begins and may_matter(line):
             kept.append(line)
         begins = line.endswith(b'\n')
     return kept, True

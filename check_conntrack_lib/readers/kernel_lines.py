@@ -1,4 +1,4 @@
-"""Lines of the kernel log that speak of full tables, and records of /dev/kmsg (Documentation/ABI/testing/dev-kmsg)."""
+"""Lines of the kernel log about full tables, and records of /dev/kmsg (Documentation/ABI/testing/dev-kmsg)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ SUPPRESSED = (
 #: what every kernel logs first (init/main.c, linux_banner)
 FIRST_MESSAGE = 'Linux version '
 
-#: no line that matters is without one of these
-NEWS = TABLE, MISSED = b'table full', b'suppressed'
+#: every line that is parsed further has one of these
+MARKERS = TABLE, MISSED = b'table full', b'suppressed'
 
+#: a record of the kernel: priority, microseconds, text
 # facility 0 is the kernel's own: what users write to /dev/kmsg has another, in priorities from 8 on
 RECORD = rb'([0-7]),\d{1,18},(\d{1,18}),[^;]*;([^\n]*)'
 #: of any facility: its sequence number and its stamp in microseconds
@@ -43,7 +44,7 @@ def parse_record(record: bytes) -> KernelLine | None:
 
 
 def summarize(lines: Iterable[KernelLine], source: str, overrun: bool = False) -> KernelLog:
-    """The lines that speak of full tables."""
+    """The lines about full tables and about suppressed messages."""
     full, suppressed = [], []
     meanings: dict[str, LogLine | Suppressed | None] = {}
     for stamp, text in lines:
@@ -74,6 +75,6 @@ def head_of(record: bytes) -> tuple[int, float]:
     return (int(match[1]), int(match[2]) / 1e6) if match else (-1, 0.0)
 
 
-def is_news(text: bytes) -> bool:
-    """Worth parsing? Tens of thousands of lines may not be: the cheapest test there is."""
+def may_matter(text: bytes) -> bool:
+    """May a line be about full tables? The cheapest test there is, for tens of thousands of lines that are not."""
     return TABLE in text or MISSED in text

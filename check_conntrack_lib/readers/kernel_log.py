@@ -1,4 +1,4 @@
-"""The kernel log: 'table full' lines from /dev/kmsg, from a file, or from the journal, and how far back they go.
+"""The kernel log: 'table full' lines from /dev/kmsg, a file or systemd's journal, and how far back each goes.
 
 Sources: Documentation/ABI/testing/dev-kmsg, kernel/printk/printk.c; the lines come from __nf_conntrack_alloc
 (net/netfilter/nf_conntrack_core.c) through net_warn_ratelimited: at most 10 in 5 s, shared with all network code.
@@ -14,25 +14,25 @@ from collections.abc import Sequence
 from ..host import Host
 from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
-from .kernel_lines import NEWS, KernelLine, head_of, is_news, parse_record, summarize
+from .kernel_lines import MARKERS, KernelLine, head_of, may_matter, parse_record, summarize
 from .log_clock import completed, learn_offset
 from .syslog_call import CLOCKS_DIFFER, has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
-NUMBER = os.makedev(1, 11)
+DEVICE_NUMBER = os.makedev(1, 11)
 NOT_THE_LOG = "a container has another device under this name: give it the host's /dev/kmsg and CAP_SYSLOG"
 #: reading it takes the lines from klogd and rsyslog (kernel/printk/printk.c, do_syslog)
 CONSUMING = '/proc/kmsg'
-#: no record is longer (CONSOLE_EXT_LOG_MAX); with a smaller buffer the kernel skips the record
+#: bytes: no record is longer (CONSOLE_EXT_LOG_MAX); with a smaller buffer the kernel skips the record
 RECORD_SIZE = 8192
 #: more records than the largest ring buffer of any distribution holds: reading ends even in a storm
 MOST_RECORDS = 1 << 18
-#: the end of a log file that is read
+#: bytes at the end of a log file that are read
 FILE_TAIL = 4 << 20
 
-#: after so many records the rest of the log is first looked at in one piece; where the oldest record is not the first
-#: of this boot, the ring is full: it is known to be long
+#: after so many records the newest part of the log is read in one piece first (`syslog_call`): it may show that the
+#: others need not be read. Where the oldest record is not the first of this boot, the ring is full, and the log long.
 LONG_LOG, FULL_RING = 256, 1
 
 
@@ -110,16 +110,16 @@ def remembered_source(choice: str) -> str:
 
 
 def is_kernel_log(status: os.stat_result, path: str) -> bool:
-    """Can this be the kernel's log? Of devices only that of NUMBER; a file only where somebody names it."""
+    """Can this be the kernel's log? Of devices only that of DEVICE_NUMBER; a file only where somebody names it."""
     if stat.S_ISREG(status.st_mode):
         return path != DEVICE
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == NUMBER
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == DEVICE_NUMBER
 
 
 class Records(NamedTuple):
     """What a device or a file gave."""
 
-    #: worth parsing, in their order
+    #: those that may be about full tables (`may_matter`), in their order
     kept: Sequence[bytes] = ()
     #: the first and the last record of all
     oldest: bytes = b''
@@ -128,7 +128,7 @@ class Records(NamedTuple):
     overrun: bool = False
     #: the lines of a file that is not made of records
     other: Sequence[bytes] = ()
-    #: the rest has nothing new, and was not read
+    #: the rest has no newer line about full tables, and was not read
     cut: bool = False
 
 
@@ -137,7 +137,7 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
     (first, began), (last, ended) = map(head_of, (records.oldest, records.newest))
     # a smaller number than the remembered one: another log under the same name
     memory = memory if memory and (memory.sequence <= last or records.cut) else None
-    fresh, stamps = _read_first_now(records.kept, memory.sequence) if memory else (records.kept, [])
+    fresh, stamps = _records_after(records.kept, memory.sequence) if memory else (records.kept, [])
     offset = memory.offset if memory else 0.0
     if now and not records.cut:
         offset = learn_offset(offset, memory, now.monotonic, last, ended, stamps)
@@ -159,8 +159,8 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
                         sequence=None if records.cut else last)
 
 
-def _read_first_now(records: Sequence[bytes], sequence: int) -> tuple[list[bytes], list[float]]:
-    """The records after that number, and their stamps. The ring may be full of those before: they are not looked at."""
+def _records_after(records: Sequence[bytes], sequence: int) -> tuple[list[bytes], list[float]]:
+    """The records after that number, and their stamps. The ring may be full of older ones: those are not parsed."""
     fresh: list[bytes] = []
     stamps: list[float] = []
     for record in reversed(records):
@@ -173,13 +173,13 @@ def _read_first_now(records: Sequence[bytes], sequence: int) -> tuple[list[bytes
 
 
 def read_new(handle: int, path: str) -> tuple[KernelLog, bool]:
-    """What a descriptor that stays open gives, and whether records were missed. Raises OSError."""
+    """The new lines of a descriptor that stays open, and whether records were missed. Raises OSError."""
     records = _device_records(handle, None)
     return summarize(_lines(records.kept, BOOT), path, records.overrun), records.overrun
 
 
 def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
-    """In their order. The ring may be full of lines that are too old: those are not even parsed."""
+    """The kernel's lines from `since` on, in their order. The ring may be full of older ones: those are not parsed."""
     lines = []
     for record in reversed(records):
         line = parse_record(record)
@@ -191,9 +191,9 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
 
 
 def _tail_since(since: float, memory: LogMemory | None) -> float | None:
-    """If nothing is newer, on the log's own clock, its rest need not be read; None: something is, as is remembered.
+    """`since` for `_device_records`: what is older than the last run, whose memory has it, need not be found again.
 
-    What was there before is remembered from the last run on.
+    On the log's own clock. None: a line of the last run is so young that the newest part cannot show that it is known.
     """
     if memory is None:
         return since
@@ -203,16 +203,17 @@ def _tail_since(since: float, memory: LogMemory | None) -> float | None:
 
 
 def _device_records(handle: int, since: float | None) -> Records:
-    """Records worth parsing, and whether others were missed. One read is one record.
+    """The records of a device, one a read. Raises OSError.
 
-    since: the running kernel's log need not be read to its end where nothing in it is newer (CLOCK_MONOTONIC).
+    since: of the running kernel's log, which is not read to its end where no line about full tables is newer
+    (CLOCK_MONOTONIC); None: read to the end.
     """
     kept: list[bytes] = []
     overrun = False
     oldest = newest = b''
     long = LONG_LOG
     for number in range(MOST_RECORDS):
-        if number == long and since is not None and has_none_since(read_tail(), since, NEWS):
+        if number == long and since is not None and has_none_since(read_tail(), since, MARKERS):
             return Records(kept, oldest, newest, overrun, cut=True)
         try:
             record = os.read(handle, RECORD_SIZE)
@@ -232,7 +233,7 @@ def _device_records(handle: int, since: float | None) -> Records:
             oldest = record
             long = FULL_RING if head_of(record)[0] > 0 else LONG_LOG
         newest = record
-        if is_news(record):
+        if may_matter(record):
             kept.append(record)
     else:
         overrun = True  # what comes after so many is not read
@@ -248,5 +249,5 @@ def _file_records(handle: int) -> Records:
     lines = [line for line in lines[size > FILE_TAIL:] if line.strip()]
     oldest = next((line for line in lines if head_of(line)[0] >= 0), b'')
     newest = next((line for line in reversed(lines) if head_of(line)[0] >= 0), b'')
-    return Records([line for line in lines if is_news(line)], oldest, newest, other=lines) if newest \
+    return Records([line for line in lines if may_matter(line)], oldest, newest, other=lines) if newest \
         else Records(other=lines)

@@ -14,7 +14,7 @@ from . import iptables_save
 
 #: of kube-proxy that uses nft
 MAPS = (('list', 'map', 'ip', 'kube-proxy', 'service-ips'), ('list', 'map', 'ip6', 'kube-proxy', 'service-ips'))
-#: seconds for all of them: a node with thousands of services takes a good part of one
+#: seconds for all programs together: a node with thousands of services takes a good part of one
 LONGEST = 2.0
 _IPTABLES = re.compile(r'-A KUBE-SERVICES .*?-d ([0-9a-f.:]+)/(?:32|128) .*?--comment "?([a-z0-9./-]+/[a-z0-9.-]+)')
 _NFT = re.compile(r'([0-9a-f.:]+) \. \w+ \. \d+ : goto service-[A-Z0-9]+-([a-z0-9.-]+/[a-z0-9.-]+)/')

@@ -1,4 +1,7 @@
-"""The kernel log's clock, which is not quite ours, and two sources of one log as one (kernel/printk/printk.c)."""
+"""The kernel log's clock, which drifts from CLOCK_MONOTONIC (kernel/printk/printk.c), and logs joined by it.
+
+Joined are two sources of one log, and what one run remembers for the next.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def learn_offset(offset: float, memory: LogMemory | None, now: float, last: int,
 
 
 def completed(log: KernelLog, kept: KernelLog) -> KernelLog:
-    """The device's lines, and before them those that only the journal still has."""
+    """The device's lines (`log`), and before them those that only the journal (`kept`) still has."""
     if kept.complete_since >= log.complete_since:
         return log
     full = (line for line in kept.table_full if line.stamp < log.complete_since)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from ..defaults import DAY
 from ..model import BOOT, Instant, KernelLog, Missing
-from .kernel_lines import FIRST_MESSAGE, KernelLine, is_news, summarize
+from .kernel_lines import FIRST_MESSAGE, KernelLine, may_matter, summarize
 
 MONTHS = {name: number for number, name in enumerate(
     ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'], 1)}
@@ -40,7 +40,7 @@ FORMS = (
 
 
 def parse_line(text: str, now: Instant) -> KernelLine | None:
-    """A line in one of the forms, its stamp on CLOCK_MONOTONIC; None for any other, and for a day that there is not."""
+    """A line in one of the forms, its stamp on CLOCK_MONOTONIC; None for others, and for a date that does not exist."""
     for form in FORMS:
         match = re.fullmatch(form, text, re.ASCII)
         if match:
@@ -60,7 +60,7 @@ def read_lines(lines: Sequence[bytes], path: str, since: float, now: Instant | N
     first = next((line for line in (_parsed(raw, now) for raw in lines) if line), None)
     if first is None:
         return _no_kernel_log(path)
-    parsed = (_parsed(raw, now) for raw in lines if is_news(raw))
+    parsed = (_parsed(raw, now) for raw in lines if may_matter(raw))
     log = summarize((line for line in parsed if line and line.stamp >= since), path)
     return log._replace(complete_since=BOOT if first.text.startswith(FIRST_MESSAGE) else first.stamp)
 

@@ -13,7 +13,7 @@ from .sysctl_files import MOST_FILES
 
 LOAD = ('etc/modules-load.d', 'run/modules-load.d', 'usr/local/lib/modules-load.d', 'usr/lib/modules-load.d',
         'lib/modules-load.d')
-#: Debian's file of before
+#: Debian's older file for the same
 OLD_LOAD = 'etc/modules'
 PARAMETERS = ('etc/modprobe.d', 'run/modprobe.d', 'usr/local/lib/modprobe.d', 'usr/lib/modprobe.d', 'lib/modprobe.d')
 FIREWALLD = 'etc/firewalld/firewalld.conf'
@@ -31,7 +31,7 @@ class ModuleSetup(NamedTuple):
 
 
 def read(host: Host) -> ModuleSetup:
-    """What can be read of it; a file that cannot is none."""
+    """What the readable files say; one that cannot be read is left out."""
     root = host.root()
     loaded_by = next((name for name, text in _texts(root, LOAD, OLD_LOAD)
                       if re.search(r'^\s*(?:nf|ip)_conntrack\b', text, re.MULTILINE)), '')

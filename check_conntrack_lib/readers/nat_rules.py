@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from ..namedtuples import NamedTuple
 from . import iptables_save
 
 NFT, IPTABLES = 'nft', 'iptables'
+#: for one program
 SECONDS = 2.0
+#: bytes of its output
 LARGEST = 8 << 20
 #: rules that are offered for pasting: whoever is root in a container can give names and comments to its rules
 _NAME = r'[A-Za-z0-9_.][A-Za-z0-9_.:@/+-]*'
@@ -109,7 +112,6 @@ def read() -> tuple[NatRule, ...] | Missing:
 
 
 def _run(path: str, *arguments: str) -> str | Missing:
-    import os
     import subprocess  # only where NAT ports are used up
 
     program = os.path.basename(path)

@@ -1,6 +1,6 @@
 """/proc/PID: which programs of the host's own run here (fs/proc/array.c, base.c), and whether this is a container.
 
-Everybody may call his process kubelet, and a container may run a keepalived that is not this host's. A program counts
+Any user may name a process kubelet, and a container may run a keepalived that is not this host's. A program counts
 only if it is root's and in no container: in the namespaces of the first process, and in no container's cgroup.
 """
 
@@ -51,7 +51,7 @@ def parse_cmdline(text: str) -> tuple[str, ...]:
 
 
 def read_setters(host: Host) -> tuple[SysctlSetter, ...]:
-    """Those that host shows; a process that hides, or ends while it is looked at, is none."""
+    """Those that host shows; a process that is hidden, or ends meanwhile, is left out."""
     found, in_pods, kubelet = [], [], False
     for pid, name, own in _named(host, (*SETTERS, KUBELET)):
         kubelet |= own and name == KUBELET

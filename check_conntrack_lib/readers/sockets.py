@@ -1,4 +1,4 @@
-"""Which local processes own the sockets behind the flows, through psutil where it is installed."""
+"""Which local processes own the sockets of flows, by psutil where it is installed; and whether an address is local."""
 
 from __future__ import annotations
 

@@ -23,17 +23,16 @@ LAST = 'etc/sysctl.conf'
 MOST_FILES = 500
 #: the kernel has this value twice (net/netfilter/nf_conntrack_standalone.c)
 ALIASES = {'net/nf_conntrack_max': 'net/netfilter/nf_conntrack_max'}
-#: names of before nf_conntrack: kernels with CONFIG_NF_CONNTRACK_PROC_COMPAT (RHEL 7) have them beside the new ones
+#: names from before nf_conntrack: kernels with CONFIG_NF_CONNTRACK_PROC_COMPAT (RHEL 7) have them beside the new ones
 OLD_NAMES = ('net/ipv4/netfilter/ip_conntrack_', 'net/ipv4/ip_conntrack_')
 NEW_NAME = 'net/netfilter/nf_conntrack_'
 
-#: compiled only where there is a file with conntrack in it
+#: a note with an end; compiled only where there is a file with conntrack in it
 _EXPIRES = r'[#;]\s*expires:\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d))?\s*'
-
-
+#: conntrack's own keys
 _KEY = r'net/netfilter/nf_conntrack_[a-z0-9_]+'
 READ_ONLY = ('net/netfilter/nf_conntrack_count',)
-#: of an int of the kernel
+#: that an int of the kernel holds
 LARGEST_VALUE = (1 << 31) - 1
 
 

@@ -10,6 +10,7 @@ from ..host import Host
 from ..model import Missing, NotLoaded, Table
 from . import cpu_counters
 
+#: the folder of the keys below /proc/sys, and how each begins
 KEYS, PREFIX = 'net/netfilter/', 'nf_conntrack_'
 DIRECTORY = f'sys/{KEYS}'
 COUNT = DIRECTORY + 'nf_conntrack_count'
@@ -96,7 +97,7 @@ def read_values(host: Host, keys: Iterable[str]) -> dict[str, int]:
 
 
 def names(host: Host) -> frozenset[str]:
-    """Every file of connection tracking that this kernel has, as paths below /proc/sys."""
+    """The path below /proc/sys of every sysctl of connection tracking that this kernel has."""
     found = {'net/nf_conntrack_max'} if host.exists(INITIAL_ONLY) else set()
     for folder in ('net/netfilter', 'net/ipv4/netfilter'):
         with suppress(OSError):

@@ -34,7 +34,7 @@ def _is_older(text: bytes, line: int, until: float) -> bool:
 
 
 def _places(text: bytes, word: bytes) -> Iterator[int]:
-    """The last one first: where lines are new, that one tells it."""
+    """Where the word is, from the last place on: the newest line decides soonest."""
     place = text.rfind(word)
     while place >= 0:
         yield place

@@ -9,7 +9,7 @@ import pytest
 from check_conntrack_lib.analysis import lifeline
 from check_conntrack_lib.analysis.lifeline import FilterChain
 from check_conntrack_lib.doctor.lifeline import Firewall, parse_chains
-from check_conntrack_lib.readers.listeners import Way
+from check_conntrack_lib.readers.monitoring_sockets import Way
 
 WAYS = (Way('SSH', 6, 22), Way('NRPE', 6, 5666), Way('Icinga agent', 6, 5665, outgoing=True), Way('SNMP', 17, 161))
 CHAINS = (FilterChain('inet', 'filter', 'input', 'input'), FilterChain('ip', 'own', 'out', 'output'))

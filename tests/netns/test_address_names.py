@@ -9,7 +9,7 @@ import pytest
 from netns_tree import Proc
 
 from check_conntrack_lib.netns import address_names
-from check_conntrack_lib.readers import kube_services, local_addresses
+from check_conntrack_lib.readers import kube_services, netns_addresses
 
 TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -33,9 +33,9 @@ fe800000000000000042acfffe110002 02 40 20 80     eth0
 
 
 def test_addresses_of_a_namespace() -> None:
-    assert local_addresses.parse_fib_trie(TRIE) == {'10.244.7.2'}
-    assert local_addresses.parse_if_inet6(INET6) == {'fd00::2'}
-    assert local_addresses.parse_fib_trie('') == local_addresses.parse_if_inet6('') == set()
+    assert netns_addresses.parse_fib_trie(TRIE) == {'10.244.7.2'}
+    assert netns_addresses.parse_if_inet6(INET6) == {'fd00::2'}
+    assert netns_addresses.parse_fib_trie('') == netns_addresses.parse_if_inet6('') == set()
 
 
 def test_who_has_it(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from check_conntrack_lib.deadline import OutOfTime
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
-from check_conntrack_lib.readers import journal, kept_log, kernel_log
+from check_conntrack_lib.readers import followed_log, journal, kernel_log
+from check_conntrack_lib.readers.followed_log import FollowedLog
 from check_conntrack_lib.readers.journal import parse_journal_line
-from check_conntrack_lib.readers.kept_log import KeptLog
 from check_conntrack_lib.readers.kernel_lines import KernelLine, parse_record, summarize
 from check_conntrack_lib.readers.log_clock import memory_of
 from check_conntrack_lib.readers.syslog_call import has_none_since, read_tail
@@ -279,7 +279,7 @@ TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack
     (b'', 2900.0, False),
 ])
 def test_the_tail_of_the_log_shows_that_there_is_nothing(text: bytes, since: float, expected: bool) -> None:
-    assert has_none_since(text, since, kernel_log.NEWS) is expected
+    assert has_none_since(text, since, kernel_log.MARKERS) is expected
 
 
 def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000,
@@ -397,7 +397,7 @@ def test_a_program_that_stays_reads_only_what_is_new(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(kernel_log.os, 'read', read)
     now = [1000.0]
     host = Host('/proc', lambda: Instant(1e9, now[0], now[0]))
-    kept = KeptLog()
+    kept = FollowedLog()
 
     def stamps() -> tuple[list[float], bool, int]:
         reads.clear()
@@ -419,10 +419,10 @@ def test_a_program_that_stays_reads_only_what_is_new(monkeypatch: pytest.MonkeyP
 
 def test_what_is_kept_begins_at_the_end(tmp_path):
     (tmp_path / 'log').write_text('a line\n')
-    handle = kept_log._open_at_end(str(tmp_path / 'log'))
+    handle = followed_log._open_at_end(str(tmp_path / 'log'))
     assert os.lseek(handle, 0, os.SEEK_CUR) == len('a line\n')
     os.close(handle)
-    assert kept_log._open_at_end(str(tmp_path / 'none')) is None
+    assert followed_log._open_at_end(str(tmp_path / 'none')) is None
 
 
 FULL = 'nf_conntrack: nf_conntrack: table full, dropping packet'

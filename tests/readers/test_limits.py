@@ -20,7 +20,7 @@ from check_conntrack_lib.readers import (
     ethtool,
     journal,
     kernel_log,
-    listeners,
+    monitoring_sockets,
     netlink,
     proc_conntrack,
     syslog_call,
@@ -128,9 +128,9 @@ def test_20000_sockets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
             assert size == 1 << 16
             return next(self.waiting), (0, 0)
 
-    monkeypatch.setattr(listeners.socket, 'socket', Kernel)
+    monkeypatch.setattr(monitoring_sockets.socket, 'socket', Kernel)
     # one less than 20,000 after the first two: the next datagram is the last
-    assert sum(1 for _ in listeners.sockets(6, 2)) == 2 * (19_999 + 9)
+    assert sum(1 for _ in monitoring_sockets.sockets(6, 2)) == 2 * (19_999 + 9)
 
 
 @pytest.mark.parametrize(('number', 'taken'), [(1 << 14, True), ((1 << 14) + 1, False)])

@@ -82,8 +82,8 @@ def test_the_first_and_the_last_of_each(moment: str) -> None:
     assert seconds_ago('[Mon Foo 01 00:00:00 2026] text') is None
 
 
-@pytest.mark.parametrize(('text', 'is_news'), [
+@pytest.mark.parametrize(('text', 'matters'), [
     (b'nf_conntrack: table full, dropping packet', True), (b'net_ratelimit: 5 callbacks suppressed', True),
     (b'eth0: link is up', False), (b'', False)])
-def test_only_what_may_matter_is_parsed(text: bytes, is_news: bool) -> None:
-    assert kernel_lines.is_news(text) is is_news
+def test_only_what_may_matter_is_parsed(text: bytes, matters: bool) -> None:
+    assert kernel_lines.may_matter(text) is matters

@@ -217,8 +217,8 @@ def test_rules_by_what_the_programs_print(programs: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(('text', 'field', 'number'), [
-    ('7 (a ) b 9) S 1 2 3 4 5 2097152 6\n', process_stat.FLAGS, 2097152), ('7 (x) S 1\n', 4, 1), ('7 (x) S 1\n', 5, None),
-    ('7 (x) S y\n', 4, None), ('', 9, None)])
+    ('7 (a ) b 9) S 1 2 3 4 5 2097152 6\n', process_stat.FLAGS, 2097152), ('7 (x) S 1\n', 4, 1),
+    ('7 (x) S 1\n', 5, None), ('7 (x) S y\n', 4, None), ('', 9, None)])
 def test_a_field_of_a_stat_file(tmp_path: Path, text: str, field: int, number: int | None) -> None:
     (tmp_path / '7').mkdir()
     (tmp_path / '7/stat').write_text(text)

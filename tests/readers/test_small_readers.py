@@ -15,14 +15,14 @@ from check_conntrack_lib.model import Instant, KernelLog, LogLine, Missing, Supp
 from check_conntrack_lib.readers import (
     addresses,
     ctnetlink,
-    kept_log,
+    followed_log,
     kernel_version,
-    local_addresses,
     meminfo,
     netlink,
+    netns_addresses,
     root_files,
 )
-from check_conntrack_lib.readers.kept_log import KeptLog
+from check_conntrack_lib.readers.followed_log import FollowedLog
 from check_conntrack_lib.readers.kernel_lines import head_of, parse_record
 from check_conntrack_lib.readers.log_clock import completed, learn_offset, memory_of
 
@@ -52,12 +52,12 @@ def test_addresses_of_a_process_as_far_as_they_can_be_read(tmp_path: Path) -> No
     net = tmp_path / '7/net'
     net.mkdir(parents=True)
     host = Host(str(tmp_path))
-    assert local_addresses.read(host, 7) == set()
+    assert netns_addresses.read(host, 7) == set()
     (net / 'if_inet6').write_text(f'{"fd" + "0" * 29}2 02 40 00 80 eth0\nnonsense\n{"fd" + "0" * 29}3 02 40 00\n')
-    assert local_addresses.read(host, 7) == {'fd00::2'}
+    assert netns_addresses.read(host, 7) == {'fd00::2'}
     (net / 'fib_trie').write_text('|-- 10.0.0.1\n/32 host LOCAL\n|-- 10.0.0.2\n/31 host LOCAL\n')
-    assert local_addresses.read(host, 7) == {'fd00::2', '10.0.0.1'}
-    assert local_addresses.read(host, 8) == set()
+    assert netns_addresses.read(host, 7) == {'fd00::2', '10.0.0.1'}
+    assert netns_addresses.read(host, 8) == set()
 
 
 @pytest.mark.parametrize(('text', 'free', 'total'), [
@@ -157,12 +157,12 @@ def test_the_clock_of_the_log(offset: float, last: int, newest: float, fresh: tu
 def test_a_log_that_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of the device a descriptor is kept, of nothing else; what cannot be read lets it go."""
     (tmp_path / 'device').write_text('')
-    monkeypatch.setattr(kept_log.kernel_log, 'DEVICE', str(tmp_path / 'device'))
+    monkeypatch.setattr(followed_log.kernel_log, 'DEVICE', str(tmp_path / 'device'))
     answers: list[Any] = []
-    monkeypatch.setattr(kept_log.kernel_log, 'read', lambda *_: answers.pop(0))
+    monkeypatch.setattr(followed_log.kernel_log, 'read', lambda *_: answers.pop(0))
     host = Host(str(tmp_path), lambda: Instant(1e9, 1000.0, 1000.0))
     before = os.listdir('/proc/self/fd')
-    kept = KeptLog()
+    kept = FollowedLog()
     for choice, log in (('auto', LOG), ('journal', LOG._replace(source=str(tmp_path / 'device'))),
                         ('kmsg', Missing('x'))):
         answers.append(log)
@@ -173,7 +173,7 @@ def test_a_log_that_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     answers.append(device)
     assert kept.read(host, 'auto', 300.0) is device
     new = KernelLog('', (LogLine(900.0, 5),), (Suppressed(900.0, 2),), names_namespaces=True)
-    monkeypatch.setattr(kept_log.kernel_log, 'read_new', lambda *_: (new, False))
+    monkeypatch.setattr(followed_log.kernel_log, 'read_new', lambda *_: (new, False))
     found = kept.read(host, 'auto', 300.0)
     assert isinstance(found, KernelLog)
     assert found.table_full == (LogLine(700.0), LogLine(900.0, 5))
@@ -182,7 +182,7 @@ def test_a_log_that_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     def refused(*_: object) -> None:
         raise OSError(5, 'Input/output error')
 
-    monkeypatch.setattr(kept_log.kernel_log, 'read_new', refused)
+    monkeypatch.setattr(followed_log.kernel_log, 'read_new', refused)
     failed = kept.read(host, 'auto', 300.0)
     assert isinstance(failed, Missing)
     assert failed.why == f'{tmp_path}/device: Input/output error'
@@ -195,7 +195,7 @@ def test_a_log_that_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_no_end_to_go_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'fifo')
     before = os.listdir('/proc/self/fd')
-    assert kept_log._open_at_end(str(tmp_path / 'fifo')) is None
+    assert followed_log._open_at_end(str(tmp_path / 'fifo')) is None
     assert os.listdir('/proc/self/fd') == before
 
 

@@ -13,7 +13,7 @@ import pytest
 from recorder_samples import LOOK, sample
 
 from check_conntrack_lib.history import database, disk_fault, foreign_child, location, readonly
-from check_conntrack_lib.readers import kept_log, kernel_log, proc_conntrack, root_files
+from check_conntrack_lib.readers import followed_log, kernel_log, proc_conntrack, root_files
 
 READ = os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -31,7 +31,7 @@ def fill(path: Path) -> None:
     ('h-PID', lambda path: disk_fault.reason(str(path), Exception('disk I/O error')),
      os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600),
     ('', lambda path: location.locked(str(path), 1, 1).__enter__(), os.O_DIRECTORY, 0o777),
-    ('h', lambda path: kept_log._open_at_end(str(path)), os.O_NONBLOCK, 0o777),
+    ('h', lambda path: followed_log._open_at_end(str(path)), os.O_NONBLOCK, 0o777),
     ('h', lambda path: kernel_log.read_records(str(path), 0.0), os.O_NONBLOCK | os.O_NOCTTY, 0o777),
     ('h', lambda path: list(proc_conntrack._lines(str(path), 0.0)), os.O_NONBLOCK, 0o777),
     ('h', lambda path: root_files.read_text(str(path.parent), 'h'), os.O_NONBLOCK | os.O_NOCTTY, 0o777)])

@@ -20,7 +20,7 @@ from check_conntrack_lib.doctor.lifeline import parse_chains
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.netns import enter_command
 from check_conntrack_lib.netns.discover import Namespace
-from check_conntrack_lib.readers import listeners
+from check_conntrack_lib.readers import monitoring_sockets
 from check_conntrack_lib.readers.nat_rules import parse_iptables, parse_nft
 
 NAMES = ('a b', "a';id;'", '$(id)', '`id`', 'a\nid', '\x1b[2J', 'a|b', '!!', 'x>y', 'ü', '-n', 'a\u202eb', '*',
@@ -97,9 +97,9 @@ def master(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     if os.geteuid():
         pytest.skip('becoming another user needs root')
     with socket.create_server(('127.99.88.77', 0)) as server:
-        monkeypatch.setattr(listeners, 'AGENT_PORT', server.getsockname()[1])
-        monkeypatch.setattr(listeners, '_is_loopback', lambda address: False)
-        monkeypatch.setattr(listeners, '_allowed_hosts', lambda host: set())
+        monkeypatch.setattr(monitoring_sockets, 'AGENT_PORT', server.getsockname()[1])
+        monkeypatch.setattr(monitoring_sockets, '_is_loopback', lambda address: False)
+        monkeypatch.setattr(monitoring_sockets, '_allowed_hosts', lambda host: set())
         yield server.getsockname()
 
 
@@ -111,8 +111,8 @@ def test_whom_an_agent_is_connected_to(master: tuple[str, int], uid: int, believ
     try:
         assert agent.stdout
         assert agent.stdout.readline() == b'\n'
-        found = listeners.read(Host())
-        assert isinstance(found, listeners.MonitoringWays)
+        found = monitoring_sockets.read(Host())
+        assert isinstance(found, monitoring_sockets.MonitoringWays)
         assert (master[0] in found.addresses) == believed
         assert (master[0] in found.connected) != believed
         assert any(way.outgoing for way in found.ways) == believed
@@ -126,5 +126,5 @@ def test_users_of_the_monitoring(tmp_path: Path) -> None:
     (tmp_path / '1/root/etc/passwd').write_text(
         'root:x:0:0::/root:/bin/sh\nnagios:x:103:106::/var/lib/nagios:/bin/sh\nxnagios:x:500:1::/:/x\n'
         'eve:x:501:1:nagios:x:502:/x\nicinga:x:104:1::/:/x\n')
-    assert listeners._monitoring_users(Host(str(tmp_path))) == {0, 103, 104}
-    assert listeners._monitoring_users(Host(str(tmp_path / 'none'))) == {0}
+    assert monitoring_sockets._monitoring_users(Host(str(tmp_path))) == {0, 103, 104}
+    assert monitoring_sockets._monitoring_users(Host(str(tmp_path / 'none'))) == {0}

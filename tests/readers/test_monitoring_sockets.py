@@ -11,8 +11,8 @@ import pytest
 
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing
-from check_conntrack_lib.readers import listeners
-from check_conntrack_lib.readers.listeners import MonitoringWays, Socket, Way, is_address, parse
+from check_conntrack_lib.readers import monitoring_sockets
+from check_conntrack_lib.readers.monitoring_sockets import MonitoringWays, Socket, Way, is_address, parse
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 LISTENING, CONNECTED, UDP = 1 << 10, 1 << 1, 1 << 7
@@ -67,29 +67,29 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> type[Kernel]:
     Kernel.asked = []
-    monkeypatch.setattr(listeners.socket, 'socket', Kernel)
+    monkeypatch.setattr(monitoring_sockets.socket, 'socket', Kernel)
     return Kernel
 
 
 def test_the_question_and_who_may_answer_it(kernel: type[Kernel]) -> None:
     one, other = (answer(V4, 22, '192.0.2.7', port, port) for port in (1, 2))
     kernel.answers = [(message(20, other), 4711), (message(20, one) + message(99, other), 0), (message(3, bytes(4)), 0)]
-    assert list(listeners.sockets(6, LISTENING, 22, 33)) == [Socket(6, 22, '192.0.2.7', 1, 1)] * 2
+    assert list(monitoring_sockets.sockets(6, LISTENING, 22, 33)) == [Socket(6, 22, '192.0.2.7', 1, 1)] * 2
     for family, asked in zip((V4, V6), kernel.asked):
         assert struct.unpack('=IHHII', asked[:16]) == (72, 20, 0x301, 1, 0)
         assert asked[16:24] == struct.pack('=BBBxI', family, 6, 0, LISTENING)
         assert asked[24:28] == struct.pack('!HH', 22, 33)
         assert asked[28:] == bytes(44)
-    list(listeners.sockets(17, UDP))
+    list(monitoring_sockets.sockets(17, UDP))
     assert kernel.asked[-1][24:] == bytes(48)
 
 
 def test_an_error_ends_it_and_so_do_too_many(kernel: type[Kernel], monkeypatch: pytest.MonkeyPatch) -> None:
     kernel.answers = [(message(2, bytes(4)), 0)]
-    assert list(listeners.sockets(6, LISTENING)) == []
+    assert list(monitoring_sockets.sockets(6, LISTENING)) == []
     kernel.answers = [(message(20, answer(V4, 22, '192.0.2.7', 1, 1)), 0)] * 9
-    monkeypatch.setattr(listeners, 'MOST', 3)
-    assert len(list(listeners.sockets(6, LISTENING))) == 2 * 3
+    monkeypatch.setattr(monitoring_sockets, 'MOST', 3)
+    assert len(list(monitoring_sockets.sockets(6, LISTENING))) == 2 * 3
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         key = (protocol, states, *((port,) if port else ('to', remote_port) if remote_port else ()))
         yield from held.get(key, ())
 
-    monkeypatch.setattr(listeners, 'sockets', sockets)
+    monkeypatch.setattr(monitoring_sockets, 'sockets', sockets)
     return Host(str(tmp_path))
 
 
@@ -125,7 +125,7 @@ def test_the_ways_of_the_monitoring(host: Host, tmp_path: Path) -> None:
     (tmp_path / '1/root/etc/nagios').mkdir(parents=True)
     (tmp_path / '1/root/etc/nagios/nrpe.cfg').write_text(
         '# allowed_hosts=10.9.9.9\n allowed_hosts = 127.0.0.1,::1, 192.0.2.11 ,monitoring.example,192.0.2.0/24\n')
-    assert listeners.read(host) == MonitoringWays(
+    assert monitoring_sockets.read(host) == MonitoringWays(
         (Way('SSH', 6, 2222), Way('Icinga agent', 6, 5665), Way('Icinga agent', 6, 5665, True),
          Way('node_exporter', 6, 9100), Way('SNMP', 17, 161)),
         ('192.0.2.0/24', '192.0.2.10', '192.0.2.11'), ('198.51.100.4',))
@@ -138,8 +138,8 @@ def test_ports_of_the_monitoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                  name: str) -> None:
     """Whoever holds the socket."""
     held = {(protocol, LISTENING if protocol == 6 else UDP): [Socket(protocol, port, '::', 0, 7)]}
-    monkeypatch.setattr(listeners, 'sockets', lambda *asked, **_: held.get(asked, ()))
-    assert listeners.read(Host(str(tmp_path))) == MonitoringWays((Way(name, protocol, port),), ())
+    monkeypatch.setattr(monitoring_sockets, 'sockets', lambda *asked, **_: held.get(asked, ()))
+    assert monitoring_sockets.read(Host(str(tmp_path))) == MonitoringWays((Way(name, protocol, port),), ())
 
 
 def test_without_an_answer_of_the_kernel(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +147,8 @@ def test_without_an_answer_of_the_kernel(host: Host, monkeypatch: pytest.MonkeyP
         raise PermissionError(1, 'Operation not permitted')
         yield
 
-    monkeypatch.setattr(listeners, 'sockets', refused)
-    assert listeners.read(host) == Missing('sockets: Operation not permitted')
+    monkeypatch.setattr(monitoring_sockets, 'sockets', refused)
+    assert monitoring_sockets.read(host) == Missing('sockets: Operation not permitted')
 
 
 @pytest.mark.parametrize(('text', 'is_one'), [

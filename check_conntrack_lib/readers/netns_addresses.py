@@ -1,4 +1,4 @@
-"""Addresses of the network namespace of a process, for anybody who may see the process.
+"""Addresses of the network namespace of a process, readable by all who may see the process.
 
 /proc/<pid>/net/fib_trie (net/ipv4/fib_trie.c): '|-- 10.244.7.2' and below it '/32 host LOCAL'.
 /proc/<pid>/net/if_inet6 (net/ipv6/addrconf.c): 'fd000000000000000000000000000002 02 40 00 80     eth0'.
@@ -12,7 +12,7 @@ from ..host import GONE, Host
 
 
 def parse_fib_trie(text: str) -> set[str]:
-    """Its own IPv4 addresses, without those of the loopback device."""
+    """The namespace's own IPv4 addresses, without those of the loopback device."""
     found = set()
     address = ''
     for line in text.split('\n'):
@@ -25,7 +25,7 @@ def parse_fib_trie(text: str) -> set[str]:
 
 
 def parse_if_inet6(text: str) -> set[str]:
-    """Its own IPv6 addresses but ::1 and those of links, which are not unique. Raises ValueError."""
+    """The namespace's own IPv6 addresses but ::1 and link-local ones, which are not unique. Raises ValueError."""
     import socket  # only where addresses are named
 
     found = set()
@@ -37,7 +37,7 @@ def parse_if_inet6(text: str) -> set[str]:
 
 
 def read(host: Host, pid: int) -> set[str]:
-    """Both as text; what cannot be read, or is the routing table of a router, is left out."""
+    """Both as text. What cannot be read is left out, as is a fib_trie larger than Host.read takes: a router's."""
     found: set[str] = set()
     for file, parse in (('fib_trie', parse_fib_trie), ('if_inet6', parse_if_inet6)):
         with suppress(*GONE):

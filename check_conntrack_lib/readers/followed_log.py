@@ -1,4 +1,4 @@
-"""The kernel log for programs that stay: after the first time, only records that are new are read."""
+"""The kernel log for programs that keep running: after the first reading only new records are read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..model import KernelLog, Missing
 from . import kernel_log
 
 
-class KeptLog:
-    """Reads as `kernel_log.read` does. Of /dev/kmsg it keeps a descriptor, whose position is its own."""
+class FollowedLog:
+    """Reads as `kernel_log.read` does. It keeps /dev/kmsg open: a descriptor has a position of its own in the log."""
 
     def __init__(self) -> None:
         self._handle: int | None = None
@@ -32,7 +32,7 @@ class KeptLog:
         return self._log
 
     def close(self) -> None:
-        """Lets the descriptor go; the next reading starts again."""
+        """Closes the descriptor; the next reading begins again with the whole log."""
         if self._handle is not None:
             os.close(self._handle)
         self._handle = self._log = None

@@ -1,4 +1,4 @@
-"""Which ways of monitoring end or begin at this host: listening sockets, and connections to a master (sock_diag(7)).
+"""How the monitoring reaches this host: ports that its agents listen on, connections to a master (sock_diag(7)).
 
 Sources: net/ipv4/inet_diag.c, include/uapi/linux/inet_diag.h. Sockets of this process's network namespace only.
 """
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from ..host import GONE, Host
 from ..model import Missing
 from ..namedtuples import NamedTuple
-from .netlink import HEADER, messages
+from .netlink import HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RECEIVED, messages
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
-NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 1, 0x300, 2, 3
+#: states of a socket as bits (include/net/tcp_states.h): UNCONNECTED is TCP_CLOSE, that of a UDP socket without a peer
 ESTABLISHED, UNCONNECTED, LISTEN = 1 << 1, 1 << 7, 1 << 10
 #: inet_diag_req_v2: family, protocol, extensions, padding, states, then inet_diag_sockid: ports first
 REQUEST = struct.Struct('=BBBxI')
@@ -35,7 +35,7 @@ PROGRAMS = {'sshd': 'SSH', 'nrpe': 'NRPE', 'icinga2': 'Icinga agent', 'snmpd': '
 PORTS = {(6, 22): 'SSH', (6, 5666): 'NRPE', (6, 5665): 'Icinga agent', (17, 161): 'SNMP', (6, 9100): 'node_exporter',
          (6, 9318): 'conntrack-doctor export', (6, 10050): 'Zabbix agent', (6, 6556): 'Checkmk agent'}
 AGENT_PORT = 5665
-#: who runs an agent
+#: users that run an agent
 USERS = ('nagios', 'icinga')
 NRPE_FILES = ('etc/nagios/nrpe.cfg', 'etc/nrpe.cfg', 'usr/local/nagios/etc/nrpe.cfg')
 
@@ -63,12 +63,12 @@ class Way(NamedTuple):
 
 
 class MonitoringWays(NamedTuple):
-    """What of the monitoring is in use here."""
+    """The monitoring of this host, as its sockets and its configuration show it."""
 
     ways: tuple[Way, ...]
-    #: of the monitoring, as this host's own configuration and connections name them
+    #: addresses of the monitoring, as this host's own configuration and connections name them
     addresses: tuple[str, ...]
-    #: who is connected to these ports now: anybody may be
+    #: addresses that are connected to these ports now: anybody may be
     connected: tuple[str, ...] = ()
 
 
@@ -95,7 +95,7 @@ def sockets(protocol: int, states: int, port: int = 0, remote_port: int = 0) -> 
             netlink.send(header + body)
             seen, done = 0, False
             while not done and seen < MOST:
-                data, sender = netlink.recvfrom(1 << 16)
+                data, sender = netlink.recvfrom(RECEIVED)
                 if sender[0] != 0:
                     continue  # only the kernel answers
                 for kind, payload in messages(data):
@@ -106,7 +106,7 @@ def sockets(protocol: int, states: int, port: int = 0, remote_port: int = 0) -> 
 
 
 def read(host: Host) -> MonitoringWays | Missing:
-    """The ways in use in this process's namespace, and whom this host itself names as its monitoring."""
+    """The ways in use in this process's namespace, and the addresses that this host itself names as its monitoring."""
     try:
         listening = [*sockets(6, LISTEN), *(one for one in sockets(17, UNCONNECTED) if (17, one.port) in PORTS)]
         owners = _owners(host, {one.inode for one in listening})
@@ -129,7 +129,7 @@ def read(host: Host) -> MonitoringWays | Missing:
 
 
 def _owners(host: Host, inodes: set[int]) -> dict[int, str]:
-    """The program of each socket, of those that belong to the monitoring; only root sees those of others."""
+    """The name of the program by the inode of its socket, of PROGRAMS only; only root sees sockets of other users."""
     owners = {}
     for pid in (name for name in os.listdir(host.procfs) if name.isdecimal()):
         try:
