@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 #: seconds in each unit
 UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
+#: seconds: the longest duration
 LONGEST = 3660 * 86400
 
 
 def wrong_value() -> type[Exception]:
-    """What a converter raises: argparse prints its text. Where every value is right, argparse is not needed."""
+    """The class that a converter raises: argparse prints its text. Imported late: most runs have no wrong value."""
     from argparse import ArgumentTypeError
 
     return ArgumentTypeError

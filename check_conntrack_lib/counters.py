@@ -18,7 +18,7 @@ class Counter(NamedTuple):
     column: str
     #: CTA_STATS_* (enum ctattr_stats_cpu, include/uapi/linux/netfilter/nfnetlink_conntrack.h)
     attribute: int
-    #: stands for it in the history where it is 0 on every CPU; never reused
+    #: stands for it in the history's rows in which it is 0 on every CPU; never given to another counter
     letter: str
     #: for the export
     help: str

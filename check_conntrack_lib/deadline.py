@@ -1,4 +1,4 @@
-"""One alarm for a run, and a smaller share of it for each reading that may get stuck.
+"""One alarm for a run, and within its time a shorter one for each reading that may get stuck.
 
 Where the kernel holds the main thread so that no alarm gets through (FUSE, NFS, memory that another process has
 locked), a second thread ends the process: what ends it is let through.
@@ -19,15 +19,15 @@ from .formatting import duration
 #: what bounds the time of one reading, such as `Deadline.budget`
 TimeBudget = Callable[[], AbstractContextManager[None]]
 
-#: what a package's modules do, '{}' is the module's name in words
-READING = {'readers': 'reading {}', 'history': 'using the history file', 'netns': 'reading network namespaces'}
+#: what the modules of a package do, for the message of a timeout; '{}' is the module's name in words
+ACTIVITIES = {'readers': 'reading {}', 'history': 'using the history file', 'netns': 'reading network namespaces'}
 
-#: seconds that the main thread has after the end, before the second one acts
+#: seconds from the end of the time until the second thread acts
 GRACE = 1.0
 
 
 class OutOfTime(TimeoutError):
-    """A reading used up its share. An OSError, so that each reader turns it into Missing at its border."""
+    """A reading used up its time. An OSError, so that each reader turns it into Missing at its border."""
 
 
 class suppress_unreadable:
@@ -70,7 +70,8 @@ class Deadline:
         self.doing = ''
 
     def start(self) -> None:
-        self._before = signal.signal(signal.SIGALRM, self._ring)
+        """Sets the alarm, and starts the second thread if there is a last resort."""
+        self._before = signal.signal(signal.SIGALRM, self._on_alarm)
         self._running = True
         # a caller's mask is inherited, and would hold back the alarm for ever
         self._blocked = signal.SIGALRM in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
@@ -79,6 +80,7 @@ class Deadline:
             self._start_second_thread(self._last_resort)
 
     def stop(self) -> None:
+        """Takes the alarm back; signals are handled as before."""
         self._running = False
         if self._over:
             self._over.release()
@@ -129,9 +131,9 @@ class Deadline:
         # 0 would switch the timer off
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
-    def _ring(self, _signal: int, frame: FrameType | None) -> None:
+    def _on_alarm(self, _signal: int, frame: FrameType | None) -> None:
         self.doing = _doing(frame)
-        # should a C call have swallowed this one, the next comes soon
+        # if C code ignores the exception, the next alarm comes soon
         signal.setitimer(signal.ITIMER_REAL, 0.25)
         raise OutOfTime(f'no answer within {duration(self._armed)}')
 
@@ -150,12 +152,12 @@ def start_thread(function: Callable[[], None]) -> bool:
 
 
 def _doing(frame: FrameType | None) -> str:
-    """What the interrupted code was doing, by the innermost function of ours that reads something."""
+    """What the interrupted code was doing, by the innermost module of this package that reads something."""
     while frame is not None:
         module = frame.f_globals.get('__name__', '')
         if module == f'{__package__}.host' and frame.f_code.co_name == 'read':
             return f'reading {frame.f_locals["self"].path(frame.f_locals["name"])}'
-        for package, what in READING.items():
+        for package, what in ACTIVITIES.items():
             if module.startswith(f'{__package__}.{package}.'):
                 return what.format(module.rpartition('.')[2].replace('_', ' '))
         frame = frame.f_back

@@ -31,7 +31,7 @@ def address_text(address: bytes) -> str:
     """'192.0.2.1' or '2001:db8::1' of 4 or 16 bytes; '' of none."""
     if not address:
         return ''
-    import socket  # not on every run's way
+    import socket  # 2 ms of start-up, and not needed by every run
 
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
@@ -88,7 +88,7 @@ class Flow(NamedTuple):
 
     @property
     def assured(self) -> bool:
-        """Never evicted to make room."""
+        """Not evicted to make room for a new entry."""
         return bool(self.status & ASSURED)
 
     @property
@@ -101,7 +101,7 @@ class Flow(NamedTuple):
 
     @property
     def pool(self) -> ReplyTuple:
-        """Whose ports this flow takes one of."""
+        """The pool that this flow's port is from."""
         return ReplyTuple(self.protocol, self.reply_src, self.reply_sport, self.reply_dst)
 
     @property

@@ -32,9 +32,9 @@ class Snapshot(NamedTuple):
     stable: str = ''
     #: SO_NETNS_COOKIE, where the namespace was entered and is not the initial one
     cookie: int | None = None
-    #: entries as the counters' file repeats them, where the table is hidden
+    #: entries, from the file of the counters, where the sysctls are hidden and `table` is Missing
     counted: int | None = None
-    #: nothing is tracked, and nothing but loopback leads out: PrivateNetwork=yes of a unit is so
+    #: nothing is tracked, and there is no device but loopback: as with PrivateNetwork=yes of a unit
     cut_off: bool = False
 
     def readings(self) -> Iterator[Reading]:
@@ -86,7 +86,7 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
             counters, entries = cpu_counters.read(host), cpu_counters.read_entries(host)
     initial = sysctl_values.is_initial_namespace(host)
     cookie = None
-    # the initial namespace lasts as long as its boot
+    # the initial namespace needs none: its inode is given to no other in the same boot
     if not initial and isinstance(table, Table) and host.is_this_kernel():
         from .readers import netns_cookie  # _socket: 1 ms of start-up
 
@@ -105,12 +105,12 @@ def _is_cut_off(host: Host) -> bool:
 
 
 def _with_hash_table(snapshot: Snapshot, host: Host) -> Snapshot:
-    """The same with what tells how full the hash table of all namespaces is, where the kernel has a limit for that."""
+    """The same with the entries of all namespaces, where the kernel limits the length of hash chains."""
     release = kernel_version.read_release(host)
     limit = chain_limit(release)
     if not isinstance(snapshot.table, Table) or limit.entries_per_bucket is None:
         return snapshot._replace(release=release)
-    # only where it decides
+    # only where the limit depends on it
     stable = kernel_version.read_stable(host) if limit.unless else ''
     return snapshot._replace(release=release, stable=stable, all_entries=slabinfo.read_entries(host))
 

@@ -1,7 +1,7 @@
-"""Whose an address is, as far as this host knows: its own, a container's or pod's, a Kubernetes service's.
+"""Names of addresses that this host knows: its own, those of containers, pods and Kubernetes services.
 
-Only for the few addresses that are named: each namespace shows its own addresses to who may see a process of it; CNI
-plugins leave what they gave to whom; kube-proxy's rules name the services.
+Only for the few addresses that are printed. Sources: the addresses of each namespace, which all may read who may see a
+process of it; the files in which CNI plugins keep the addresses that they assigned; kube-proxy's rules.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from . import discover, names
 from .discover import Namespace
 
 THIS_HOST = 'this host'
-#: more namespaces, and files of CNI, are not looked through
+#: namespaces, and files of CNI, that are read at most
 MOST_NAMESPACES, MOST_RESULTS = 2000, 2000
 RESULTS = 'var/lib/cni/results'
-#: what only a Kubernetes node has
+#: directories that only a Kubernetes node has
 KUBERNETES = ('var/lib/kubelet', 'var/log/pods', 'etc/kubernetes')
 
 
@@ -57,7 +57,7 @@ def resolve(host: Host, wanted: Collection[str]) -> dict[str, str]:
 
 
 def _of_cni(host: Host, wanted: Collection[str]) -> dict[str, str]:
-    """By what CNI keeps of the pods that it gave an address."""
+    """Pods by their addresses, from the files of CNI plugins."""
     found: dict[str, str] = {}
     place = os.path.join(host.root(), RESULTS)
     files: list[str] = []

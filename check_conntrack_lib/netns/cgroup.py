@@ -28,7 +28,7 @@ _ESCAPED = re.compile(r'\\x([0-9a-f]{2})')
 
 
 class Cgroup(NamedTuple):
-    """What the paths of one process say; '' for what they do not."""
+    """What the cgroup paths of a process tell; '' for what they do not."""
 
     #: the whole id, or the name
     container: str = ''
@@ -46,7 +46,7 @@ NONE = Cgroup()
 
 
 def parse(text: str) -> Cgroup:
-    """The text of a cgroup file; the first hierarchy that knows a container counts."""
+    """What the text of a cgroup file tells: of a container the first hierarchy that names one."""
     leaf = unit = ''
     for line in text.splitlines():
         path = line.partition(':')[2].partition(':')[2]
@@ -68,7 +68,7 @@ def parse(text: str) -> Cgroup:
 
 
 def read(host: Host, pid: int) -> Cgroup:
-    """That of a process; NONE also when it cannot be told."""
+    """Of a process; NONE also where it cannot be read."""
     # it may have ended meanwhile, or its owner has made a path that is longer than the kernel prints
     with suppress_unreadable():
         return parse(host.read(f'{pid}/cgroup'))

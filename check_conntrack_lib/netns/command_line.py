@@ -1,4 +1,4 @@
-"""/proc/<pid>/cmdline of another user's process, which may never be given (fs/proc/base.c, get_mm_cmdline).
+"""/proc/<pid>/cmdline of another user's process, reading which may never end (fs/proc/base.c, get_mm_cmdline).
 
 The kernel waits for the lock of that process's memory map. Its owner can hold it for ever: an mmap of a file system of
 his own (FUSE) that does not answer is enough. No alarm gets through such a wait.

@@ -13,7 +13,7 @@ from ..deadline import suppress_unreadable
 from ..host import Host
 from ..namedtuples import NamedTuple
 
-#: more is no mount table; a node with hundreds of pods has 2 MB
+#: bytes: no mount table is larger; a node with hundreds of pods has 2 MB
 LARGEST = 1 << 25
 _ESCAPE = re.compile(r'\\([0-7]{3})')
 
@@ -72,7 +72,7 @@ def _read(path: str) -> bytes:
 
 
 def outside(mounts: list[Mount], device: str, inner: str) -> str:
-    """Where a host with these mounts has the directory `inner` of a file system; '' if nowhere."""
+    """The path at which a host with these mounts has the directory `inner` of a file system; '' if it has not."""
     for mount in mounts:
         if mount.device == device and (inner + '/').startswith(mount.root.rstrip('/') + '/'):
             return mount.point.rstrip('/') + inner[len(mount.root.rstrip('/')):]

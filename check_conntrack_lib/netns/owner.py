@@ -1,4 +1,4 @@
-"""Whose a network namespace is: that of the user namespace that it was made in (fs/nsfs.c, ioctl_ns(2))."""
+"""The user that owns a network namespace: the owner of the user namespace it was made in (fs/nsfs.c, ioctl_ns(2))."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ from .cgroup import Cgroup, is_id
 if TYPE_CHECKING:
     from typing import Any
 
-#: from the container's process to the runtime's are at most so many steps (conmon, bwrap, firejail: one or two)
+#: the runtime's process is looked for among so many ancestors of the container's (conmon, bwrap, firejail: one or two)
 MOST_STEPS = 3
-#: no configuration of a container is larger
+#: bytes: no configuration of a container is larger
 LARGEST = 1 << 20
 NOBODY = 65534
 _FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}')
@@ -33,7 +33,7 @@ _ID_DIRECTORY = re.compile(r'(?P<above>/\S*?containers)/[0-9a-f]{64}/(?:hostname
 
 
 class Container(NamedTuple):
-    """A container, or what runs like one; '' for what is not known."""
+    """A container, or a program in namespaces of its own (firejail); '' for what is not known."""
 
     #: the id, 64 digits; '' where the name is the id
     id: str = ''
@@ -75,30 +75,31 @@ def describe(host: Host, pid: int, cgroup: Cgroup) -> Container:
 def _of_containerd(host: Host, pid: int, shim: int, words: list[str], known: Container) -> Container:
     """The shim's working directory is its container's bundle; those of a pod's other containers lie beside it."""
     known = known._replace(uid=_uid(host, shim))
-    ident = known.id or known.name or _value(words, '-id')
-    space = _value(words, '-namespace')
-    if space == 'moby':
-        readable = _FILE_NAME.fullmatch(ident) and _is_trusted(host, shim, known.uid)
-        name = _docker_name(host, pid, shim, ident) if readable else ''
-        return _kubernetes_name(known._replace(id=ident, runtime='docker', name=name))
-    notes: Mapping[str, Any] = {}
-    if _FILE_NAME.fullmatch(ident) and _is_trusted(host, shim, known.uid):
-        notes = _json(host.path(f'{shim}/cwd/../{ident}/config.json')).get('annotations') or {}
-    if not isinstance(notes, Mapping):
-        notes = {}
-    pod, within = notes.get('io.kubernetes.cri.sandbox-name'), notes.get('io.kubernetes.cri.sandbox-namespace')
-    if pod and within:
-        return known._replace(runtime='containerd', pod=f'{within}/{pod}',
-                              name=str(notes.get('io.kubernetes.cri.container-name') or ''))
-    name = str(notes.get('nerdctl/name') or (known.name if known.id else ident))
-    return known._replace(id=known.id or (ident if is_id(ident) else ''), runtime='containerd',
-                          name=name if space in ('', 'default') or is_id(name) else f'{space}/{name}')
+    container_id = known.id or known.name or _value(words, '-id')
+    namespace = _value(words, '-namespace')
+    if namespace == 'moby':
+        readable = _FILE_NAME.fullmatch(container_id) and _is_trusted(host, shim, known.uid)
+        name = _docker_name(host, pid, shim, container_id) if readable else ''
+        return _kubernetes_name(known._replace(id=container_id, runtime='docker', name=name))
+    annotations: Mapping[str, Any] = {}
+    if _FILE_NAME.fullmatch(container_id) and _is_trusted(host, shim, known.uid):
+        annotations = _json(host.path(f'{shim}/cwd/../{container_id}/config.json')).get('annotations') or {}
+    if not isinstance(annotations, Mapping):
+        annotations = {}
+    pod = annotations.get('io.kubernetes.cri.sandbox-name')
+    pod_namespace = annotations.get('io.kubernetes.cri.sandbox-namespace')
+    if pod and pod_namespace:
+        return known._replace(runtime='containerd', pod=f'{pod_namespace}/{pod}',
+                              name=str(annotations.get('io.kubernetes.cri.container-name') or ''))
+    name = str(annotations.get('nerdctl/name') or (known.name if known.id else container_id))
+    return known._replace(id=known.id or (container_id if is_id(container_id) else ''), runtime='containerd',
+                          name=name if namespace in ('', 'default') or is_id(name) else f'{namespace}/{name}')
 
 
 def _of_conmon(host: Host, conmon: int, words: list[str], known: Container) -> Container:
-    name, ident = _value(words, '-n'), _value(words, '-c') or known.id
+    name, container_id = _value(words, '-n'), _value(words, '-c') or known.id
     manager = 'cri-o' if name.startswith('k8s_') else 'podman'
-    known = known._replace(id=ident, name=name, runtime=manager, uid=_uid(host, conmon))
+    known = known._replace(id=container_id, name=name, runtime=manager, uid=_uid(host, conmon))
     infra = _INFRA.fullmatch(name)
     if infra:
         # podman gives a pod's name to its first container as host name
@@ -116,7 +117,7 @@ def _kubernetes_name(known: Container) -> Container:
     return known._replace(name='' if parts[1] == 'POD' else parts[1], pod=f'{parts[3]}/{parts[2]}')
 
 
-def _docker_name(host: Host, pid: int, shim: int, ident: str) -> str:
+def _docker_name(host: Host, pid: int, shim: int, container_id: str) -> str:
     """From docker's own file, in the directory whose files the container has as /etc/hostname and so on."""
     table = mounts.parse(mounts.read(host, pid))
     places = ['/var/lib/docker/containers']
@@ -128,7 +129,8 @@ def _docker_name(host: Host, pid: int, shim: int, ident: str) -> str:
             places[:0] = [place] if place else []
             break
     for place in places:
-        name = _json(host.path(os.path.join(f'{shim}/root', place.lstrip('/'), ident, 'config.v2.json'))).get('Name')
+        file = os.path.join(f'{shim}/root', place.lstrip('/'), container_id, 'config.v2.json')
+        name = _json(host.path(file)).get('Name')
         if isinstance(name, str):
             return name.lstrip('/')
     return ''

@@ -39,11 +39,11 @@ class NamespaceSnapshots(NamedTuple):
     closed: str = ''
     #: words of --netns that mean no namespace here
     unknown: tuple[str, ...] = ()
-    #: so many names of programs were not entered that are most likely those of namespaces seen by their processes
+    #: namespaces named by programs that were not entered, and are most likely the same as some seen by their processes
     same: int = 0
     #: log lines that name none of them
     unattributed: KernelLog | Missing = Missing('no log', chosen=True)
-    #: no line names a namespace: any of them may be meant
+    #: these lines do not name their namespace (before 6.17): any may be meant
     nameless: bool = False
     #: this user is not shown the processes of others
     invisible: bool = False

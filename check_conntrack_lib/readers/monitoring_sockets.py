@@ -93,16 +93,21 @@ def sockets(protocol: int, states: int, port: int = 0, remote_port: int = 0) -> 
             netlink.bind((0, 0))
             header = HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
             netlink.send(header + body)
-            seen, done = 0, False
-            while not done and seen < MOST:
-                data, sender = netlink.recvfrom(RECEIVED)
-                if sender[0] != 0:
-                    continue  # only the kernel answers
-                for kind, payload in messages(data):
-                    done = done or kind in (NLMSG_DONE, NLMSG_ERROR)
-                    if kind == SOCK_DIAG_BY_FAMILY:
-                        seen += 1
-                        yield parse(payload, protocol)
+            yield from (parse(payload, protocol) for payload in _answers(netlink))
+
+
+def _answers(netlink: socket.socket) -> Iterator[bytes]:
+    """Payloads of one dump, until it ends or there are MOST. Raises OSError, ValueError."""
+    seen, done = 0, False
+    while not done and seen < MOST:
+        data, sender = netlink.recvfrom(RECEIVED)
+        if sender[0] != 0:
+            continue  # only the kernel answers
+        for kind, payload in messages(data):
+            done = done or kind in (NLMSG_DONE, NLMSG_ERROR)
+            if kind == SOCK_DIAG_BY_FAMILY:
+                seen += 1
+                yield payload
 
 
 def read(host: Host) -> MonitoringWays | Missing:
