@@ -29,6 +29,8 @@ _DOCKER = re.compile(r'[0-9a-f]{12}')
 _PF_KTHREAD = 0x00200000
 #: seconds that `ip netns add` takes between the file and the mount, on a busy host
 MOMENT = 0.01
+#: (is it the namespace's own inode? else its stat file's, the inode)
+_Key = tuple[bool, int]
 
 
 class Namespace(NamedTuple):
@@ -73,31 +75,31 @@ class Found(NamedTuple):
 
 def find(host: Host) -> Found:
     """Every namespace that is bound to a file or has a process, the one that host shows first. Raises OSError."""
-    ways: dict[tuple[bool, int], Namespace] = {}
+    by_key: dict[_Key, Namespace] = {}
     own = host.netns()
     own_table = _inode(host.path(cpu_counters.FILE))
     if not isinstance(own, Missing):
-        ways[True, own] = Namespace(own)
-    dead: list[str] = []
+        by_key[True, own] = Namespace(own)
+    stale_paths: list[str] = []
     closed = ''
     for root, pid in _roots(host):
         for inode, path in mounts.parse_netns(mounts.read(host, pid)):
-            _add_bound(ways, inode, root, path)
+            _add_bound(by_key, inode, root, path)
         try:
-            dead += _add_unbound_names(os.path.join(root, NETNS_DIRECTORY), ways)
+            stale_paths += _add_unbound_names(os.path.join(root, NETNS_DIRECTORY), by_key)
         except PermissionError:
             closed = closed or os.path.join(root, NETNS_DIRECTORY)
     pids, hidden = _processes(host, own, own_table)
     for key, some in pids.items():
-        ways[key] = ways.get(key, Namespace(key[1], key[0]))._replace(
+        by_key[key] = by_key.get(key, Namespace(key[1], key[0]))._replace(
             pids=tuple(some), initial=2 in some and _is_kernel_thread(host, 2))
-    # one that is just being made or removed is a file without a namespace for a moment
+    # a namespace that is just being made or removed is a plain file for a moment
     for _ in range(2):
-        dead = [path for path in dead if _leads_nowhere(path)]
-        if dead:
+        stale_paths = [path for path in stale_paths if _leads_nowhere(path)]
+        if stale_paths:
             time.sleep(MOMENT)
-    stale = tuple(dict.fromkeys(os.path.basename(path) for path in dead if _leads_nowhere(path)))
-    return Found(tuple(ways.values()), hidden, stale, closed, host.hides_processes())
+    stale = tuple(dict.fromkeys(os.path.basename(path) for path in stale_paths if _leads_nowhere(path)))
+    return Found(tuple(by_key.values()), hidden, stale, closed, host.hides_processes())
 
 
 def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:
@@ -141,26 +143,26 @@ def _mounts_of(host: Host, pid: int | str) -> str | None:
         return None
 
 
-def _add_bound(ways: dict[tuple[bool, int], Namespace], inode: int, root: str, path: str) -> None:
-    known = ways.get((True, inode), Namespace(inode))
+def _add_bound(by_key: dict[_Key, Namespace], inode: int, root: str, path: str) -> None:
+    known = by_key.get((True, inode), Namespace(inode))
     directory, _, name = path.rpartition('/')
     by_ip_netns = directory in ('/run/netns', '/var/run/netns')
     # the file that `ip netns` shows is the one that people know; of others the newest, which lies above older mounts
     if known.path and os.path.dirname(known.path).endswith(NETNS_DIRECTORY) and not by_ip_netns:
         return
     shown = name if by_ip_netns or directory.endswith('/netns') else path
-    ways[True, inode] = known._replace(path=os.path.join(root, path.lstrip('/')), name=shown)
+    by_key[True, inode] = known._replace(path=os.path.join(root, path.lstrip('/')), name=shown)
 
 
-def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> list[str]:
+def _add_unbound_names(place: str, by_key: dict[_Key, Namespace]) -> list[str]:
     """Names in a directory that are not in the mount table: adds those that are links to a namespace, returns the
-    paths of the dead.
+    paths of the others.
 
     Whatever is wrong with one name costs that name only. Raises PermissionError, OutOfTime.
     """
-    bound = {one.path for one in ways.values()}
+    bound = {one.path for one in by_key.values()}
     device = _nsfs_device()
-    dead = []
+    stale_paths = []
     for name in _listed(place):
         path = os.path.join(place, name)
         if path in bound:
@@ -169,11 +171,11 @@ def _add_unbound_names(place: str, ways: dict[tuple[bool, int], Namespace]) -> l
         with suppress_unreadable():
             status = os.stat(path)
         if status is None or status.st_dev != device:
-            dead.append(path)
+            stale_paths.append(path)
             continue
-        known = ways.get((True, status.st_ino), Namespace(status.st_ino))
-        ways[True, status.st_ino] = known._replace(path=known.path or path, name=known.name or name)
-    return dead
+        known = by_key.get((True, status.st_ino), Namespace(status.st_ino))
+        by_key[True, status.st_ino] = known._replace(path=known.path or path, name=known.name or name)
+    return stale_paths
 
 
 def _leads_nowhere(path: str) -> bool:
@@ -197,9 +199,9 @@ def _nsfs_device() -> int | None:
         return None
 
 
-def _processes(host: Host, own: int | Missing, own_table: int | None) -> tuple[dict[tuple[bool, int], list[int]], int]:
+def _processes(host: Host, own: int | Missing, own_table: int | None) -> tuple[dict[_Key, list[int]], int]:
     """Processes by namespace, each namespace once; and how many could not be told apart."""
-    pids: dict[tuple[bool, int], list[int]] = {}
+    pids: dict[_Key, list[int]] = {}
     hidden = 0
     refused = False
     for pid in _pids(host):
@@ -218,10 +220,10 @@ def _processes(host: Host, own: int | Missing, own_table: int | None) -> tuple[d
     return (_merged(host, pids) if refused and own_table else pids), hidden
 
 
-def _merged(host: Host, pids: dict[tuple[bool, int], list[int]]) -> dict[tuple[bool, int], list[int]]:
+def _merged(host: Host, pids: dict[_Key, list[int]]) -> dict[_Key, list[int]]:
     """A process whose link can be read tells which namespace the stat file of the others belongs to."""
     merged = {key: some for key, some in pids.items() if key[0]}
-    stat_files: dict[int | None, tuple[bool, int]] = {}
+    stat_files: dict[int | None, _Key] = {}
     for key, some in merged.items():
         stat_files.setdefault(next(filter(None, (_inode(host.path(f'{pid}/{cpu_counters.FILE}')) for pid in some[:3])),
                                    None), key)
