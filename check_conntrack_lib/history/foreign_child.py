@@ -27,9 +27,9 @@ from .codec import LONGEST_TEXT
 from .database import APPLICATION_ID, LARGEST_FILE, SCHEMA_VERSION
 from .schema_check import columns, is_ours, tables
 
-#: of a process
+#: seconds of CPU that the child may use
 CPU_SECONDS = 10
-#: bytes of memory that it may add to what it begins with; letters of one value; rows of one table
+#: bytes of memory that it may add to what it begins with; characters of one value; rows of one table
 MOST_MEMORY, LONGEST_VALUE, MOST_ROWS = 256 << 20, LONGEST_TEXT, 500_000
 TOO_LONG = 'too large to be read in the time that it has'
 NOT_GIVEN_UP = 'the rights of root could not be given up'
@@ -122,22 +122,32 @@ def _rows(path: str, owner: int, until: float) -> Iterator[tuple[object, ...]]:
         _lock(handle, path, until)
         source = Path(path).absolute().as_uri() + '?mode=ro&immutable=1'
         with closing(sqlite3.connect(source, uri=True, isolation_level=None)) as database:
-            database.set_progress_handler(lambda: time.monotonic() > until, 10000)
-            if hasattr(database, 'setlimit'):  # Python 3.11
-                database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
-            for pragma in ('trusted_schema = OFF', 'query_only = ON', 'mmap_size = 0', 'temp_store = MEMORY'):
-                database.execute(f'PRAGMA {pragma}')
+            _restrict(database, until)
             if not is_ours(database):
                 raise ValueError('its tables are not those of check_conntrack')
-            present = {name for name, in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            for table in filter(present.__contains__, tables()):
-                names = columns(table)
-                for row in database.execute(f'SELECT {", ".join(names)} FROM {table} LIMIT {MOST_ROWS + 1}'):
-                    if not all(map(is_plain, row)):
-                        raise ValueError(f'a row of {table} that no check wrote')
-                    yield (table, *row)
+            yield from _rows_of_tables(database)
     finally:
         os.close(handle)
+
+
+def _restrict(database: sqlite3.Connection, until: float) -> None:
+    """Bounds what a statement may do, and the time by which it is interrupted (CLOCK_MONOTONIC)."""
+    database.set_progress_handler(lambda: time.monotonic() > until, 10000)
+    if hasattr(database, 'setlimit'):  # Python 3.11
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+    for pragma in ('trusted_schema = OFF', 'query_only = ON', 'mmap_size = 0', 'temp_store = MEMORY'):
+        database.execute(f'PRAGMA {pragma}')
+
+
+def _rows_of_tables(database: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+    """(table, values) of each row of the tables that are there. Raises ValueError, sqlite3.Error."""
+    present = {name for name, in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table in filter(present.__contains__, tables()):
+        names = columns(table)
+        for row in database.execute(f'SELECT {", ".join(names)} FROM {table} LIMIT {MOST_ROWS + 1}'):
+            if not all(map(is_plain, row)):
+                raise ValueError(f'a row of {table} that no check wrote')
+            yield (table, *row)
 
 
 def check_header(handle: int, owner: int) -> None:
