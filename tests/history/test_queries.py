@@ -124,7 +124,7 @@ def test_points_are_thinned_to_the_newest_of_each_slot(database: sqlite3.Connect
 def test_points_are_so_many_however_often_it_was_asked(database: sqlite3.Connection) -> None:
     """20 of the newest part, and of all before what 30 of the whole time would be."""
     put(database, (sample(120 + k, entries=k) for k in range(900)))
-    points = history_before(database, sample(1020), HistoryQuery(300, 900, comparable, recent=300)).points
+    points = history_before(database, sample(1020), HistoryQuery(300, 900, comparable, newest_span=300)).points
     assert [len([one for one in points if (one.uptime >= 720) is new]) for new in (False, True)] == [20, 20]
 
 
