@@ -109,7 +109,7 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
     """Takes all readings, asks the history, records this run, and evaluates.
 
     budget: bounds the time of one reading; patience: how long to wait for another run's recording, in seconds;
-    identify: gives how the namespace is told from others; called with whether it is the initial one.
+    identify: gives how the namespace is distinguished from others; called with whether it is the initial one.
     """
     snapshot = take_snapshot(host, budget)
     sample = snapshot.sample()

@@ -43,7 +43,7 @@ HERE = (f'boot = {_BOOT} AND netns = :netns AND +uptime >= '
 
 
 class Identify(NamedTuple):
-    """How the namespaces that exist now are told apart and named (netns.identify)."""
+    """How the namespaces that exist now are distinguished and named (netns.identify)."""
 
     #: was the sample's namespace there at this uptime?
     existed: Callable[[Sample, float], bool] = lambda _sample, _uptime: True

@@ -40,7 +40,7 @@ class HistoryQuery(NamedTuple):
     comparable: Callable[[Sample, Sample], bool]
     #: the newest part of that, in which the points lie closer
     newest_span: float = 0.0
-    #: how namespaces are told apart that had the same inode
+    #: how namespaces are distinguished that had the same inode
     identify: Identify = Identify()
     #: did counters of losses change between these two samples? None: never look for a younger base
     moved: Callable[[Sample, Sample], bool] | None = None

@@ -1,4 +1,4 @@
-"""How a namespace is told from the one that had its inode before, and the name that it keeps over restarts."""
+"""How a namespace is distinguished from the one that had its inode before, and the name that it keeps over restarts."""
 
 from __future__ import annotations
 
