@@ -65,7 +65,9 @@ def history_before(database: sqlite3.Connection, now: Sample, query: HistoryQuer
         before_resets = _before_reboot(database, now, query)
         row = database.execute(f'{select} ORDER BY uptime LIMIT 1', {**values, 'until': youngest}).fetchone()
     if row is None:
-        return History(before_resets=before_resets)
+        # one that is too young to count from was recorded, too
+        is_first = database.execute(f'SELECT 1 FROM sample WHERE {HERE} LIMIT 1', values).fetchone() is None
+        return History(before_resets=before_resets, first_run=is_first)
     profiled, profile = database.execute(f'SELECT max(uptime), text FROM profile WHERE {HERE}', values).fetchone()
     oldest = _better_base(database, _sample(row, now), now, query)
     later = database.execute(f'{select} AND uptime > :since ORDER BY uptime',

@@ -49,7 +49,7 @@ def test_the_base(database: sqlite3.Connection, before: list[float], base: float
     put(database, (sample(uptime) for uptime in before))
     found = history_before(database, sample(1000), LOOK)
     assert uptimes(found.base) == [base]
-    assert found.first_run is (base is None)
+    assert found.first_run is (not before)
 
 
 MOVED = HistoryQuery(300, 900, comparable, moved=moved)
