@@ -66,9 +66,12 @@ class FollowedLog:
 def _open_at_end(path: str) -> int | None:
     """A descriptor that gives what comes from now on; None where the device cannot be had."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        opened = kernel_log.open_log(path)
     except OSError:
         return None
+    if isinstance(opened, Missing):
+        return None
+    handle, _ = opened
     try:
         os.lseek(handle, 0, os.SEEK_END)
     except OSError:

@@ -15,8 +15,8 @@ from ..host import Host
 from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
 from .kernel_lines import MARKERS, KernelLine, head_of, may_matter, parse_record, summarize
-from .log_clock import completed, learn_offset
-from .syslog_call import CLOCKS_DIFFER, has_none_since, read_tail
+from .log_clock import completed, learn_offset, tail_since
+from .syslog_call import has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
@@ -65,14 +65,7 @@ def read_records(path: str, since: float, now: Instant | None = None,
     Touches nobody else's position in the log. now: of this run, for a clock of the log that is not ours.
     """
     try:
-        # who opens /dev/console or a terminal under this name would take what is typed there
-        status = os.stat(path)
-        if not is_kernel_log(status, path):
-            return Missing(f"{path} is not the kernel's log", NOT_THE_LOG)
-        if os.path.realpath(path) == CONSUMING:
-            return Missing(f'{CONSUMING} is not read', "reading it takes the lines from the system's logger: "
-                           '/dev/kmsg has the same')
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        opened = open_log(path)
     except PermissionError as error:
         if path == DEVICE:
             # EPERM comes from kernel.dmesg_restrict, or to root from kernel.printk_devkmsg=off
@@ -82,11 +75,14 @@ def read_records(path: str, since: float, now: Instant | None = None,
         return Missing.because(error, path)
     except OSError as error:
         return Missing.because(error, path)
+    if isinstance(opened, Missing):
+        return opened
+    handle, is_file = opened
     try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):
+        if is_file:
             records = _file_records(handle)
         else:
-            records = _device_records(handle, _tail_since(since, memory) if path == DEVICE else None)
+            records = _device_records(handle, tail_since(since, memory) if path == DEVICE else None)
     except OSError as error:
         return Missing.because(error, path)
     finally:
@@ -107,6 +103,30 @@ def remembered_source(choice: str) -> str:
     # the history takes no letters that are none
     return DEVICE if choice in ('auto', 'kmsg') else \
         os.fsencode(os.path.abspath(choice)).decode('utf-8', 'backslashreplace')
+
+
+def open_log(path: str) -> tuple[int, bool] | Missing:
+    """A descriptor of a log that is the caller's to close, and whether it is a file. Raises OSError.
+
+    Nothing else is opened, whoever exchanges what the path leads to: to open a console or a terminal takes what is
+    typed there, a watchdog resets the host.
+    """
+    look = os.open(path, os.O_PATH)
+    try:
+        status = os.fstat(look)
+        if not is_kernel_log(status, path):
+            return Missing(f"{path} is not the kernel's log", NOT_THE_LOG)
+        is_file = stat.S_ISREG(status.st_mode)
+        if is_file and not status.st_size:
+            # a log without lines; or a file that the kernel makes up while it is read, and some of those lose what
+            # was read: /proc/kmsg by any name, trace_pipe
+            if os.path.realpath(path) == CONSUMING:
+                return Missing(f'{CONSUMING} is not read', "reading it takes the lines from the system's logger: "
+                               '/dev/kmsg has the same')
+            return Missing(f'{path} is empty')
+        return os.open(f'/proc/self/fd/{look}', os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), is_file
+    finally:
+        os.close(look)
 
 
 def is_kernel_log(status: os.stat_result, path: str) -> bool:
@@ -188,18 +208,6 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
                 break
             lines.append(line)
     return lines[::-1]
-
-
-def _tail_since(since: float, memory: LogMemory | None) -> float | None:
-    """`since` for `_device_records`: what is older than the last run, whose memory has it, need not be found again.
-
-    On the log's own clock. None: a line of the last run is so young that the newest part cannot show that it is known.
-    """
-    if memory is None:
-        return since
-    newest = max([*(full.stamp for full in memory.table_full[-1:]), *(one.stamp for one in memory.suppressed[-1:])],
-                 default=BOOT)
-    return memory.read - memory.offset if newest < memory.read - CLOCKS_DIFFER else None
 
 
 def _device_records(handle: int, since: float | None) -> Records:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..model import BOOT, KernelLog, LogMemory, Missing
+from .syslog_call import CLOCKS_DIFFER
 
 
 def learn_offset(offset: float, memory: LogMemory | None, now: float, last: int, newest: float,
@@ -22,6 +23,18 @@ def learn_offset(offset: float, memory: LogMemory | None, now: float, last: int,
     lowest = memory.read - min(stamps) if memory and stamps else BOOT
     # of those that are possible the one by which lines are youngest: none is out of the window before its time
     return offset if lowest <= offset <= highest else highest
+
+
+def tail_since(since: float, memory: LogMemory | None) -> float | None:
+    """`since` for `_device_records`: what is older than the last run, whose memory has it, need not be found again.
+
+    On the log's own clock. None: a line of the last run is so young that the newest part cannot show that it is known.
+    """
+    if memory is None:
+        return since
+    newest = max([*(full.stamp for full in memory.table_full[-1:]), *(one.stamp for one in memory.suppressed[-1:])],
+                 default=BOOT)
+    return memory.read - memory.offset if newest < memory.read - CLOCKS_DIFFER else None
 
 
 def completed(log: KernelLog, kept: KernelLog) -> KernelLog:

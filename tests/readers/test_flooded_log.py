@@ -43,7 +43,8 @@ class Log:
     def _open(self, path: str, *args: int, **kw: int) -> int:
         handle = self._true_open(path, *args, **kw)
         self._left.pop(handle, None)
-        if path == str(self.path):
+        # a descriptor is opened again by its own name
+        if path == str(self.path) or (path.startswith('/proc/self/fd/') and os.readlink(path) == str(self.path)):
             self._left[handle] = [b'6,1,1,-;noise\n', None, *self.records]
         return handle
 

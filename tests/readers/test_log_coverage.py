@@ -11,7 +11,7 @@ from test_kernel_log import journalctl
 from check_conntrack_lib.analysis.losses import log_evidence
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
-from check_conntrack_lib.readers import kernel_log, log_files
+from check_conntrack_lib.readers import followed_log, kernel_log, log_files
 from check_conntrack_lib.readers.log_clock import completed, learn_offset, memory_of
 
 NOW = Instant(1_795_000_000.0, 10_000.0, 10_000.0)
@@ -30,14 +30,21 @@ def read(path: Path, span: float = 300, memory: LogMemory | None = None, at: Ins
 
 @pytest.mark.parametrize('other', ['/dev/null', '/dev/zero', '/dev/tty'])
 def test_another_device_under_the_name_is_not_the_kernels_log(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
+    opened: list[tuple[str, int]] = []
+    true_open = os.open
+
+    def noted(path: str, how: int) -> int:
+        opened.append((path, how))
+        return true_open(path, how)
+
     monkeypatch.setattr(kernel_log, 'DEVICE', other)
-    monkeypatch.setattr(kernel_log.os, 'open', lambda path, *_: opened.append(path))
+    monkeypatch.setattr(kernel_log.os, 'open', noted)
     log = kernel_log.read(Host(), 'kmsg', 300)
     assert isinstance(log, Missing)
     assert log.why == f"{other} is not the kernel's log"
-    # a terminal that is only opened may become this process's own
-    assert opened == []
+    assert followed_log.FollowedLog().read(Host(), 'kmsg', 300) == log
+    # a terminal that is only opened may become this process's own: O_PATH does not open it
+    assert set(opened) == {(other, os.O_PATH)}
 
 
 def test_a_file_in_the_place_of_the_device_is_not_the_kernels_log(

@@ -31,8 +31,9 @@ def fill(path: Path) -> None:
     ('h-PID', lambda path: disk_fault.reason(str(path), Exception('disk I/O error')),
      os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600),
     ('', lambda path: location.locked(str(path), 1, 1).__enter__(), os.O_DIRECTORY, 0o777),
-    ('h', lambda path: followed_log._open_at_end(str(path)), os.O_NONBLOCK, 0o777),
-    ('h', lambda path: kernel_log.read_records(str(path), 0.0), os.O_NONBLOCK | os.O_NOCTTY, 0o777),
+    # what it is shows before it is opened (test_kernel_log_places.py)
+    ('h', lambda path: followed_log._open_at_end(str(path)), os.O_PATH, 0o777),
+    ('h', lambda path: kernel_log.read_records(str(path), 0.0), os.O_PATH, 0o777),
     ('h', lambda path: list(proc_conntrack._lines(str(path), 0.0)), os.O_NONBLOCK, 0o777),
     ('h', lambda path: root_files.read_text(str(path.parent), 'h'), os.O_NONBLOCK | os.O_NOCTTY, 0o777)])
 def test_how_it_is_opened(in_memory: Path, monkeypatch: pytest.MonkeyPatch, name: str, does: Callable[[Path], object],
