@@ -6,7 +6,7 @@ import json
 
 from ..model import BOOT, LogLine, LogMemory, Suppressed
 from ..namedtuples import TYPE_CHECKING
-from .codec import whole
+from .codec import LATEST, whole
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,7 +27,7 @@ MOST_LINES = 1000
 
 
 def read_memory(database: sqlite3.Connection, boot_id: str, source: str) -> LogMemory | None:
-    """What is kept of this source; None: nothing. Raises ValueError and its like for a row that is none of ours."""
+    """What is kept of this source; None: nothing, or a row that is none of ours, which costs itself only."""
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone():
         return None
     row = database.execute(
@@ -35,12 +35,25 @@ def read_memory(database: sqlite3.Connection, boot_id: str, source: str) -> LogM
         'WHERE boot = (SELECT id FROM boot WHERE boot_id = ?) AND source = ?', (boot_id, source)).fetchone()
     if row is None:
         return None
-    sequence, read, offset, since, names, text = row
+    try:
+        return _memory(*row)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
+        return None
+
+
+def _memory(sequence: int, read: float, offset: float, since: float | None, names: int, text: str) -> LogMemory:
     full, suppressed = json.loads(text)
     return LogMemory(
-        whole(sequence), float(read), float(offset), BOOT if since is None else float(since), bool(names),
-        tuple(LogLine(float(stamp), None if netns is None else whole(netns)) for stamp, netns in full),
-        tuple(Suppressed(float(stamp), whole(messages)) for stamp, messages in suppressed))
+        whole(sequence), _seconds(read), _seconds(offset), BOOT if since is None else _seconds(since), bool(names),
+        tuple(LogLine(_seconds(stamp), None if netns is None else whole(netns)) for stamp, netns in full),
+        tuple(Suppressed(_seconds(stamp), whole(messages)) for stamp, messages in suppressed))
+
+
+def _seconds(value: float) -> float:
+    number = float(value)
+    if not abs(number) < LATEST:
+        raise ValueError('not a time')
+    return number
 
 
 def keep(database: sqlite3.Connection, boot: int, source: str, memory: LogMemory) -> None:

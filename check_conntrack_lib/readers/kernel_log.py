@@ -15,7 +15,7 @@ from ..host import Host
 from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
 from .kernel_lines import MARKERS, KernelLine, head_of, may_matter, parse_record, summarize
-from .log_clock import completed, learn_offset, tail_since
+from .log_clock import completed, learn_offset, possible, tail_since
 from .syslog_call import has_none_since, read_tail
 
 DEVICE = '/dev/kmsg'
@@ -64,6 +64,7 @@ def read_records(path: str, since: float, now: Instant | None = None,
 
     Touches nobody else's position in the log. now: of this run, for a clock of the log that is not ours.
     """
+    memory = possible(memory, now)
     try:
         opened = open_log(path)
     except PermissionError as error:

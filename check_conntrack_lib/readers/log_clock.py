@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..model import BOOT, KernelLog, LogMemory, Missing
+from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from .syslog_call import CLOCKS_DIFFER
+
+
+def possible(memory: LogMemory | None, now: Instant | None) -> LogMemory | None:
+    """What is remembered, if it can be: from a future one nothing in the log would ever be news."""
+    if memory is None or now is None:
+        return memory
+    # printk's clock may go on while the host sleeps
+    can_be = memory.read <= now.monotonic and memory.read - memory.offset <= now.uptime + CLOCKS_DIFFER
+    lines = (*memory.table_full, *memory.suppressed)
+    return memory if can_be and all(line.stamp <= memory.read for line in lines) else None
 
 
 def learn_offset(offset: float, memory: LogMemory | None, now: float, last: int, newest: float,

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -332,6 +333,19 @@ def test_what_the_last_run_has_read_is_no_news(monkeypatch: pytest.MonkeyPatch, 
     log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4160.0, 4160.0), memory)
     assert isinstance(log, KernelLog)
     assert (len(reads), log.sequence, log.table_full) == (1, None, (LogLine(4000.0),))
+
+
+@pytest.mark.parametrize('wrong', [
+    {'read': 4100.5}, {'offset': -1e9}, {'offset': float('nan')}, {'table_full': (LogLine(4050.5),)},
+    {'suppressed': (Suppressed(float('inf'), 7),)}])
+def test_a_memory_of_the_future_hides_nothing(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """Of a damaged history: the rest of the log would be taken for old, and not be read until the next boot."""
+    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] table full\n')
+    memory = LogMemory(3998, 4050.0, 0.0, BOOT)._replace(**wrong)
+    log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4100.0, 4100.0), memory)
+    assert isinstance(log, KernelLog)
+    assert (len(reads), log.table_full) == (4001, (LogLine(4000.0),))
 
 
 def test_where_there_was_news_just_now_the_tail_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
