@@ -86,15 +86,17 @@ def check_file(path: str, private: bool = True, make: bool = False) -> str | Mis
         return Missing.because(error, clean(os.path.dirname(path)), _REMEDY if make else '')
     path = os.path.join(directory, name)
     try:
-        status = os.stat(name, dir_fd=handle, follow_symlinks=False)
-    except FileNotFoundError:
-        return path
+        # SQLite opens a journal without looking: for a FIFO it would wait for ever
+        for beside in ('', '-journal'):
+            with suppress(FileNotFoundError):
+                fault = _file_fault(os.stat(name + beside, dir_fd=handle, follow_symlinks=False))
+                if fault:
+                    return Missing(f'{clean(path)}{beside} {fault}', 'move it away')
     except OSError as error:
         return Missing.because(error, clean(path))
     finally:
         os.close(handle)
-    fault = _file_fault(status)
-    return Missing(f'{clean(path)} {fault}', 'move it away') if fault else path
+    return path
 
 
 def _open_directory(path: str, private: bool, make: bool) -> tuple[int, str]:

@@ -124,7 +124,8 @@ def test_zones_and_bytes(gathered, request):
 
 
 def test_json_is_everything(gathered):
-    got = json.loads(json_output.as_json(gathered('why-one-client')))
+    # JSON has no Infinity, as Python's own would write it for what was never seen
+    got = json.loads(json_output.as_json(gathered('why-one-client')), parse_constant=pytest.fail)
     assert got['table'] == {'entries': 970, 'limit': 1000, 'usage_percent': 97.0, 'buckets': 1024,
                             'entries_per_bucket': 970 / 1024, 'entries_per_bucket_limit': 16.0}
     assert (got['crowded'], got['chains_too_long'], got['node']) == (True, False, 'gw1')
@@ -133,6 +134,14 @@ def test_json_is_everything(gathered):
     assert [move['title'].split()[0] for move in got['moves']] == ['raise', 'rate-limit']
     assert got['softirqs'] == {'0': 0.4}
     assert got['missing'] == {}
+
+
+def test_json_of_a_table_that_never_dropped(gathered):
+    seen = gathered('why-one-client')
+    never = seen.assessment.log._replace(without_drops=float('inf'))
+    got = json.loads(json_output.as_json(seen._replace(assessment=seen.assessment._replace(log=never))),
+                     parse_constant=pytest.fail)
+    assert got['log']['without_drops'] is None
 
 
 @pytest.mark.parametrize(('argv', 'said'), [
