@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..formatting import clean_name
 from ..host import ENA_DEVICES
 from ..model import Missing
 
@@ -81,7 +82,8 @@ def read_ena(sysfs: str = '/sys', call: Ioctl = ioctl) -> dict[str, dict[str, in
     found = {}
     for name in ena_interfaces(sysfs):
         try:
-            found[name] = statistics(name, call)
+            # the kernel takes any byte but '/' and blanks in a name: metrics are text
+            found[clean_name(name)] = statistics(name, call)
         except (OSError, ValueError) as error:
-            return Missing.because(error, f'ethtool statistics of {name}')
+            return Missing.because(error, f'ethtool statistics of {clean_name(name)}')
     return found

@@ -85,6 +85,15 @@ def test_only_interfaces_of_the_driver_are_read(tmp_path):
     assert {name for name, _command in driver.asked} == {'eth0', 'eth1'}
 
 
+def test_a_name_of_other_characters_is_no_text_of_ours(tmp_path):
+    """The exporter had no page for a name that is no UTF-8, and put control characters into a label."""
+    names = [os.fsdecode(name) for name in (b'e\xff', b'\x1b[2J', b'"}\n=')]
+    got = ethtool.read_ena(sysfs(tmp_path, *names), Driver(dict.fromkeys(names, ENA)))
+    assert sorted(got) == ['??2J', '????', 'e?']
+    refused = ethtool.read_ena(sysfs(tmp_path / 'other', names[1]), Driver({names[1]: None}))
+    assert refused.why == 'ethtool statistics of ??2J: Operation not supported'
+
+
 def test_nothing_is_asked_on_any_other_host(tmp_path):
     driver = Driver({})
     assert ethtool.read_ena(str(tmp_path), driver) == {}

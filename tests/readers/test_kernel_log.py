@@ -46,6 +46,12 @@ def test_namespace_is_named() -> None:
     'myapp: nf_conntrack: table full, dropping packet',
     'nf_conntrack: table full, dropping packet of mine',
     'nf_conntrack: nf_conntrack: nf_conntrack: table full, dropping packet',
+    # line breaks and other characters as /dev/kmsg escapes them
+    'x\\x0a4,1,1,-;nf_conntrack: table full, dropping packet',
+    'nf_conntrack: table full, dropping packet\\x0a KEY=value',
+    'nf_conntrack: table full, dropping packet|usage=1%',
+    ' nf_conntrack: table full, dropping packet',
+    'nf_conntrack: table full in netns 4026531833\\x00, dropping packet',
 ])
 def test_what_only_looks_like_it(text: str) -> None:
     assert summarize([KernelLine(1.0, text)], 'test').table_full == ()

@@ -6,10 +6,11 @@ import os
 import threading
 from pathlib import Path
 
+import pasts
 import pytest
 from hostile import NOBODY
 
-from check_conntrack_lib.history import location
+from check_conntrack_lib.history import location, readonly
 from check_conntrack_lib.history.location import check_file, history_file
 from check_conntrack_lib.model import Missing
 
@@ -122,3 +123,22 @@ def test_no_descriptor_is_left_open(tmp_path: Path, own: Path) -> None:
     for path in (tmp_path / 'h', own / 'a' / 'h', own / 'none' / 'h', own / 'target' / 'h', own / 'target/../h'):
         check_file(str(path))
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+@pytest.mark.parametrize('kind', ['fifo', 'link', 'directory', 'file'])
+def test_a_journal_that_is_no_file_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
+    """SQLite would open it by its name: a FIFO held `history` for ever, the check until its timeout."""
+    file, journal = tmp_path / 'h.sqlite', tmp_path / 'h.sqlite-journal'
+    tmp_path.chmod(0o700)
+    pasts.write(file, [pasts.sample(0, 1)])
+    {'fifo': lambda: os.mkfifo(journal), 'link': lambda: journal.symlink_to('/dev/zero'),
+     'directory': journal.mkdir, 'file': journal.touch}[kind]()
+    answer = readonly.read_samples(str(file), 0, 1e12)
+    if kind == 'file':
+        assert check_file(str(file)) == str(file)
+        assert isinstance(answer, list)
+        return
+    fault = 'is a symbolic link' if kind == 'link' else 'is not a regular file'
+    assert refusal(file) == f'{journal} {fault}'
+    assert isinstance(answer, Missing)
+    assert answer.why == f'{journal} {fault}'
