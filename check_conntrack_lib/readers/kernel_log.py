@@ -109,8 +109,7 @@ def remembered_source(choice: str) -> str:
 def open_log(path: str) -> tuple[int, bool] | Missing:
     """A descriptor of a log that is the caller's to close, and whether it is a file. Raises OSError.
 
-    Nothing else is opened, whoever exchanges what the path leads to: to open a console or a terminal takes what is
-    typed there, a watchdog resets the host.
+    Nothing else is opened, whoever exchanges it: a console or terminal takes what is typed, a watchdog resets the host.
     """
     look = os.open(path, os.O_PATH)
     try:
@@ -119,8 +118,7 @@ def open_log(path: str) -> tuple[int, bool] | Missing:
             return Missing(f"{path} is not the kernel's log", NOT_THE_LOG)
         is_file = stat.S_ISREG(status.st_mode)
         if is_file and not status.st_size:
-            # a log without lines; or a file that the kernel makes up while it is read, and some of those lose what
-            # was read: /proc/kmsg by any name, trace_pipe
+            # empty, or made by the kernel while it is read; some lose what was read: /proc/kmsg by any name, trace_pipe
             if os.path.realpath(path) == CONSUMING:
                 return Missing(f'{CONSUMING} is not read', "reading it takes the lines from the system's logger: "
                                '/dev/kmsg has the same')

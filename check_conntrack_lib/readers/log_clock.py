@@ -17,8 +17,8 @@ def possible(memory: LogMemory | None, now: Instant | None) -> LogMemory | None:
         return memory
     # printk's clock may go on while the host sleeps
     can_be = memory.read <= now.monotonic and memory.read - memory.offset <= now.uptime + CLOCKS_DIFFER
-    lines = (*memory.table_full, *memory.suppressed)
-    return memory if can_be and all(line.stamp <= memory.read for line in lines) else None
+    stamps = (*(line.stamp for line in memory.table_full), *(line.stamp for line in memory.suppressed))
+    return memory if can_be and all(stamp <= memory.read for stamp in stamps) else None
 
 
 def learn_offset(offset: float, memory: LogMemory | None, now: float, last: int, newest: float,

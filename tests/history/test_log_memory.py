@@ -47,7 +47,8 @@ def test_of_a_storm_the_newest_lines_are_kept(database: sqlite3.Connection) -> N
 
 
 @pytest.mark.parametrize('column', [
-    "sequence = 'x'", 'sequence = 9e999', "read = 'x'", 'read = 9e999', "clock_offset = 'nan'", "complete_since = 'nan'",
+    "sequence = 'x'", 'sequence = 9e999', "read = 'x'", 'read = 9e999', "clock_offset = 'nan'",
+    "complete_since = 'nan'",
     "lines = '[]'", "lines = 'null'", "lines = x'ff'", "lines = '[[[1, 1e99]], []]'", "lines = '[[[NaN, 1]], []]'",
     "lines = '[[], [[Infinity, 1]]]'", "lines = '[[], [[1, null]]]'", "lines = '[[1], []]'"])
 def test_a_row_that_is_none_of_ours_costs_itself(database: sqlite3.Connection, column: str) -> None:
