@@ -158,6 +158,7 @@ def test_a_log_that_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """Of the device a descriptor is kept, of nothing else; what cannot be read lets it go."""
     (tmp_path / 'device').write_text('')
     monkeypatch.setattr(followed_log.kernel_log, 'DEVICE', str(tmp_path / 'device'))
+    monkeypatch.setattr(followed_log.kernel_log, 'open_log', lambda path: (os.open(path, os.O_RDONLY), False))
     answers: list[Any] = []
     monkeypatch.setattr(followed_log.kernel_log, 'read', lambda *_: answers.pop(0))
     host = Host(str(tmp_path), lambda: Instant(1e9, 1000.0, 1000.0))
