@@ -25,7 +25,7 @@ class Pace(NamedTuple):
 
 
 def after(pace: Pace, cpu: float, wall: float) -> Pace:
-    """The next pace after a refresh that took so many seconds of CPU time (cpu) and of time (wall)."""
+    """The next pace after a refresh; cpu and wall: the seconds of CPU time and of time that it took."""
     budget = pace.every * SHARE
     fits = min(AIM * budget / max(cpu, 1e-6), AIM * max(LONGEST, budget) / max(wall, 1e-6))
     most = max(MOST, min(MOST_OF_ALL, round(MORE_A_SECOND * pace.every)))
