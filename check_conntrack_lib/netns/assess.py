@@ -6,7 +6,7 @@ The kernel gives the inode of a dead namespace to a new one: that begins with an
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
@@ -31,6 +31,8 @@ class NamespaceAssessment(NamedTuple):
 
     namespace: Namespace
     assessment: Assessment
+    #: one that was evaluated and differs in nothing but its namespace; None: there is none
+    equal: Assessment | None = None
 
     @property
     def entries(self) -> int:
@@ -113,12 +115,30 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
         recorded = lookups.last_seen(file, seen.unknown, patience) \
             if not isinstance(file, Missing) and seen.unknown else {}
     file = '' if isinstance(file, Missing) else file
-    members = tuple(
-        NamespaceAssessment(one.namespace,
-                            evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question))
-        for one, history in zip(seen.seen, histories))
+    members = tuple(_evaluate_each(seen.seen, histories, file, question))
     other_owners = _other_owners(seen, own.at.monotonic, question.window)
     return _with_guess(NamespaceAssessments(members, own, seen, other_owners, recorded=recorded), question)
+
+
+def _evaluate_each(seen: Sequence[NamespaceSnapshot], histories: Sequence[History | Missing], file: str,
+                   question: Question) -> Iterator[NamespaceAssessment]:
+    """Most of many namespaces are idle: of those that differ in nothing but their inodes one is evaluated."""
+    before: tuple[Snapshot, History | Missing] | None = None
+    for one, history in zip(seen, histories):
+        # the log lines in it are those for this namespace only
+        found = _without_namespace(one.snapshot, history)
+        if found != before:
+            before = found
+            a = evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question)
+            yield NamespaceAssessment(one.namespace, a, a)
+        else:
+            yield NamespaceAssessment(one.namespace, a._replace(snapshot=one.snapshot, history=history), a)
+
+
+def _without_namespace(snapshot: Snapshot, history: History | Missing) -> tuple[Snapshot, History | Missing]:
+    if isinstance(history, History) and history.base:
+        history = history._replace(base=history.base._replace(netns=0))
+    return snapshot._replace(netns=0, cookie=None), history
 
 
 def with_points(a: Assessment, question: Question, patience: float) -> Assessment:
@@ -160,7 +180,7 @@ def _with_guess(assessments: NamespaceAssessments, question: Question) -> Namesp
     likeliest = max(assessments.members, key=lambda member: (member.lost, -member.without_drops, member.usage))
     a = likeliest.assessment
     snapshot = a.snapshot._replace(kernel_log=log)
-    evaluated = likeliest._replace(assessment=evaluate(snapshot, a.history, a.history_file, question))
+    evaluated = NamespaceAssessment(likeliest.namespace, evaluate(snapshot, a.history, a.history_file, question))
     return assessments._replace(
         members=tuple(evaluated if member is likeliest else member for member in assessments.members),
         guessed=bool(evaluated.logged))

@@ -91,12 +91,14 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
     ranks: dict[int, tuple[bool, bool, int, int, float, int]] = {}
     fine_rank = SEVERITY.index(Ok)
     over = 0
+    known: dict[int, tuple[int, bool]] = {}
     for place, member in enumerate(assessments.members):
-        state = fine_rank
-        for name, found in _states(member.assessment, signals, unread):
-            if found != Ok:
-                state = min(state, SEVERITY.index(found))
-                over += name == 'usage'
+        a = member.equal or member.assessment
+        if id(a) not in known:
+            bad = [(name, SEVERITY.index(found)) for name, found in _states(a, signals, unread) if found != Ok]
+            known[id(a)] = min((rank for _name, rank in bad), default=fine_rank), 'usage' in dict(bad)
+        state, over_warning = known[id(a)]
+        over += over_warning
         trouble = state != fine_rank
         of_another_user = trouble and not _is_trusted(assessments, member) \
             and is_of_another_user(host, member.namespace)

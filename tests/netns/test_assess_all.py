@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nagiosplugin import Metric, Ok, Warn
@@ -12,13 +13,15 @@ from netns_tree import STAT, Proc
 from recorder_samples import DAY, LOOK, rows, sample
 from sqlite_steps import counted_steps
 
-from check_conntrack_lib.assessment import Question
+from check_conntrack_lib import assessment
+from check_conntrack_lib.assessment import Assessment, Question
 from check_conntrack_lib.counters import COUNTERS
 from check_conntrack_lib.deadline import Deadline
 from check_conntrack_lib.history import codec as recorded
 from check_conntrack_lib.history import retention
 from check_conntrack_lib.history.database import MANY, query_and_record, query_and_record_all
 from check_conntrack_lib.model import Counters, Instant, Missing, Sample
+from check_conntrack_lib.netns import assess
 from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
 from check_conntrack_lib.plugin.all_namespaces import rank_namespaces
 from check_conntrack_lib.plugin.contexts import contexts
@@ -69,6 +72,39 @@ def test_each_has_a_history_of_its_own(tmp_path: Path) -> None:
         assessments = assess_all(host, Question(300, 3600, 95, 'off', str(history), 14), ('all',), nullcontext)
     assert [member.lost for member in assessments.members] == [0, 30, 0]
     assert rows(history) == 6
+
+
+@pytest.mark.parametrize('kept', [False, True])
+def test_of_those_that_are_alike_one_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """What each is told is what it would be told alone; a line of the log is about one of them."""
+    question = Question(300, 3600, 95, 'off', str(tmp_path / 'history.sqlite') if kept else 'off', 14)
+    proc = Proc(tmp_path / 'proc')
+    for pid in range(20, 60):
+        proc.process(pid, pid, entries=990 if pid == 30 else 10, drop=3)
+    evaluated: list[Any] = []
+
+    def evaluate(*arguments: Any) -> Assessment:
+        evaluated.append(arguments)
+        return assessment.evaluate(*arguments)
+
+    monkeypatch.setattr(assess, 'evaluate', evaluate)
+    for second in (0, 400):
+        host = proc.host._replace(clock=lambda now=second: Instant(1e9 + now, 5e3 + now, 5e3))  # type: ignore[misc]
+        del evaluated[:]
+        found = assess_all(host, question, ('all',), nullcontext)
+        assert len(evaluated) == 4, 'the own one, those before and after the full one, and that'
+        for member in found.members:
+            a = member.assessment
+            assert a.snapshot.netns == member.namespace.inode
+            assert a == assessment.evaluate(a.snapshot, a.history, a.history_file, question)
+        options = parse(['--trend', 'off'])
+        ranking = rank_namespaces(host, found, contexts(options), options)
+        assert (ranking.worst.namespace.inode, ranking.over_warning, ranking.fine) == (30, 1, False)
+        proc.write('30/' + cpu_counters.FILE, STAT.format(990, 3, z='0' * 8))
+    log = tmp_path / 'kmsg'
+    log.write_text('4,1,4900000000,-;nf_conntrack: nf_conntrack: table full in netns 40, dropping packet\n')
+    found = assess_all(host, question._replace(kernel_log=str(log), history='off'), ('all',), nullcontext)
+    assert [member.namespace.inode for member in found.members if member.logged] == [40]
 
 
 @pytest.mark.slow
