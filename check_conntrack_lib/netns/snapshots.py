@@ -164,6 +164,8 @@ def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapsho
     log = own.kernel_log
     if isinstance(log, Missing):
         return all_read
+    if not log.table_full:
+        return all_read._replace(unattributed=log)
     initial = own.netns if own.initial and isinstance(own.netns, int) else None
     owners: dict[int, list[LogLine]] = {one.namespace.inode: [] for one in all_read.seen if one.namespace.own_inode}
     unattributed = []
