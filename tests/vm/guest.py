@@ -208,6 +208,10 @@ class Gateway:
             run('nft', 'flush', 'ruleset', netns=end.name)
         run('bash', '-ec', GATEWAY)
         run('nft', FLOWTABLE, netns=self.router.name)
+        with self.router.in_netns():
+            # an emulated machine may take more than 30 s for a command; 5.4 and 5.10 have no such settings
+            for path in Path('/proc/sys/net/netfilter').glob('nf_flowtable_*_timeout'):
+                path.write_text('600')
         with server.in_netns():
             listener = socket.create_server(('', 443), backlog=200)
             self._answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

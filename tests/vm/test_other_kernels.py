@@ -221,6 +221,7 @@ def test_offloaded_connections(initial: laboratory.Namespace, tmp_path: Path) ->
         assert 'flows_tcp_offload=40' in said
         assert 'flows_tcp_other=0' in said
         assert 'flowtable' in said
+        gateway.talk()
         profile = json.loads(guest.doctor('triage', '--json', netns='guest-r')[1])['profile']
         stay = guest.kernel() < (6, 3)
         assert profile['offloaded'] == 60
