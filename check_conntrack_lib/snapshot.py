@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from .analysis.hash_chains import HashLoad, chain_limit, hash_load
 from .deadline import TimeBudget
@@ -12,6 +12,8 @@ from .namedtuples import NamedTuple
 from .readers import cpu_counters, kernel_log, kernel_version, slabinfo, sysctl_values
 
 NOT_READ = Missing('not read', chosen=True)
+#: what every run reads, by the name that --require takes: a field of Snapshot
+READINGS: Mapping[str, str] = {'usage': 'table', 'counters': 'counters', 'kernel-log': 'kernel_log'}
 
 
 class Snapshot(NamedTuple):
@@ -39,10 +41,10 @@ class Snapshot(NamedTuple):
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
-        yield Reading('usage', self.table)
-        if not isinstance(self.table, NotLoaded):
-            yield Reading('counters', self.counters)
-        yield Reading('kernel-log', self.kernel_log)
+        for name, field in READINGS.items():
+            # no table, no counters
+            if name != 'counters' or not isinstance(self.table, NotLoaded):
+                yield Reading(name, getattr(self, field))
 
     def sample(self) -> Sample | Missing:
         """The part that the history keeps, or why there is nothing to keep."""
@@ -96,6 +98,17 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
                         cut_off=not initial and isinstance(table, Table) and not table.entries and _is_cut_off(host))
     with budget():
         return _with_hash_table(snapshot, host)
+
+
+def snapshot_of_other(own: Snapshot, netns: int, table: Table, counters: Counters | Missing,
+                      cookie: int | None) -> Snapshot:
+    """That of another namespace of the same kernel, read in the same run: every field of Snapshot, in its order.
+
+    What is one for all namespaces is taken from `own`: the time, the kernel, the hash table (since 4.7) and the log, of
+    which each gets its own lines when all are known.
+    """
+    return Snapshot(own.at, own.boot_id, netns, False, table, counters, own.kernel_log, own.all_entries, own.release,
+                    own.stable, cookie)
 
 
 def _is_cut_off(host: Host) -> bool:

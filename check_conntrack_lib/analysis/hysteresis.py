@@ -130,6 +130,11 @@ def fuller_before(points: Sequence[Point], now: Point, span: float) -> float | N
     return None
 
 
+def clearing_usage(threshold: float, clear: float) -> float:
+    """The usage below which a threshold clears, in percent; clear: points. Half of it at least: usage can get there."""
+    return max(threshold - clear, threshold / 2)
+
+
 def usage(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequence[float], clear: float,
           wait: float) -> tuple[Crossed | None, Awaited | None]:
     """The highest usage threshold whose alert stands (see `highest`); where there is none, the one that may soon."""
@@ -162,7 +167,7 @@ def awaited(points: Sequence[Point], at: Instant, maximum: int, thresholds: Sequ
     """The lowest threshold where it is exceeded at the last of the points and `highest` knows of none that stands."""
     if not points or not thresholds or maximum <= 0 or points[-1].entries <= thresholds[0] * maximum / 100:
         return None
-    lower = max(0.0, thresholds[0] - clear)
+    lower = clearing_usage(thresholds[0], clear)
     fuller = fuller_before(points[:-1], points[-1], wait)
     since = max([point.uptime for point in points if point.entries < lower * maximum / 100]
                 + ([] if fuller is None else [fuller]), default=at.uptime)
@@ -178,7 +183,7 @@ def crossed(points: Sequence[Point], at: Instant, maximum: int, threshold: float
     """
     if maximum <= 0 or not points:
         return None
-    lower = max(0.0, threshold - clear)
+    lower = clearing_usage(threshold, clear)
     found = crossings(points, threshold * maximum / 100, lower * maximum / 100, wait)
     if not found:
         return None

@@ -7,7 +7,7 @@ from ..host import Host
 from ..model import KernelLog, LogLine, Missing, Table
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters
-from ..snapshot import Snapshot
+from ..snapshot import Snapshot, snapshot_of_other
 from . import discover, names, read_other
 from .discover import Found, Namespace
 from .enter import NEEDS_ROOT
@@ -113,7 +113,9 @@ class _Progress:
         elif isinstance(own.table, Table):
             other = read_other.read(host, namespace, stat_file, enter)
             if not isinstance(other, Missing):
-                self._others.append(NamespaceSnapshot(namespace, _snapshot(own, namespace, own.table, other)))
+                table = Table(other.entries, own.table.maximum, own.table.buckets)
+                self._others.append(NamespaceSnapshot(namespace, snapshot_of_other(
+                    own, namespace.inode, table, other.counters, other.cookie)))
             elif other == NEEDS_ROOT and namespace.machine_made and not namespace.pids:
                 self.not_entered += 1
             elif other != read_other.VANISHED:
@@ -143,16 +145,6 @@ def name_of(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> Name:
     if seen.namespace.inode == own.netns and own.initial:
         return Name(names.HOST, names.HOST)
     return names.name_of(host, seen.namespace)
-
-
-def _snapshot(own: Snapshot, namespace: Namespace, table: Table, other: read_other.OtherTable) -> Snapshot:
-    # nf_conntrack_max and, since 4.7, the hash table are one for all; so is the run's time
-    return Snapshot(at=own.at, boot_id=own.boot_id, netns=namespace.inode, initial=False,
-                    table=Table(other.entries, table.maximum, table.buckets), counters=other.counters,
-                    # its own lines are given to it when all are known
-                    kernel_log=own.kernel_log,
-                    # of the one hash table and the one kernel
-                    all_entries=own.all_entries, release=own.release, stable=own.stable, cookie=other.cookie)
 
 
 def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from nagiosplugin import Result
 
 from ..analysis.hash_chains import enough_buckets, memory_text
-from ..analysis.hysteresis import QUIET
+from ..analysis.hysteresis import QUIET, clearing_usage
 from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
 from ..model import Missing, NotLoaded, Table
@@ -152,10 +152,6 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
     if result.metric.name == 'insert_failed_per_s':
         flag = '--insert-failed-warning'
         return f'below {options.limits["insert_failed"].warning or "the threshold"}/s over {window} ({flag})'
-    if code in ('nat-ports', 'allowance-available'):
-        limits = options.limits[code.replace('-', '_')]
-        level = 'warning' if limits.warning else 'critical'
-        return f'inside the range {limits.warning or limits.critical} (--{code}-{level})'
     if code in ('allowance-exceeded', 'linklocal-exceeded'):
         return f'{window} after the last dropped packet (--window)'
     if code == 'settings':
@@ -164,7 +160,11 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
         return 'when the module is loaded; if that is intended: --not-loaded ok (vars.conntrack_not_loaded)'
     if code == 'not-readable':
         return f'when {clean(result.metric.name)} can be read (docs/troubleshooting.md)'
-    return ''
+    limits = options.limits.get(code.replace('-', '_'))
+    if limits is None:
+        return ''
+    level = 'warning' if limits.warning else 'critical'
+    return f'inside the range {limits.warning or limits.critical} (--{code}-{level})'
 
 
 def _usage_clears(a: Assessment, options: Options) -> str:
@@ -176,7 +176,7 @@ def _usage_clears(a: Assessment, options: Options) -> str:
     if a.crossed and a.crossed.below is not None:
         return f'at {clock_time(a.crossed.until, a.snapshot.at.wall)} unless usage rises again (--clear)'
     if a.crossed and limit.isdecimal():
-        lower = max(0.0, int(limit) - options.clear)
+        lower = clearing_usage(int(limit), options.clear)
         lasting = f' for {duration(QUIET)}' if options.clear else ''
         return f'below {lower:g}%{lasting} ({flag}, --clear; Icinga: vars.conntrack_{variable})'
     below = f'below {limit}%' if limit.isdecimal() else f'inside {limit}'

@@ -10,6 +10,7 @@ from nagiosplugin import Range
 from ..argument_types import entries, namespaces, one_of, path_or, seconds, wrong_value
 from ..defaults import SAMPLE
 from ..namedtuples import TYPE_CHECKING, NamedTuple
+from ..snapshot import READINGS
 from .converters import days, limit, seconds_or_off
 from .signals import CLOUD, DROPS, FULL, SIGNALS, Option, Signal, options_of
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: what --require takes besides usage, which is always required: readings (see `model.Reading`), and every namespace
-REQUIRABLE = ('counters', 'kernel-log', 'history', 'namespaces')
+REQUIRABLE = (*(name for name in READINGS if name != 'usage'), 'history', 'namespaces')
 STATES = ('ok', 'warning', 'critical', 'unknown')
 
 

@@ -214,11 +214,18 @@ def test_a_reset_of_the_counters_is_no_drop() -> None:
     assert drops(slots, sample(0, 0), 300) is None
 
 
-@pytest.mark.parametrize(('clear', 'usage', 'held'), [(90, (70, 86, 87, 0), True), (5, (86, 87, 81), True)])
-def test_no_lower_than_empty(clear: float, usage: tuple[float, ...], held: bool) -> None:
-    found = crossed(counts(*usage), AT, 1000, 85, clear)
+@pytest.mark.parametrize(('clear', 'clears'), [(90, 42.5), (50, 42.5), (40, 45), (5, 80)])
+def test_no_lower_than_half_of_it(clear: float, clears: float) -> None:
+    """A threshold that was set low to see an alert is no longer than others."""
+    found = crossed(counts(70, 86, 87, 81), AT, 1000, 85, clear)
     assert found is not None
-    assert (found.held, found.clears) == (held, max(0, 85 - clear))
+    assert (found.held, found.clears) == (True, clears)
+
+
+@pytest.mark.parametrize(('usage', 'held'), [
+    ((1, 6, 7, *[2.5] * 12), True), ((1, 6, 7, *[2.4] * 10), True), ((1, 6, 7, *[2.4] * 11), False)])
+def test_a_threshold_of_five_clears_below_two_and_a_half(usage: tuple[float, ...], held: bool) -> None:
+    assert (crossed(counts(*usage), AT, 1000, 5, 5) is not None) is held
 
 
 def test_half_a_minute_above_it_makes_it_hard() -> None:

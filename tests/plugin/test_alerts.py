@@ -144,7 +144,7 @@ def test_causes(known: dict[str, Any], name: str, cause: str) -> None:
     ({}, 'usage', ('-w', 'off'), 'below 95% (-c, Icinga: vars.conntrack_critical)'),
     ({}, 'usage', ('-w', '10:85'), 'inside 10:85 (-w, Icinga: vars.conntrack_warning)'),
     ({'crossed': CROSSED}, 'usage', (), 'below 80% for 10 min (-w, --clear; Icinga: vars.conntrack_warning)'),
-    ({'crossed': CROSSED}, 'usage', ('-w', '3'), 'below 0% for 10 min (-w, --clear; Icinga: vars.conntrack_warning)'),
+    ({'crossed': CROSSED}, 'usage', ('-w', '3'), 'below 1.5% for 10 min (-w, --clear; Icinga: vars.conntrack_warning)'),
     ({'crossed': CROSSED._replace(times=2)}, 'usage', (),
      'at 12:50 UTC unless it is crossed again (--clear)'),
     ({'drops': DROPS}, 'table_full_lines', (), 'at 12:50 UTC unless more packets are dropped (--clear)'),

@@ -57,7 +57,8 @@ def test_of_signals_in_one_state_the_order_is_always_the_same() -> None:
     for names in (WORST_FIRST, WORST_FIRST[::-1]):
         found = contexts.troubles([Result(Warn, metric=Metric(name, 1)) for name in names])
         assert [result.metric.name for result in found] == WORST_FIRST
-    assert {signal.label for signal in SIGNALS} == set(WORST_FIRST[:-1])
+    assert {signal.label for signal in SIGNALS} == set(WORST_FIRST[:-1]), \
+        'a new signal: put its label into WORST_FIRST where its rank is'
 
 
 @pytest.mark.parametrize('signal', SIGNALS, ids=lambda signal: signal.label)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from assessments import assessment, lost
-from nagiosplugin import Ok
+from nagiosplugin import Metric, Ok, Result, Warn
 
 from check_conntrack_lib.analysis.cloud import CloudLimit
 from check_conntrack_lib.analysis.hash_chains import ChainLimit, HashLoad
@@ -22,6 +22,7 @@ from check_conntrack_lib.assessment import Assessment
 from check_conntrack_lib.counters import COUNTERS
 from check_conntrack_lib.flow import ReplyTuple
 from check_conntrack_lib.model import Counters, History, Instant, KernelLog, Missing, Point, Table
+from check_conntrack_lib.plugin.alerts import alert
 from check_conntrack_lib.plugin.contexts import SignalContext, contexts
 from check_conntrack_lib.plugin.first_line import first_line
 from check_conntrack_lib.plugin.options import REQUIRABLE, parse
@@ -70,6 +71,16 @@ def test_every_threshold_can_change_the_state(signal: Signal) -> None:
     assert state(TROUBLED, signal, warning, '1', critical, 'off') == 'warning'
     assert state(TROUBLED, signal, warning, 'off', critical, '1') == 'critical'
     assert state(TROUBLED, signal, warning, '1000', critical, '1000') == 'ok'
+
+
+@pytest.mark.parametrize('signal', SIGNALS, ids=lambda signal: signal.name)
+def test_an_alert_of_every_signal_says_when_it_clears(signal: Signal) -> None:
+    """plugin/alerts.py: a signal without a rule of its own clears inside its range."""
+    argv = [word for option in signal.options for word in (option.flags[-1], '1')] if signal in RANGED else []
+    metric = Metric(signal.label, signal.value(TROUBLED))
+    found = alert(TROUBLED, [Result(Warn, metric=metric)], parse(argv))
+    assert found
+    assert found.clears
 
 
 @pytest.mark.parametrize(('refused', 'expected'), [(0.00099, 'ok'), (0.00101, 'warning'), (1.0, 'warning')])
