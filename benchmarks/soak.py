@@ -3,7 +3,7 @@
     sudo python3 benchmarks/soak.py                     two minutes of 500 checks each, 1,000 scrapes, 1,000 textfiles
     sudo python3 benchmarks/soak.py --minutes 60 --rate 100 --namespaces 1
 
-The checks are of one user, share one recorder file, and begin on time: several run at once when one is late. Meanwhile
+The checks are of one user, share one history file, and begin on time: several run at once when one is late. Meanwhile
 entries come and go. Demanded: proper answers, all OK and in time; every run recorded; a sound file; nothing left over.
 Of the exporter: no more memory, descriptors or threads after a thousand readings than after a hundred.
 """
@@ -42,7 +42,7 @@ TIMEOUT = 10.0
 AT_ONCE = 64
 #: entries that come and go, every so many seconds: enough for a profile, and few, each of which the exporter reads
 CHURN, FEW, AGAIN = 5000, 500, 0.5
-#: a recorder that was busy, refused or damaged says one of these
+#: a history that was busy, refused or damaged says one of these
 RECORDER_TROUBLE = ('history', 'not recorded')
 FIRST_RUN = 'first run'
 
@@ -151,7 +151,7 @@ def judged(runs: list[Run], gap: float, load: float) -> Iterator[Demand]:
     faults = [run.fault for run in runs if run.fault]
     yield Demand('outputs that are no proper plugin output', not faults, f'{len(faults)} {faults[:1] or ""}')
     troubled = [run.text for run in runs if not without_trouble(run)]
-    yield Demand('verdicts without the recorder', not troubled, f'{len(troubled)} {troubled[:1] or ""}')
+    yield Demand('states without the history', not troubled, f'{len(troubled)} {troubled[:1] or ""}')
     yield Demand(f'runs longer than {TIMEOUT:g} s', took[-1] <= TIMEOUT, str(sum(one > TIMEOUT for one in took)))
     yield Demand('seconds: median, 95th percentile, most', True,
                  f'{statistics.median(took):.2f}, {took[len(took) * 95 // 100]:.2f}, {took[-1]:.2f}')
@@ -176,7 +176,7 @@ def recorded(runs: list[Run], history: str) -> Iterator[Demand]:
 
 
 def without_trouble(run: Run) -> bool:
-    """Does the verdict say nothing against the recorder?"""
+    """Does the verdict say nothing against the history?"""
     return not any(word in run.text for word in RECORDER_TROUBLE)
 
 

@@ -60,8 +60,8 @@ def run(**changes: object) -> soak.Run:
 @pytest.mark.parametrize(('bad', 'complaint'), [
     (run(status=3, text='CONNTRACK UNKNOWN - timed out after 10 s (--timeout)\n'), 'exit statuses: all OK'),
     (run(fault='no whole line'), 'outputs that are no proper plugin output'),
-    (run(text=GOOD.replace(' |', ', not checked: history (database is locked) |')), 'verdicts without the recorder'),
-    (run(text=GOOD + 'not recorded: h.sqlite: database is locked\n'), 'verdicts without the recorder'),
+    (run(text=GOOD.replace(' |', ', not checked: history (database is locked) |')), 'states without the history'),
+    (run(text=GOOD + 'not recorded: h.sqlite: database is locked\n'), 'states without the history'),
     (run(seconds=10.5), 'runs longer than 10 s'),
 ])
 def test_the_soak_itself_sees_what_is_wrong(bad: soak.Run, complaint: str) -> None:
