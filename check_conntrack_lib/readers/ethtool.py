@@ -79,11 +79,14 @@ def ena_interfaces(sysfs: str = '/sys') -> list[str]:
 
 def read_ena(sysfs: str = '/sys', call: Ioctl = ioctl) -> dict[str, dict[str, int]] | Missing:
     """The counters of each ena interface by its name; {} where there is none."""
-    found = {}
+    found: dict[str, dict[str, int]] = {}
     for name in ena_interfaces(sysfs):
+        # the kernel takes any byte but '/' and blanks in a name: metrics are text
+        shown = clean_name(name)
+        while shown in found:
+            shown += '+'  # two names that are the same then: the counters of each stay
         try:
-            # the kernel takes any byte but '/' and blanks in a name: metrics are text
-            found[clean_name(name)] = statistics(name, call)
+            found[shown] = statistics(name, call)
         except (OSError, ValueError) as error:
-            return Missing.because(error, f'ethtool statistics of {clean_name(name)}')
+            return Missing.because(error, f'ethtool statistics of {shown}')
     return found

@@ -90,6 +90,9 @@ def test_a_name_of_other_characters_is_no_text_of_ours(tmp_path):
     names = [os.fsdecode(name) for name in (b'e\xff', b'\x1b[2J', b'"}\n=')]
     got = ethtool.read_ena(sysfs(tmp_path, *names), Driver(dict.fromkeys(names, ENA)))
     assert sorted(got) == ['??2J', '????', 'e?']
+    alike = [os.fsdecode(name) for name in (b'e\xfe', b'e\xff')]
+    got = ethtool.read_ena(sysfs(tmp_path / 'alike', *alike), Driver(dict.fromkeys(alike, ENA)))
+    assert sorted(got) == ['e?', 'e?+']
     refused = ethtool.read_ena(sysfs(tmp_path / 'other', names[1]), Driver({names[1]: None}))
     assert refused.why == 'ethtool statistics of ??2J: Operation not supported'
 
