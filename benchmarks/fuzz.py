@@ -24,13 +24,14 @@ from types import FrameType
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
-from benchmarks import fuzz_history, fuzz_netlink, fuzz_parsers, fuzz_runs  # noqa: E402
+from benchmarks import fuzz_foreign, fuzz_history, fuzz_netlink, fuzz_parsers, fuzz_runs  # noqa: E402
 from benchmarks.fuzz_parsers import Target  # noqa: E402
 
 CPU_SECONDS, MEMORY = 2.0, 1 << 30
 #: different faults that are shown
 MOST_SHOWN = 20
-TARGETS = {**fuzz_parsers.TARGETS, **fuzz_netlink.TARGETS, **fuzz_history.TARGETS, **fuzz_runs.TARGETS}
+TARGETS = {**fuzz_parsers.TARGETS, **fuzz_netlink.TARGETS, **fuzz_history.TARGETS,
+           **fuzz_foreign.TARGETS, **fuzz_runs.TARGETS}
 
 
 class Hang(BaseException):

@@ -1,9 +1,8 @@
-"""The history's file as target of fuzz.py: one's own, another user's, and what that one's child hands over."""
+"""The history's file as target of fuzz.py: one's own. Another user's is in fuzz_foreign."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import tempfile
@@ -14,19 +13,14 @@ from typing import Any
 
 from benchmarks.fuzz_parsers import COUNTERS, NOW, PROFILE, Target
 from benchmarks.mutation import BYTES, WORDS, mutated
-from benchmarks.output import harmless
 from check_conntrack_lib.analysis.losses import comparable
-from check_conntrack_lib.history import codec, foreign, foreign_child, profiles, readonly, schema_check
 from check_conntrack_lib.history import database as history_database
+from check_conntrack_lib.history import profiles, readonly
 from check_conntrack_lib.history.profile_json import to_json
 from check_conntrack_lib.history.queries import HistoryQuery
 from check_conntrack_lib.model import History, Instant, Missing
 
 LOOK = HistoryQuery(300, 2700, comparable, 900)
-#: what readonly and foreign take for a row that no check wrote
-REFUSED = (ValueError, TypeError, OverflowError, RecursionError, KeyError, AttributeError)
-#: who owns the file of `foreign`
-NOBODY = 65534
 COLUMNS = {'sample': ('time', 'boot', 'netns', 'uptime', 'entries', 'maximum', 'buckets', 'counters'),
            'profile': ('time', 'boot', 'netns', 'uptime', 'quiet', 'text'), 'upkeep': ('part', 'done'),
            'gone': ('boot', 'netns'), 'boot': ('id', 'boot_id')}
@@ -44,7 +38,7 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @lru_cache(None)
-def _sound_file() -> bytes:
+def sound_file() -> bytes:
     path = place() / 'sound.sqlite'
     for k in range(40):
         sample = NOW._replace(at=Instant(1e9 - 3000 + 60 * k, 2000 + 60.0 * k, 0), entries=k)
@@ -56,7 +50,7 @@ def _sound_file() -> bytes:
 
 def a_file(random: Random) -> tuple[bytes, list[tuple[str, str, Any]]]:
     """A recorder's file with damaged bytes, or with values that no recorder writes."""
-    sound = _sound_file()
+    sound = sound_file()
     if random.random() < 0.4:
         return mutated(random, [sound], BYTES), []
     changes: list[tuple[str, str, Any]] = []
@@ -70,7 +64,7 @@ def a_file(random: Random) -> tuple[bytes, list[tuple[str, str, Any]]]:
     return sound, changes
 
 
-def _change(path: Path, changes: list[tuple[str, str, Any]]) -> None:
+def change(path: Path, changes: list[tuple[str, str, Any]]) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         # nothing of this is to survive a crash: no journal file, one transaction
         database.execute('PRAGMA journal_mode = MEMORY')
@@ -94,7 +88,7 @@ def recorder_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
         path.write_bytes(content)
         path.chmod(0o600)
         if changes:
-            _change(path, changes)
+            change(path, changes)
         now = NOW._replace(at=Instant(1e9, 5000.0, 5000.0))
         for read in (readonly.read_samples(str(path), 0, 2e9), readonly.read_profiles(str(path), 0, 2e9),
                      readonly.read_history(str(path), now, LOOK), readonly.read_baseline(str(path), now)):
@@ -109,67 +103,4 @@ def recorder_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
             left.unlink()
 
 
-def foreign_file(made: tuple[bytes, list[tuple[str, str, Any]]]) -> None:
-    """The same file as another user's: through the child, which gives a sound copy or a reason, and leaves nothing."""
-    content, changes = made
-    owner = NOBODY if os.geteuid() == 0 else os.geteuid()
-    path = place() / 'history.sqlite'
-    try:
-        path.write_bytes(content)
-        if changes:
-            _change(path, changes)
-        place().chmod(0o755)
-        os.chown(path, owner, owner if owner == NOBODY else -1)
-        answer = foreign.load(str(path), owner)
-        if isinstance(answer, Missing):
-            harmless(answer.why)
-        else:
-            with contextlib.closing(answer):
-                assert answer.execute('PRAGMA integrity_check').fetchone() == ('ok',)
-        assert [left.name for left in place().glob('history*')] == ['history.sqlite']
-    finally:
-        for left in place().glob('history.sqlite*'):
-            left.unlink()
-
-
-@lru_cache(None)
-def _sound_rows() -> list[bytes]:
-    """What the child hands over of a sound file, a line a row."""
-    path = place() / 'rows.sqlite'
-    path.write_bytes(_sound_file())
-    path.chmod(0o600)
-    found = list(foreign_child._rows(str(path), os.geteuid(), float('inf')))
-    path.unlink()
-    # of each table the first ones: each kind of row is as often as any other
-    few = [row for table in schema_check.tables() for row in [one for one in found if one[0] == table][:2]]
-    return [json.dumps(row).encode() for row in few]
-
-
-def a_pipe(random: Random) -> list[bytes]:
-    """What another user's child could write: lines damaged, exchanged, left out or said twice."""
-    lines = random.sample(_sound_rows(), 4)
-    place = int(random.random() * len(lines))
-    if random.random() < 0.5:
-        lines[place] = mutated(random, [lines[place]], BYTES).replace(b'\n', b' ')
-    else:
-        row = json.loads(lines[place])
-        row[int(random.random() * len(row))] = random.choice([*WORDS, None, -1, 2**63, 1e308, 9**40, [], {}, 1.5, '5',
-                                                              mutated(random, COUNTERS, WORDS)])
-        lines[place] = json.dumps(row).encode('utf-8', 'replace')
-    return [*lines, b'["end"]'] if random.random() < 0.9 else lines
-
-
-def foreign_rows(lines: list[bytes]) -> None:
-    """The border on this side: refused, or rows whose every value the readers take or refuse."""
-    with contextlib.closing(foreign._copy(iter(lines))) as database:
-        for query, make in ((readonly.SAMPLES, codec.sample_of), (readonly.PROFILES, readonly._profile)):
-            for row in database.execute(query, (-1e300, 1e300)):
-                with contextlib.suppress(*REFUSED):
-                    make(*row)
-
-
-TARGETS = {
-    'recorder': Target(a_file, recorder_file, (), slow=True),
-    'foreign': Target(a_file, foreign_file, (), slow=True),
-    'foreign-rows': Target(a_pipe, foreign_rows, (*REFUSED, sqlite3.Error), slow=True),
-}
+TARGETS = {'recorder': Target(a_file, recorder_file, (), slow=True)}
