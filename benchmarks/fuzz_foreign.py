@@ -176,6 +176,6 @@ def foreign_rows(lines: list[bytes]) -> None:
 
 TARGETS = {
     'foreign': Target(a_file, foreign_file, (), slow=True),
-    'foreign-files': Target(files, foreign_files, (), slow=True),
+    'foreign-files': Target(files, foreign_files, (), slow=True, parts=FILES),
     'foreign-rows': Target(a_pipe, foreign_rows, (*REFUSED, sqlite3.Error), slow=True),
 }

@@ -47,6 +47,8 @@ class Target(NamedTuple):
     #: what it may raise instead
     allowed: tuple[type[Exception], ...] = (ValueError,)
     slow: bool = False
+    #: inputs that are made and tried together
+    parts: int = 1
 
 
 def lines(pattern: str) -> list[str]:
