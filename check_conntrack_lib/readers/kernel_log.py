@@ -15,8 +15,8 @@ from ..host import Host
 from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
 from ..namedtuples import NamedTuple
 from .kernel_lines import MARKERS, KernelLine, head_of, may_matter, parse_record, summarize
-from .log_clock import completed, learn_offset, possible, tail_since
-from .syslog_call import has_none_since, read_tail
+from .log_clock import completed, learn_offset, may_stay_unread, possible, tail_since
+from .syslog_call import has_none_since
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
@@ -83,7 +83,8 @@ def read_records(path: str, since: float, now: Instant | None = None,
         if is_file:
             records = _file_records(handle)
         else:
-            records = _device_records(handle, tail_since(since, memory) if path == DEVICE else None)
+            clock = now.monotonic - (memory.offset if memory else 0.0) if now else since
+            records = _device_records(handle, tail_since(since, memory) if path == DEVICE else None, clock)
     except OSError as error:
         return Missing.because(error, path)
     finally:
@@ -193,7 +194,7 @@ def _records_after(records: Sequence[bytes], sequence: int) -> tuple[list[bytes]
 
 def read_new(handle: int, path: str) -> tuple[KernelLog, bool]:
     """The new lines of a descriptor that stays open, and whether records were missed. Raises OSError."""
-    records = _device_records(handle, None)
+    records = _device_records(handle)
     return summarize(_lines(records.kept, BOOT), path, records.overrun), records.overrun
 
 
@@ -209,18 +210,19 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     return lines[::-1]
 
 
-def _device_records(handle: int, since: float | None) -> Records:
+def _device_records(handle: int, since: float | None = None, now: float = BOOT) -> Records:
     """The records of a device, one a read. Raises OSError.
 
-    since: of the running kernel's log, which is not read to its end where no line about full tables is newer
-    (CLOCK_MONOTONIC); None: read to the end.
+    since: of the running kernel's log, which is not read to its end where no line about full tables is newer and where
+    the next run will find all of it, too (both on the log's clock); None: read to the end.
     """
     kept: list[bytes] = []
     overrun = False
     oldest = newest = b''
     long = LONG_LOG
     for number in range(MOST_RECORDS):
-        if number == long and since is not None and has_none_since(read_tail(), since, MARKERS):
+        if number == long and since is not None and may_stay_unread(head_of(oldest), since, now) \
+                and has_none_since(since, MARKERS):
             return Records(kept, oldest, newest, overrun, cut=True)
         try:
             record = os.read(handle, RECORD_SIZE)

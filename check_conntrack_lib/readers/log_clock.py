@@ -47,6 +47,16 @@ def tail_since(since: float, memory: LogMemory | None) -> float | None:
     return memory.read - memory.offset if newest < memory.read - CLOCKS_DIFFER else None
 
 
+def may_stay_unread(oldest: tuple[int, float], since: float, now: float) -> bool:
+    """Will the ring still reach back to `since` in the next run, so that nothing is lost if this one remembers nothing?
+
+    oldest: number and stamp of the ring's first record. It must go back twice as far, on its own clock: the next run
+    is as long after this one as this one after `since`, or less.
+    """
+    number, stamp = oldest
+    return number == 0 or now - stamp >= 2 * (now - since)
+
+
 def completed(log: KernelLog, kept: KernelLog) -> KernelLog:
     """The device's lines (`log`), and before them those that only the journal (`kept`) still has."""
     if kept.complete_since >= log.complete_since:

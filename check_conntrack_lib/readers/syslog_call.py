@@ -8,23 +8,29 @@ line break looks like two: it only shows that there is nothing to find.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 #: action of syslog(2): the end of the log, as much as the buffer takes
 READ_ALL = 3
-#: bytes of text that are looked at, about 800 records
-TAIL = 1 << 16
+#: bytes of text that are looked at: about 800 records; 3,000 where those are too young, as where packets are logged
+TAILS = 1 << 16, 1 << 18
 #: the log's clock may differ from CLOCK_MONOTONIC by some seconds
 CLOCKS_DIFFER = 60.0
 # the time is missing with printk.time=0
 TIME = rb'<\d{1,3}>\[ {0,5}(\d{1,12}\.\d{6})\]'
 
 
-def has_none_since(text: bytes, since: float, words: Iterable[bytes]) -> bool:
-    """Does the text reach back to `since` (CLOCK_MONOTONIC), and is every line with one of the words older?"""
+def has_none_since(since: float, words: Sequence[bytes]) -> bool:
+    """Do the newest records go back to `since`, on the log's clock, and are all lines with one of the words older?"""
     before = since - CLOCKS_DIFFER
-    return _is_older(text, 0, before) and all(
-        _is_older(text, text.rfind(b'\n', 0, place) + 1, before) for word in words for place in _places(text, word))
+    for size in TAILS:
+        text = read_tail(size)
+        if _is_older(text, 0, before):
+            return all(_is_older(text, text.rfind(b'\n', 0, place) + 1, before)
+                       for word in words for place in _places(text, word))
+        if len(text) < size // 2:
+            break  # that is all of the log
+    return False
 
 
 def _is_older(text: bytes, line: int, until: float) -> bool:
@@ -41,15 +47,18 @@ def _places(text: bytes, word: bytes) -> Iterator[int]:
         place = text.rfind(word, 0, place)
 
 
-def read_tail() -> bytes:
-    """The newest records as text, whole ones only; empty where the call cannot be made. Moves nobody's position."""
+def read_tail(size: int) -> bytes:
+    """The newest records as text, whole ones only, of so many bytes at most; empty where the call cannot be made.
+
+    Moves nobody's position.
+    """
     try:
         import _ctypes  # 1 ms, ctypes itself 3: only where the log is long
 
         call = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'klogctl')  # type: ignore[arg-type]  # None: this program itself
         # new and known to nobody else yet, so that the kernel may write into it
-        buffer = bytes(TAIL)
-        size: int = _ctypes.call_cdeclfunction(call, (READ_ALL, buffer, TAIL))
+        buffer = bytes(size)
+        taken: int = _ctypes.call_cdeclfunction(call, (READ_ALL, buffer, size))
     except (ImportError, AttributeError, OSError):
         return b''  # another Python, another libc
-    return buffer[:max(0, size)]
+    return buffer[:max(0, taken)]

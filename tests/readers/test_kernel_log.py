@@ -13,7 +13,7 @@ import pytest
 from check_conntrack_lib.deadline import OutOfTime
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
-from check_conntrack_lib.readers import followed_log, journal, kernel_log
+from check_conntrack_lib.readers import followed_log, journal, kernel_log, syslog_call
 from check_conntrack_lib.readers.followed_log import FollowedLog
 from check_conntrack_lib.readers.journal import parse_journal_line
 from check_conntrack_lib.readers.kernel_lines import KernelLine, parse_record, summarize
@@ -285,8 +285,35 @@ TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack
     (b'<6>eth0: link up\n', 2900.0, False),
     (b'', 2900.0, False),
 ])
-def test_the_tail_of_the_log_shows_that_there_is_nothing(text: bytes, since: float, expected: bool) -> None:
-    assert has_none_since(text, since, kernel_log.MARKERS) is expected
+def test_the_tail_of_the_log_shows_that_there_is_nothing(
+        monkeypatch: pytest.MonkeyPatch, text: bytes, since: float, expected: bool) -> None:
+    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: text)
+    assert has_none_since(since, kernel_log.MARKERS) is expected
+
+
+@pytest.mark.parametrize(('rate', 'end', 'expected', 'sizes'), [
+    (1, b'noise', True, [1 << 16]),
+    (1, b'table full', False, [1 << 16]),
+    # a gateway that logs packets writes 64 KiB within a minute
+    (10, b'noise', True, [1 << 16, 1 << 18]),
+    (10, b'table full', False, [1 << 16, 1 << 18]),
+    (30, b'noise', False, [1 << 16, 1 << 18]),
+    # all of a short log
+    (0, b'noise', False, [1 << 16]),
+])
+def test_a_longer_tail_where_the_first_one_is_too_young(
+        monkeypatch: pytest.MonkeyPatch, rate: int, end: bytes, expected: bool, sizes: list[int]) -> None:
+    asked: list[int] = []
+
+    def tail(size: int) -> bytes:
+        asked.append(size)
+        lines = [b'<4>[%5d.000000] %s\n' % (9000 - k // (rate or 1), b'n' * 61)
+                 for k in range(size // 80 if rate else 9)]
+        return b''.join(reversed(lines)) + b'<4>[ 9000.000000] %s\n' % end
+
+    monkeypatch.setattr(syslog_call, 'read_tail', tail)
+    assert has_none_since(8880.0, kernel_log.MARKERS) is expected
+    assert asked == sizes
 
 
 def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000,
@@ -297,7 +324,7 @@ def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, numbe
     """
     as_device(tmp_path / 'device', monkeypatch)
     monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
-    monkeypatch.setattr(kernel_log, 'read_tail', lambda: tail)
+    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: tail)
     reads: list[int] = []
 
     def read(_handle: int, _size: int) -> bytes:
@@ -320,6 +347,36 @@ def test_a_long_log_without_news_is_not_read_to_its_end(
     assert len(reads) == read
     # which record is the newest is not known then: what is remembered stays as it is
     assert memory_of(log, 4000.0, 3600.0) is None
+
+
+@pytest.mark.parametrize(('ring', 'interval', 'all_read'), [(190, 120, 12), (250, 120, 6), (400, 120, 6),
+                                                              (4000, 120, 0), (190, 60, 6), (250, 170, 12)])
+def test_a_ring_that_turns_over_has_no_gap_between_two_runs(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ring: int, interval: int, all_read: int) -> None:
+    """What a run found to be empty it does not remember: the next one must still have it, or this one reads it all."""
+    as_device(tmp_path / 'device', monkeypatch)
+    monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
+    memory, now, position, reads = None, 10_000, 0, 0
+
+    def read(_handle: int, _size: int) -> bytes:
+        nonlocal position
+        position += 1
+        if position > ring:
+            raise BlockingIOError
+        stamp = now - ring + position
+        return b'4,%d,%d000000,-;noise\n' % (stamp, stamp)
+
+    monkeypatch.setattr(kernel_log.os, 'read', read)
+    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: b'<4>[%5d.000000] noise\n' % (now - ring + 1))
+    for _run in range(12):
+        position = 0
+        log = kernel_log.read_records(kernel_log.DEVICE, now - 300, Instant(1.8e9, now, now), memory)
+        assert isinstance(log, KernelLog)
+        assert memory is None or log.complete_since <= max(now - 300, 10_000 - ring + 1)
+        reads += position > 1
+        memory = memory_of(log, now, 3600.0) or memory
+        now += interval
+    assert reads == all_read
 
 
 def test_what_was_not_read_since_the_last_run_is_not_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -356,7 +413,7 @@ def test_a_memory_of_the_future_hides_nothing(
 
 def test_where_there_was_news_just_now_the_tail_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reads = long_log(monkeypatch, tmp_path, b'')
-    monkeypatch.setattr(kernel_log, 'read_tail', lambda: pytest.fail('it has news: see what is remembered'))
+    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: pytest.fail('it has news: see what is remembered'))
     memory = LogMemory(3999, 4050.0, 0.0, BOOT, suppressed=(Suppressed(4000.0, 7),))
     log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4060.0, 4060.0), memory)
     assert isinstance(log, KernelLog)
@@ -388,7 +445,7 @@ def test_the_tail_of_another_log_says_nothing(monkeypatch: pytest.MonkeyPatch, t
 
 def test_the_call_is_made_for_real() -> None:
     """As root at least: the text begins with a whole line."""
-    text = read_tail()
+    text = read_tail(1 << 16)
     if os.geteuid() and not text:
         pytest.skip('kernel.dmesg_restrict')
     assert text[:1] == b'<'
