@@ -35,6 +35,8 @@ def test_above_since() -> None:
     ((70, 86, 87, *[79] * 10, 80, *[79] * 10), True),
     ((70, 86, 87, *[79] * 11, 84), False),
     ((70, 84, 80), False),
+    # on it is not above it
+    ((70, 85, 85, 84), False),
     # a single sample above it would not have become hard
     ((70, 86, 84), False),
 ])

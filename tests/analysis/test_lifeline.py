@@ -38,6 +38,26 @@ def test_addresses_go_to_the_program_of_their_version() -> None:
     assert lifeline.iptables(WAYS, ['192.0.2.1'], 6) == ''
 
 
+def test_the_whole_file_for_one_way_in_and_one_out() -> None:
+    assert lifeline.iptables(WAYS[:3:2], ['192.0.2.1'], 4).replace(f'-m comment --comment "{lifeline.COMMENT}" ', '') == """*raw
+-A PREROUTING -s 192.0.2.1 -p tcp -m multiport --dports 22 -j CT --notrack
+-A PREROUTING -s 192.0.2.1 -p tcp -m multiport --sports 5665 -j CT --notrack
+-A PREROUTING -s 192.0.2.1 -p icmp --icmp-type echo-request -j CT --notrack
+-A OUTPUT -d 192.0.2.1 -p tcp -m multiport --sports 22 -j CT --notrack
+-A OUTPUT -d 192.0.2.1 -p tcp -m multiport --dports 5665 -j CT --notrack
+-A OUTPUT -d 192.0.2.1 -p icmp --icmp-type echo-reply -j CT --notrack
+COMMIT
+*filter
+-I INPUT -s 192.0.2.1 -p tcp -m multiport --dports 22 -m conntrack --ctstate UNTRACKED -j ACCEPT
+-I INPUT -s 192.0.2.1 -p tcp ! --syn -m multiport --sports 5665 -m conntrack --ctstate UNTRACKED -j ACCEPT
+-I INPUT -s 192.0.2.1 -p icmp --icmp-type echo-request -m conntrack --ctstate UNTRACKED -j ACCEPT
+-I OUTPUT -d 192.0.2.1 -p tcp -m multiport --sports 22 -m conntrack --ctstate UNTRACKED -j ACCEPT
+-I OUTPUT -d 192.0.2.1 -p tcp -m multiport --dports 5665 -m conntrack --ctstate UNTRACKED -j ACCEPT
+-I OUTPUT -d 192.0.2.1 -p icmp --icmp-type echo-reply -m conntrack --ctstate UNTRACKED -j ACCEPT
+COMMIT
+"""
+
+
 def chain(family: str, table: str, name: str, hook: str, policy: str = 'accept', prio: int = 0) -> dict[str, object]:
     return {'chain': {'family': family, 'table': table, 'name': name, 'handle': 1, 'type': 'filter', 'hook': hook,
                       'prio': prio, 'policy': policy}}

@@ -210,6 +210,9 @@ class TestRecord:
         profile = summarize(counted, 3)
         kept = from_json(to_json(profile))
         assert kept.zones == profile.zones == ((Key(zone=0), 1), (Key(zone=1), 1), (Key(zone=2), 1))
+        # most of a table is in no zone
+        mixed = summarize([FLOWS[0]] * 2000 + [FLOWS[0]._replace(zone=1)], 2001)
+        assert mixed.zones == ((Key(zone=0), 2000), (Key(zone=1), 1))
         # more than SQLite's numbers hold is the most that they do
         assert (kept.traffic.packets, kept.traffic.bytes) == (9, (1 << 63) - 1)
         assert [one.key for one in kept.traffic.sources] == [one.key for one in profile.traffic.sources]

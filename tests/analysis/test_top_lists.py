@@ -37,7 +37,7 @@ def test_whole_tables() -> None:
     # all that a new entry has carried it has carried since
     assert (found.new_per_s, found.packets_per_s, found.bytes_per_s) == (0.5, 11.5, 2150.0)
     assert [row.bytes_per_s for row in found.rows['sources']] == [150.0, 2000.0]
-    assert found.rows['targets'][0].key == Key(6, '', '192.0.2.1', 443)
+    assert found.rows['targets'] == ((Key(6, '', '192.0.2.1', 443), 3, 1.0, 0.5, 11.5, 2150.0),)
     assert found.rows['services'] == ((Key(6, '', '', 443), 3, 1.0, 0.5, 11.5, 2150.0),)
     by_bytes = compare(before, now, None, 1, BYTES)
     assert [row.key.source for row in by_bytes.rows['sources']] == ['10.0.0.1']

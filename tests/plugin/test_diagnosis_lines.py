@@ -139,5 +139,7 @@ def test_performance_data() -> None:
     offloaded = PROFILE._replace(offloaded=30, states={**PROFILE.states, (6, 'OFFLOAD'): 20})
     assert list(diagnosis_lines.performance(diagnosis(offloaded)))[3:5] == [
         'flows_tcp_offload=20', 'flows_tcp_other=40']
+    # of UDP alone
+    assert 'flows_tcp_offload=0' in diagnosis_lines.performance(PROFILE._replace(offloaded=30))
     for nothing in (Missing('x'), diagnosis(unread=Missing('x'))):
         assert list(diagnosis_lines.performance(nothing)) == []
