@@ -121,7 +121,8 @@ def page(results: dict[str, Result]) -> str:
         lines.append(f'| [{one.title}](#{anchor}) | {result.when[:10]} | {took} | `{result.command}` |')
     for one, result in shown:
         ended = f', exit status {result.exit_status}' if result.exit_status else ''
-        where = f': {result.machine}, Linux {result.kernel}, Python {result.python}, load {result.load}' \
+        where = f': {result.machine}, Linux {result.kernel}, Python {result.python}' \
+            f'{"" if result.load is None else f", load {result.load}"}' \
             if result.machine else ''
         lines += ['', f'## {one.title}', '', f'`{result.command}`, {result.when}{where}{ended}', '', '```',
                   *result.output.strip('\n').splitlines(), '```']

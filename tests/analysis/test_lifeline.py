@@ -39,7 +39,8 @@ def test_addresses_go_to_the_program_of_their_version() -> None:
 
 
 def test_the_whole_file_for_one_way_in_and_one_out() -> None:
-    assert lifeline.iptables(WAYS[:3:2], ['192.0.2.1'], 4).replace(f'-m comment --comment "{lifeline.COMMENT}" ', '') == """*raw
+    text = lifeline.iptables(WAYS[:3:2], ['192.0.2.1'], 4)
+    assert text.replace(f'-m comment --comment "{lifeline.COMMENT}" ', '') == """*raw
 -A PREROUTING -s 192.0.2.1 -p tcp -m multiport --dports 22 -j CT --notrack
 -A PREROUTING -s 192.0.2.1 -p tcp -m multiport --sports 5665 -j CT --notrack
 -A PREROUTING -s 192.0.2.1 -p icmp --icmp-type echo-request -j CT --notrack
