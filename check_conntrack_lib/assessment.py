@@ -240,20 +240,20 @@ def settings_of(host: Host, snapshot: Snapshot, question: Question) -> tuple[Dri
     if not question.settings or not isinstance(snapshot.table, Table) or not snapshot.initial:
         return ()
     configured = sysctl_files.read(host)
-    if isinstance(configured, Missing):
-        return configured
-    names = sysctl_values.names(host)
-    effective, faulty = sysctl_files.effective(configured, names), sysctl_files.unusable(configured, names)
-    if not effective and not faulty:
-        return ()
+    if isinstance(configured, Missing) or not configured:
+        return configured if isinstance(configured, Missing) else ()
     from .analysis import sysctl_drift  # only where something is configured
+    from .readers import unusable_settings
 
+    names = sysctl_values.names(host)
+    effective, faulty = sysctl_files.effective(configured, names), unusable_settings.unusable(configured, names)
     running = sysctl_values.read_values(host, {*effective, *(one.key for one in faulty)})
     found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall)
     if any(drift.expired is None for drift in found):
-        from .readers import meminfo, module_files, processes
+        from .readers import boot_time, meminfo, module_files, processes
 
-        evidence = sysctl_drift.Evidence(tuple(f'{one.name} (pid {one.pid})' for one in processes.read_setters(host)),
-                                         module_files.read(host), meminfo.read_total(host))
+        setters = tuple(f'{one.name} (pid {one.pid})' for one in processes.read_setters(host))
+        young = boot_time.younger_files(host, {one.setting.file for one in found})
+        evidence = sysctl_drift.Evidence(setters, module_files.read(host), meminfo.read_total(host), young)
         found = sysctl_drift.drifts(effective, running, snapshot.table, snapshot.at.wall, evidence)
     return (*found, *sysctl_drift.unusable(faulty, running))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..formatting import clean, clean_name, count, duration
 from ..model import Table
@@ -35,10 +36,15 @@ OLD_RATIO, NEW_RATIO, GIVEN_RATIO = 4, 1, 8
 ROUNDED = 8192
 #: sizes of the table: less of them is refused connections
 SIZES = ('nf_conntrack_max', 'nf_conntrack_buckets')
-#: what kube-proxy sets when it starts (pkg/proxy: conntrack.go)
-KUBE_PROXY_SETS = ('nf_conntrack_max', 'nf_conntrack_buckets', 'nf_conntrack_tcp_timeout_established',
-                   'nf_conntrack_tcp_timeout_close_wait', 'nf_conntrack_tcp_be_liberal', 'nf_conntrack_udp_timeout',
-                   'nf_conntrack_udp_timeout_stream')
+#: what kube-proxy sets when it starts (pkg/proxy: conntrack.go), and its options for that
+KUBE_PROXY_SETS = {
+    **dict.fromkeys(SIZES, '--conntrack-max-per-core, --conntrack-min'),
+    'nf_conntrack_tcp_timeout_established': '--conntrack-tcp-timeout-established',
+    'nf_conntrack_tcp_timeout_close_wait': '--conntrack-tcp-timeout-close-wait',
+    'nf_conntrack_tcp_be_liberal': '--conntrack-tcp-be-liberal',
+    'nf_conntrack_udp_timeout': '--conntrack-udp-timeout',
+    'nf_conntrack_udp_timeout_stream': '--conntrack-udp-timeout-stream',
+}
 
 
 class Evidence(NamedTuple):
@@ -49,6 +55,8 @@ class Evidence(NamedTuple):
     modules: ModuleSetup | None = None
     #: bytes of memory; None: unknown
     memory: int | None = None
+    #: files that are younger than this boot, so that they may not have been applied since
+    young: Collection[str] = ()
 
 
 class Drift(NamedTuple):
@@ -108,7 +116,9 @@ class UnusableSetting(NamedTuple):
     @property
     def command(self) -> str:
         """The command to begin with."""
-        return 'grep -rn conntrack /etc/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf'
+        written = self.setting.path.rpartition('/')[2]
+        word = 'conntrack' if 'conntrack' in written or not re.fullmatch(r'\w+', written, re.ASCII) else written
+        return f'grep -rn {word} /etc/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf'
 
 
 def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[str, int], table: Table, now: float,
@@ -131,7 +141,7 @@ def drifts(effective: Mapping[str, tuple[SysctlSetting, ...]], running: Mapping[
             found.append(Drift(name, setting, value, running[key], late,
                                remedy='Remove the line and restore the old value, or extend "# expires:"'))
         elif value is not None and not applied:
-            reason, remedy = _explained(name, value, running[key], table, evidence or Evidence())
+            reason, remedy = _explained(setting, value, running[key], table, evidence or Evidence())
             found.append(Drift(name, setting, value, running[key], None, reason, remedy))
     return tuple(sorted(found, key=lambda drift: drift.name not in SIZES))
 
@@ -160,18 +170,26 @@ def lines(found: Sequence[Drift | UnusableSetting]) -> Iterator[str]:
         yield f'{group[-1].reason}. {several}{remedy}'
 
 
-def _explained(name: str, value: int, running: int, table: Table, evidence: Evidence) -> tuple[str, str]:
+def _explained(setting: SysctlSetting, value: int, running: int, table: Table, evidence: Evidence) -> tuple[str, str]:
     """Why a value does not run, and what to do."""
-    setters = ' and '.join(evidence.setters) if name in KUBE_PROXY_SETS else ''
+    name = setting.key[len(NETFILTER):]
+    options = KUBE_PROXY_SETS.get(name, '')
+    setters = ' and '.join(evidence.setters) if options else ''
     modules = evidence.modules or ModuleSetup()
+    overrides = f'; kube-proxy overrides it ({options})' if options else ''
     if setters:
         reason = f', but the running value {running} was set later: {setters} sets it'
-        remedy = 'Set what is wanted there (--conntrack-max-per-core, --conntrack-min), or remove the line'
+        remedy = f'Set what is wanted there ({options}), or remove the line'
+    elif setting.file in evidence.young:
+        reason = (' was not applied since the file was written (after this boot), or '
+                  + ('the module was loaded later' if _is_default(name, running, table, evidence) else
+                     f'the running value {running} was set later'))
+        remedy = f'Now: {APPLY}{overrides}'
     elif not _is_default(name, running, table, evidence):
         known = modules.loaded_by or name in SIZES or name.removeprefix('nf_conntrack_') in DEFAULTS
         reason = f', but the running value {running} was set later' \
             + ('' if known else ', or this one was applied before the module was loaded')
-        remedy = 'Store the intended value; kube-proxy overrides it (--conntrack-max-per-core, --conntrack-min)'
+        remedy = f'Store the intended value{overrides}'
     elif not modules.loaded_by:
         reason = ' was applied before the module was loaded'
         remedy = (f'Now: {APPLY}; at boot: echo nf_conntrack to a file in /etc/modules-load.d (it is loaded before '
@@ -180,9 +198,11 @@ def _explained(name: str, value: int, running: int, table: Table, evidence: Evid
         reason = f' is lost: the module was loaded again since ({modules.loaded_by} loads it at boot)'
         remedy = f'Now: {APPLY}' + ('; firewalld unloads the module when it stops: CleanupModulesOnExit=no'
                                     if modules.unloaded_by_firewalld else '')
-    if name in SIZES and 0 < value < running:
+    if name == 'nf_conntrack_max' and value <= 0:
+        return reason, f'Newer kernels refuse {value}, older ones take it as no limit: write the number that is wanted'
+    if name in SIZES and value < running:
         return reason, (f'Applying it would make the table smaller ({running} -> {value}): decide first which is '
-                        'wanted; kube-proxy overrides it (--conntrack-max-per-core, --conntrack-min)')
+                        f'wanted{overrides}')
     return reason, remedy
 
 

@@ -30,7 +30,7 @@ NEW_NAME = 'net/netfilter/nf_conntrack_'
 #: a note with an end; compiled only where there is a file with conntrack in it
 _EXPIRES = r'[#;]\s*expires:\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d))?\s*'
 #: conntrack's own keys
-_KEY = r'net/netfilter/nf_conntrack_[a-z0-9_]+'
+KEY = r'net/netfilter/nf_conntrack_[a-z0-9_]+'
 READ_ONLY = ('net/netfilter/nf_conntrack_count',)
 #: that an int of the kernel holds
 LARGEST_VALUE = (1 << 31) - 1
@@ -53,6 +53,8 @@ class SysctlSetting(NamedTuple):
     written: str = ''
     #: why no program can apply the line, whatever the kernel
     fault: str = ''
+    #: with '-' before its name: it may fail
+    forgiven: bool = False
 
     @property
     def path(self) -> str:
@@ -93,7 +95,7 @@ def _setting(line: str, file: str, expires: float | None, last: bool) -> SysctlS
     path = _path(words[0])
     found = normal(words[0])
     return SysctlSetting(found, None if exclusion else value.strip(), file, expires, last,
-                         written='' if path == found else path)
+                         written='' if path == found else path, forgiven=bool(equals) and key.startswith('-'))
 
 
 def normal(key: str) -> str:
@@ -130,8 +132,7 @@ def effective(settings: Iterable[SysctlSetting], names: Collection[str] = ()) ->
     A later line wins over an earlier one. A pattern never touches a name that has a line of its own. names: files below
     /proc/sys that there are, for patterns and for old names; a setting that no program can apply is left out.
     """
-    usable = [one for one in settings if not one.fault and (one.value is None or number(one.value) is not None)
-              and (not _is_old(one) or one.path in names)]
+    usable = [one for one in settings if is_usable(one, names)]
     winners: dict[str, tuple[SysctlSetting, ...]] = {}
     for order in (_by_systemd([one for one in usable if not one.last]), usable):
         alone = {one.path for one in order if not one.is_pattern}
@@ -146,25 +147,14 @@ def effective(settings: Iterable[SysctlSetting], names: Collection[str] = ()) ->
     return winners
 
 
-def unusable(settings: Iterable[SysctlSetting], names: Collection[str]) -> list[SysctlSetting]:
-    """Conntrack's settings that set nothing, each with its fault. names: see `effective`."""
-    found = []
-    for one in settings:
-        name = one.path.rpartition('/')[2]
-        if not re.fullmatch(_KEY, one.key) or one.value is None:
-            continue
-        if one.fault:
-            found.append(one)
-        elif one.key in READ_ONLY:
-            found.append(one._replace(fault=f'sets {name}, which cannot be set (nf_conntrack_max is meant)'))
-        elif _is_old(one) and one.path not in names:
-            found.append(one._replace(fault=f'says {name}={one.value}, a name that this kernel does not have'))
-        elif number(one.value) is None:
-            found.append(one._replace(fault=f'says {name}={one.value}, which the kernel refuses as no plain number'))
-    return found
+def is_usable(one: SysctlSetting, names: Collection[str]) -> bool:
+    """Can a program apply it, as far as the line tells? names: see `effective`."""
+    return not one.fault and (one.value is None or number(one.value) is not None) \
+        and (not is_old(one) or one.path in names)
 
 
-def _is_old(setting: SysctlSetting) -> bool:
+def is_old(setting: SysctlSetting) -> bool:
+    """Has it a name from before nf_conntrack?"""
     return setting.written.startswith(OLD_NAMES)
 
 
@@ -182,7 +172,7 @@ def _by_systemd(settings: Iterable[SysctlSetting]) -> list[SysctlSetting]:
 def _touched(setting: SysctlSetting, alone: Collection[str], names: Collection[str]) -> Iterator[str]:
     """The keys of conntrack that a setting is for."""
     if not setting.is_pattern:
-        if re.fullmatch(_KEY, setting.key) and setting.key not in READ_ONLY:
+        if re.fullmatch(KEY, setting.key) and setting.key not in READ_ONLY:
             yield setting.key
         return
     from fnmatch import fnmatchcase  # hardly anybody configures conntrack by a pattern
@@ -191,7 +181,7 @@ def _touched(setting: SysctlSetting, alone: Collection[str], names: Collection[s
     for name in names:
         own = name.split('/')
         key = normal(name)
-        if len(own) == len(parts) and name not in alone and re.fullmatch(_KEY, key) and key not in READ_ONLY \
+        if len(own) == len(parts) and name not in alone and re.fullmatch(KEY, key) and key not in READ_ONLY \
                 and all(map(fnmatchcase, own, parts)):
             yield key
 

@@ -31,7 +31,8 @@ class TestParse:
         '  net.nf_conntrack_max\t=\t524288  ', '-net.netfilter.nf_conntrack_max = 524288'])
     def test_every_way_to_write_it(self, line):
         alias = 'net/nf_conntrack_max' if 'net.nf_' in line else ''
-        assert parse(line, 'a.conf') == (SysctlSetting(MAX, '524288', 'a.conf', written=alias),)
+        assert parse(line, 'a.conf') == (SysctlSetting(MAX, '524288', 'a.conf', written=alias,
+                                                       forgiven=line[0] == '-'),)
 
     def test_what_is_no_setting(self):
         assert parse('# a.b = 1\n; a.b = 1\n\nnonsense\n \t \n', 'a.conf') == ()
@@ -434,3 +435,50 @@ def test_every_default_is_that_of_some_captured_kernel():
     assert {(name, value) for name, values in sysctl_drift.DEFAULTS.items() for value in values} - seen == {
         # of kernels before 5.0, which were not captured
         ('helper', 1), ('udp_timeout_stream', 180)}
+
+
+class TestWhy:
+    """The reason follows the evidence."""
+
+    def said(self, machine, capsys, text):
+        write(machine / '1/root/etc/sysctl.d/90-x.conf', text)
+        main(['--procfs', str(machine), '--kernel-log', 'off', '--history', 'off', '--diagnose', 'never'])
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith('90-x.conf: '))
+
+    def test_a_file_that_was_written_after_the_boot(self, machine, capsys):
+        began = int(time.time()) - 3600
+        write(machine / 'stat', f'cpu  1 2 3 4 5 6 7 8\nbtime {began}\n')
+        assert self.said(machine, capsys, 'net.nf_conntrack_max = 524288') == (
+            '90-x.conf: nf_conntrack_max = 524288 was not applied since the file was written (after this boot), or '
+            'the module was loaded later. Now: sudo sysctl --system; kube-proxy overrides it '
+            '(--conntrack-max-per-core, --conntrack-min)')
+        write(machine / 'sys/net/netfilter/nf_conntrack_tcp_timeout_established', '86400\n')
+        assert self.said(machine, capsys, 'net.netfilter.nf_conntrack_tcp_timeout_established = 3600') == (
+            '90-x.conf: nf_conntrack_tcp_timeout_established = 3600 was not applied since the file was written (after '
+            'this boot), or the running value 86400 was set later. Now: sudo sysctl --system; kube-proxy overrides it '
+            '(--conntrack-tcp-timeout-established)')
+        write(machine / 'stat', f'cpu  1 2 3 4 5 6 7 8\nbtime {began + 7200}\n')
+        assert self.said(machine, capsys, 'net.nf_conntrack_max = 524288').startswith(
+            '90-x.conf: nf_conntrack_max = 524288 was applied before the module was loaded')
+
+    @pytest.mark.parametrize('value', [0, -1])
+    def test_no_limit_is_not_advised(self, machine, capsys, value):
+        assert self.said(machine, capsys, f'net.nf_conntrack_max = {value}').endswith(
+            f'. Newer kernels refuse {value}, older ones take it as no limit: write the number that is wanted')
+
+    @pytest.mark.parametrize(('file', 'content'), [
+        ('1/root/etc/modprobe.d/x.conf', 'options nf_conntrack hashsize=0x4000 expect_hashsize=1\n'),
+        ('1/root/etc/modprobe.d/x.conf', 'options nf_conntrack expect_hashsize=1 "hashsize=16384"\n'),
+        ('cmdline', 'quiet nf_conntrack.hashsize=16384 nf_conntrack.acct=1\n')])
+    def test_a_hash_size_in_every_form(self, machine, capsys, file, content):
+        write(machine / file, content)
+        write(machine / 'sys/net/netfilter/nf_conntrack_buckets', '16384\n')
+        write(machine / 'sys/net/netfilter/nf_conntrack_max', '131072\n')
+        assert 'was applied before the module was loaded' in self.said(machine, capsys, 'net.nf_conntrack_max = 524288')
+
+    @pytest.mark.parametrize('word', ['modules_load=nf_conntrack', 'modules-load=br_netfilter,nf_conntrack',
+                                      'rd.modules_load=nf_conntrack,x'])
+    def test_a_module_that_the_command_line_loads(self, machine, capsys, word):
+        write(machine / 'cmdline', f'quiet {word}\n')
+        assert 'the module was loaded again since (the kernel command line loads it at boot)' in \
+            self.said(machine, capsys, 'net.nf_conntrack_max = 524288')

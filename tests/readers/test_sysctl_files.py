@@ -10,7 +10,8 @@ import pytest
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import Missing
 from check_conntrack_lib.readers import sysctl_files
-from check_conntrack_lib.readers.sysctl_files import SysctlSetting, effective, number, parse, unusable
+from check_conntrack_lib.readers.sysctl_files import SysctlSetting, effective, number, parse
+from check_conntrack_lib.readers.unusable_settings import unusable
 
 PREFIX = 'net/netfilter/nf_conntrack_'
 NAMES = (f'{PREFIX}max', f'{PREFIX}count', f'{PREFIX}tcp_timeout_close', f'{PREFIX}tcp_timeout_established',
@@ -117,3 +118,35 @@ def test_as_many_files_as_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sysctl_files.read(Host(str(tmp_path))) == ()
     (folder / 'c.conf').write_text('')
     assert sysctl_files.read(Host(str(tmp_path))) == Missing('sysctl.d: more than 2 files in sysctl.d')
+
+
+@pytest.mark.parametrize(('line', 'fault'), [
+    ('net.ipv4.netfilter.nf_conntrack_max=9', 'says net.ipv4.netfilter.nf_conntrack_max=9, a name that this kernel '
+     'does not have'),
+    ('net.ipv4.nf_conntrack_max = 9', 'says net.ipv4.nf_conntrack_max=9, a name that this kernel does not have'),
+    ('net.netfilter.nf_contrack_max=9', 'says net.netfilter.nf_contrack_max=9, a name that this kernel does not have'),
+    ('net.netfilter.NF_CONNTRACK_MAX=9', 'says net.netfilter.NF_CONNTRACK_MAX=9, a name that this kernel does not '
+     'have'),
+    ('/proc/sys/net/netfilter/nf_conntrack_max=9', 'says proc.sys.net.netfilter.nf_conntrack_max=9, a name that this '
+     'kernel does not have'),
+    ('\ufeffnet.netfilter.nf_conntrack_max=9', 'says (byte order mark)net.netfilter.nf_conntrack_max=9, a name that '
+     'this kernel does not have'),
+    ('echo 9 > /proc/sys/net/netfilter/nf_conntrack_max', "is no setting: it has no '='"),
+    ('net.netfilter.nf_conntrack_maximum=9', 'says nf_conntrack_maximum=9, a name that no kernel has'),
+    # of another kernel; allowed to fail; of something else
+    ('net.netfilter.nf_conntrack_dccp_loose=9', ''), ('net.netfilter.nf_conntrack_helper=1', ''),
+    ('-net.netfilter.nf_conntrack_maximum=9', ''), ('-net.ipv4.nf_conntrack_max=9', ''),
+    ('net.ipv4.nf_conntrack_*=9', ''), ('net.ipv4.track_max=9', '')])
+def test_names_that_no_kernel_or_another_one_has(line: str, fault: str) -> None:
+    found = unusable(parse(line, 'a.conf'), NAMES)
+    assert [one.fault for one in found] == [fault] * bool(fault)
+    assert {one.key for one in found} <= {'net/netfilter/nf_conntrack_max', 'net/netfilter/nf_conntrack_maximum'}
+
+
+def test_an_old_name_beside_one_that_works_is_not_missed() -> None:
+    good = 'net.netfilter.nf_conntrack_max=9\n'
+    for bad in ('net.ipv4.ip_conntrack_max=5', 'net.ipv4.netfilter.ip_conntrack_max=5', 'net.ipv4.nf_conntrack_max=5'):
+        assert len(unusable(parse(bad, 'a.conf'), NAMES)) == 1
+        assert unusable(parse(good + bad, 'a.conf'), NAMES) == []
+    # a bad value was meant to replace the good one
+    assert len(unusable(parse(good + 'net.netfilter.nf_conntrack_max="5"', 'a.conf'), NAMES)) == 1

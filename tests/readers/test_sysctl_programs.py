@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.readers import sysctl_files, sysctl_values
+from check_conntrack_lib.readers import sysctl_files, sysctl_values, unusable_settings
 
 pytestmark = pytest.mark.kernel
 KEY = 'net/netfilter/nf_conntrack_tcp_timeout_established'
@@ -33,6 +33,8 @@ LINES = [
     'net.netfilter.nf_conntrack_tcp_timeout_[e]stablished=7200', 'net.* = 7200',
     'net.netfilter.nf_conntrack_tcp_timeout_e* = 7300\n{K} = 7200',
     '{K} = 7200\nnet.netfilter.nf_conntrack_tcp_timeout_e* = 7300',
+    'net.ipv4.netfilter.nf_conntrack_tcp_timeout_established=7200', '\ufeff{K} = 7200', 'echo 7200 > /proc/sys/{KEY}',
+    'net.netfilter.nf_contrack_tcp_timeout_established=7200', 'net.netfilter.NF_CONNTRACK_tcp_timeout_established=7200',
     'net.netfilter.nf_conntrack_tcp_timeout_e* = 7200\nnet.netfilter.nf_conntrack_tcp_timeout_es* = 7300',
     'net.netfilter.nf_conntrack_tcp_timeout_e* = 7200\n-{K}', '{K} = 7200\n{K} = 7300', '{K} = 7200\n{K} = "7300"',
 ]
@@ -68,7 +70,7 @@ def test_a_line_does_what_is_taken_for_what_it_does(line: str, program: str, nam
     names = sysctl_values.names(Host())
     winners = sysctl_files.effective(settings, names).get(KEY, ())
     meant = {sysctl_files.number(one.value or '') for one in winners}
-    if any(one.fault for one in sysctl_files.unusable(settings, names)):
+    if any(one.fault for one in unusable_settings.unusable(settings, names)):
         # a program may drop the good line for the bad one that follows it
         assert real in {*meant, BEFORE}
         assert not winners or len(settings) > 1
