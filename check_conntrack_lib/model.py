@@ -121,6 +121,8 @@ class Allowances(NamedTuple):
     queued: int
     #: connections that still fit; None: this driver or instance does not tell
     available: int | None
+    #: each interface with its part of the first three; (): not known
+    each: tuple[tuple[str, int, int, int], ...] = ()
 
 
 class LogLine(NamedTuple):

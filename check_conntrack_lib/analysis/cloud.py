@@ -44,16 +44,15 @@ class CloudLimit(NamedTuple):
 
 def allowances(interfaces: Mapping[str, Mapping[str, int]]) -> Allowances | None:
     """Of all interfaces together; None where none of them has such statistics."""
-    known = [counters for counters in interfaces.values() if EXCEEDED in counters]
+    known = {interface: counters for interface, counters in interfaces.items() if EXCEEDED in counters}
     if not known:
         return None
     # an interface without traffic shows an old number of what is available
-    left = [counters[AVAILABLE] for counters in known if AVAILABLE in counters]
-
-    def total(*names: str) -> int:
-        return sum(counters.get(name, 0) for counters in known for name in names)
-
-    return Allowances(total(EXCEEDED), total(LINKLOCAL), total(*QUEUED), min(left) if left else None)
+    left = [counters[AVAILABLE] for counters in known.values() if AVAILABLE in counters]
+    each = tuple((interface, counters[EXCEEDED], counters.get(LINKLOCAL, 0),
+                  sum(counters.get(name, 0) for name in QUEUED)) for interface, counters in sorted(known.items()))
+    return Allowances(sum(one[1] for one in each), sum(one[2] for one in each), sum(one[3] for one in each),
+                      min(left) if left else None, each)
 
 
 def compare(base: Allowances | None, span: float, now: Allowances, most: int | None) -> CloudLimit:
@@ -62,9 +61,17 @@ def compare(base: Allowances | None, span: float, now: Allowances, most: int | N
     if base is None:
         return CloudLimit(0.0, 0, 0, 0, now.available, max(seen) if seen else None)
 
-    def moved(old: int, new: int) -> int:
-        # a reset of the driver begins at 0
-        return new - old if new >= old else new
+    old, new = ({name: counters for name, *counters in one.each} for one in (base, now))
+    if old:
+        # one that was attached meanwhile begins to count now, one that was detached is no reset of the others
+        before, after = [old[name] for name in new if name in old], [new[name] for name in new if name in old]
+    else:
+        before, after = [[base.exceeded, base.linklocal, base.queued]], [[now.exceeded, now.linklocal, now.queued]]
+    exceeded, linklocal, queued = (sum(_moved(was[place], is_now[place]) for was, is_now in zip(before, after))
+                                   for place in range(3))
+    return CloudLimit(span, exceeded, linklocal, queued, now.available, max(seen) if seen else None)
 
-    return CloudLimit(span, moved(base.exceeded, now.exceeded), moved(base.linklocal, now.linklocal),
-                      moved(base.queued, now.queued), now.available, max(seen) if seen else None)
+
+def _moved(old: int, new: int) -> int:
+    # a reset of the driver begins at 0
+    return new - old if new >= old else new

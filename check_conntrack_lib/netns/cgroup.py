@@ -20,7 +20,11 @@ _MONITOR = re.compile(r'(?:^|/)(?:conmon(?:[-/]|$)|(?:crio|libpod)-conmon-|lxc\.
 _NAMED = re.compile(
     r'/(?:lxc(?:\.payload)?[./](?P<lxc>[^/]+)'
     r'|systemd-nspawn@(?P<nspawn>[^/]+)\.service'
-    r'|machine-(?P<machine>[^/]+)\.scope)')
+    # libvirt's machines have a kind and a number before the name: one of qemu's is no container
+    r'|machine-lxc\\x2d\d+\\x2d(?P<libvirt>[^/]+)\.scope'
+    r'|machine-(?!(?:qemu|ch|lxc)\\x2d\d+\\x2d)(?P<machine>[^/]+)\.scope)')
+#: what runs them, nspawn else
+_RUNTIMES = {'lxc': 'lxc', 'libvirt': 'libvirt'}
 #: kubelet: the pod's UID, in a slice's name with '_' for '-'; of a static pod a hash
 _POD = re.compile(r'[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:[./]|$)')
 _UNIT = re.compile(r'/([^/]+\.service)(?:/|$)')
@@ -38,7 +42,7 @@ class Cgroup(NamedTuple):
     unit: str = ''
     #: the last directory: the id that a runtime without a manager was given
     leaf: str = ''
-    #: lxc or nspawn, where `container` is a name
+    #: lxc, libvirt or nspawn, where `container` is a name
     runtime: str = ''
 
 
@@ -60,7 +64,7 @@ def parse(text: str) -> Cgroup:
         match = _NAMED.search(path)
         if match:
             name = _ESCAPED.sub(lambda hexadecimal: chr(int(hexadecimal[1], 16)), match[match.lastgroup or 0])
-            return Cgroup(name, runtime='lxc' if match.lastgroup == 'lxc' else 'nspawn')
+            return Cgroup(name, runtime=_RUNTIMES.get(match.lastgroup or '', 'nspawn'))
         units = [name for name in _UNIT.findall(path) if not name.startswith('user@')]
         unit = unit or (units[-1] if units else '')
         leaf = leaf or path.rpartition('/')[2]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
@@ -119,6 +120,10 @@ def _lines(path: str, until: float | None) -> Generator[str, None, None]:
     # O_NONBLOCK: a FIFO in the place of the file would hold the check for ever
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
+        status = os.fstat(handle)
+        # runtimes cover files of /proc with /dev/null or an empty file, which is no table without entries
+        if not stat.S_ISREG(status.st_mode) or status.st_dev != os.stat(os.path.dirname(path)).st_dev:
+            raise ValueError('something else is mounted over it')
         rest = b''
         while until is None or time.monotonic() < until:
             part = os.read(handle, LONGEST_LINE)

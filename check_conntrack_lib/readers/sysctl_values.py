@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -20,6 +21,8 @@ BUCKETS = DIRECTORY + 'nf_conntrack_buckets'
 ACCOUNTING = KEYS + 'nf_conntrack_acct'
 #: the same value again, but shown in the initial namespace only
 INITIAL_ONLY = 'sys/net/nf_conntrack_max'
+#: of the module ip_conntrack
+BEFORE_2_6_20 = 'sys/net/ipv4/netfilter/ip_conntrack_count'
 #: also in the initial namespace only (net/core/sysctl_net_core.c), and there without the module, too
 INITIAL_CORE = 'sys/net/core/netdev_budget'
 
@@ -55,6 +58,8 @@ def read(host: Host) -> Table | NotLoaded | Missing:
 
 def _without_count(host: Host) -> NotLoaded | Missing:
     """Is connection tracking not loaded, or is its count hidden from this process?"""
+    if not host.exists('self'):
+        return Missing(f'{host.procfs} is no proc file system', 'mount one there, or name another with --procfs')
     if not host.exists('sys'):
         return Missing(f'no {host.path("sys")} (ProcSubset=pid?)', 'a unit with ProcSubset=pid has no /proc/sys')
     try:
@@ -76,8 +81,11 @@ def _without_count(host: Host) -> NotLoaded | Missing:
 
 def _is_loaded(host: Host) -> bool:
     """Do other files than the sysctls show that the kernel tracks connections?"""
-    if any(host.exists(name) for name in (INITIAL_ONLY, cpu_counters.FILE, 'net/nf_conntrack')):
+    if any(host.exists(name) for name in (INITIAL_ONLY, cpu_counters.FILE, 'net/nf_conntrack', BEFORE_2_6_20)):
         return True
+    with suppress(OSError, ValueError):  # without modules, or hidden as well
+        if re.search('^nf_conntrack ', host.read('modules'), re.MULTILINE):
+            return True
     # the module makes its sysctls in every network namespace
     return host.procfs == '/proc' and os.path.isdir('/sys/module/nf_conntrack')
 

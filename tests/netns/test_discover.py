@@ -48,6 +48,8 @@ def proc(tmp_path: Path) -> Proc:
     ('0::/lxc.monitor.web01\n', ''),
     ('0::/machine.slice/systemd-nspawn@build\\x2d7.service/payload\n', 'build-7'),
     ('0::/machine.slice/machine-build\\x2d7.scope/payload/init.scope\n', 'build-7'),
+    ('0::/machine.slice/machine-lxc\\x2d3\\x2dweb\\x2d1.scope\n', 'web-1'),
+    ('0::/machine.slice/machine-qemu\\x2d3\\x2dvm01.scope/libvirt/emulator\n', ''),
     ('1:name=systemd:/user.slice\n', ''),
     ('0::/system.slice/nginx.service\n', ''),
     ('0::/lxc.payload.conmon-lab\n', 'conmon-lab'),

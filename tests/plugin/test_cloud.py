@@ -27,12 +27,13 @@ IDLE = {**FIRST, 'conntrack_allowance_available': 136812, 'linklocal_allowance_e
 
 
 def test_several_interfaces_are_one_instance():
-    assert allowances({'eth0': FIRST, 'eth1': IDLE}) == Allowances(0, 3, 14, 70000)
+    assert allowances({'eth1': IDLE, 'eth0': FIRST}) == Allowances(
+        0, 3, 14, 70000, (('eth0', 0, 3, 7), ('eth1', 0, 0, 7)))
 
 
 def test_names_that_are_missing():
     del_available = {name: value for name, value in FIRST.items() if 'available' not in name}
-    assert allowances({'eth0': del_available}) == Allowances(0, 3, 7, None)
+    assert allowances({'eth0': del_available}) == Allowances(0, 3, 7, None, (('eth0', 0, 3, 7),))
     assert allowances({'eth0': {'tx_timeout': 1}}) is None
     assert allowances({}) is None
 
@@ -60,7 +61,8 @@ def run(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(Host, 'is_this_kernel', lambda _host: True)
 
     def one(seconds, *interfaces, arguments=()):
-        monkeypatch.setattr(ethtool, 'read_ena', lambda _sysfs: dict(enumerate(interfaces)))
+        monkeypatch.setattr(ethtool, 'read_ena', lambda _sysfs: {
+            f'eth{place}': counters for place, counters in enumerate(interfaces) if counters})
         now = Instant(1_795_000_000.0 + seconds, 1000.0 + seconds, 1000.0 + seconds)
         status = main(['--procfs', 'proc', '--kernel-log', 'off', '--history', str(tmp_path / 'h.sqlite'),
                        '--diagnose', 'never', '--settings-check', 'off', *arguments], lambda: now)
@@ -95,6 +97,42 @@ def test_what_is_left_of_the_most_that_was_seen(run, available, status, said):
     got, out = run(60, exceeded(0, available))
     assert got == status
     assert out.startswith(f'CONNTRACK {said}')
+
+
+def test_an_interface_that_is_detached_or_attached_has_dropped_nothing(run):
+    """As container networks do all the time: what it counted before is not of now."""
+    assert run(0, exceeded(5000), exceeded(12000))[0] == 0
+    assert run(60, exceeded(5000))[0] == 0
+    assert run(120, exceeded(5000), None, exceeded(700))[0] == 0
+    # of the others' losses none is missed
+    status, out = run(180, exceeded(5040), None, exceeded(700))
+    assert (status, '40 packets dropped in the last 3 min' in out) == (2, True), out
+
+
+def test_a_file_of_an_earlier_version(run, tmp_path):
+    run(0, exceeded(5000), exceeded(12000))
+    with open_database(str(tmp_path / 'h.sqlite'), 1.0) as database:
+        database.execute('ALTER TABLE allowance DROP COLUMN each')
+    assert '10 packets dropped in the last 60 s' in run(60, exceeded(5000), exceeded(12010))[1]
+    assert run(400, exceeded(5000))[0] == 0
+
+
+def test_the_limit_of_an_instance_that_was_resized(tmp_path):
+    """It is stopped for that: an hour after the new boot the larger limit of before does not count."""
+    path = str(tmp_path / 'h.sqlite')
+
+    def most(boot, uptime, available):
+        return table.query_and_record(path, boot, Instant(1e9 + uptime, uptime, uptime),
+                                      Allowances(0, 0, 0, available), 300.0, 14.0, 1.0).most
+    assert most('old', 9e5, 900000) is None
+    assert most('new', 10, 70000) == 900000
+    assert most('new', 3610, 60000) == 900000
+    assert most('new', 3611, 60000) == 70000
+
+
+@pytest.mark.parametrize('text', ['', 'null', '[1]', '[["eth0", 1]]', '[["eth0", "x", 1, 1]]', '{"a": 1}'])
+def test_what_another_wrote_of_the_interfaces_is_nothing(text):
+    assert table._interfaces(text) == ()
 
 
 def test_link_local_packets(run):
@@ -134,8 +172,8 @@ def test_the_history_stays_small(tmp_path):
     with open_database(path, 1.0) as database:
         database.execute(table.SCHEMA)
         database.execute('BEGIN')
-        database.executemany('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?)',
-                             [(60.0 * k, 'boot', 60.0 * k, k, 0, 0, k % 977) for k in range(20 * 1440)])
+        database.executemany('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+                             [(60.0 * k, 'boot', 60.0 * k, k, 0, 0, k % 977, '[]') for k in range(20 * 1440)])
         database.execute('COMMIT')
     for k in range(20 * 1440, 20 * 1440 + 30):
         before = record(Instant(60.0 * k, 60.0 * k, 60.0 * k), Allowances(k, 0, 0, 5))

@@ -182,6 +182,22 @@ def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
     deadline = Deadline(10)
     deadline.start()
     try:
-        assert list(proc_conntrack._lines(str(tmp_path / 'nf_conntrack'), None)) == []
+        with pytest.raises(ValueError, match='something else is mounted over it'):
+            list(proc_conntrack._lines(str(tmp_path / 'nf_conntrack'), None))
     finally:
         deadline.stop()
+
+
+@pytest.mark.parametrize('kind', ['the null device', 'a file of another file system'])
+def test_a_table_that_is_covered_is_not_an_empty_one(kind, tmp_path, monkeypatch):
+    (tmp_path / 'net').mkdir()
+    if kind == 'the null device':
+        (tmp_path / 'net/nf_conntrack').symlink_to('/dev/null')
+    else:
+        (tmp_path / 'net/nf_conntrack').write_text('')
+        true_stat = os.stat
+        monkeypatch.setattr(os, 'stat', lambda path: os.stat_result(
+            [number + (place == 2) for place, number in enumerate(true_stat(path))]))
+    path = str(tmp_path / 'net/nf_conntrack')
+    assert proc_conntrack.read_flows(Host(str(tmp_path)), list, 10) == Missing(
+        f'{path}: something else is mounted over it')

@@ -68,6 +68,16 @@ def test_another_file_of_it_shows_that_it_is_loaded(other: str, tree: Path) -> N
     assert 'though connection tracking is loaded' in table.why
 
 
+@pytest.mark.parametrize(('file', 'text'), [
+    ('modules', 'x 1 0 - Live 0x0\nnf_conntrack 172032 4 nft_ct, Live 0x0\n'),
+    ('sys/net/ipv4/netfilter/ip_conntrack_count', '5000\n')])
+def test_the_list_of_modules_and_the_module_of_long_ago_show_it(file: str, text: str, tree: Path) -> None:
+    write(tree / 'modules', 'nf_conntrack_netlink_of_another 1 0 - Live 0x0\n')
+    assert isinstance(sysctl_values.read(Host(str(tree))), NotLoaded)
+    write(tree / file, text)
+    assert isinstance(sysctl_values.read(Host(str(tree))), Missing)
+
+
 def test_counters_are_judged_where_the_sysctls_are_hidden(
         tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     proctree.make(tmp_path / 'whole')
