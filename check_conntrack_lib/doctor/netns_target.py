@@ -10,6 +10,7 @@ from ..model import Missing
 from ..namedtuples import NamedTuple
 from ..netns import discover, enter, enter_command, names
 from ..netns.discover import Namespace
+from ..netns.selection import select
 from ..readers import sysctl_values
 from . import DoctorError
 
@@ -37,7 +38,7 @@ def enter_target(host: Host, word: str | None) -> Target:
     if not host.is_this_kernel():
         raise DoctorError('--netns: only a namespace of the running kernel can be entered')
     found = _found(host)
-    means = names.select(host, found.namespaces, (word,))[word]
+    means = select(host, found.namespaces, (word,))[word]
     if not means:
         shown = clean(word, 60)
         if word in found.stale:

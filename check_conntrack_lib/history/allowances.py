@@ -9,6 +9,7 @@ from ..defaults import DAY
 from ..formatting import clean
 from ..model import Allowances, Instant, Missing
 from ..namedtuples import NamedTuple
+from .codec import fault
 from .database import BrokenFile, RefusedFile, open_database
 
 SCHEMA = """CREATE TABLE IF NOT EXISTS allowance (
@@ -57,7 +58,7 @@ def query_and_record(path: str, boot_id: str, at: Instant, now: Allowances, wind
             _forget(database, at.wall, days)
             database.execute('COMMIT')
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
-        return Missing.because(error, clean(path))
+        return Missing(f'{clean(path)}: {fault(error)}')
     return before
 
 

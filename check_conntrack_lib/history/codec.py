@@ -10,6 +10,7 @@ import json
 from functools import lru_cache
 
 from ..counters import COUNTERS
+from ..formatting import clean_title
 from ..model import Counters, Instant, Sample
 
 #: no kernel has more CPUs (CONFIG_NR_CPUS); a larger number would only take memory
@@ -35,6 +36,12 @@ def sample_of(boot_id: str, netns: int, wall: float, uptime: float, entries: int
     if not is_possible(sample):
         raise ValueError('numbers that no table has')
     return sample
+
+
+def fault(error: Exception) -> str:
+    """What is wrong, without the value that is quoted in an error's text: it may be of anybody's."""
+    text = str(getattr(error, 'strerror', None) or error).partition("'")[0].partition('"')[0]
+    return clean_title(text.removesuffix(' b').rstrip(' :')) or type(error).__name__
 
 
 def is_possible(sample: Sample) -> bool:

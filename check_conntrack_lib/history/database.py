@@ -17,7 +17,7 @@ from ..formatting import clean
 from ..model import NOTHING_READ, History, LogMemory, Missing, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from . import identity, log_memory, retention
-from .codec import counters_to_text, is_possible
+from .codec import counters_to_text, fault, is_possible
 from .location import locked
 from .queries import COLUMNS, HistoryQuery, history_before
 
@@ -176,7 +176,7 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
             except sqlite3.OperationalError as error:
                 # a table that is no more, or text that is no UTF-8
                 if 'no such' in str(error) or 'decode' in str(error):
-                    raise BrokenFile(str(error), inode) from error
+                    raise BrokenFile(fault(error), inode) from error
                 raise
             except UnicodeEncodeError as error:
                 # a value that was to be looked for: the file has no part in it
@@ -184,7 +184,7 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
             except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError,
                     RecursionError) as error:
                 # "file is not a database", "database disk image is malformed", or a row that is none of ours
-                raise BrokenFile(str(error), inode) from error
+                raise BrokenFile(fault(error), inode) from error
 
 
 def _check_schema(database: sqlite3.Connection) -> None:

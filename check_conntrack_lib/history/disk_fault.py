@@ -8,6 +8,7 @@ import os
 from ..deadline import OutOfTime
 from ..formatting import clean
 from ..model import Instant
+from .codec import fault
 from .location import locked
 
 #: texts of SQLite that do not tell the reason, as for a journal that could not be made
@@ -23,7 +24,7 @@ def reason(path: str, error: Exception) -> str:
     """
     text = str(error)
     if text not in REASON_MISSING:
-        return text
+        return fault(error)
     # a name of its own, as a journal has: a quota may have room for a nameless file, but not for a name
     beside = f'{path}-{os.getpid()}'
     try:
@@ -36,8 +37,8 @@ def reason(path: str, error: Exception) -> str:
             os.close(handle)
     except OutOfTime:
         raise
-    except OSError as fault:
-        return f'{text} ({fault.strerror})'
+    except OSError as refused:
+        return f'{text} ({refused.strerror})'
     return text
 
 

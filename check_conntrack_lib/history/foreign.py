@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from ..formatting import clean, duration
 from ..model import Missing
 from . import foreign_child
+from .codec import fault
 from .foreign_child import LONGEST_VALUE, MOST_ROWS, is_plain
 from .schema_check import columns, empty, tables
 
@@ -73,7 +74,7 @@ def load(path: str, owner: int, longest: float = LONGEST) -> sqlite3.Connection 
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     except (OSError, sqlite3.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
-        reason = str(getattr(error, 'strerror', None) or error)
+        reason = fault(error)
         return Missing(clean(f'{path}: {reason}', 400), _remedy(owner) if reason in NO_RIGHTS else '')
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)

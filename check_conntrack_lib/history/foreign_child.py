@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..defaults import READING_PATIENCE
-from ..formatting import clean
-from .codec import LONGEST_TEXT
+from .codec import LONGEST_TEXT, fault
 from .database import APPLICATION_ID, LARGEST_FILE, SCHEMA_VERSION
 from .schema_check import columns, is_ours, tables
 
@@ -57,9 +56,8 @@ def run(path: str, owner: int, writer: int, until: float, libc: ctypes.CDLL) -> 
         except MemoryError:
             _write(writer, b'needs too much memory')
         except (OSError, sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-            reason = str(getattr(error, 'strerror', None) or error)
-            reason = TOO_LONG if reason == 'interrupted' else reason
-            _write(writer, clean(reason).encode('utf-8', 'replace'))
+            reason = fault(error)
+            _write(writer, (TOO_LONG if reason == 'interrupted' else reason).encode('utf-8', 'replace'))
     finally:
         # whatever it was: nothing of the caller's program may run here
         os._exit(0)

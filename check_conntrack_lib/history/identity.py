@@ -135,16 +135,25 @@ def means(word: str, name: str) -> bool:
     return bool(name) and word in (name, bare, bare.partition(' ')[2])
 
 
+def by_whom(name: str) -> int:
+    """Of two that a word stands for, the lower one: 0 for a name that root gave, then a container's root, then a user.
+
+    As netns.runtimes.Container.who says it.
+    """
+    inside = name.partition(' (')[2]
+    return 2 if 'uid ' in inside else int('in a container' in inside)
+
+
 def last_seen(database: sqlite3.Connection, word: str) -> tuple[str, float] | None:
     """The name that a word stood for, and the wall time of its last sample."""
     recorded = database.execute("SELECT DISTINCT name FROM netns WHERE name <> ''")
-    found = [name for name, in recorded if means(word, name)]
+    found = sorted((str(name) for name, in recorded if means(word, str(name))), key=by_whom)
     if not found:
         return None
     last, = database.execute(
         f'SELECT max(time) FROM netns JOIN sample ON sample.boot = netns.boot AND sample.netns = netns.inode '
         f'AND uptime >= since AND uptime < {_NEXT} WHERE name = ?', (found[0],)).fetchone()
-    return None if last is None else (str(found[0]), float(last))
+    return None if last is None else (found[0], float(last))
 
 
 def forget(database: sqlite3.Connection, part: int, parts: int) -> None:

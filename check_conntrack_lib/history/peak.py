@@ -8,7 +8,7 @@ from ..analysis.profile import Profile
 from ..formatting import clean
 from ..model import Instant, Missing, Sample
 from ..namedtuples import NamedTuple
-from .codec import checked_time, whole
+from .codec import checked_time, fault, whole
 from .database import BrokenFile, RefusedFile, open_database
 from .identity import HERE
 from .profile_json import from_json
@@ -31,7 +31,7 @@ def read_peak(path: str, now: Sample, span: float, patience: float) -> Peak | Mi
         with open_database(path, patience) as database:
             return peak_before(database, now, span)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
-        return Missing.because(error, clean(path))
+        return Missing(f'{clean(path)}: {fault(error)}')
 
 
 def peak_before(database: sqlite3.Connection, now: Sample, span: float) -> Peak | None:

@@ -9,7 +9,7 @@ from ..defaults import DAY
 from ..formatting import clean
 from ..model import Missing, Sample
 from ..namedtuples import NamedTuple
-from .codec import checked_entries, checked_time
+from .codec import checked_entries, checked_time, fault
 from .database import BrokenFile, RefusedFile, limit_size, open_database
 from .identity import HERE
 from .profile_json import from_json, to_json
@@ -43,7 +43,7 @@ def record(path: str, sample: Sample, profile: Profile, quiet: bool, patience: f
             if not quiet:
                 _thin(database, sample)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
-        return Missing.because(error, clean(path))
+        return Missing(f'{clean(path)}: {fault(error)}')
     return None
 
 
@@ -74,7 +74,7 @@ def read_baseline(path: str, sample: Sample, patience: float) -> Baseline | Miss
         with open_database(path, patience) as database:
             return baseline_before(database, sample)
     except (OSError, sqlite3.Error, BrokenFile, RefusedFile) as error:
-        return Missing.because(error, clean(path))
+        return Missing(f'{clean(path)}: {fault(error)}')
 
 
 def baseline_before(database: sqlite3.Connection, sample: Sample) -> Baseline | Missing:

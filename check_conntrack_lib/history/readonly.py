@@ -17,7 +17,7 @@ from ..formatting import clean
 from ..model import History, Missing, Sample
 from ..namedtuples import NamedTuple
 from . import foreign, foreign_child, identity, location, profiles
-from .codec import checked_boot_id, checked_time, sample_of, whole
+from .codec import checked_boot_id, checked_time, fault, sample_of, whole
 from .location import NAME, PROJECT, SYSTEM_DIRECTORY, unit_directories
 from .profile_json import from_json
 from .profiles import Baseline
@@ -144,11 +144,11 @@ def _answer(path: str, ask: Callable[[sqlite3.Connection], _T], longest: float) 
             # its journal has to be played back first
             return Missing(f'{clean(path)}: a run was ended while it recorded',
                            'the next run of the check that can write there repairs it')
-        return Missing.because(error, clean(path))
+        return Missing(f'{clean(path)}: {fault(error)}')
     except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
             RecursionError) as error:
         # the last six: a row that is none of ours
-        return Missing.because(error, clean(path))
+        return Missing(f'{clean(path)}: {fault(error)}')
 
 
 def _open(path: str, longest: float) -> tuple[sqlite3.Connection, bool] | Missing:

@@ -15,7 +15,7 @@ from ..deadline import suppress_unreadable
 from ..formatting import clean_name
 from ..host import Host
 from ..readers import kube_services, netns_addresses, sysctl_values
-from . import discover, names
+from . import discover, names, owner
 from .discover import Namespace
 
 THIS_HOST = 'this host'
@@ -35,6 +35,8 @@ def resolve(host: Host, wanted: Collection[str]) -> dict[str, str]:
     namespaces: tuple[Namespace, ...] = ()
     with suppress_unreadable():
         namespaces = discover.find(host).namespaces
+    # any user may give any address to a namespace of his own: no other host or namespace sees it there
+    namespaces = tuple(one for one in namespaces if owner.uid_of(host, one) in (None, 0, os.geteuid()))
     own, own_is_host = host.netns(), sysctl_values.is_initial_namespace(host)
     for one in namespaces[:MOST_NAMESPACES]:
         if not left:

@@ -6,6 +6,7 @@ put a container's id or name into the path. A process cannot change its own path
 
 from __future__ import annotations
 
+import os
 import re
 
 from ..deadline import suppress_unreadable
@@ -28,6 +29,10 @@ _RUNTIMES = {'lxc': 'lxc', 'libvirt': 'libvirt'}
 #: kubelet: the pod's UID, in a slice's name with '_' for '-'; of a static pod a hash
 _POD = re.compile(r'[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:[./]|$)')
 _UNIT = re.compile(r'/([^/]+\.service)(?:/|$)')
+#: podman's pods have ids of the same kind
+_BEFORE_POD_ID = ('libpod_pod_', 'libpod_parent/')
+#: where cgroup file systems are mounted (file-hierarchy(7), systemd's cgroup-compat-debug)
+MOUNTED = '/sys/fs/cgroup'
 _ESCAPED = re.compile(r'\\x([0-9a-f]{2})')
 
 
@@ -44,6 +49,10 @@ class Cgroup(NamedTuple):
     leaf: str = ''
     #: lxc, libvirt or nspawn, where `container` is a name
     runtime: str = ''
+    #: inside another container, whose root chose the name
+    nested: bool = False
+    #: the directory in which that of the name was made, below each place where its hierarchy may be mounted
+    above: tuple[str, ...] = ()
 
 
 NONE = Cgroup()
@@ -52,23 +61,46 @@ NONE = Cgroup()
 def parse(text: str) -> Cgroup:
     """What the text of a cgroup file tells: of a container the first hierarchy that names one."""
     leaf = unit = ''
+    above: tuple[str, ...] = ()
     for line in text.splitlines():
-        path = line.partition(':')[2].partition(':')[2]
+        controllers, _, path = line.partition(':')[2].partition(':')
         if _MONITOR.search(path):
             continue
         pod = _POD.search(path)
         pod_uid = pod[1].replace('_', '-') if pod else ''
-        ids = _ID.findall(path)
+        ids, match = list(_ID.finditer(path)), _NAMED.search(path)
         if ids:
-            return Cgroup(str(ids[-1]), pod_uid)
-        match = _NAMED.search(path)
+            last = ids[-1]
+            nested = bool(match and match.start() < last.start()) or any(
+                one[0] != last[0] and not path[:one.start()].endswith(_BEFORE_POD_ID) for one in ids)
+            return Cgroup(last[0], pod_uid, nested=nested, above=_above(controllers, path, last.start()))
         if match:
             name = _ESCAPED.sub(lambda hexadecimal: chr(int(hexadecimal[1], 16)), match[match.lastgroup or 0])
-            return Cgroup(name, runtime=_RUNTIMES.get(match.lastgroup or '', 'nspawn'))
-        units = [name for name in _UNIT.findall(path) if not name.startswith('user@')]
-        unit = unit or (units[-1] if units else '')
+            return Cgroup(name, runtime=_RUNTIMES.get(match.lastgroup or '', 'nspawn'),
+                          above=_above(controllers, path, match.start(match.lastgroup or 0)))
+        units = [name for name in _UNIT.finditer(path) if not name[1].startswith('user@')]
+        if units and not unit:
+            unit, above = units[-1][1], _above(controllers, path, units[-1].start(1))
         leaf = leaf or path.rpartition('/')[2]
-    return Cgroup(unit=unit, leaf=leaf)
+        above = above or _above(controllers, path, len(path))
+    return Cgroup(unit=unit, leaf=leaf, above=above)
+
+
+def _above(controllers: str, path: str, name: int) -> tuple[str, ...]:
+    """name: where in the path the name begins."""
+    directory = path[:path.rfind('/', 0, name)]
+    if '..' in directory.split('/'):
+        return ()  # outside of what this process's cgroup namespace shows
+    hierarchies = ('', '/unified') if not controllers else (f'/{controllers.rpartition("name=")[2]}',)
+    return tuple(f'{MOUNTED}{one}{directory}' for one in hierarchies)
+
+
+def maker(host: Host, cgroup: Cgroup) -> int:
+    """The user who could choose the name: the owner of the directory above. 0 for root, or where it cannot be told."""
+    for directory in cgroup.above if host.is_this_kernel() else ():
+        with suppress_unreadable():
+            return os.stat(directory).st_uid
+    return 0
 
 
 def read(host: Host, pid: int) -> Cgroup:

@@ -1,4 +1,4 @@
-"""The name by which a network namespace is printed, and the words of --netns that mean one.
+"""The name by which a network namespace is printed.
 
 The name is that of the container of its first process, never of one that entered later (`nsenter`), however low its
 pid. The owner of a container can give it any name: it is always printed as a container's.
@@ -20,8 +20,8 @@ from .runtimes import Container
 
 #: processes of a namespace that are looked at: enough for any pod; others of a container are its first one's children
 MOST_PROCESSES = 200
-#: digits of an id that are shown, as `docker ps` and `podman ps` do; the fewest that are accepted
-SHOWN, LEAST_DIGITS = 12, 4
+#: digits of an id that are shown, as `docker ps` and `podman ps` do
+SHOWN = 12
 #: programs that only hold the namespaces of a pod
 HOLDERS = ('pause', 'catatonit')
 #: words with another meaning for --netns
@@ -95,75 +95,24 @@ def steady_pid(host: Host, namespace: Namespace) -> int | None:
 
 def containers(host: Host, namespace: Namespace) -> list[Container]:
     """Every container with a process in it, first the one that gives the name."""
-    found: dict[str, Container] = {}
+    found: dict[tuple[str, int], Container] = {}
     for one in _processes(host, namespace):
-        if one.cgroup.container and one.cgroup.container not in found:
-            found[one.cgroup.container] = _describe(host, namespace, one)
+        # of another user's with the same id
+        key = one.cgroup.container, cgroup.maker(host, one.cgroup)
+        if one.cgroup.container and key not in found:
+            found[key] = _describe(host, namespace, one)
         elif not one.cgroup.container and not one.child:
             described = _describe(host, namespace, one)
             if described.runtime:
-                found.setdefault(described.id or described.name, described)
+                found.setdefault((described.id or described.name, described.uid), described)
     return list(found.values())
-
-
-def select(host: Host, namespaces: tuple[Namespace, ...], wanted: tuple[str, ...]) -> dict[str, list[Namespace]]:
-    """Those that each word means: 'current', 'host', an inode, or any name or first digits of an id that is known.
-
-    namespaces: the one that host shows is the first.
-    """
-    selected: dict[str, list[Namespace]] = {}
-    for word in wanted:
-        if word == 'current':
-            selected[word] = list(namespaces[:1])
-        elif word == HOST:
-            selected[word] = [one for one in namespaces if one.initial]
-        else:
-            selected[word] = [one for one in namespaces if word in (one.name, one.path)] \
-                or [one for one in namespaces if word == str(one.inode)]
-    # by what is cheap first: ids and names in the cgroups of all processes, then what the runtimes call them
-    for means in (_ids_mean, _names_mean):
-        open_words = [word for word in wanted if not selected[word] and word not in RESERVED]
-        if open_words:
-            for one in namespaces:
-                for word in means(host, one, open_words):
-                    selected[word].append(one)
-    for word, found in selected.items():
-        if len(found) > 1:
-            # any user may give his own the name of one of root's
-            selected[word] = [one for one in found if not owner.is_of_another_user(host, one)] or found
-    return selected
-
-
-def _ids_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]:
-    known = {container for pid in namespace.pids for container in [cgroup.read(host, pid).container] if container}
-    return [word for word in words if any(_means(word, container) for container in known)]
-
-
-def _names_mean(host: Host, namespace: Namespace, words: list[str]) -> list[str]:
-    known: set[str] = set()
-    found = containers(host, namespace)
-    if not namespace.initial and (not found or not (found[0].name or found[0].pod)):
-        name = name_of(host, namespace)
-        known |= {name.title, name.lasting, name.container}
-    ids = set()
-    for one in found:
-        known |= {one.name, one.pod, f'pod {one.pod}', f'{one.pod}/{one.name}', _title(one)} if one.pod \
-            else {one.name, f'container {one.name}', _title(one)}
-        ids.add(one.id)
-    # what is printed in the place of characters that may not be printed
-    return [word for word in words
-            if word in known or word in {clean_name(one) for one in known} or any(_means(word, one) for one in ids)]
-
-
-def _means(word: str, container: str) -> bool:
-    return word == container or (len(word) >= LEAST_DIGITS and cgroup.is_id(container) and container.startswith(word))
 
 
 def _processes(host: Host, namespace: Namespace) -> list[_Process]:
     """Those that may give the name, in this order: in a container, the first there, the parent outside, the oldest."""
     pids = set(namespace.pids)
     found = []
-    for pid in namespace.pids[:MOST_PROCESSES]:
+    for pid in _oldest(host, namespace.pids):
         try:
             status = host.read(f'{pid}/status')
         except GONE:
@@ -180,51 +129,57 @@ def _processes(host: Host, namespace: Namespace) -> list[_Process]:
     return sorted(found, key=lambda one: (not one.cgroup.container, not one.first, one.child, one.started, one.pid))
 
 
+def _oldest(host: Host, pids: tuple[int, ...]) -> list[int]:
+    """At most MOST_PROCESSES: numbers of processes are given again from the lowest, by whoever starts many."""
+    if len(pids) <= MOST_PROCESSES:
+        return list(pids)
+    started = {pid: process_stat.read(host, pid, process_stat.START_TIME) for pid in pids}
+    return sorted(pids, key=lambda pid: (started[pid] is None, started[pid], pid))[:MOST_PROCESSES]
+
+
 def _describe(host: Host, namespace: Namespace, process: _Process) -> Container:
     found = runtimes.describe(host, process.pid, process.cgroup)
+    made_by = owner.uid_of(host, namespace) or cgroup.maker(host, process.cgroup)
+    if found.uid and made_by == 0 and process.cgroup.container:
+        # root's container: what a user inside of it calls a process of his says nothing
+        found = runtimes.of_cgroup(process.cgroup)
     if not found.pod and process.cgroup.pod_uid:
         found = found._replace(pod=kubernetes.pod_of_uid(host, process.cgroup.pod_uid))
     # whoever may make cgroups below his own, or give his processes titles, can name a container as root's are
-    return found if found.uid else found._replace(uid=owner.uid_of(host, namespace) or 0)
+    return found if found.uid else found._replace(uid=made_by)
 
 
 def _of_container(host: Host, process: _Process, found: Container) -> Name:
-    title = _title(found)
+    title = title_of(found)
     if found.pod or found.name:
         return Name(title, title, clean_name(found.pod, 120), clean_name(found.name))
-    who = _runtime(found)
+    who = found.who
     runtime = f'{who}, ' if who else ''
-    title = _title(found._replace(runtime='', uid=0))
+    title = title_of(found._replace(runtime='', uid=0, nested=False))
     return Name(f'{title} ({runtime}{_command(host, process.pid)}, pid {process.pid})', title,
                 container=clean_name(found.id[:SHOWN]))
 
 
-def _title(one: Container) -> str:
+def title_of(one: Container) -> str:
+    """How a container is called."""
     if one.pod:
         # of Kubernetes' pods the runtime says nothing
-        who = _runtime(one._replace(runtime='') if '/' in one.pod else one)
+        who = (one._replace(runtime='') if '/' in one.pod else one).who
         return f'pod {clean_name(one.pod, 120)}' + (f' ({who})' if who else '')
-    who = _runtime(one)
+    who = one.who
     return f'container {clean_name(one.name) or clean_name(one.id[:SHOWN])}' + (f' ({who})' if who else '')
 
 
-def _runtime(one: Container) -> str:
-    """What runs it, and as whom."""
-    return ' '.join(filter(None, (one.runtime, f'uid {one.uid}' if one.uid else '')))
-
-
 def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> Name:
-    uid = owner.uid_of(host, namespace)
-    whose = f' (uid {uid})' if uid else ''
     units = [one for one in processes if one.cgroup.unit and one.parent <= 1]
     if units:
-        name = f'unit {clean_name(units[0].cgroup.unit)}{whose}'
+        name = f'unit {clean_name(units[0].cgroup.unit)}{_whose(host, namespace, units[0])}'
         return Name(name, name)
     for one in processes:
         # a runtime without a manager gives its container a process namespace and a directory of the cgroups
         if one.first and one.cgroup.leaf and not one.cgroup.leaf.endswith(('.scope', '.slice', '.service')) \
                 and one.cgroup.leaf not in ('payload', 'init') and one.parent <= 1:
-            name = clean_name(one.cgroup.leaf)
+            name, whose = clean_name(one.cgroup.leaf), _whose(host, namespace, one)
             return Name(f'container {name}{whose}', f'container {name}{whose}', container=name)
     for one in processes:
         command = _command(host, one.pid)
@@ -239,6 +194,11 @@ def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> 
                         f'pid {held[1]})')
         return Name(clean_name(namespace.name, 120))
     return Name(f'network namespace {namespace.inode}' if namespace.own_inode else 'a network namespace')
+
+
+def _whose(host: Host, namespace: Namespace, process: _Process) -> str:
+    uid = owner.uid_of(host, namespace) or cgroup.maker(host, process.cgroup)
+    return f' (uid {uid})' if uid else ''
 
 
 def _command(host: Host, pid: int) -> str:

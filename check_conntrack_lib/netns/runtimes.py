@@ -10,7 +10,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ..deadline import suppress_unreadable
 from ..host import GONE, Host
@@ -44,32 +44,53 @@ class Container(NamedTuple):
     pod: str = ''
     #: who runs it, if not root
     uid: int = 0
+    #: inside another container, whose root chose the name
+    nested: bool = False
+
+    @property
+    def who(self) -> str:
+        """What runs it, where, and as whom."""
+        return ' '.join(filter(None, (self.runtime, 'in a container' if self.nested else '',
+                                      f'uid {self.uid}' if self.uid else '')))
 
 
 def describe(host: Host, pid: int, cgroup: Cgroup) -> Container:
     """What can be known of the container of a process, which is mostly its first. Reads a few small files."""
-    known = Container(cgroup.container if is_id(cgroup.container) else '',
-                      '' if is_id(cgroup.container) else cgroup.container, cgroup.runtime)
-    for parent in _ancestors(host, pid):
-        words = _command_line(host, parent)
-        program = os.path.basename(words[0]) if words else ''
-        if program.startswith('containerd-shim'):
-            return _of_containerd(host, pid, parent, words, known)
-        if program == 'conmon':
-            return _of_conmon(host, parent, words, known)
-        if words and words[0].startswith('[lxc monitor]'):
-            place, _, name = words[0][len('[lxc monitor] '):].rpartition(' ')
-            manager = next((one for one in ('incus', 'lxd') if f'/{one}/' in place + '/'), 'lxc')
-            # where the cgroup of an earlier run is left, lxc appends a number to the new one's (lxc, cgfsng.c)
-            if not known.name or re.fullmatch(rf'{re.escape(name)}-\d+', known.name):
-                known = known._replace(name=name)
-            return known._replace(runtime=manager, uid=_uid(host, parent))
-        if program == 'systemd-nspawn':
-            name = _value(words, '-M', '--machine') or os.path.basename(_value(words, '-D', '--directory'))
-            return known._replace(name=known.name or name, runtime='nspawn', uid=_uid(host, parent))
-        if program == 'firejail' and _value(words, '', '--name'):
-            return known._replace(name=_value(words, '', '--name'), runtime='firejail', uid=_uid(host, parent))
+    known = of_cgroup(cgroup)
+    for parent, contained in _ancestors(host, pid):
+        found = _of_parent(host, pid, parent, known)
+        if found:
+            return found._replace(nested=known.nested or contained)
     return known
+
+
+def of_cgroup(cgroup: Cgroup) -> Container:
+    """What is known without the parent process."""
+    return Container(cgroup.container if is_id(cgroup.container) else '',
+                     '' if is_id(cgroup.container) else cgroup.container, cgroup.runtime, nested=cgroup.nested)
+
+
+def _of_parent(host: Host, pid: int, parent: int, known: Container) -> Container | None:
+    """None: this ancestor of the process is no runtime's."""
+    words = _command_line(host, parent)
+    program = os.path.basename(words[0]) if words else ''
+    if program.startswith('containerd-shim'):
+        return _of_containerd(host, pid, parent, words, known)
+    if program == 'conmon':
+        return _of_conmon(host, parent, words, known)
+    if words and words[0].startswith('[lxc monitor]'):
+        place, _, name = words[0][len('[lxc monitor] '):].rpartition(' ')
+        manager = next((one for one in ('incus', 'lxd') if f'/{one}/' in place + '/'), 'lxc')
+        # where the cgroup of an earlier run is left, lxc appends a number to the new one's (lxc, cgfsng.c)
+        if not known.name or re.fullmatch(rf'{re.escape(name)}-\d+', known.name):
+            known = known._replace(name=name)
+        return known._replace(runtime=manager, uid=_uid(host, parent))
+    if program == 'systemd-nspawn':
+        name = _value(words, '-M', '--machine') or os.path.basename(_value(words, '-D', '--directory'))
+        return known._replace(name=known.name or name, runtime='nspawn', uid=_uid(host, parent))
+    if program == 'firejail' and _value(words, '', '--name'):
+        return known._replace(name=_value(words, '', '--name'), runtime='firejail', uid=_uid(host, parent))
+    return None
 
 
 def _of_containerd(host: Host, pid: int, shim: int, words: list[str], known: Container) -> Container:
@@ -136,18 +157,19 @@ def _docker_name(host: Host, pid: int, shim: int, container_id: str) -> str:
     return ''
 
 
-def _ancestors(host: Host, pid: int) -> list[int]:
-    found: list[int] = []
-    for _ in range(MOST_STEPS):
+def _ancestors(host: Host, pid: int) -> Iterator[tuple[int, bool]]:
+    """The nearest first; each with whether it is in a container itself, as one in a process namespace below is."""
+    for step in range(MOST_STEPS + 1):
         try:
-            text = host.read(f'{found[-1] if found else pid}/status')
+            text = host.read(f'{pid}/status')
         except GONE:
             break
+        if step:
+            yield pid, bool(re.search(r'^NSpid:\s*\d+\s+\d', text, re.MULTILINE))
         match = re.search(r'^PPid:\s*(\d+)$', text, re.MULTILINE)
         if not match or int(match[1]) <= 1:
             break
-        found.append(int(match[1]))
-    return found
+        pid = int(match[1])
 
 
 def _command_line(host: Host, pid: int) -> list[str]:

@@ -12,6 +12,7 @@ from . import discover, names, read_other
 from .discover import Found, Namespace
 from .enter import NEEDS_ROOT
 from .names import Name
+from .selection import select
 
 ALL = 'all'
 #: why nothing is known of the namespaces of others
@@ -52,7 +53,7 @@ class NamespaceSnapshots(NamedTuple):
 def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: TimeBudget) -> NamespaceSnapshots:
     """Looks into the namespaces that `wanted` names, in this thread, which comes back each time.
 
-    wanted: ('all',) or words for `names.select`; own: the snapshot of the namespace that host shows;
+    wanted: ('all',) or words for `selection.select`; own: the snapshot of the namespace that host shows;
     budget: bounds the time of it all: what was not reached by then is unseen.
     """
     everything = wanted == (ALL,)
@@ -127,7 +128,7 @@ def _choose(host: Host, found: Found, wanted: tuple[str, ...]) -> tuple[tuple[Na
     """The namespaces that are wanted, each once, and the words that mean none."""
     if wanted == (ALL,):
         return found.namespaces, ()
-    selected = names.select(host, found.namespaces, wanted)
+    selected = select(host, found.namespaces, wanted)
     chosen = tuple(dict.fromkeys(one for means in selected.values() for one in means))
     return chosen, tuple(word for word, means in selected.items() if not means)
 

@@ -117,6 +117,8 @@ def _since(baseline: Baseline, at: float) -> str:
 
 
 def _state(profile: Profile) -> Iterator[str]:
+    if not profile.states:
+        return  # all that was counted had expired
     (protocol, state), seen = max(profile.states.items(), key=lambda item: item[1])
     share = profile.share(seen)
     name = f'{Key(protocol)} {state}'.strip()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from check_conntrack_lib.history import allowances
 from check_conntrack_lib.history.schema_check import columns, empty, is_ours, tables
 
 
 @pytest.mark.parametrize(('statement', 'ours'), [
     ('', True), ('DROP TABLE netns', True), ('DROP TABLE profile', True), ('DROP INDEX sample_by_time', True),
+    (allowances.SCHEMA, True), ('CREATE TABLE allowance (time REAL)', False),
     ('DROP TABLE boot', False), ('DROP TABLE sample', False), ('CREATE TABLE other (a)', False),
     ('CREATE VIEW other AS SELECT 1', False), ('CREATE INDEX other ON sample (entries)', False),
     ('CREATE TRIGGER other AFTER INSERT ON sample BEGIN DELETE FROM boot; END', False),

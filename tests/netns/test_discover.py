@@ -15,6 +15,7 @@ from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog, LogLine, Missing, Table
 from check_conntrack_lib.netns import cgroup, discover, mounts, names, read_other
 from check_conntrack_lib.netns.discover import Namespace
+from check_conntrack_lib.netns.selection import select
 from check_conntrack_lib.netns.snapshots import read_snapshots
 from check_conntrack_lib.snapshot import take_snapshot
 
@@ -103,7 +104,7 @@ def test_words_that_mean_namespaces(proc: Proc) -> None:
                         ('container web01 (lxc)', [lxc]), ('container web01', [lxc]),
                         ('web01', [lxc]),
                         ('4', [blue]), ('3f2', []), ('web', []), ('green', [])):
-        assert names.select(proc.host, every, (word,)) == {word: means}
+        assert select(proc.host, every, (word,)) == {word: means}
 
 
 def test_a_look_through_the_first_process_that_is_still_there(proc: Proc) -> None:
@@ -241,7 +242,7 @@ def test_the_mount_table_has_them_all(proc: Proc) -> None:
         ('blue', False), ('ingress_sbox', False), ('/srv/a b/ns1', False),
         ('0fbb1a2c-3d4e-4f60-8182-93a4b5c6d7e8', True)]
     for word, inode in (('blue', 5), ('ingress_sbox', 6), ('/srv/a b/ns1', 7)):
-        assert [one.inode for one in names.select(proc.host, tuple(found.values()), (word,))[word]] == [inode]
+        assert [one.inode for one in select(proc.host, tuple(found.values()), (word,))[word]] == [inode]
 
 
 @pytest.mark.parametrize('text', ['', 'nonsense', '1 2 3 4', '286 27 0:4 net:[x] /a rw - nsfs nsfs rw',
@@ -302,7 +303,7 @@ def test_the_host_is_the_host_from_wherever_it_is_looked_at(proc: Proc) -> None:
     found = {one.inode: one for one in discover.find(proc.host).namespaces}
     assert names.name_of(proc.host, found[9]).title == 'host'
     assert names.name_of(proc.host, found[5]).title == 'kthreadd (pid 30)', 'a name proves nothing'
-    assert names.select(proc.host, tuple(found.values()), ('host',)) == {'host': [found[9]]}
+    assert select(proc.host, tuple(found.values()), ('host',)) == {'host': [found[9]]}
 
 
 # --- what runtimes call their containers

@@ -23,6 +23,7 @@ from check_conntrack_lib.formatting import clean_name
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.netns import cgroup, discover, mounts, names, owner
 from check_conntrack_lib.netns.discover import Namespace
+from check_conntrack_lib.netns.selection import select
 
 FOREIGN = '\n\x1b[2J|<b>`id`$(id);"\'\u202e\u200b=' + 'x' * 5000
 #: titles that a process gives itself, to be taken for a container's parent
@@ -98,9 +99,9 @@ def test_a_word_means_the_hosts_own_where_another_user_has_the_same_name(proc: P
         proc.process(pid, inode, 'x', parent=pid - 1, nspid=f'{pid} 1')
     found = discover.find(proc.host).namespaces
     monkeypatch.setattr(owner, 'is_of_another_user', lambda _host, one: one.inode == 3)
-    assert [one.inode for one in names.select(proc.host, found, ('web',))['web']] == [2, 4]
+    assert [one.inode for one in select(proc.host, found, ('web',))['web']] == [2, 4]
     monkeypatch.setattr(owner, 'is_of_another_user', lambda _host, _one: True)
-    assert len(names.select(proc.host, found, ('web',))['web']) == 3
+    assert len(select(proc.host, found, ('web',))['web']) == 3
 
 
 @pytest.mark.parametrize('number', [errno.ENAMETOOLONG, errno.EINVAL, errno.EIO, errno.ENOMEM])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...analysis.timeline import Interval, RecordedNamespace
 from ...formatting import clean
-from ...history.identity import means
+from ...history.identity import by_whom, means
 from ...history.readonly import PastProfile
 from ...host import Host
 from ...model import Missing, Sample
@@ -14,6 +14,7 @@ from ...namedtuples import NamedTuple
 from ...netns import discover
 from ...netns import names as netns_names
 from ...netns.discover import Namespace
+from ...netns.selection import select
 from ...readers import sysctl_values
 from .. import DoctorError
 
@@ -59,12 +60,13 @@ def choose(host: Host, namespaces: Sequence[RecordedNamespace], wanted: str | No
     """The namespace that is wanted by inode or name, else the first. Raises DoctorError."""
     if wanted is None:
         return namespaces[0]
-    for recorded in namespaces:
+    # names that root gave first: any user may record the same for his own
+    for recorded in sorted(namespaces, key=lambda one: by_whom(one.newest.name)):
         if means(wanted, recorded.newest.name) or means(wanted, called.titles.get(recorded.newest.netns, '')):
             return recorded
     inodes = {wanted} if wanted.isdigit() else set()
     if called.present and not inodes:
-        inodes = {str(one.inode) for one in netns_names.select(host, called.present, (wanted,))[wanted]}
+        inodes = {str(one.inode) for one in select(host, called.present, (wanted,))[wanted]}
     # the newest first: an inode is given away again
     for recorded in sorted(namespaces, key=lambda one: -one.last):
         if str(recorded.newest.netns) in inodes:

@@ -73,7 +73,7 @@ def svg(history: HistoryFacts) -> str:
     }
     with matplotlib.rc_context(settings):
         panels = [_usage, _growth, _losses]
-        if len(history.profiles) > 1:
+        if len(history.profiles) > 1 and any(by_state(past.profile) for past in history.profiles):
             panels.append(_states)
         figure = Figure(figsize=(WIDTH, PANEL * len(panels) + 0.3), layout='constrained')
         FigureCanvasSVG(figure)

@@ -183,7 +183,7 @@ def _target_of(one: Opener) -> str:
 
 def _state(readings: TriageReadings) -> Iterator[StyledLine]:
     profile = readings.facts.profile
-    if profile is None:
+    if profile is None or not profile.states:
         return
     (protocol, state), seen = max(profile.states.items(), key=lambda item: item[1])
     share, meaning = profile.share(seen), meaning_of(profile, protocol, state)
