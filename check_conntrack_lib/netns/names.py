@@ -40,6 +40,9 @@ class Name(NamedTuple):
     pod: str = ''
     #: of the container that gave the name
     container: str = ''
+    #: who chose these, if not root; and was it the root of a container?
+    uid: int = 0
+    nested: bool = False
 
 
 class _Process(NamedTuple):
@@ -139,7 +142,7 @@ def _oldest(host: Host, pids: tuple[int, ...]) -> list[int]:
 
 def _describe(host: Host, namespace: Namespace, process: _Process) -> Container:
     found = runtimes.describe(host, process.pid, process.cgroup)
-    made_by = owner.uid_of(host, namespace) or cgroup.maker(host, process.cgroup)
+    made_by = _uid(host, namespace, process)
     if found.uid and made_by == 0 and process.cgroup.container:
         # root's container: what a user inside of it calls a process of his says nothing
         found = runtimes.of_cgroup(process.cgroup)
@@ -152,12 +155,12 @@ def _describe(host: Host, namespace: Namespace, process: _Process) -> Container:
 def _of_container(host: Host, process: _Process, found: Container) -> Name:
     title = title_of(found)
     if found.pod or found.name:
-        return Name(title, title, clean_name(found.pod, 120), clean_name(found.name))
+        return Name(title, title, clean_name(found.pod, 120), clean_name(found.name), found.uid, found.nested)
     who = found.who
     runtime = f'{who}, ' if who else ''
-    title = title_of(found._replace(runtime='', uid=0, nested=False))
-    return Name(f'{title} ({runtime}{_command(host, process.pid)}, pid {process.pid})', title,
-                container=clean_name(found.id[:SHOWN]))
+    bare = title_of(Container(found.id))
+    return Name(f'{bare} ({runtime}{_command(host, process.pid)}, pid {process.pid})',
+                title_of(found._replace(runtime='')), '', clean_name(found.id[:SHOWN]), found.uid, found.nested)
 
 
 def title_of(one: Container) -> str:
@@ -173,14 +176,16 @@ def title_of(one: Container) -> str:
 def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> Name:
     units = [one for one in processes if one.cgroup.unit and one.parent <= 1]
     if units:
-        name = f'unit {clean_name(units[0].cgroup.unit)}{_whose(host, namespace, units[0])}'
+        uid = _uid(host, namespace, units[0])
+        name = f'unit {clean_name(units[0].cgroup.unit)}' + (f' (uid {uid})' if uid else '')
         return Name(name, name)
     for one in processes:
         # a runtime without a manager gives its container a process namespace and a directory of the cgroups
         if one.first and one.cgroup.leaf and not one.cgroup.leaf.endswith(('.scope', '.slice', '.service')) \
                 and one.cgroup.leaf not in ('payload', 'init') and one.parent <= 1:
-            name, whose = clean_name(one.cgroup.leaf), _whose(host, namespace, one)
-            return Name(f'container {name}{whose}', f'container {name}{whose}', container=name)
+            container = Container(name=one.cgroup.leaf, uid=_uid(host, namespace, one))
+            name = title_of(container)
+            return Name(name, name, '', clean_name(container.name), container.uid)
     for one in processes:
         command = _command(host, one.pid)
         if command:
@@ -196,9 +201,9 @@ def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> 
     return Name(f'network namespace {namespace.inode}' if namespace.own_inode else 'a network namespace')
 
 
-def _whose(host: Host, namespace: Namespace, process: _Process) -> str:
-    uid = owner.uid_of(host, namespace) or cgroup.maker(host, process.cgroup)
-    return f' (uid {uid})' if uid else ''
+def _uid(host: Host, namespace: Namespace, process: _Process) -> int:
+    """Who made the namespace, or could choose the process's cgroup, if not root."""
+    return owner.uid_of(host, namespace) or cgroup.maker(host, process.cgroup)
 
 
 def _command(host: Host, pid: int) -> str:

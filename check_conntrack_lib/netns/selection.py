@@ -59,7 +59,8 @@ def _names_mean(host: Host, namespace: Namespace, words: list[str]) -> Iterator[
     found = names.containers(host, namespace)
     if not namespace.initial and (not found or not (found[0].name or found[0].pod)):
         name = names.name_of(host, namespace)
-        yield from _meant(host, namespace, words, {name.title, name.lasting, name.container}, 0, False)
+        yield from _meant(host, namespace, words, {name.title, name.lasting, name.container}, name.uid,
+                          name.nested)
     for one in found:
         known = {one.name, one.pod, f'pod {one.pod}', f'{one.pod}/{one.name}', names.title_of(one)} if one.pod \
             else {one.name, f'container {one.name}', names.title_of(one)}

@@ -13,6 +13,7 @@ from ...host import Host
 from ...model import Missing, Reading, Table
 from ...namedtuples import NamedTuple
 from ...netns.names import Name
+from ...netns.owner import is_of_another_user
 from ...netns.snapshots import ALL, INVISIBLE, NamespaceSnapshot, name_of, read_snapshots
 from ...snapshot import Snapshot, take_snapshot, with_log
 from ..readings import LONGEST_ROUND, LiveReadings, cloud_of
@@ -22,7 +23,7 @@ from .metrics import Metric, collect, gauge
 class NamespaceReadings(NamedTuple):
     """One round of readings of every namespace."""
 
-    #: the host's first, then those with the most entries; each with its labels
+    #: the host's first, then those with the most entries, of root where there are many; each with its labels
     members: tuple[tuple[Mapping[str, str], LiveReadings], ...]
     #: entries of those that are not among the members, and how many they are
     others: tuple[int, ...]
@@ -51,7 +52,10 @@ def take(host: Host, kernel_log: str, log_span: float, most: int) -> NamespaceRe
         cloud = cloud_of(host)
         found = read_snapshots(host, own, (ALL,), deadline.budget)
         first, *rest = found.seen
-        rest.sort(key=lambda one: (-_entries(one), one.namespace.inode))
+        # a user's own may not keep those of others from being exported
+        few = len(rest) <= most
+        rest.sort(key=lambda one: (not few and is_of_another_user(host, one.namespace), -_entries(one),
+                                   one.namespace.inode))
         members: list[tuple[Mapping[str, str], LiveReadings]] = []
         taken = set()
         for one in [first, *rest[:most]]:
@@ -114,9 +118,13 @@ ONE_FOR_ALL = ('conntrack_loaded', 'conntrack_buckets', 'conntrack_log_covered_s
 
 def _labels(name: Name, one: NamespaceSnapshot) -> dict[str, str]:
     within, _, pod = name.pod.rpartition('/')
+    container = '' if pod else name.container
+    # what alerts are sent by must be no pod's or container's that only has the same name
+    whose = f' (uid {name.uid})' if name.uid else ' (in a container)' if name.nested else ''
+    within, pod, container = (part and part + whose for part in (within, pod, container))
     return {'netns': '' if name.lasting else str(one.namespace.inode),
             'name': name.lasting or name.title.partition(' (')[0],
-            'namespace': within, 'pod': pod, 'container': '' if pod else name.container}
+            'namespace': within, 'pod': pod, 'container': container}
 
 
 def _entries(one: NamespaceSnapshot) -> int:
