@@ -71,10 +71,11 @@ def test_roots_container_in_the_network_of_the_host(proc: Proc) -> None:
     assert found(proc, 'proxy') == [4]
 
 
-def test_a_container_inside_of_one_is_not_roots(proc: Proc) -> None:
+@pytest.mark.parametrize('below', [f'/libpod-{OTHER}.scope', ''], ids=['cgroup of its own', 'none'])
+def test_a_container_inside_of_one_is_not_roots(proc: Proc, below: str) -> None:
     """The root of a container can name what is inside like any other of the host's."""
     proc.process(60, 2, 'conmon', f'0::/machine.slice/libpod-{ID}.scope', nspid='60 7', command=('conmon', '-n', 'db'))
-    proc.process(61, 4, 'x', f'0::/machine.slice/libpod-{ID}.scope/libpod-{OTHER}.scope', parent=60, nspid='61 8 1')
+    proc.process(61, 4, 'x', f'0::/machine.slice/libpod-{ID}.scope{below}', parent=60, nspid='61 8 1')
     assert title(proc, 4).title == 'container db (podman in a container)'
     assert found(proc, 'db') == [4]
     proc.process(70, 1, 'conmon', command=('conmon', '-n', 'db'))
