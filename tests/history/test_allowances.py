@@ -23,7 +23,7 @@ def database() -> sqlite3.Connection:
 
 def put(database: sqlite3.Connection, uptime: float, exceeded: int = 0, available: int | None = 9, boot: str = 'b',
         wall: float | None = None) -> None:
-    database.execute('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?)', (
+    database.execute('INSERT INTO allowance VALUES (?, ?, ?, ?, ?, ?, ?, NULL)', (
         1e9 + uptime if wall is None else wall, boot, uptime, exceeded, 2, 3, available))
 
 
