@@ -8,8 +8,8 @@ The first line of scenario.txt says what the host shows; then, one a line:
 'past' is a sample a minute (or 'past 900-60/300' one in five) from so many to so many seconds ago; a number may be
 constant, grow by a step with each sample (146098+3210), or be another in each (196568|196648|196608, over and over).
 A counter has a number for each CPU, one that is not named is 0. 'counters=5.4' has those of that kernel,
-'counters=none' none. 'netns' and 'boot_id' are those of the tree if they are not named; 'baseline=600' records a
-profile in so many seconds, too.
+'counters=none' none. 'netns' and 'boot_id' are those of the tree if they are not named, 'maximum' is 262144;
+'baseline=600' records a profile in so many seconds, too.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Past(NamedTuple):
     netns: int | None = None
     boot_id: str | None = None
     baseline: bool = False
+    maximum: int = 262144
 
 
 class Scenario(NamedTuple):
@@ -92,12 +93,13 @@ def _pasts(span: str, *words: str) -> Iterator[Past]:
     first, last = map(int, times.split('-'))
     given = dict(word.split('=', 1) for word in words)
     entries, netns, boot_id = given.pop('entries'), given.pop('netns', None), given.pop('boot_id', None)
+    maximum = int(given.pop('maximum', 262144))
     kernel, baseline = given.pop('counters', '6.18'), int(given.pop('baseline', 0))
     for k, ago in enumerate(range(first, last - 1, -int(step or 60))):
         counters = None if kernel == 'none' else {
             name: tuple(_number(one, k) for one in given.get(name, '0,0').split(',')) for name in COUNTERS[kernel]}
         yield Past(ago, _number(entries, k), counters, int(netns) if netns else None, boot_id,
-                   bool(baseline) and ago % baseline == 0)
+                   bool(baseline) and ago % baseline == 0, maximum)
     unknown = given.keys() - set(COUNTERS.get(kernel, ()))
     if unknown:
         raise ValueError(f'no counters: {unknown}')
@@ -138,7 +140,7 @@ def _record(scenario: Scenario) -> bytes:
         for past in scenario.history:
             sample = Sample(
                 Instant(WALL - past.ago, scenario.uptime - past.ago, scenario.uptime - past.ago),
-                past.boot_id or boot_id, past.netns or netns, past.entries, 262144, 262144,
+                past.boot_id or boot_id, past.netns or netns, past.entries, past.maximum, 262144,
                 None if past.counters is None else Counters(past.counters))
             answer = database.query_and_record(quick, sample, HistoryQuery(300, 900, comparable), 14)
             assert not isinstance(answer, Missing), answer

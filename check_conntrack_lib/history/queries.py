@@ -10,7 +10,7 @@ from ..model import History, Point, Sample
 from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .codec import checked_entries, checked_time, sample_of
 from .identity import HERE, Identify
-from .recent import RecentQuery, recent
+from .recent import RecentQuery, other_maximum, recent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,9 +77,12 @@ def history_before(database: sqlite3.Connection, now: Sample, query: HistoryQuer
     before_resets += resets
     earlier = points_before(database, now, query) if points else ()
     recent_points, recent_samples = recent(database, now, query.trouble, earlier) if query.trouble else ((), ())
+    other = other_maximum(database, now, base.at.uptime if base else now.at.uptime) \
+        if recent_points or recent_samples else None
     return History(base, before_resets, earlier, first_run=False,
                    profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(profile),
-                   recent_points=recent_points, recent_samples=recent_samples)
+                   recent_points=recent_points, recent_samples=recent_samples, other_maximum=other,
+                   undropped=_undropped(database, base, now, query) if recent_samples and base else None)
 
 
 def points_before(database: sqlite3.Connection, now: Sample, query: HistoryQuery) -> tuple[Point, ...]:
@@ -176,6 +179,20 @@ def _count_from(oldest: Sample, text: str | None, later: Iterable[Row], now: Sam
 def _as_late_as(sample: Sample, row: Row | None, now: Sample) -> Sample:
     """The sample at the time of a later row, if there is one, in which its counters had not moved."""
     return sample._replace(at=sample_of(now.boot_id, now.netns, *row[:-1], None).at) if row else sample
+
+
+def _undropped(database: sqlite3.Connection, base: Sample, now: Sample, query: HistoryQuery) -> Sample | None:
+    """The last sample behind the base up to which no packet was dropped."""
+    found = None
+    if query.trouble and query.trouble.dropped(base, now):
+        for row in database.execute(f'SELECT {COLUMNS} FROM sample WHERE {HERE} AND uptime > :since AND uptime < :now '
+                                    'ORDER BY uptime', {'boot_id': now.boot_id, 'netns': now.netns,
+                                                        'since': base.at.uptime, 'now': now.at.uptime}):
+            sample = _sample(row, now)
+            if not query.comparable(base, sample) or query.trouble.dropped(base, sample):
+                break
+            found = sample
+    return found
 
 
 def _sample(row: Row, now: Sample) -> Sample:

@@ -55,9 +55,29 @@ def _points(database: sqlite3.Connection, now: Sample, query: RecentQuery, point
             {**values, 'since': now.at.uptime - query.held, 'threshold': threshold}).fetchone():
         return ()
     rows = database.execute(
-        f'SELECT uptime, entries FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
+        f'SELECT uptime, entries, maximum FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         f'ORDER BY uptime DESC LIMIT {MOST_POINTS}', {**values, 'since': now.at.uptime - query.span}).fetchall()
-    return tuple(Point(float(uptime), whole(entries)) for uptime, entries in reversed(rows))
+    return tuple(Point(float(uptime), _of_then(whole(entries), whole(maximum), now.maximum))
+                 for uptime, entries, maximum in reversed(rows))
+
+
+def _of_then(entries: int, then: int, now: int) -> int:
+    """Entries in the proportion of the maximum of then: they crossed nothing before it was lowered."""
+    return 0 if then <= 0 else entries * now // then if then > now else entries
+
+
+def other_maximum(database: sqlite3.Connection, now: Sample, since: float) -> Sample | None:
+    """The newest sample of this boot that had a larger maximum, else one since then with a smaller one, or none."""
+    if now.maximum <= 0:
+        return None
+    values = {'boot_id': now.boot_id, 'netns': now.netns, 'now': now.at.uptime, 'maximum': now.maximum, 'since': since}
+    select = f'SELECT time, uptime, entries, maximum, buckets, NULL FROM sample WHERE {HERE} AND uptime < :now AND'
+    row = database.execute(f'{select} (maximum > :maximum OR maximum <= 0) ORDER BY uptime DESC LIMIT 1',
+                           values).fetchone()
+    smaller = database.execute(f'{select} uptime >= :since AND maximum BETWEEN 1 AND :maximum - 1 '
+                               'ORDER BY uptime DESC LIMIT 1', values).fetchone()
+    row = smaller or row
+    return sample_of(now.boot_id, now.netns, *row) if row else None
 
 
 def _samples(database: sqlite3.Connection, now: Sample, query: RecentQuery,

@@ -15,7 +15,7 @@ from ..assessment import Assessment
 from ..formatting import clean, clock_time, duration
 from ..model import Missing, NotLoaded, Table
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from . import nat_lines
+from . import nat_lines, other_maximum
 from .contexts import troubles
 from .phrases import are_chains_too_long, has_room_again, is_full
 from .signals import SIGNALS
@@ -56,8 +56,11 @@ def alert(a: Assessment, results: Iterable[Result], options: Options) -> Alert |
     if not bad:
         return None
     code = _code(a, bad[0])
-    return Alert(code, _cause(a, code), _next(a, code, bad[0], options),
-                 _clears(a, code, bad[0], options))
+    cause, command = _cause(a, code), _next(a, code, bad[0], options)
+    other = other_maximum.before(a, options) if code in other_maximum.CODES else None
+    if other:
+        cause, command = other_maximum.cause(a, other), other_maximum.command(a, other) or command
+    return Alert(code, cause, command, _clears(a, code, bad[0], options))
 
 
 def _code(a: Assessment, result: Result) -> str:
@@ -84,6 +87,9 @@ def _cause(a: Assessment, code: str) -> str:
         # all network namespaces share the buckets
         entries = a.hash.entries if a.hash else table.entries
         load = entries / max(table.buckets, 1)
+        base = None if isinstance(a.history, Missing) else a.history.base
+        if load < TOO_FEW_BUCKETS and base and base.buckets and base.buckets < table.buckets:
+            return f'nf_conntrack_buckets was {base.buckets} when packets were dropped, and is {table.buckets} since'
         if load < TOO_FEW_BUCKETS:
             unseen = '' if a.hash and a.hash.all_namespaces else \
                 ', or entries of other network namespaces, which share the buckets (only root sees them)'
@@ -92,7 +98,7 @@ def _cause(a: Assessment, code: str) -> str:
         whose = ' of all network namespaces' if entries > table.entries else ''
         return f'nf_conntrack_buckets is {table.buckets} for {entries} entries{whose} ({load:.0f} per bucket)'
     if code == 'nat-ports':
-        return 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
+        return nat_lines.why(a)
     if code == 'insert-failed':
         return ('two packets tried to create the same entry (DNS A and AAAA queries from one socket), '
                 'or SNAT has no free source port')
@@ -163,8 +169,14 @@ def _clears(a: Assessment, code: str, result: Result, options: Options) -> str:
     limits = options.limits.get(code.replace('-', '_'))
     if limits is None:
         return ''
-    level = 'warning' if limits.warning else 'critical'
-    return f'inside the range {limits.warning or limits.critical} (--{code}-{level})'
+    level, limit = ('warning', limits.warning) if limits.warning else ('critical', limits.critical)
+    return f'{_inside(limit)} (--{code}-{level})'
+
+
+def _inside(limit: str) -> str:
+    """'below 60', or '15 or more' for the range '15:'."""
+    return f'below {limit}' if limit.isdecimal() else f'at {limit[:-1]} or more' if limit[:-1].isdecimal() and \
+        limit.endswith(':') else f'inside the range {limit}'
 
 
 def _usage_clears(a: Assessment, options: Options) -> str:

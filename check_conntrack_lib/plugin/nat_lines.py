@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..assessment import Assessment
 from ..formatting import clean, rate
+from ..model import Missing
 
 
 def used(a: Assessment) -> str:
@@ -17,6 +18,15 @@ def used(a: Assessment) -> str:
     if a.losses and are_refused(a):
         refused = f', {rate(a.losses.rate(a.losses.clashes)).removesuffix("/s")} packets/s refused'
     return f'NAT ports to {clean(str(use))}: {how}{refused}'
+
+
+def why(a: Assessment) -> str:
+    """Why ports run out, for the long output."""
+    from ..analysis.nat_ports import WHOLE  # only in this alert
+
+    if a.ports is not None and a.ports.size <= WHOLE:
+        return f'source NAT has only {a.ports.size} ports for this server: nf_conntrack_max does not help'
+    return 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
 
 
 def are_refused(a: Assessment) -> bool:
@@ -62,4 +72,4 @@ def _cause(a: Assessment) -> str:
         return ''
     from ..analysis.nat_ports import cause
 
-    return cause(a.losses, a.ports)
+    return cause(a.losses, a.ports, 0.0 if isinstance(a.history, Missing) else a.history.ports_used)

@@ -37,6 +37,11 @@ class CheckSummary(Summary):
             from . import diagnosis_lines  # only where flows were looked at
 
             cause = diagnosis_lines.short_cause(self.diagnosis)
+        if troubles(results):
+            from . import other_maximum
+
+            other = other_maximum.before(_assessment(results), self.options)
+            cause = other_maximum.short(other) if other else cause
         if ranking is None:
             return first_line(_assessment(results), list(results), '', cause)
         from . import all_namespaces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..analysis.hysteresis import Awaited, Crossed, Drops
+from ..analysis.losses import Losses
 from ..analysis.trend import Rise
 from ..assessment import Assessment
 from ..defaults import DAY
@@ -95,11 +96,20 @@ def since(a: Assessment, span: float) -> str:
     return f'since {clock_time(now - span, now)}'
 
 
+def _since_first_drop(a: Assessment, losses: Losses) -> str:
+    """The time and the rate, which thresholds are for; of a time before the first drop the rate says over how long."""
+    per_second = rate(losses.rate(losses.lost))
+    quiet = None if isinstance(a.history, Missing) or losses.across else a.history.undropped
+    ago = a.snapshot.at.uptime - quiet.at.uptime if quiet else losses.span
+    if ago >= losses.span:
+        return f'{since(a, losses.span)} ({per_second})'
+    return f'{since(a, ago)} ({per_second} over {duration(losses.span)})'
+
+
 def dropped(a: Assessment) -> str:
     if not a.losses or not a.losses.lost:
         return repeated(a.drops, a.snapshot.at.wall) if a.drops else table_full(a)
-    text = (f'{count(a.losses.lost, "packet")} dropped {since(a, a.losses.span)} '
-            f'({rate(a.losses.rate(a.losses.lost))})')
+    text = f'{count(a.losses.lost, "packet")} dropped {_since_first_drop(a, a.losses)}'
     if are_chains_too_long(a):
         return text + ': hash chains too long'
     return f'table {"was " if has_room_again(a) else ""}full, {text}' if is_full(a) else text

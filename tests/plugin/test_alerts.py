@@ -13,7 +13,7 @@ from check_conntrack_lib.analysis.hysteresis import Crossed, Drops
 from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.assessment import Assessment
 from check_conntrack_lib.flow import ReplyTuple
-from check_conntrack_lib.model import Missing, NotLoaded, Table
+from check_conntrack_lib.model import History, Instant, Missing, NotLoaded, Sample, Table
 from check_conntrack_lib.plugin.alerts import TRIAGE, Alert, alert, troubles
 from check_conntrack_lib.plugin.options import parse
 
@@ -83,6 +83,16 @@ BUCKETS = 'sudo sysctl -w net.netfilter.nf_conntrack_buckets='
 
 def load(entries: int, all_namespaces: bool = True) -> HashLoad:
     return HashLoad(entries, 1024, all_namespaces, ChainLimit(2.0), 0.01)
+
+
+def test_buckets_that_were_raised_since_packets_were_dropped() -> None:
+    at = Instant(NOON - 300, 4700, 4700)
+    for before, said in ((512, 'nf_conntrack_buckets was 512 when packets were dropped, and is 65536 since'),
+                         (65536, 'single hash chains are too long'), (None, 'single hash chains are too long')):
+        history = History(base=Sample(at, 'b', 1, 9000, 65536, before))
+        found = alert_of(assessment(Table(9000, 65536, 65536), losses=CHAINS, history=history), 'dropped_per_s')
+        assert found.cause.startswith(said)
+        assert found.next == TRIAGE
 
 
 @pytest.mark.parametrize(('table', 'known', 'cause', 'command'), [
@@ -163,9 +173,9 @@ def test_causes(known: dict[str, Any], name: str, cause: str) -> None:
      'when the module is loaded; if that is intended: --not-loaded ok (vars.conntrack_not_loaded)'),
     ({}, 'growth_per_s', ('--horizon', '1h'),
      'when the critical threshold is more than 60 min away (--trend, --horizon)'),
-    ({}, 'nat_ports', (), 'inside the range 60 (--nat-ports-warning)'),
+    ({}, 'nat_ports', (), 'below 60 (--nat-ports-warning)'),
     ({}, 'conntrack_allowance_available', ('--allowance-available-warning', 'off'),
-     'inside the range 5: (--allowance-available-critical)'),
+     'at 5 or more (--allowance-available-critical)'),
     ({}, 'conntrack_allowance_exceeded_per_s', (), '5 min after the last dropped packet (--window)'),
     ({}, 'settings', (), 'when file and kernel agree; off: --settings-check off'),
     ({'crossed': CROSSED._replace(below=NOON - 300)}, 'usage', (),

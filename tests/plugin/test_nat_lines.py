@@ -11,6 +11,7 @@ from assessments import assessment, lost
 from check_conntrack_lib.analysis.nat_ports import PortUse
 from check_conntrack_lib.assessment import Assessment
 from check_conntrack_lib.flow import ReplyTuple
+from check_conntrack_lib.model import History
 from check_conntrack_lib.plugin import nat_lines
 
 POOL = ReplyTuple(17, socket.inet_aton('203.0.113.9'), 53, socket.inet_aton('198.51.100.1'))
@@ -41,6 +42,24 @@ def test_how_many_are_used(a: Assessment, text: str) -> None:
     (assessment(ports=USE, losses=lost()), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT')])
 def test_what_inserts_failed_for(a: Assessment, is_refused: bool, text: str, short: str) -> None:
     assert (nat_lines.are_refused(a), nat_lines.cause_text(a), nat_lines.short_cause(a)) == (is_refused, text, short)
+
+
+def test_ports_that_are_free_again() -> None:
+    """What was used when the flows were recorded tells of the time at which inserts failed."""
+    half = USE._replace(used=500, least=500)
+    a = refused(9999, half)
+    assert not nat_lines.are_refused(a)
+    assert nat_lines.are_refused(a._replace(history=History(ports_used=0.6)))
+    assert not nat_lines.are_refused(a._replace(history=History(ports_used=0.59)))
+    assert not nat_lines.are_refused(refused(0, half)._replace(history=History(ports_used=0.9)))
+
+
+@pytest.mark.parametrize(('size', 'why'), [
+    (128, 'source NAT has only 128 ports for this server: nf_conntrack_max does not help'),
+    (129, 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help')])
+def test_why_ports_run_out(size: int, why: str) -> None:
+    """Of a small range the kernel looks at every port."""
+    assert nat_lines.why(assessment(ports=USE._replace(size=size))) == why
 
 
 @pytest.mark.parametrize(('change', 'text'), [
