@@ -231,6 +231,8 @@ class History(NamedTuple):
     profiled: float | None = None
     #: the use of the fullest pool of source NAT ports in that profile, 0 to 1
     ports_used: float = 0.0
+    #: the most of them in the profiles recorded since `base`, where inserts failed since then
+    ports_peak: float = 0.0
     #: why this run could not be recorded; empty when it was
     unwritten: str = ''
     #: what was done to the file, reported once

@@ -189,14 +189,14 @@ CAUSE_TEXT = {PORTS: 'NAT found no free port', RACING: 'clashes not resolved',
               EITHER: 'clashes not resolved, or NAT found no free port'}
 
 
-def cause(lost: Losses, fullest: PortUse | None, was_used: float = 0.0) -> str:
+def cause(lost: Losses, fullest: PortUse | None, peak: float = 0.0) -> str:
     """Why inserts failed: PORTS, RACING or EITHER. Without a pool, as without privileges, PORTS cannot be proved.
 
-    was_used: the part of a pool's ports that was used when the flows were last recorded: some may be free again.
+    peak: the part of a pool's ports that was used at most meanwhile: they may be free again.
     """
     found = lost.packets.get('found')
-    if fullest is not None and max(fullest.share, was_used) >= REFUSES:
-        searched = found is None or found >= SEARCHED * fullest.found * lost.clashes
+    if max(fullest.share if fullest else 0.0, peak) >= REFUSES:
+        searched = found is None or found >= SEARCHED * (fullest.found if fullest else TCP_TRIES) * lost.clashes
         return PORTS if searched else EITHER if found and found >= RACE * lost.clashes else RACING
     if found is not None and found < RACE * lost.clashes:
         return RACING

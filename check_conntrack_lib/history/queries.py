@@ -26,6 +26,8 @@ YOUNGEST_BASE = 1.0
 MUCH_OLDER = 2.0
 #: drops are counted from no base that is older, in seconds: after a pause that long the counting starts again
 LONGEST_BASE = DAY
+#: the counter of what NAT ports are refused with
+FAILED = 'insert_failed'
 #: the trend gets at most this many points, however often it is asked: of the newest part, and of all before
 NEWEST_POINTS, OLDER_POINTS = 20, 30
 
@@ -81,6 +83,7 @@ def history_before(database: sqlite3.Connection, now: Sample, query: HistoryQuer
         if recent_points or recent_samples else None
     return History(base, before_resets, earlier, first_run=False,
                    profiled=None if profiled is None else checked_time(profiled), ports_used=_ports_used(profile),
+                   ports_peak=_ports_peak(database, base, now),
                    recent_points=recent_points, recent_samples=recent_samples, other_maximum=other,
                    undropped=_undropped(database, base, now, query) if recent_samples and base else None)
 
@@ -103,6 +106,16 @@ def _ports_used(text: str | None) -> float:
         return 0.0
     pools = json.loads(text)['nat_ports']
     return max((used / size for *_pool, used, size, _exact, _kept in pools if size), default=0.0)
+
+
+def _ports_peak(database: sqlite3.Connection, base: Sample | None, now: Sample) -> float:
+    """Of the profiles of trouble since the base, the most."""
+    if base is None or base.counters is None or now.counters is None \
+            or base.counters.per_cpu.get(FAILED) == now.counters.per_cpu.get(FAILED):
+        return 0.0
+    return max((_ports_used(text) for text, in database.execute(
+        f'SELECT text FROM profile WHERE {HERE} AND NOT quiet AND uptime >= :since',
+        {'boot_id': now.boot_id, 'netns': now.netns, 'since': base.at.uptime})), default=0.0)
 
 
 def _better_base(database: sqlite3.Connection, old: Sample, now: Sample, query: HistoryQuery) -> Sample:

@@ -14,10 +14,24 @@ def used(a: Assessment) -> str:
         return ''
     how = f'{use.share:.0%} used ({use.used} of {use.size})' if use.exact else \
         f'at least {use.least_share:.0%} used (about {use.used} of {use.size})'
+    if most_used(a) > max(use.share, use.least_share):
+        how = f'{most_used(a):.0%} used, now {how.removesuffix(")").replace(" used", "")})'
     refused = ''
     if a.losses and are_refused(a):
         refused = f', {rate(a.losses.rate(a.losses.clashes)).removesuffix("/s")} packets/s refused'
     return f'NAT ports to {clean(str(use))}: {how}{refused}'
+
+
+def most_used(a: Assessment) -> float:
+    """The part of the ports that counts, 0 to 1: while they are refused the most that was seen, so that a few which are
+    free for a moment are no end of it. Of a sample that could not be confirmed, what is certain.
+    """
+    least = a.ports.least_share if a.ports else 0.0
+    return max(least, _peak(a)) if _peak(a) > least and are_refused(a) else least
+
+
+def _peak(a: Assessment) -> float:
+    return 0.0 if isinstance(a.history, Missing) else a.history.ports_peak
 
 
 def why(a: Assessment) -> str:
@@ -45,9 +59,9 @@ def cause_text(a: Assessment) -> str:
 
 def short_cause(a: Assessment) -> str:
     """The same in two or three words, for the first line."""
-    from ..analysis.nat_ports import RACING
+    from ..analysis.nat_ports import PORTS, RACING
 
-    return 'clashes' if _cause(a) == RACING else 'clash or NAT'
+    return {RACING: 'clashes', PORTS: 'NAT ports'}.get(_cause(a), 'clash or NAT')
 
 
 def details(a: Assessment) -> str:
@@ -72,4 +86,4 @@ def _cause(a: Assessment) -> str:
         return ''
     from ..analysis.nat_ports import cause
 
-    return cause(a.losses, a.ports, 0.0 if isinstance(a.history, Missing) else a.history.ports_used)
+    return cause(a.losses, a.ports, _peak(a))

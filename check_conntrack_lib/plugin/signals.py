@@ -163,8 +163,7 @@ SIGNALS: tuple[Signal, ...] = (
            rank=2),
     Signal('nat_ports', 'nat_ports', DROPS,
            thresholds('nat-ports', '60', '90', 'the use in percent of the fullest range of source NAT ports'),
-           # of a sample that could not be confirmed, what is certain
-           lambda a: None if a.ports is None else 100.0 * a.ports.least_share, nat_lines.used, details.nat_ports,
+           lambda a: None if a.ports is None else 100.0 * nat_lines.most_used(a), nat_lines.used, details.nat_ports,
            rank=7, unit='%', maximum=100),
     Signal('allowance_exceeded', 'conntrack_allowance_exceeded_per_s', CLOUD,
            thresholds('allowance-exceeded', 'off', '0',

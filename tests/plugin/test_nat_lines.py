@@ -35,7 +35,7 @@ def test_how_many_are_used(a: Assessment, text: str) -> None:
 
 
 @pytest.mark.parametrize(('a', 'is_refused', 'text', 'short'), [
-    (refused(9999), True, 'NAT found no free port', 'clash or NAT'),
+    (refused(9999), True, 'NAT found no free port', 'NAT ports'),
     (refused(0), False, 'clashes not resolved', 'clashes'),
     (refused(None, None), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT'),
     (assessment(ports=USE), False, 'clashes not resolved, or NAT found no free port', 'clash or NAT'),
@@ -45,13 +45,19 @@ def test_what_inserts_failed_for(a: Assessment, is_refused: bool, text: str, sho
 
 
 def test_ports_that_are_free_again() -> None:
-    """What was used when the flows were recorded tells of the time at which inserts failed."""
+    """While they were refused within the window, the most of them that was seen in use counts."""
     half = USE._replace(used=500, least=500)
     a = refused(9999, half)
-    assert not nat_lines.are_refused(a)
-    assert nat_lines.are_refused(a._replace(history=History(ports_used=0.6)))
-    assert not nat_lines.are_refused(a._replace(history=History(ports_used=0.59)))
-    assert not nat_lines.are_refused(refused(0, half)._replace(history=History(ports_used=0.9)))
+    assert (nat_lines.are_refused(a), nat_lines.most_used(a)) == (False, 0.5)
+    before = a._replace(history=History(ports_peak=0.6))
+    assert (nat_lines.are_refused(before), nat_lines.most_used(before)) == (True, 0.6)
+    assert nat_lines.used(before) == f'NAT ports to {NAME}: 60% used, now 50% (500 of 1000), 0.1 packets/s refused'
+    assert not nat_lines.are_refused(a._replace(history=History(ports_peak=0.59)))
+    other = refused(0, half)._replace(history=History(ports_peak=0.9))
+    assert (nat_lines.are_refused(other), nat_lines.most_used(other)) == (False, 0.5)
+    # none of its entries is left
+    gone = refused(9999, None)._replace(history=History(ports_peak=0.9))
+    assert (nat_lines.are_refused(gone), nat_lines.used(gone), nat_lines.short_cause(gone)) == (True, '', 'NAT ports')
 
 
 @pytest.mark.parametrize(('size', 'why'), [

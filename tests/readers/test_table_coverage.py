@@ -55,12 +55,10 @@ def test_hidden_sysctls_are_not_an_absent_module(
 
 
 def test_a_directory_that_is_no_proc_file_system(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name in ('empty', 'nowhere'):
-        (tmp_path / 'empty').mkdir(exist_ok=True)
-        assert check(tmp_path / name, '--not-loaded', 'ok') == 3
-        out = capfd.readouterr().out
-        assert f'{name} is no proc file system' in out
-        assert 'ProcSubset' not in out
+    assert check(tmp_path, '--not-loaded', 'ok') == 3
+    out = capfd.readouterr().out
+    assert ' is no proc file system' in out
+    assert 'ProcSubset' not in out
 
 
 def test_a_directory_emptied_by_a_mount_hides_it(tree: Path) -> None:
