@@ -47,7 +47,8 @@ def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause:
             else 'nf_conntrack is not loaded, as configured (--not-loaded ok)'
     phrases = list(dict.fromkeys(filter(None, (_phrase(a, result) for result in bad))))
     usage_first = isinstance(table, Table) and bool(bad) and bad[0].metric.name in FILLING
-    parts = [Part((phrase,) if place == 0 else (f', {phrase}', ''), 10 * place) for place, phrase in enumerate(phrases)]
+    parts = [Part((f', {phrase}', ''), 10 * place) if place else Part((phrase, _shorter(phrase)), 6)
+             for place, phrase in enumerate(phrases)]
     if usage_first and parts:
         # usage has set the state, and the rest may go
         parts[0] = Part((f', {phrases[0]}', ''), 2)
@@ -62,6 +63,12 @@ def first_line(a: Assessment, results: Sequence[Result], among: str = '', cause:
     parts += _not_checked(results, kept=not bad)
     parts += _not_yet(a)
     return _fitted(parts, LONGEST - len(f'CONNTRACK {str(bad[0].state if bad else Ok).upper()} - '))
+
+
+def _shorter(phrase: str) -> str:
+    """Without the time that a rate is of: '(9.2/s over 5 min)'."""
+    before, over, after = phrase.partition('/s over ')
+    return f'{before}/s){after.partition(")")[2]}' if over else phrase
 
 
 def _fitted(parts: list[Part], room: int) -> str:
