@@ -10,8 +10,9 @@ from check_conntrack_lib.history.schema_check import columns, empty, is_ours, ta
 
 @pytest.mark.parametrize(('statement', 'ours'), [
     ('', True), ('DROP TABLE netns', True), ('DROP TABLE profile', True), ('DROP INDEX sample_by_time', True),
-    (allowances.SCHEMA, True), (allowances.SCHEMA + '\n; ALTER TABLE allowance DROP COLUMN each', True),
-    (allowances.SCHEMA + '\n; ALTER TABLE allowance ADD COLUMN more', False), ('CREATE TABLE allowance (time REAL)', False),
+    (allowances.SCHEMA, True), (allowances.SCHEMA.replace(',\n    each TEXT', ''), True),
+    (allowances.SCHEMA + '\n; ALTER TABLE allowance ADD COLUMN more', False),
+    ('CREATE TABLE allowance (time REAL)', False),
     ('DROP TABLE boot', False), ('DROP TABLE sample', False), ('CREATE TABLE other (a)', False),
     ('CREATE VIEW other AS SELECT 1', False), ('CREATE INDEX other ON sample (entries)', False),
     ('CREATE TRIGGER other AFTER INSERT ON sample BEGIN DELETE FROM boot; END', False),
