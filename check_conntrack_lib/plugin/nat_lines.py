@@ -7,6 +7,10 @@ from ..formatting import clean, rate
 from ..model import Missing
 
 
+#: nearly all ports: where the kernel looks for a free one makes no difference
+ALL = 0.98
+
+
 def used(a: Assessment) -> str:
     """'NAT ports to 203.0.113.9:443 tcp through 198.51.100.1: 91% used (58700 of 64512), 25 packets/s refused'."""
     use = a.ports
@@ -38,7 +42,7 @@ def why(a: Assessment) -> str:
     """Why ports run out, for the long output."""
     from ..analysis.nat_ports import WHOLE  # only in this alert
 
-    if a.ports is not None and a.ports.size <= WHOLE:
+    if a.ports is not None and (a.ports.size <= WHOLE or a.ports.share > ALL):
         return f'source NAT has only {a.ports.size} ports for this server: nf_conntrack_max does not help'
     return 'source NAT looks for a free port in a part of its range only: nf_conntrack_max does not help'
 

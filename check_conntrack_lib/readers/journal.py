@@ -19,8 +19,8 @@ MOST_LINES, JOURNAL_TAIL = 100_000, 32 << 20
 
 
 def parse_journal_line(line: str, wall_to_monotonic: float) -> KernelLine | None:
-    """A line of `journalctl -o short-unix`: 'seconds.micro host kernel: text'."""
-    match = re.fullmatch(r'(\d{1,12}\.\d{1,9}) \S+ kernel: (.*)', line)
+    """A line of `journalctl -o short-unix`: 'seconds.micro host kernel: text', of early boot without a host."""
+    match = re.fullmatch(r'(\d{1,12}\.\d{1,9}) (?:\S+ )?kernel: (.*)', line)
     return KernelLine(float(match[1]) + wall_to_monotonic, match[2]) if match else None
 
 

@@ -259,8 +259,9 @@ def test_the_rest_of_an_endless_line_is_no_line(tmp_path: Path, monkeypatch: pyt
 
 
 def test_journal_lines() -> None:
-    assert parse_journal_line('1795179478.289000 vm kernel: nf_conntrack: x', -1795176589.5) == KernelLine(
-        pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')
+    for host in ('vm ', ''):
+        assert parse_journal_line(f'1795179478.289000 {host}kernel: nf_conntrack: x', -1795176589.5) == KernelLine(
+            pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')
     assert parse_journal_line('1795179478.289000 vm sshd[1]: kernel: nf_conntrack: x', 0) is None
     assert parse_journal_line('nonsense', 0) is None
 
