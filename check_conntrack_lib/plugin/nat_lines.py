@@ -6,7 +6,6 @@ from ..assessment import Assessment
 from ..formatting import clean, rate
 from ..model import Missing
 
-
 #: nearly all ports: where the kernel looks for a free one makes no difference
 ALL = 0.98
 
