@@ -227,7 +227,8 @@ def history_query(question: Question) -> HistoryQuery:
     return HistoryQuery(question.window, trend.points_span(question.window, question.horizon), comparable,
                         trend.WINDOWS * question.window, moved=moved,
                         trouble=RecentQuery(min(question.thresholds, default=100.0), hysteresis.LONGEST,
-                                            hysteresis.REPEATED_WITHIN, question.window, dropped_between)
+                                            hysteresis.REPEATED_WITHIN, question.window, dropped_between,
+                                            question.limit)
                         if question.clear or question.warning_after else None,
                         # what is counted in percent of another limit is not known to the history
                         no_points_below=0.0 if question.limit else

@@ -32,6 +32,8 @@ class RecentQuery(NamedTuple):
     window: float
     #: were packets dropped between these two samples?
     dropped: Callable[[Sample, Sample], bool]
+    #: entries, where another limit than nf_conntrack_max counts, too; 0: none
+    limit: int = 0
 
 
 def recent(database: sqlite3.Connection, now: Sample, query: RecentQuery,
@@ -45,9 +47,10 @@ def recent(database: sqlite3.Connection, now: Sample, query: RecentQuery,
 
 def _points(database: sqlite3.Connection, now: Sample, query: RecentQuery, points: Sequence[Point],
             values: dict[str, object]) -> tuple[Point, ...]:
-    threshold = now.maximum * query.threshold / 100
+    maximum = _smaller(now.maximum, query.limit)
+    threshold = maximum * query.threshold / 100
     fullest = max(now.entries, *(point.entries for point in points)) if points else now.entries
-    if now.maximum <= 0 or fullest < threshold * NEAR:
+    if maximum <= 0 or fullest < threshold * NEAR:
         return ()
     if now.entries <= threshold and not database.execute(
             f'SELECT 1 FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now AND entries > :threshold '
@@ -57,8 +60,13 @@ def _points(database: sqlite3.Connection, now: Sample, query: RecentQuery, point
     rows = database.execute(
         f'SELECT uptime, entries, maximum FROM sample WHERE {HERE} AND uptime >= :since AND uptime < :now '
         f'ORDER BY uptime DESC LIMIT {MOST_POINTS}', {**values, 'since': now.at.uptime - query.span}).fetchall()
-    return tuple(Point(float(uptime), _of_then(whole(entries), whole(maximum), now.maximum))
-                 for uptime, entries, maximum in reversed(rows))
+    return tuple(Point(float(uptime), _of_then(whole(entries), _smaller(whole(then), query.limit), maximum))
+                 for uptime, entries, then in reversed(rows))
+
+
+def _smaller(maximum: int, limit: int) -> int:
+    """What counts of nf_conntrack_max, where 0 and less is no limit, and another limit, if there is one."""
+    return limit if limit and not 0 < maximum < limit else maximum
 
 
 def _of_then(entries: int, then: int, now: int) -> int:

@@ -82,7 +82,7 @@ def is_full(a: Assessment) -> bool:
 def has_room_again(a: Assessment) -> bool:
     """Was the table full within the window, and has it room now?"""
     table = a.snapshot.table
-    return is_full(a) and isinstance(table, Table) and not table.unlimited and table.usage < STILL_FULL
+    return is_full(a) and isinstance(table, Table) and (table.unlimited or table.usage < STILL_FULL)
 
 
 def are_chains_too_long(a: Assessment) -> bool:

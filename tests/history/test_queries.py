@@ -169,6 +169,16 @@ def test_the_threshold_of_a_large_table(database: sqlite3.Connection, ask: Ask, 
     assert bool(ask(sample(50_000, was)._replace(maximum=100_000))[0]) is known
 
 
+@pytest.mark.parametrize(('maximum', 'limit', 'counts'), [
+    (1000, 0, ()), (1000, 100, (70, 86)), (0, 100, (70, 86)), (-1, 100, (70, 86)), (100, 1000, (70, 86)), (0, 0, ())])
+def test_another_limit_that_is_smaller_counts(database: sqlite3.Connection, maximum: int, limit: int,
+                                              counts: tuple[int, ...]) -> None:
+    put(database, [sample(49_000, 70)._replace(maximum=maximum), sample(49_500, 86)._replace(maximum=maximum)])
+    now = sample(50_000, 86)._replace(maximum=maximum)
+    found, _samples = recent.recent(database, now, TROUBLE._replace(limit=limit), ())
+    assert tuple(point.entries for point in found) == counts
+
+
 def test_a_table_that_was_never_near_is_not_asked_about(database: sqlite3.Connection) -> None:
     put(database, [sample(49_000, 90)])
     near, far = ([Point(1, entries)] for entries in (22, 21))

@@ -71,7 +71,7 @@ DROPS = Drops(3, 12, NOON - 7200, NOON - 900, NOON - 600, 0.1)
     ({'losses': lost(early_drop=1)}, True, True), ({'losses': lost(drop=1)}, False, False),
     ({'log': logged(9), 'table': Table(98_999, 100_000, 1)}, True, True),
     ({'log': logged(9), 'table': Table(99_000, 100_000, 1)}, True, False),
-    ({'log': logged(9), 'table': Table(9, 0, 1)}, True, False),
+    ({'log': logged(9), 'table': Table(9, 0, 1)}, True, True),
     ({'log': logged(9), 'table': Missing('x')}, True, False),
     ({'log': Missing('x')}, False, False)])
 def test_full_and_drained(known: dict[str, Any], is_full: bool, has_room_again: bool) -> None:
