@@ -59,7 +59,7 @@ def read(host: Host) -> Table | NotLoaded | Missing:
 def _without_count(host: Host) -> NotLoaded | Missing:
     """Is connection tracking not loaded, or is its count hidden from this process?"""
     if not host.exists('sys'):
-        if not host.exists('self'):
+        if not (host.exists('self') or host.exists('1')):
             return Missing(f'{host.procfs} is no proc file system', 'mount one there, or name another with --procfs')
         return Missing(f'no {host.path("sys")} (ProcSubset=pid?)', 'a unit with ProcSubset=pid has no /proc/sys')
     try:

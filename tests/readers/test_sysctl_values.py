@@ -52,7 +52,8 @@ def test_a_table(host: Host) -> None:
 
 
 @pytest.mark.parametrize(('files', 'why'), [
-    ({}, 'no {}/sys (ProcSubset=pid?)'),
+    ({}, '{} is no proc file system'), ({'self/x': ''}, 'no {}/sys (ProcSubset=pid?)'),
+    ({'1/x': ''}, 'no {}/sys (ProcSubset=pid?)'),
     ({'sys/kernel/x': ''}, 'no {}/sys/net: something else is mounted there'),
     ({'sys/net/x': ''}, 'no {}/sys/net: something else is mounted there'),
     ({'sys/net/ipv4/x': '', f'{NETFILTER}max': ''},
