@@ -67,14 +67,12 @@ def read_records(path: str, since: float, now: Instant | None = None,
     memory = possible(memory, now)
     try:
         opened = open_log(path)
-    except PermissionError as error:
-        if path == DEVICE:
+    except OSError as error:
+        if path == DEVICE and isinstance(error, PermissionError):
             # EPERM comes from kernel.dmesg_restrict, or to root from kernel.printk_devkmsg=off
             why = 'needs CAP_SYSLOG' if os.geteuid() == 0 else 'needs root'
             return Missing(why, 'reading /dev/kmsg needs CAP_SYSLOG where kernel.dmesg_restrict=1; '
                            'the journal serves members of group systemd-journal or adm')
-        return Missing.because(error, path)
-    except OSError as error:
         return Missing.because(error, path)
     if isinstance(opened, Missing):
         return opened
