@@ -110,13 +110,13 @@ class Host(NamedTuple):
             return ''
 
     def hides_processes(self) -> bool:
-        """Is this user not shown the processes of others (proc's hidepid, ProtectProc=invisible)?
+        """Is this user not shown the processes of others (proc's hidepid, ProtectProc= of a unit)?
 
-        Each PID namespace has a process 1.
+        Each PID namespace has a process 1. With hidepid=1 (noaccess) its directory is there, but nothing below it.
         """
         try:
             # the root of a true proc file system, not of a captured tree
-            return os.stat(self.procfs).st_ino == PROC_ROOT_INO and not self.exists('1')
+            return os.stat(self.procfs).st_ino == PROC_ROOT_INO and not self.exists('1/comm')
         except OSError:
             return False
 
