@@ -357,12 +357,12 @@ def test_a_container_with_the_name_of_the_host_is_said_to_be_one(proc: Proc) -> 
 
 
 @pytest.mark.parametrize(('true_proc', 'first', 'hidden'), [
-    (True, False, True), (True, True, False), (False, False, False)])
+    (True, '', True), (True, '1', True), (True, '1/comm', False), (False, '', False)])
 def test_whoever_is_shown_no_first_process_is_shown_no_others(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, true_proc: bool, first: bool, hidden: bool) -> None:
-    """A captured tree has the processes that were captured."""
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, true_proc: bool, first: str, hidden: bool) -> None:
+    """With hidepid=1 a process is a directory that shows nothing. A captured tree has the processes of then."""
     if first:
-        (tmp_path / '1').mkdir()
+        (tmp_path / first).mkdir(parents=True)
     if true_proc:
         monkeypatch.setattr(host, 'PROC_ROOT_INO', tmp_path.stat().st_ino)
     assert Host(str(tmp_path)).hides_processes() == hidden
