@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from ..defaults import DAY
 from ..model import BOOT, Instant, KernelLog, Missing
@@ -169,17 +170,19 @@ def _wall(found: dict[str, str], now: Instant) -> float:
         wall = calendar.timegm((year, month, day, hour, minute, second)) - (-east if zone[0] == '-' else east)
     else:
         newest = year or time.localtime(now.wall + DAY).tm_year
-        wall = _local((newest, month, day, hour, minute, second), now)
+        wall = _local((newest, month, day, hour, minute, second), now.wall, time.tzname)
         if not year and wall > now.wall + DAY:
-            wall = _local((newest - 1, month, day, hour, minute, second), now)
+            wall = _local((newest - 1, month, day, hour, minute, second), now.wall, time.tzname)
     fraction = found.get('fraction')
     return wall + (float('0.' + fraction[1:]) if fraction else 0.0)
 
 
-def _local(date: tuple[int, int, int, int, int, int], now: Instant) -> float:
+# a storm logs many lines in a second, and the C library looks at the zone's file for each
+@lru_cache(64)
+def _local(date: tuple[int, int, int, int, int, int], now: float, _zone: tuple[str, str]) -> float:
     """Seconds since 1970 of a date in this host's time; of an hour that comes twice the last that can be."""
     moments = {time.mktime((*date, 0, 0, summer)) for summer in (0, 1)}
     real = [moment for moment in moments if time.localtime(moment)[3:5] == date[3:5]]
     if not real:
         return time.mktime((*date, 0, 0, -1))  # an hour that a summer's beginning leaves out
-    return max([moment for moment in real if moment <= now.wall + AHEAD] or [min(real)])
+    return max([moment for moment in real if moment <= now + AHEAD] or [min(real)])
