@@ -12,7 +12,7 @@ from .phrases import has_room_again
 if TYPE_CHECKING:
     from .options import Options
 
-#: a table that holds more than so many times as much as before has grown, too
+#: a table with more entries than this factor of those before has grown, too
 GROWN = 1.25
 #: alerts of a full table, or one that fills
 CODES = ('usage', 'table-full', 'dropped', 'early-drop', 'growth')
