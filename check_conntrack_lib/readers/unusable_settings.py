@@ -49,7 +49,7 @@ def unusable(settings: Iterable[SysctlSetting], names: Collection[str]) -> list[
 def _misnamed(one: SysctlSetting, names: Collection[str], sets: Collection[str]) -> list[SysctlSetting]:
     """A line whose name is in another place, or misspelt: its key is then the one that is meant."""
     match = _MEANT.fullmatch(one.path.rpartition('/')[2].lower())
-    key = NEW_NAME + match[1] if match else ''
+    key = NEW_NAME + match[1] if match and re.search(r'(?:^|\W)net/', one.path) else ''
     if key not in names or key in sets or one.forgiven or one.is_pattern:
         return []
     shown = one.path.replace('\ufeff', '(byte order mark)')

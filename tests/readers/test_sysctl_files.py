@@ -136,7 +136,7 @@ def test_as_many_files_as_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     # of another kernel; allowed to fail; of something else
     ('net.netfilter.nf_conntrack_dccp_loose=9', ''), ('net.netfilter.nf_conntrack_helper=1', ''),
     ('-net.netfilter.nf_conntrack_maximum=9', ''), ('-net.ipv4.nf_conntrack_max=9', ''),
-    ('net.ipv4.nf_conntrack_*=9', ''), ('net.ipv4.track_max=9', '')])
+    ('net.ipv4.nf_conntrack_*=9', ''), ('net.ipv4.track_max=9', ''), ('kernel.my_conntrack_max=9', '')])
 def test_names_that_no_kernel_or_another_one_has(line: str, fault: str) -> None:
     found = unusable(parse(line, 'a.conf'), NAMES)
     assert [one.fault for one in found] == [fault] * bool(fault)
