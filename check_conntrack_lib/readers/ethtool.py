@@ -5,6 +5,7 @@ Only interfaces of the thread's own network namespace are there. A driver withou
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -88,5 +89,8 @@ def read_ena(sysfs: str = '/sys', call: Ioctl = ioctl) -> dict[str, dict[str, in
         try:
             found[shown] = statistics(name, call)
         except (OSError, ValueError) as error:
+            # container networks detach interfaces all the time: this one was there a moment ago
+            if isinstance(error, OSError) and error.errno == errno.ENODEV:
+                continue
             return Missing.because(error, f'ethtool statistics of {shown}')
     return found

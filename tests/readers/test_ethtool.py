@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import subprocess
@@ -104,6 +105,16 @@ def test_nothing_is_asked_on_any_other_host(tmp_path):
     (tmp_path / 'bus/pci/drivers/ena/0000:00:05.0').mkdir(parents=True)
     assert ethtool.read_ena(str(tmp_path), driver) == {}
     assert driver.asked == []
+
+
+def test_an_interface_that_is_detached_meanwhile(tmp_path):
+    driver = Driver({'eth0': ENA, 'eth1': ENA})
+
+    def detached(name, structure):
+        if name == 'eth1':
+            raise OSError(errno.ENODEV, 'No such device')
+        driver(name, structure)
+    assert ethtool.read_ena(sysfs(tmp_path, 'eth0', 'eth1'), detached) == {'eth0': ENA}
 
 
 def test_an_interface_that_does_not_answer(tmp_path):
