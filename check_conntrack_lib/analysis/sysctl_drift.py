@@ -180,16 +180,11 @@ def _explained(setting: SysctlSetting, value: int, running: int, table: Table, e
     if setters:
         reason = f', but the running value {running} was set later: {setters} sets it'
         remedy = f'Set what is wanted there ({options}), or remove the line'
-    elif setting.file in evidence.young:
-        reason = (' was not applied since the file was written (after this boot), or '
-                  + ('the module was loaded later' if _is_default(name, running, table, evidence) else
-                     f'the running value {running} was set later'))
-        remedy = f'Now: {APPLY}{overrides}'
     elif not _is_default(name, running, table, evidence):
         known = modules.loaded_by or name in SIZES or name.removeprefix('nf_conntrack_') in DEFAULTS
         reason = f', but the running value {running} was set later' \
             + ('' if known else ', or this one was applied before the module was loaded')
-        remedy = f'Store the intended value{overrides}'
+        remedy = (f'Now: {APPLY}' if setting.file in evidence.young else 'Store the intended value') + overrides
     elif not modules.loaded_by:
         reason = ' was applied before the module was loaded'
         remedy = (f'Now: {APPLY}; at boot: echo nf_conntrack to a file in /etc/modules-load.d (it is loaded before '
@@ -198,6 +193,8 @@ def _explained(setting: SysctlSetting, value: int, running: int, table: Table, e
         reason = f' is lost: the module was loaded again since ({modules.loaded_by} loads it at boot)'
         remedy = f'Now: {APPLY}' + ('; firewalld unloads the module when it stops: CleanupModulesOnExit=no'
                                     if modules.unloaded_by_firewalld else '')
+    if setting.file in evidence.young and not setters:
+        reason += ', or the file was not applied since it was written (after this boot)'
     if name == 'nf_conntrack_max' and value <= 0:
         return reason, f'Newer kernels refuse {value}, older ones take it as no limit: write the number that is wanted'
     if name in SIZES and value < running:

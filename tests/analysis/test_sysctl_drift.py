@@ -449,17 +449,17 @@ class TestWhy:
         began = int(time.time()) - 3600
         write(machine / 'stat', f'cpu  1 2 3 4 5 6 7 8\nbtime {began}\n')
         assert self.said(machine, capsys, 'net.nf_conntrack_max = 524288') == (
-            '90-x.conf: nf_conntrack_max = 524288 was not applied since the file was written (after this boot), or '
-            'the module was loaded later. Now: sudo sysctl --system; kube-proxy overrides it '
-            '(--conntrack-max-per-core, --conntrack-min)')
+            '90-x.conf: nf_conntrack_max = 524288 was applied before the module was loaded, or the file was not '
+            'applied since it was written (after this boot). Now: sudo sysctl --system; at boot: echo nf_conntrack '
+            'to a file in /etc/modules-load.d (it is loaded before sysctl.d is applied)')
         write(machine / 'sys/net/netfilter/nf_conntrack_tcp_timeout_established', '86400\n')
         assert self.said(machine, capsys, 'net.netfilter.nf_conntrack_tcp_timeout_established = 3600') == (
-            '90-x.conf: nf_conntrack_tcp_timeout_established = 3600 was not applied since the file was written (after '
-            'this boot), or the running value 86400 was set later. Now: sudo sysctl --system; kube-proxy overrides it '
-            '(--conntrack-tcp-timeout-established)')
+            '90-x.conf: nf_conntrack_tcp_timeout_established = 3600, but the running value 86400 was set later, or '
+            'the file was not applied since it was written (after this boot). Now: sudo sysctl --system; kube-proxy '
+            'overrides it (--conntrack-tcp-timeout-established)')
         write(machine / 'stat', f'cpu  1 2 3 4 5 6 7 8\nbtime {began + 7200}\n')
         assert self.said(machine, capsys, 'net.nf_conntrack_max = 524288').startswith(
-            '90-x.conf: nf_conntrack_max = 524288 was applied before the module was loaded')
+            '90-x.conf: nf_conntrack_max = 524288 was applied before the module was loaded. Now: ')
 
     @pytest.mark.parametrize('value', [0, -1])
     def test_no_limit_is_not_advised(self, machine, capsys, value):
