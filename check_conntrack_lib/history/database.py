@@ -74,9 +74,11 @@ DATABASE_SUFFIXES = ('.sqlite', '.sqlite3', '.db')
 class BrokenFile(Exception):
     """The file of this inode is damaged, or no database at all."""
 
-    def __init__(self, why: str, inode: int) -> None:
+    def __init__(self, why: str, inode: int, in_row: bool = False) -> None:
         super().__init__(why)
         self.inode = inode
+        #: is only a row damaged, as far as is known?
+        self.in_row = in_row
 
 
 class RefusedFile(Exception):
@@ -113,11 +115,13 @@ def query_and_record_all(path: str, now: list[Sample], query: HistoryQuery, days
         except BrokenFile as error:
             if not path.endswith(DATABASE_SUFFIXES):
                 raise
-            from .disk_fault import put_aside  # files are rarely damaged
+            damage = str(error), error.inode, error.in_row
+        # now that the exception is gone, with the cursors in its traceback: they hold SQLite's lock
+        from .disk_fault import put_aside  # files are rarely damaged
 
-            note = put_aside(path, str(error), error.inode, now[0].at, patience)
-            histories = _query_and_record_once(path, now, query, days, patience, log_reader)
-            return [history._replace(note=note) for history in histories]
+        note = put_aside(path, *damage, now[0].at, patience)
+        histories = _query_and_record_once(path, now, query, days, patience, log_reader)
+        return [history._replace(note=note) for history in histories]
     except (BrokenFile, RefusedFile) as error:
         return Missing(clean(f'{path}: {error}'), 'give --history another FILE')
     except sqlite3.Error as error:
@@ -176,15 +180,15 @@ def open_database(path: str, patience: float) -> Iterator[sqlite3.Connection]:
             except sqlite3.OperationalError as error:
                 # a table that is no more, or text that is no UTF-8
                 if 'no such' in str(error) or 'decode' in str(error):
-                    raise BrokenFile(fault(error), inode) from error
+                    raise BrokenFile(fault(error), inode, 'decode' in str(error)) from error
                 raise
             except UnicodeEncodeError as error:
                 # a value that was to be looked for: the file has no part in it
-                raise sqlite3.DataError(str(error)) from error
+                raise sqlite3.DataError(error.reason) from error
             except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError,
                     RecursionError) as error:
                 # "file is not a database", "database disk image is malformed", or a row that is none of ours
-                raise BrokenFile(fault(error), inode) from error
+                raise BrokenFile(fault(error), inode, not isinstance(error, sqlite3.Error)) from error
 
 
 def _check_schema(database: sqlite3.Connection) -> None:

@@ -6,8 +6,9 @@ import fcntl
 import os
 
 from ..deadline import OutOfTime
-from ..formatting import clean
+from ..formatting import clean, count
 from ..model import Instant
+from . import bad_rows
 from .codec import fault
 from .location import locked
 
@@ -15,6 +16,8 @@ from .location import locked
 REASON_MISSING = ('unable to open database file', 'disk I/O error', 'database or disk is full')
 #: bytes that are written to learn the reason: as many as a journal and some pages
 PROBE_BYTES = 1 << 17
+#: characters of what is said of a file: its name is at the end
+LONGEST_NOTE = 500
 
 
 def reason(path: str, error: Exception) -> str:
@@ -42,10 +45,11 @@ def reason(path: str, error: Exception) -> str:
     return text
 
 
-def put_aside(path: str, why: str, inode: int, at: Instant, patience: float) -> str:
+def put_aside(path: str, why: str, inode: int, in_row: bool, at: Instant, patience: float) -> str:
     """Renames a damaged file and its journal, which must not be applied to the next one; says so.
 
-    inode: of the damaged file, which another run may have renamed meanwhile. Raises TimeoutError.
+    inode: of the damaged file, which another run may have renamed meanwhile; in_row: where no more than rows are
+    damaged, it is copied, and goes on without them. Raises TimeoutError.
     """
     with locked(path, fcntl.LOCK_EX, patience):
         try:
@@ -54,9 +58,14 @@ def put_aside(path: str, why: str, inode: int, at: Instant, patience: float) -> 
             aside = f'{path}.broken-{at.wall:.0f}'
             while os.path.exists(aside):
                 aside += '+'
-            if os.path.exists(path + '-journal'):
+            journal = os.path.exists(path + '-journal')
+            left_out = bad_rows.leave_out(path, aside) if in_row and not journal else 0
+            if left_out:
+                return clean(f'the history goes on without {count(left_out, "damaged row")} ({why}); as it was, it is '
+                             f'kept as {aside}', LONGEST_NOTE)
+            if journal:
                 os.rename(path + '-journal', aside + '-journal')
             os.rename(path, aside)
         except FileNotFoundError:
             return ''  # another run was faster
-        return clean(f'the history was damaged ({why}) and put aside as {aside}')
+        return clean(f'the history was damaged ({why}) and put aside as {aside}', LONGEST_NOTE)

@@ -147,7 +147,8 @@ def _thin(database: sqlite3.Connection, values: dict[str, float], days: float) -
     # what did not change from the row before to the row behind says nothing
     database.execute(
         f"""DELETE FROM sample WHERE rowid IN (
-            SELECT mine.id FROM (SELECT rowid AS id, * FROM sample INDEXED BY sample_by_time WHERE {aged}) AS mine
+            SELECT mine.id FROM (SELECT rowid AS id, boot, netns, uptime, entries, maximum, buckets, counters
+                FROM sample INDEXED BY sample_by_time WHERE {aged}) AS mine
             JOIN sample AS before ON before.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot
                 AND netns = mine.netns AND uptime < mine.uptime ORDER BY uptime DESC LIMIT 1)
             JOIN sample AS behind ON behind.rowid = (SELECT rowid FROM sample WHERE boot = mine.boot

@@ -24,7 +24,7 @@ def path(in_memory: Path) -> Path:
 
 
 def aside(path: Path, inode: int | None = None) -> str:
-    return put_aside(str(path), 'why', path.stat().st_ino if inode is None else inode, AT, 0.1)
+    return put_aside(str(path), 'why', path.stat().st_ino if inode is None else inode, False, AT, 0.1)
 
 
 def names(path: Path) -> list[str]:
