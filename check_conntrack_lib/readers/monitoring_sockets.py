@@ -119,8 +119,9 @@ def read(host: Host) -> MonitoringWays | Missing:
                 for one in listening for name in [owners.get(one.inode) or PORTS.get((one.protocol, one.port))] if name}
         to_masters = [one for one in sockets(6, ESTABLISHED, remote_port=AGENT_PORT) if not _is_loopback(one.remote)]
         users = _monitoring_users(host)
-        # anybody can connect to such a port somewhere
-        masters = {one.remote for one in to_masters if one.uid in users}
+        # anybody can connect to such a port somewhere; or from such a port to this host, to a service of root's
+        served = {one.port for one in listening if one.protocol == 6}
+        masters = {one.remote for one in to_masters if one.uid in users and one.inode and one.port not in served}
         peers = {one.remote for way in ways if way.protocol == 6
                  for one in sockets(6, ESTABLISHED, port=way.port) if not _is_loopback(one.remote)}
     except (OSError, ValueError) as error:

@@ -142,6 +142,26 @@ def test_ports_of_the_monitoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert monitoring_sockets.read(Host(str(tmp_path))) == MonitoringWays((Way(name, protocol, port),), ())
 
 
+@pytest.mark.parametrize('came_in', [
+    Socket(6, 2222, '203.0.113.66', 5665, 40), Socket(6, 40002, '203.0.113.66', 5665, 0)],
+                         ids=['to a port that root serves', 'not accepted yet'])
+def test_who_connects_from_the_agents_port_is_no_master(host: Host, monkeypatch: pytest.MonkeyPatch,
+                                                        came_in: Socket) -> None:
+    """Any stranger can choose his port: the rules of --lifeline had let him through."""
+    held = monitoring_sockets.sockets
+
+    def sockets(protocol: int, states: int, port: int = 0, remote_port: int = 0) -> Iterator[Socket]:
+        yield from held(protocol, states, port, remote_port)
+        if remote_port == 5665:
+            yield came_in
+
+    monkeypatch.setattr(monitoring_sockets, 'sockets', sockets)
+    ways = monitoring_sockets.read(host)
+    assert isinstance(ways, MonitoringWays)
+    assert ways.addresses == ('192.0.2.10',)
+    assert '203.0.113.66' in ways.connected
+
+
 def test_without_an_answer_of_the_kernel(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: int) -> Iterator[Socket]:
         raise PermissionError(1, 'Operation not permitted')
