@@ -20,12 +20,12 @@ TABLES: dict[str, tuple[str, str, str]] = {
     'sample': ('rowid', 'boot, netns, time, uptime, entries, maximum, buckets', 'counters'),
     'profile': ('rowid', 'boot, netns, time, uptime, quiet', 'text'),
     'netns': ('boot, inode, since', 'boot, inode, since, cookie, named', 'name'),
-    'log': ('boot', 'boot', 'lines'),  # of which the rest costs itself only
+    'log': ('boot', 'boot, sequence, read, clock_offset, complete_since, names', 'lines'),
     'gone': ('boot, netns', 'boot, netns', "''"),
     'allowance': ('rowid', 'time, uptime, exceeded, linklocal, queued, available', 'boot_id'),
 }
 #: these columns may have no value
-MAYBE = ('buckets', 'cookie', 'available')
+MAYBE = ('buckets', 'cookie', 'available', 'complete_since')
 
 
 def leave_out(path: str, copy: str) -> int:
@@ -100,9 +100,10 @@ def _bad(database: sqlite3.Connection, table: str, key: str, numbers: str, text:
             raise ValueError('too many rows')
         found, values, written = row[:width], row[width:-1], row[-1]
         try:
-            if not all((value is None and name in MAYBE) or (type(value) in (int, float) and math.isfinite(value)
-                                                           and abs(value) <= 1 << 63)
-                       for name, value in zip(names, values)):
+            # where nothing was read of a log its times are infinite
+            if not all((value is None and name in MAYBE) or (type(value) in (int, float) and (
+                    table == 'log' or (math.isfinite(value) and abs(value) <= 1 << 63)))
+                    for name, value in zip(names, values)):
                 raise ValueError('not a number')
             judge(*values, None if written is None else written.decode())
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):

@@ -76,9 +76,8 @@ class BrokenFile(Exception):
 
     def __init__(self, why: str, inode: int, in_row: bool = False) -> None:
         super().__init__(why)
-        self.inode = inode
-        #: is only a row damaged, as far as is known?
-        self.in_row = in_row
+        #: in_row: as far as is known, only rows are damaged
+        self.inode, self.in_row = inode, in_row
 
 
 class RefusedFile(Exception):
@@ -116,9 +115,8 @@ def query_and_record_all(path: str, now: list[Sample], query: HistoryQuery, days
             if not path.endswith(DATABASE_SUFFIXES):
                 raise
             damage = str(error), error.inode, error.in_row
-        # now that the exception is gone, with the cursors in its traceback: they hold SQLite's lock
+        # with the exception the cursors in its traceback are gone, which hold SQLite's lock
         from .disk_fault import put_aside  # files are rarely damaged
-
         note = put_aside(path, *damage, now[0].at, patience)
         histories = _query_and_record_once(path, now, query, days, patience, log_reader)
         return [history._replace(note=note) for history in histories]

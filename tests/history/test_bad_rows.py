@@ -51,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         connection.execute("INSERT INTO netns SELECT boot, 8, 0, NULL, 'other', 1000 FROM sample LIMIT 1")
         connection.execute('INSERT INTO sample SELECT time, boot, 8, uptime, 5, 1000, 64, NULL FROM sample LIMIT 1')
         connection.execute(allowances.SCHEMA)
-        connection.execute("INSERT INTO allowance VALUES (1, 'a', 1, 0, 0, 0, NULL)")
+        connection.execute("INSERT INTO allowance VALUES (1, 'a', 1, 0, 0, 0, NULL, NULL)")
     return path.read_bytes()
 
 
@@ -100,6 +100,7 @@ def test_it_is_left_out_and_the_others_are_used(path: Path, table: str, name: st
     "UPDATE sample SET entries = 'x' WHERE rowid = 19", "UPDATE sample SET counters = '[]' WHERE rowid = 14",
     "UPDATE sample SET counters = CAST(x'ff' AS TEXT) WHERE rowid = 14", 'DELETE FROM upkeep',
     "UPDATE netns SET since = 'x' WHERE inode = 7", 'UPDATE upkeep SET done = 9e999 WHERE part = 3',
+    "UPDATE log SET read = CAST(x'ff' AS TEXT)", "UPDATE netns SET cookie = 'x' WHERE inode = 8",
     "UPDATE profile SET text = CAST(x'ff' AS TEXT) WHERE rowid = 2",
 ])
 def test_a_run_goes_on_with_the_others(path: Path, statement: str) -> None:

@@ -55,7 +55,7 @@ def test_a_value_is_printed_nowhere(value: object, name: str, tmp_path: Path,
 def test_the_table_of_aws_makes_the_file_nobody_elses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On every instance there conntrack-doctor had refused the history of its own host."""
     path = hostile.write(tmp_path / 'h.sqlite', statements=(
-        allowances.SCHEMA, "INSERT INTO allowance VALUES (1e9, 'b', 1, 0, 0, 0, 5)"))
+        allowances.SCHEMA, "INSERT INTO allowance VALUES (1e9, 'b', 1, 0, 0, 0, 5, NULL)"))
     path.chmod(0o600)
     assert cli.main(['history', '--history', str(path), '--json']) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
