@@ -101,6 +101,9 @@ def read_samples(path: str, since: float, until: float, longest: float = foreign
         return made
 
     samples = _rows(path, SAMPLES, since, until, sample, longest)
+    if isinstance(samples, list):
+        # a damaged index has another order
+        samples.sort(key=lambda one: one.at.wall)
     recorded = samples if isinstance(samples, Missing) else _answer(path, identity.names, longest)
     return samples if isinstance(samples, Missing) or isinstance(recorded, Missing) \
         else identity.with_names(samples, recorded)
@@ -109,7 +112,8 @@ def read_samples(path: str, since: float, until: float, longest: float = foreign
 def read_profiles(path: str, since: float, until: float,
                   longest: float = foreign.LONGEST) -> list[PastProfile] | Missing:
     """The profiles of all boots and namespaces between two moments, by time."""
-    return _rows(path, PROFILES, since, until, _profile, longest)
+    found = _rows(path, PROFILES, since, until, _profile, longest)
+    return found if isinstance(found, Missing) else sorted(found, key=lambda one: one.at)
 
 
 def read_history(path: str, now: Sample, query: HistoryQuery) -> History | Missing:

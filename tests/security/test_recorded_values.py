@@ -13,7 +13,7 @@ from assessments import NOON
 from check_conntrack_lib.diagnosis import Diagnosis
 from check_conntrack_lib.diagnosis.emptied import Cause
 from check_conntrack_lib.doctor import cli
-from check_conntrack_lib.history import allowances
+from check_conntrack_lib.history import allowances, readonly
 from check_conntrack_lib.history.codec import fault
 from check_conntrack_lib.history.profiles import EMPTY, Baseline
 from check_conntrack_lib.plugin import diagnosis_lines
@@ -67,6 +67,19 @@ def test_a_recorded_profile_that_saw_nothing_is_no_internal_error() -> None:
     found = Diagnosis(at=NOON, profile=EMPTY, baseline=cause.baseline, growth=(), local=0.0, owners=(), emptied=True,
                       cause=cause)
     assert diagnosis_lines.details(found) == ['then 0% ASSURED (never evicted), 0% UNREPLIED']
+
+
+def test_an_index_in_another_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                   capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged one gives the rows as it likes; no sample is before the first one."""
+    path = hostile.write(tmp_path / 'h.sqlite', rows=50, profile=hostile.profile())
+    path.chmod(0o600)
+    assert cli.main(['history', '--history', str(path)]) == 0
+    expected = capsys.readouterr()
+    for name in ('SAMPLES', 'PROFILES'):
+        monkeypatch.setattr(readonly, name, getattr(readonly, name).replace('ORDER BY time', 'ORDER BY -time'))
+    assert cli.main(['history', '--history', str(path)]) == 0
+    assert capsys.readouterr() == expected
 
 
 @pytest.mark.slow
