@@ -16,7 +16,7 @@ from .location import locked
 REASON_MISSING = ('unable to open database file', 'disk I/O error', 'database or disk is full')
 #: bytes that are written to learn the reason: as many as a journal and some pages
 PROBE_BYTES = 1 << 17
-#: characters of what is said of a file: its name is at the end
+#: characters of a note: the file's name is at its end
 LONGEST_NOTE = 500
 
 
