@@ -67,7 +67,7 @@ def known(database: sqlite3.Connection, samples: Sequence[Sample]) -> list[Known
         inodes = ', '.join(f'{one.netns:d}' for one in samples[first:first + AT_ONCE])
         for inode, since, cookie, name, named_at in database.execute(
                 f'SELECT inode, since, cookie, name, named FROM netns WHERE boot = {_BOOT} AND inode IN ({inodes}) '
-                'ORDER BY since', {'boot_id': samples[0].boot_id}):
+                'ORDER BY inode, since', {'boot_id': samples[0].boot_id}):
             found[int(inode)] = Known(float(since), None if cookie is None else int(cookie), str(name), float(named_at))
     return [found.get(one.netns) for one in samples]
 
