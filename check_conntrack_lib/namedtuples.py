@@ -21,8 +21,11 @@ else:
         _last = ()
 
         def __new__(cls, *values, **named):
-            if named or len(values) != len(cls._fields):
-                values = _in_order(cls, values, named)
+            absent = len(cls._fields) - len(values)
+            if named or absent:
+                # the last ones by default is what is made most often
+                values = values + cls._last[-absent:] if not named and 0 < absent <= len(cls._last) \
+                    else _in_order(cls, values, named)
             return tuple.__new__(cls, values)
 
         @classmethod
@@ -50,9 +53,6 @@ else:
 
     def _in_order(cls, values, named):
         """The values of all fields, some of them by name or by default. Raises TypeError as a function call does."""
-        absent = len(cls._fields) - len(values)
-        if not named and 0 < absent <= len(cls._last):
-            return values + cls._last[-absent:]
         rest, defaults = cls._fields[len(values):], cls._field_defaults
         try:
             values = (*values, *[named.pop(name) if name in named else defaults[name] for name in rest])

@@ -101,14 +101,14 @@ def take_snapshot(host: Host, budget: TimeBudget, own_network: bool = False) -> 
 
 
 def snapshot_of_other(own: Snapshot, netns: int, table: Table, counters: Counters | Missing,
-                      cookie: int | None) -> Snapshot:
+                      cookie: int | None, log: KernelLog | Missing) -> Snapshot:
     """That of another namespace of the same kernel, read in the same run: every field of Snapshot, in its order.
 
-    What is one for all namespaces is taken from `own`: the time, the kernel, the hash table (since 4.7) and the log, of
-    which each gets its own lines when all are known.
+    log: with its own lines; what is one for all namespaces is taken from `own`: the time, the kernel, the hash table
+    (since 4.7).
     """
-    return Snapshot(own.at, own.boot_id, netns, False, table, counters, own.kernel_log, own.all_entries, own.release,
-                    own.stable, cookie)
+    return Snapshot(own.at, own.boot_id, netns, False, table, counters, log, own.all_entries, own.release, own.stable,
+                    cookie)
 
 
 def _is_cut_off(host: Host) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .profile import Key
+from ..flow import PROTOCOLS
+from ..namedtuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .profile import Key
 
 #: one value for all namespaces, or nothing of the network: such commands are for the host
 _OF_THE_HOST = ('nf_conntrack_max', 'nf_conntrack_buckets', 'parameters/hashsize', 'systemctl ', 'kubectl ')
@@ -21,8 +25,7 @@ def conntrack(action: str, key: Key) -> str:
     if ':' in key.destination + key.source:
         words.append('-f ipv6')
     if key.protocol is not None:
-        words.append(f'-p {Key(key.protocol)}' if not str(Key(key.protocol)).startswith('protocol') else
-                     f'-p {key.protocol}')
+        words.append(f'-p {PROTOCOLS.get(key.protocol, key.protocol)}')
     if key.source:
         words.append(f'-s {key.source}')
     if key.destination:

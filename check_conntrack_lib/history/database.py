@@ -22,7 +22,7 @@ from .location import locked
 from .queries import COLUMNS, HistoryQuery, history_before
 
 if TYPE_CHECKING:
-    import sqlite3
+    import sqlite3 as sqlite3
 else:
     try:
         # the package is this module and converters of dates, which take 2 ms of start-up and convert nothing here
@@ -141,7 +141,7 @@ def _query_and_record_once(path: str, now: list[Sample], query: HistoryQuery, da
         database.execute('BEGIN')
         known = identity.known(database, now)
         # what is recorded under its inode may have been another's
-        another = [identity.is_another(database, one, before, query.identify) for one, before in zip(now, known)]
+        another = identity.is_another(database, now, known, query.identify)
         at_once: dict[int, History] = {}
         if len(now) >= MANY:
             from . import idle  # only where there are many
@@ -230,7 +230,7 @@ def _record(database: sqlite3.Connection, now: list[Sample], days: float, identi
                 # a new one may have been recorded by another run meanwhile
                 if history.first_run:
                     before, = identity.known(database, [one])
-                another = history.first_run and identity.is_another(database, one, before, identify)
+                another = history.first_run and identity.is_another(database, [one], [before], identify)[0]
                 looked_up += identity.record(database, boot, one, before, another, identify)
         # idle namespaces have the same counters
         written = {key: counters_to_text(counters)

@@ -7,7 +7,7 @@ a name goes on over restarts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..formatting import clean_title
 from ..model import Sample
@@ -67,20 +67,32 @@ def known(database: sqlite3.Connection, samples: Sequence[Sample]) -> list[Known
         inodes = ', '.join(f'{one.netns:d}' for one in samples[first:first + AT_ONCE])
         for inode, since, cookie, name, named_at in database.execute(
                 f'SELECT inode, since, cookie, name, named FROM netns WHERE boot = {_BOOT} AND inode IN ({inodes}) '
-                'ORDER BY since', {'boot_id': samples[0].boot_id}):
+                'ORDER BY inode, since', {'boot_id': samples[0].boot_id}):
             found[int(inode)] = Known(float(since), None if cookie is None else int(cookie), str(name), float(named_at))
     return [found.get(one.netns) for one in samples]
 
 
-def is_another(database: sqlite3.Connection, now: Sample, before: Known | None, identify: Identify) -> bool:
-    """Has the inode been given to another namespace since it was recorded last?"""
-    if before is None:
-        return False
-    if now.cookie is not None and before.cookie is not None:
-        return now.cookie != before.cookie
-    last, = database.execute(f'SELECT max(uptime) FROM sample WHERE boot = {_BOOT} AND netns = :netns',
-                             {'boot_id': now.boot_id, 'netns': now.netns}).fetchone()
-    return last is not None and not identify.existed(now, float(last))
+def is_another(database: sqlite3.Connection, now: Sequence[Sample], known: Sequence[Known | None],
+               identify: Identify) -> list[bool]:
+    """Of each: has the inode been given to another namespace since it was recorded last?"""
+    cookies = [(one.cookie, before.cookie if before else None) for one, before in zip(now, known)]
+    doubtful = [one for one, before, pair in zip(now, known, cookies) if before and None in pair]
+    last = dict(pair for first in range(0, len(doubtful), AT_ONCE)
+                for pair in _last_uptimes(database, doubtful[first:first + AT_ONCE]))
+    return [before is not None and (mine != recorded if mine is not None and recorded is not None else
+                                    one.netns in last and not identify.existed(one, last[one.netns]))
+            for one, before, (mine, recorded) in zip(now, known, cookies)]
+
+
+def _last_uptimes(database: sqlite3.Connection, samples: Sequence[Sample]) -> Iterator[tuple[int, float]]:
+    """The inode, and when it was recorded last, of each that was."""
+    wanted = ', '.join(f'({one.netns:d})' for one in samples)
+    for inode, last in database.execute(
+            f'WITH wanted (inode) AS (VALUES {wanted}), here AS (SELECT {_BOOT} AS boot) SELECT inode, '
+            '(SELECT max(uptime) FROM sample WHERE sample.boot = here.boot AND netns = inode) FROM wanted, here',
+            {'boot_id': samples[0].boot_id}):
+        if last is not None:
+            yield int(inode), float(last)
 
 
 def record(database: sqlite3.Connection, boot: int, now: Sample, before: Known | None, another: bool,

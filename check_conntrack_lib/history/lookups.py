@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 
 from ..defaults import PATIENCE
 from ..model import NOTHING_READ, LogMemory, Point, Sample
 from . import identity, log_memory
-from .database import BrokenFile, RefusedFile, open_database
+from .database import BrokenFile, RefusedFile, open_database, sqlite3
 from .queries import HistoryQuery, points_before
 
 

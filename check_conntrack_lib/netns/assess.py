@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 
 from ..analysis.losses import LONGEST_LOG_SPAN, seconds_without_drops
 from ..assessment import Assessment, Question, evaluate, history_file, history_query
@@ -30,36 +31,42 @@ class NamespaceAssessment(NamedTuple):
     """One of the namespaces that are assessed."""
 
     namespace: Namespace
-    assessment: Assessment
-    #: one that was evaluated and differs in nothing but its namespace; None: there is none
-    equal: Assessment | None = None
+    #: of this namespace, or of one that differs in nothing but its namespace
+    evaluated: Assessment
+    #: its own readings and history, where another namespace was evaluated
+    own: tuple[Snapshot, History | Missing] | None = None
+
+    @property
+    def assessment(self) -> Assessment:
+        """Made when it is asked for: of a thousand idle ones it mostly is not."""
+        return self.evaluated._replace(snapshot=self.own[0], history=self.own[1]) if self.own else self.evaluated
 
     @property
     def entries(self) -> int:
-        table = self.assessment.snapshot.table
+        table = self.evaluated.snapshot.table
         return table.entries if isinstance(table, Table) else 0
 
     @property
     def usage(self) -> float:
         """Percent of the maximum."""
-        table = self.assessment.snapshot.table
+        table = self.evaluated.snapshot.table
         return table.usage if isinstance(table, Table) else 0.0
 
     @property
     def lost(self) -> int:
         """Packets dropped since the base."""
-        return self.assessment.losses.lost if self.assessment.losses else 0
+        return self.evaluated.losses.lost if self.evaluated.losses else 0
 
     @property
     def without_drops(self) -> float:
         """Seconds for which it has certainly dropped nothing."""
-        counters = self.assessment.snapshot.counters
-        return seconds_without_drops(None if isinstance(counters, Missing) else counters, self.assessment.losses)
+        counters = self.evaluated.snapshot.counters
+        return seconds_without_drops(None if isinstance(counters, Missing) else counters, self.evaluated.losses)
 
     @property
     def logged(self) -> int:
         """'Table full' messages of the window."""
-        return 0 if isinstance(self.assessment.log, Missing) else len(self.assessment.log.ages)
+        return 0 if isinstance(self.evaluated.log, Missing) else len(self.evaluated.log.ages)
 
 
 class NamespaceAssessments(NamedTuple):
@@ -89,7 +96,7 @@ class NamespaceAssessments(NamedTuple):
 
     def name(self, host: Host, member: NamespaceAssessment) -> Name:
         """Its name (see `names.name_of`)."""
-        return name_of(host, NamespaceSnapshot(member.namespace, member.assessment.snapshot), self.own)
+        return name_of(host, NamespaceSnapshot(member.namespace, member.evaluated.snapshot), self.own)
 
 
 def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
@@ -123,22 +130,28 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
 def _evaluate_each(seen: Sequence[NamespaceSnapshot], histories: Sequence[History | Missing], file: str,
                    question: Question) -> Iterator[NamespaceAssessment]:
     """Most of many namespaces are idle: of those that differ in nothing but their inodes one is evaluated."""
-    before: tuple[Snapshot, History | Missing] | None = None
+    before: tuple[object, ...] = ()
     for one, history in zip(seen, histories):
         # the log lines in it are those for this namespace only
         found = _without_namespace(one.snapshot, history)
         if found != before:
             before = found
             a = evaluate(one.snapshot, history, '' if isinstance(history, Missing) else file, question)
-            yield NamespaceAssessment(one.namespace, a, a)
+            yield NamespaceAssessment(one.namespace, a)
         else:
-            yield NamespaceAssessment(one.namespace, a._replace(snapshot=one.snapshot, history=history), a)
+            yield NamespaceAssessment(one.namespace, a, (one.snapshot, history))
 
 
-def _without_namespace(snapshot: Snapshot, history: History | Missing) -> tuple[Snapshot, History | Missing]:
-    if isinstance(history, History) and history.base:
-        history = history._replace(base=history.base._replace(netns=0))
-    return snapshot._replace(netns=0, cookie=None), history
+#: every field but those that tell which namespace it is
+_OF_SNAPSHOT = attrgetter(*(name for name in Snapshot._fields if name not in ('netns', 'cookie')))
+_OF_SAMPLE = attrgetter(*(name for name in Sample._fields if name not in ('netns', 'cookie')))
+_OF_HISTORY = attrgetter(*(name for name in History._fields if name != 'base'))
+
+
+def _without_namespace(snapshot: Snapshot, history: History | Missing) -> tuple[object, ...]:
+    if isinstance(history, Missing):
+        return _OF_SNAPSHOT(snapshot), history
+    return _OF_SNAPSHOT(snapshot), _OF_HISTORY(history), _OF_SAMPLE(history.base) if history.base else None
 
 
 def with_points(a: Assessment, question: Question, patience: float) -> Assessment:

@@ -14,11 +14,11 @@ from ..host import Host
 from ..namedtuples import NamedTuple
 
 #: docker, containerd, CRI-O, podman, kubepods, ECS: the last 64 hexadecimal digits
-_ID = re.compile(r'(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])')
+_ID = r'(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])'
 #: a runtime's own process beside the container, by whole names of directories
-_MONITOR = re.compile(r'(?:^|/)(?:conmon(?:[-/]|$)|(?:crio|libpod)-conmon-|lxc\.monitor[./])|/supervisor$')
+_MONITOR = r'(?:^|/)(?:conmon(?:[-/]|$)|(?:crio|libpod)-conmon-|lxc\.monitor[./])|/supervisor$'
 #: lxc and systemd-nspawn name their containers
-_NAMED = re.compile(
+_NAMED = (
     r'/(?:lxc(?:\.payload)?[./](?P<lxc>[^/]+)'
     r'|systemd-nspawn@(?P<nspawn>[^/]+)\.service'
     # libvirt's machines have a kind and a number before the name: one of qemu's is no container
@@ -27,13 +27,13 @@ _NAMED = re.compile(
 #: what runs them, nspawn else
 _RUNTIMES = {'lxc': 'lxc', 'libvirt': 'libvirt'}
 #: kubelet: the pod's UID, in a slice's name with '_' for '-'; of a static pod a hash
-_POD = re.compile(r'[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:[./]|$)')
-_UNIT = re.compile(r'/([^/]+\.service)(?:/|$)')
+_POD = r'[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:[./]|$)'
+_UNIT = r'/([^/]+\.service)(?:/|$)'
 #: podman's pods have ids of the same kind
 _BEFORE_POD_ID = ('libpod_pod_', 'libpod_parent/')
 #: where cgroup file systems are mounted (file-hierarchy(7), systemd's cgroup-compat-debug)
 MOUNTED = '/sys/fs/cgroup'
-_ESCAPED = re.compile(r'\\x([0-9a-f]{2})')
+_ESCAPED = r'\\x([0-9a-f]{2})'
 
 
 class Cgroup(NamedTuple):
@@ -64,21 +64,21 @@ def parse(text: str) -> Cgroup:
     above: tuple[str, ...] = ()
     for line in text.splitlines():
         controllers, _, path = line.partition(':')[2].partition(':')
-        if _MONITOR.search(path):
+        if re.search(_MONITOR, path):
             continue
-        pod = _POD.search(path)
+        pod = re.search(_POD, path)
         pod_uid = pod[1].replace('_', '-') if pod else ''
-        ids, match = list(_ID.finditer(path)), _NAMED.search(path)
+        ids, match = list(re.finditer(_ID, path)), re.search(_NAMED, path)
         if ids:
             last = ids[-1]
             nested = bool(match and match.start() < last.start()) or any(
                 one[0] != last[0] and not path[:one.start()].endswith(_BEFORE_POD_ID) for one in ids)
             return Cgroup(last[0], pod_uid, nested=nested, above=_above(controllers, path, last.start()))
         if match:
-            name = _ESCAPED.sub(lambda hexadecimal: chr(int(hexadecimal[1], 16)), match[match.lastgroup or 0])
+            name = re.sub(_ESCAPED, lambda hexadecimal: chr(int(hexadecimal[1], 16)), match[match.lastgroup or 0])
             return Cgroup(name, runtime=_RUNTIMES.get(match.lastgroup or '', 'nspawn'),
                           above=_above(controllers, path, match.start(match.lastgroup or 0)))
-        units = [name for name in _UNIT.finditer(path) if not name[1].startswith('user@')]
+        units = [name for name in re.finditer(_UNIT, path) if not name[1].startswith('user@')]
         if units and not unit:
             unit, above = units[-1][1], _above(controllers, path, units[-1].start(1))
         leaf = leaf or path.rpartition('/')[2]
@@ -113,4 +113,4 @@ def read(host: Host, pid: int) -> Cgroup:
 
 def is_id(container: str) -> bool:
     """Is it an id, not a name?"""
-    return bool(_ID.fullmatch(container))
+    return bool(re.fullmatch(_ID, container))

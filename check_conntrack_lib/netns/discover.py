@@ -23,8 +23,8 @@ from . import mounts
 #: the directory in which `ip netns` and most container networks bind them
 NETNS_DIRECTORY = 'run/netns'
 #: names that container networks give (CNI, podman; CRI-O: a bare UUID), and docker in a directory of its own
-_MACHINE_MADE = re.compile(r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20,}')
-_DOCKER = re.compile(r'[0-9a-f]{12}')
+_MACHINE_MADE = r'(?:(?:cni|netns|cnitest)-)?[0-9a-f]{8}-[0-9a-f-]{20,}'
+_DOCKER = r'[0-9a-f]{12}'
 #: flag of a process that is the kernel's own (include/linux/sched.h)
 _PF_KTHREAD = 0x00200000
 #: seconds that `ip netns add` takes between the file and the mount, on a busy host
@@ -51,12 +51,12 @@ class Namespace(NamedTuple):
     @property
     def machine_made(self) -> bool:
         """Is its name one that a program made, which nobody knows?"""
-        return bool(_MACHINE_MADE.fullmatch(self.name)) or not self.named
+        return bool(re.fullmatch(_MACHINE_MADE, self.name)) or not self.named
 
     @property
     def named(self) -> bool:
         """Does its name stand for it in /run/netns, or was it given by docker itself?"""
-        return bool(self.name) and not (_DOCKER.fullmatch(self.name) and 'docker' in self.path)
+        return bool(self.name) and not (re.fullmatch(_DOCKER, self.name) and 'docker' in self.path)
 
 
 class Found(NamedTuple):
@@ -105,7 +105,8 @@ def find(host: Host) -> Found:
 def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:
     """Those that an open file of a process holds: every descriptor is looked at. Raises TimeoutError."""
     found: dict[int, Namespace] = {}
-    for pid in _pids(host):
+    # mostly there is none to look for
+    for pid in _pids(host) if inodes else ():
         try:
             handles = os.listdir(host.path(f'{pid}/fd'))
         except GONE:
@@ -121,10 +122,10 @@ def held_by_descriptor(host: Host, inodes: set[int]) -> list[Namespace]:
 
 def parse_link(text: str) -> int:
     """The inode in 'net:[4026531840]'. Raises ValueError."""
-    match = re.fullmatch(r'net:\[([0-9]{1,18})\]', text)
-    if not match:
+    digits = text[5:-1]
+    if text != f'net:[{digits}]' or not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
         raise ValueError('no network namespace')
-    return int(match[1])
+    return int(digits)
 
 
 def _roots(host: Host) -> list[tuple[str, int | str]]:
@@ -144,14 +145,14 @@ def _mounts_of(host: Host, pid: int | str) -> str | None:
 
 
 def _add_bound(by_key: dict[_Key, Namespace], inode: int, root: str, path: str) -> None:
-    known = by_key.get((True, inode), Namespace(inode))
+    known = by_key.get((True, inode))
     directory, _, name = path.rpartition('/')
     by_ip_netns = directory in ('/run/netns', '/var/run/netns')
     # the file that `ip netns` shows is the one that people know; of others the newest, which lies above older mounts
-    if known.path and os.path.dirname(known.path).endswith(NETNS_DIRECTORY) and not by_ip_netns:
+    if known and not by_ip_netns and os.path.dirname(known.path).endswith(NETNS_DIRECTORY):
         return
     shown = name if by_ip_netns or directory.endswith('/netns') else path
-    by_key[True, inode] = known._replace(path=os.path.join(root, path.lstrip('/')), name=shown)
+    by_key[True, inode] = Namespace(inode, name=shown, path=os.path.join(root, path.lstrip('/')))
 
 
 def _add_unbound_names(place: str, by_key: dict[_Key, Namespace]) -> list[str]:
@@ -203,12 +204,10 @@ def _processes(host: Host, own: int | Missing, own_table: int | None) -> tuple[d
     """Processes by namespace, each namespace once; and how many could not be told apart."""
     pids: dict[_Key, list[int]] = {}
     hidden = 0
-    refused = False
     for pid in _pids(host):
         try:
             key = True, parse_link(os.readlink(host.path(f'{pid}/ns/net')))
         except PermissionError:
-            refused = True
             inode = _inode(host.path(f'{pid}/{cpu_counters.FILE}')) if own_table else None
             hidden += not own_table
             if inode is None:
@@ -217,7 +216,7 @@ def _processes(host: Host, own: int | Missing, own_table: int | None) -> tuple[d
         except GONE:
             continue  # ended meanwhile
         pids.setdefault(key, []).append(pid)
-    return (_merged(host, pids) if refused and own_table else pids), hidden
+    return (pids if all(own_inode for own_inode, _inode in pids) else _merged(host, pids)), hidden
 
 
 def _merged(host: Host, pids: dict[_Key, list[int]]) -> dict[_Key, list[int]]:

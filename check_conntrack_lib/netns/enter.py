@@ -33,21 +33,41 @@ class NotReturned(RuntimeError):
 def in_netns(host: Host, path: str) -> Iterator[None]:
     """What runs inside is in the namespace of that file; it must be short, or bound its own time.
 
-    There /proc/sys/net, sockets and /proc/thread-self/net are the namespace's. Signals wait until the thread is back:
-    an exception between two steps of the way could leave it there. Raises OSError when it cannot enter, NotReturned,
-    which no reader catches, when it cannot leave.
+    There /proc/sys/net, sockets and /proc/thread-self/net are the namespace's. Raises OSError when it cannot enter,
+    NotReturned, which no reader catches, when it cannot leave.
     """
+    with returning(host) as enter:
+        enter(path, None)
+        yield
+
+
+@contextmanager
+def returning(host: Host) -> Iterator[Callable[[str, int | None], bool]]:
+    """Gives `enter_netns`, to enter namespaces one after another: the thread returns once, to the one that it was in.
+
+    What runs inside must be short, as with `in_netns`. Signals wait until then: an exception between two steps of the
+    way could leave it there. Raises NotReturned.
+    """
+    left = False
+
+    def enter(path: str, inode: int | None) -> bool:
+        nonlocal left
+        entered = enter_netns(path, inode)
+        left = left or entered
+        return entered
+
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         # a signal that came before raises here, in the own namespace
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         home = os.open(_own(host), os.O_RDONLY)
         try:
-            enter_netns(path)
             try:
-                yield
+                yield enter
             finally:
-                _return(host, home)
+                # who has no right to enter needs none to return
+                if left:
+                    _return(host, home)
         finally:
             os.close(home)
     finally:
@@ -72,11 +92,17 @@ def run_in_netns(host: Host, path: str, work: Callable[[], _T]) -> _T | Missing:
         return Missing.because(error, 'network namespace')
 
 
-def enter_netns(path: str) -> None:
-    """Puts this thread into the namespace of that file and leaves it there. Raises OSError."""
+def enter_netns(path: str, inode: int | None = None) -> bool:
+    """Puts this thread into the namespace of that file and leaves it there. Raises OSError.
+
+    inode: False, and the thread stays, if the file is of another namespace than this one.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
+        if inode is not None and os.fstat(handle).st_ino != inode:
+            return False
         _setns(handle)
+        return True
     finally:
         os.close(handle)
 
@@ -102,15 +128,15 @@ def _setns(handle: int) -> None:
     if hasattr(os, 'setns'):
         os.setns(handle, CLONE_NEWNET)
         return
-    import ctypes  # before Python 3.12; 3 ms of start-up
-
     if _libc().setns(handle, CLONE_NEWNET):
+        import ctypes
+
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
 @cache
 def _libc() -> ctypes.CDLL:
-    import ctypes
+    import ctypes  # before Python 3.12; 3 ms of start-up
 
     return ctypes.CDLL(None, use_errno=True)

@@ -15,7 +15,7 @@ from ..namedtuples import NamedTuple
 
 #: bytes: no mount table is larger; a node with hundreds of pods has 2 MB
 LARGEST = 1 << 25
-_ESCAPE = re.compile(r'\\([0-7]{3})')
+_ESCAPE = r'\\([0-7]{3})'
 
 
 class Mount(NamedTuple):
@@ -80,4 +80,4 @@ def outside(mounts: list[Mount], device: str, inner: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), text) if '\\' in text else text
+    return re.sub(_ESCAPE, lambda octal: chr(int(octal[1], 8)), text) if '\\' in text else text

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 
 from ..host import GONE, Host
 from ..model import Counters, Missing
 from ..namedtuples import NamedTuple
 from ..readers import cpu_counters, netns_cookie, sysctl_values
 from .discover import Namespace, parse_link
-from .enter import NEEDS_ROOT, in_netns
+from .enter import NEEDS_ROOT, returning
 
 VANISHED = Missing('vanished')
+#: namespaces that are entered one after another: a few milliseconds, for which signals wait
+ENTERED_AT_ONCE = 50
 
 
 class OtherTable(NamedTuple):
@@ -37,24 +40,45 @@ def parse(text: str) -> OtherTable:
 
 
 def read(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> OtherTable | Missing:
-    """Its table's entries and counters; VANISHED when it is no more.
+    """One namespace's (see `read_all`)."""
+    return next(answer for _namespace, answer in read_all(host, (namespace,), stat_file, enter))
+
+
+def read_all(host: Host, namespaces: Iterable[Namespace], stat_file: bool,
+             enter: bool) -> Iterator[tuple[Namespace, OtherTable | Missing]]:
+    """Each one's entries and counters, in order; VANISHED for one that is no more.
 
     stat_file: does this kernel have one? enter: may this thread go there (host is this kernel)?
     Raises TimeoutError, which must end the reading of all namespaces.
     """
+    inside: list[Namespace] = []
+    for namespace in namespaces:
+        answer = _from_outside(host, namespace, stat_file, enter)
+        if answer is None and stat_file:
+            # to leave and to return costs as much as the reading: many are entered in between
+            inside.append(namespace)
+            if len(inside) < ENTERED_AT_ONCE:
+                continue
+        yield from _from_within(host, inside)
+        inside = []
+        if answer is not None or not stat_file:
+            yield namespace, answer or _through_netlink(host, namespace)
+    yield from _from_within(host, inside)
+
+
+def _from_outside(host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> OtherTable | Missing | None:
+    """What is known without entering it; None: that is to be tried."""
     try:
         answer = _through_a_process(host, namespace) if stat_file else None
-        if answer:
-            return answer
-        paths = [namespace.path] if namespace.path else [] if stat_file else \
-            [host.path(f'{pid}/ns/net') for pid in namespace.pids]
-        if not paths:
-            return VANISHED
-        return _from_within(host, paths, namespace, stat_file) if enter else Missing('not of this kernel')
     except TimeoutError:
         raise
     except (OSError, ValueError) as error:
         return Missing.because(error, 'network namespace')
+    if answer:
+        return answer
+    if not (namespace.path or (namespace.pids and not stat_file)):
+        return VANISHED
+    return None if enter else Missing('not of this kernel')
 
 
 def _through_a_process(host: Host, namespace: Namespace) -> OtherTable | None:
@@ -69,34 +93,57 @@ def _through_a_process(host: Host, namespace: Namespace) -> OtherTable | None:
     return None
 
 
-def _from_within(host: Host, paths: list[str], namespace: Namespace, stat_file: bool) -> OtherTable | Missing:
-    for path in paths:
-        try:
-            if os.stat(path).st_ino != namespace.inode:
-                continue
-            return _inside(host, path, stat_file)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        except PermissionError:
-            return NEEDS_ROOT
-        except OSError as error:
-            # a name that was removed leaves a plain file for a moment
-            if error.errno != errno.EINVAL:
-                raise
+def _from_within(host: Host, namespaces: Sequence[Namespace]) -> list[tuple[Namespace, OtherTable | Missing]]:
+    """The stat file as this thread sees it in each of them."""
+    if not namespaces:
+        return []
+    with returning(host) as enter:
+        file = f'thread-self/{cpu_counters.FILE}' if host.exists('thread-self') else cpu_counters.FILE
+        return [(one, _unless_gone(partial(_inside, host, one, enter, file))) for one in namespaces]
+
+
+def _inside(host: Host, namespace: Namespace, enter: Callable[[str, int | None], bool],
+            file: str) -> OtherTable | Missing:
+    """Enters it and stays. Raises OSError, ValueError."""
+    if not enter(namespace.path, namespace.inode):
+        return VANISHED
+    table = parse(host.read(file))
+    return OtherTable(table.entries, table.counters, netns_cookie.read())
+
+
+def _through_netlink(host: Host, namespace: Namespace) -> OtherTable | Missing:
+    """Where the kernel has no stat file: its counters are asked through a socket, with no signal held back."""
+    for path in [namespace.path] if namespace.path else [host.path(f'{pid}/ns/net') for pid in namespace.pids]:
+        answer = _unless_gone(partial(_ask, host, path, namespace.inode))
+        if answer != VANISHED:
+            return answer
     return VANISHED
 
 
-def _inside(host: Host, path: str, stat_file: bool) -> OtherTable:
-    if stat_file:
-        with in_netns(host, path):
-            name = f'thread-self/{cpu_counters.FILE}'
-            text = host.read(name if host.exists(name) else cpu_counters.FILE)
-            cookie = netns_cookie.read()
-        return parse(text)._replace(cookie=cookie)
+def _ask(host: Host, path: str, inode: int) -> OtherTable | Missing:
+    """Raises OSError, ValueError."""
     from ..readers import ctnetlink, netlink  # only where the kernel has no stat file
 
-    with in_netns(host, path):
+    with returning(host) as enter:
+        if not enter(path, inode):
+            return VANISHED
         text = host.read(sysctl_values.COUNT)
         opened, cookie = netlink.open_socket(), netns_cookie.read()
     with opened:
         return OtherTable(sysctl_values.parse(text), ctnetlink.read_cpu_stats(opened), cookie)
+
+
+def _unless_gone(work: Callable[[], OtherTable | Missing]) -> OtherTable | Missing:
+    """What `work` gives, or why it raised OSError or ValueError. Raises TimeoutError."""
+    try:
+        return work()
+    except TimeoutError:
+        raise
+    except (FileNotFoundError, ProcessLookupError):
+        return VANISHED
+    except PermissionError:
+        return NEEDS_ROOT
+    except (OSError, ValueError) as error:
+        # a name that was removed leaves a plain file for a moment
+        removed = getattr(error, 'errno', None) == errno.EINVAL
+        return VANISHED if removed else Missing.because(error, 'network namespace')

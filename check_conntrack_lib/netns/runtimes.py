@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from ..deadline import suppress_unreadable
 from ..host import GONE, Host
 from ..namedtuples import TYPE_CHECKING, NamedTuple
-from ..readers import processes
 from . import command_line, mounts
 from .cgroup import Cgroup, is_id
 
@@ -27,9 +26,9 @@ MOST_STEPS = 3
 #: bytes: no configuration of a container is larger
 LARGEST = 1 << 20
 NOBODY = 65534
-_FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}')
-_INFRA = re.compile(r'([0-9a-f]{12})-infra')
-_ID_DIRECTORY = re.compile(r'(?P<above>/\S*?containers)/[0-9a-f]{64}/(?:hostname|hosts|resolv\.conf)$')
+_FILE_NAME = r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}'
+_INFRA = r'([0-9a-f]{12})-infra'
+_ID_DIRECTORY = r'(?P<above>/\S*?containers)/[0-9a-f]{64}/(?:hostname|hosts|resolv\.conf)$'
 
 
 class Container(NamedTuple):
@@ -99,11 +98,11 @@ def _of_containerd(host: Host, pid: int, shim: int, words: list[str], known: Con
     container_id = known.id or known.name or _value(words, '-id')
     namespace = _value(words, '-namespace')
     if namespace == 'moby':
-        readable = _FILE_NAME.fullmatch(container_id) and _is_trusted(host, shim, known.uid)
+        readable = re.fullmatch(_FILE_NAME, container_id) and _is_trusted(host, shim, known.uid)
         name = _docker_name(host, pid, shim, container_id) if readable else ''
         return _kubernetes_name(known._replace(id=container_id, runtime='docker', name=name))
     annotations: Mapping[str, Any] = {}
-    if _FILE_NAME.fullmatch(container_id) and _is_trusted(host, shim, known.uid):
+    if re.fullmatch(_FILE_NAME, container_id) and _is_trusted(host, shim, known.uid):
         annotations = _json(host.path(f'{shim}/cwd/../{container_id}/config.json')).get('annotations') or {}
     if not isinstance(annotations, Mapping):
         annotations = {}
@@ -121,7 +120,7 @@ def _of_conmon(host: Host, conmon: int, words: list[str], known: Container) -> C
     name, container_id = _value(words, '-n'), _value(words, '-c') or known.id
     manager = 'cri-o' if name.startswith('k8s_') else 'podman'
     known = known._replace(id=container_id, name=name, runtime=manager, uid=_uid(host, conmon))
-    infra = _INFRA.fullmatch(name)
+    infra = re.fullmatch(_INFRA, name)
     if infra:
         # podman gives a pod's name to its first container as host name
         config = _json(host.path(os.path.join(f'{conmon}/root', _value(words, '-b').lstrip('/'), 'config.json'))) \
@@ -143,7 +142,7 @@ def _docker_name(host: Host, pid: int, shim: int, container_id: str) -> str:
     table = mounts.parse(mounts.read(host, pid))
     places = ['/var/lib/docker/containers']
     for mount in table:
-        match = _ID_DIRECTORY.match(mount.root)
+        match = re.match(_ID_DIRECTORY, mount.root)
         if match and mount.point in ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf'):
             whole = mounts.parse(mounts.read(host, shim))
             place = mounts.outside(whole, mount.device, match['above'])
@@ -204,6 +203,8 @@ def _is_trusted(host: Host, pid: int, uid: int) -> bool:
     """May files that this runtime leads to be opened? Of root's only those of the host: a container has a root, too."""
     if uid:
         return uid == os.geteuid()
+    from ..readers import processes  # most namespaces of most hosts need no runtime's files
+
     try:
         # a runtime may have a mount namespace of its own
         return processes.is_hosts_own(host, pid, ('pid', 'user'), monitor=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..deadline import TimeBudget
 from ..host import Host
 from ..model import KernelLog, LogLine, Missing, Table
@@ -12,6 +14,7 @@ from . import discover, names, read_other
 from .discover import Found, Namespace
 from .enter import NEEDS_ROOT
 from .names import Name
+from .read_other import OtherTable
 from .selection import select
 
 ALL = 'all'
@@ -69,8 +72,7 @@ def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: T
             if everything and enter:
                 chosen += tuple(discover.held_by_descriptor(host, _only_in_log(own, found)))
                 progress.left = len(chosen)
-            for one in chosen:
-                progress.read(host, one, stat_file, enter)
+            progress.read(host, chosen, stat_file, enter)
     except (OSError, ValueError) as error:
         progress.unseen[Missing.because(error, 'network namespaces')] = progress.left or 1
     seen, unseen, not_entered = progress.seen(), progress.unseen, progress.not_entered
@@ -81,8 +83,11 @@ def read_snapshots(host: Host, own: Snapshot, wanted: tuple[str, ...], budget: T
     stale = tuple(name for name in found.stale if everything or name in unknown)
     # what is hidden from this user matters only where all are wanted
     hiding = found if everything else Found(())
-    return _with_lines(NamespaceSnapshots(seen, unseen, hiding.hidden, stale, hiding.closed, unknown, same,
-                                          invisible=hiding.invisible), own)
+    log = own.kernel_log if isinstance(own.kernel_log, Missing) else _unattributed(own.kernel_log, seen)
+    return NamespaceSnapshots(
+        seen, unseen, hiding.hidden, stale, hiding.closed, unknown, same, log,
+        nameless=isinstance(log, KernelLog) and bool(log.table_full) and not log.names_namespaces,
+        invisible=hiding.invisible)
 
 
 class _Progress:
@@ -90,11 +95,17 @@ class _Progress:
 
     def __init__(self, own: Snapshot, everything: bool) -> None:
         self._own = own
+        self._lines = _lines_by_owner(own)
+        #: the log without a line, as most have it
+        self._quiet = own.kernel_log if isinstance(own.kernel_log, Missing) else \
+            own.kernel_log._replace(table_full=())
         #: of the own one, which is always seen where all are wanted, else only when it is reached
         self._first: NamespaceSnapshot | None = None
         if everything:
-            self._first = NamespaceSnapshot(Namespace(own.netns if isinstance(own.netns, int) else 0), own)
+            self._first = self._with_own(Namespace(own.netns if isinstance(own.netns, int) else 0))
         self._others: list[NamespaceSnapshot] = []
+        #: by the number of entries: most are the same
+        self._tables: dict[int, Table] = {}
         #: see `NamespaceSnapshots`
         self.unseen: dict[Missing, int] = {}
         #: names of programs that only root can enter
@@ -106,22 +117,41 @@ class _Progress:
         """Those that were read, the own one first."""
         return (*([self._first] if self._first else []), *self._others)
 
-    def read(self, host: Host, namespace: Namespace, stat_file: bool, enter: bool) -> None:
-        """Reads one more; stat_file, enter: see `read_other.read`. Raises TimeoutError."""
+    def read(self, host: Host, namespaces: Sequence[Namespace], stat_file: bool, enter: bool) -> None:
+        """Reads each; stat_file, enter: see `read_other.read_all`. Raises TimeoutError."""
+        own, others = self._own, []
+        for one in namespaces:
+            if one.own_inode and one.inode == own.netns:
+                self._first = self._with_own(one)
+            elif isinstance(own.table, Table):
+                others.append(one)
+        self.left = len(others)
+        for one, other in read_other.read_all(host, others, stat_file, enter):
+            self._add(one, other)
+            self.left -= 1
+
+    def _add(self, namespace: Namespace, other: OtherTable | Missing) -> None:
         own = self._own
-        if namespace.own_inode and namespace.inode == own.netns:
-            self._first = NamespaceSnapshot(namespace, own)
-        elif isinstance(own.table, Table):
-            other = read_other.read(host, namespace, stat_file, enter)
-            if not isinstance(other, Missing):
-                table = Table(other.entries, own.table.maximum, own.table.buckets)
+        if not isinstance(other, Missing):
+            table = self._tables.get(other.entries)
+            if table is None and isinstance(own.table, Table):
+                table = self._tables[other.entries] = Table(other.entries, own.table.maximum, own.table.buckets)
+            if table:
                 self._others.append(NamespaceSnapshot(namespace, snapshot_of_other(
-                    own, namespace.inode, table, other.counters, other.cookie)))
-            elif other == NEEDS_ROOT and namespace.machine_made and not namespace.pids:
-                self.not_entered += 1
-            elif other != read_other.VANISHED:
-                self.unseen[other] = self.unseen.get(other, 0) + 1
-        self.left -= 1
+                    own, namespace.inode, table, other.counters, other.cookie, self._log_of(namespace))))
+        elif other == NEEDS_ROOT and namespace.machine_made and not namespace.pids:
+            self.not_entered += 1
+        elif other != read_other.VANISHED:
+            self.unseen[other] = self.unseen.get(other, 0) + 1
+
+    def _with_own(self, namespace: Namespace) -> NamespaceSnapshot:
+        return NamespaceSnapshot(namespace, self._own._replace(kernel_log=self._log_of(namespace)))
+
+    def _log_of(self, namespace: Namespace) -> KernelLog | Missing:
+        """The log with the lines that are this one's only."""
+        lines = self._lines.get(namespace.inode) if namespace.own_inode else None
+        return self._quiet._replace(table_full=tuple(lines)) if lines and isinstance(self._quiet, KernelLog) \
+            else self._quiet
 
 
 def _choose(host: Host, found: Found, wanted: tuple[str, ...]) -> tuple[tuple[Namespace, ...], tuple[str, ...]]:
@@ -148,29 +178,23 @@ def name_of(host: Host, seen: NamespaceSnapshot, own: Snapshot) -> Name:
     return names.name_of(host, seen.namespace)
 
 
-def _with_lines(all_read: NamespaceSnapshots, own: Snapshot) -> NamespaceSnapshots:
-    """Gives each namespace the log lines that name it.
+def _lines_by_owner(own: Snapshot) -> dict[int | None, list[LogLine]]:
+    """The log lines by the inode of the namespace that they are of; None: that is not known.
 
     A kernel that names namespaces (6.17 and later) names all but the initial one. A line of an older kernel may be of
     any: those are left to `assess`, as are lines for a namespace that was not looked into.
     """
+    owners: dict[int | None, list[LogLine]] = {}
     log = own.kernel_log
-    if isinstance(log, Missing):
-        return all_read
-    if not log.table_full:
-        return all_read._replace(unattributed=log)
-    initial = own.netns if own.initial and isinstance(own.netns, int) else None
-    owners: dict[int, list[LogLine]] = {one.namespace.inode: [] for one in all_read.seen if one.namespace.own_inode}
-    unattributed = []
-    for line in log.table_full:
-        owner = line.netns if line.netns is not None else initial if log.names_namespaces else None
-        if owner is not None and owner in owners:
-            owners[owner].append(line)
-        else:
-            unattributed.append(line)
-    seen = tuple(
-        one._replace(snapshot=one.snapshot._replace(
-            kernel_log=log._replace(table_full=tuple(owners.get(one.namespace.inode, ())))))
-        for one in all_read.seen)
-    return all_read._replace(seen=seen, unattributed=log._replace(table_full=tuple(unattributed)),
-                         nameless=bool(unattributed) and not log.names_namespaces)
+    if not isinstance(log, Missing):
+        initial = own.netns if own.initial and isinstance(own.netns, int) and log.names_namespaces else None
+        for line in log.table_full:
+            owners.setdefault(line.netns if line.netns is not None else initial, []).append(line)
+    return owners
+
+
+def _unattributed(log: KernelLog, seen: Sequence[NamespaceSnapshot]) -> KernelLog:
+    """The log with the lines that were given to none of them."""
+    given = {line for one in seen if isinstance(one.snapshot.kernel_log, KernelLog)
+             for line in one.snapshot.kernel_log.table_full}
+    return log._replace(table_full=tuple(line for line in log.table_full if line not in given))

@@ -21,7 +21,7 @@ from .signals import SIGNALS, rate_of
 if TYPE_CHECKING:
     from ..analysis.profile import Profile
     from ..diagnosis import Diagnosis
-    from .all_namespaces import Ranking
+    from .ranking import Ranking
 
 #: counters that are shown as a rate, though no signal has their value
 RATES = [name for name, counter in COUNTERS.items()
@@ -95,7 +95,7 @@ class ConnectionTracking(Resource):
 
     def _probe_all(self, question: Question, patience: float) -> list[Metric]:
         from ..netns.assess import assess_all, with_points  # only where more than one namespace is looked at
-        from . import all_namespaces
+        from . import all_namespaces, ranking
 
         assessments = assess_all(self.host, question, self.options.netns, self.deadline.budget, patience)
         if not isinstance(assessments.own.table, Table) or not assessments.members:
@@ -104,7 +104,7 @@ class ConnectionTracking(Resource):
                 own = own._replace(table=all_namespaces.missing(assessments) or Missing('no such network namespace'))
             self.assessment = evaluate(own, Missing('nothing to record', chosen=True), '', question)
             return self._metrics()
-        self.ranking = all_namespaces.rank_namespaces(self.host, assessments, self.contexts, self.options)
+        self.ranking = ranking.rank_namespaces(self.host, assessments, self.contexts, self.options)
         drifting = settings_of(self.host, assessments.own, question)
         worst = with_points(self.ranking.worst.assessment, question, patience)
         self.assessment = worst._replace(settings=drifting)

@@ -168,7 +168,8 @@ def test_what_is_kept_of_a_namespace() -> None:
     assert recorded(database) == [(0.0, 7, 'web', 3700.0)]
     assert identity.record(database, 1, sample(9000)._replace(cookie=9), before, True, nobody)
     assert recorded(database) == [(0.0, 7, 'web', 3700.0), (9000.0, 9, '', 9000.0)]
-    assert identity.is_another(database, one._replace(cookie=7), identity.known(database, [one])[0], nobody)
-    assert not identity.is_another(database, one._replace(cookie=9), identity.known(database, [one])[0], nobody)
-    assert not identity.is_another(database, one, None, nobody)
+    known = identity.known(database, [one])
+    assert identity.is_another(database, [one._replace(cookie=7)], known, nobody) == [True]
+    assert identity.is_another(database, [one._replace(cookie=9)], known, nobody) == [False]
+    assert identity.is_another(database, [one], [None], nobody) == [False]
     database.close()

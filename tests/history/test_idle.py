@@ -75,7 +75,11 @@ def test_each_answer_is_its_own_but_for_the_points(database: sqlite3.Connection,
     ([sample(NOW - 400, 5)], sample(NOW, 5), ''),
     ([sample(NOW - 400, 5), sample(NOW - 10, 5)], sample(NOW, 5), ''),
     ([sample(NOW - 900, 5)], sample(NOW, 5), ''),
-    ([sample(NOW - 901, 5)], sample(NOW, 5), 'an old base'),
+    ([sample(NOW - 901, 5)], sample(NOW, 5), ''),
+    ([sample(NOW - 9000, 5)], sample(NOW, 5), ''),
+    ([sample(NOW - 901, 5), sample(NOW - 449, 5)], sample(NOW, 5), 'an old base, and a sample in the window'),
+    ([sample(NOW - 901, 5), sample(NOW - 1, 5)], sample(NOW, 5), 'an old base, and a sample in the window'),
+    ([sample(NOW - 901, 5), sample(NOW - 0.5, 5)], sample(NOW, 5), ''),
     ([sample(NOW - 0.5, 5)], sample(NOW, 5), 'no base'),
     ([sample(NOW - 200, 5)], sample(NOW, 5), ''),
     ([sample(NOW - 200, 5), sample(NOW - 100, 5), sample(NOW - 1, 5)], sample(NOW, 5), ''),
@@ -107,6 +111,23 @@ def test_room_enough(database: sqlite3.Connection, before: int, entries: int, ro
     put(database, sample(NOW - 2700, before), sample(NOW - 400, 5))
     assert (1 in at_once(database, sample(NOW, entries))) is room
     assert not at_once(database, sample(NOW, entries), look=LOOK._replace(no_points_below=0))
+
+
+def test_rows_that_were_recorded_out_of_order(database: sqlite3.Connection) -> None:
+    """By several runs at once: the first one by its time is not the first of the file."""
+    put(database, sample(NOW - 2600, 90), sample(NOW - 2601, 5), sample(NOW - 400, 5))
+    assert at_once(database, sample(NOW, 5)) == {}
+
+
+def test_too_many_rows_are_not_gone_through(database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few of many that are recorded: they are asked one by one."""
+    monkeypatch.setattr(idle, 'OUT_OF_ORDER', 0)
+    put(database, *(sample(NOW - 2000 + second, netns=netns) for second in (0, 1000, 1700) for netns in range(20)))
+    now = [sample(NOW, netns=netns) for netns in range(2)]
+    monkeypatch.setattr(idle, 'MOST_ROWS', 29)
+    assert at_once(database, *now) == {}
+    monkeypatch.setattr(idle, 'MOST_ROWS', 30)
+    assert len(at_once(database, *now)) == 2
 
 
 def test_before_the_first_run_of_a_boot_there_is_nothing(database: sqlite3.Connection) -> None:

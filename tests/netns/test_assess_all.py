@@ -20,12 +20,12 @@ from check_conntrack_lib.deadline import Deadline
 from check_conntrack_lib.history import codec as recorded
 from check_conntrack_lib.history import retention
 from check_conntrack_lib.history.database import MANY, query_and_record, query_and_record_all
-from check_conntrack_lib.model import Counters, Instant, Missing, Sample
+from check_conntrack_lib.model import Counters, History, Instant, Missing, Sample
 from check_conntrack_lib.netns import assess
 from check_conntrack_lib.netns.assess import NamespaceAssessments, assess_all
-from check_conntrack_lib.plugin.all_namespaces import rank_namespaces
 from check_conntrack_lib.plugin.contexts import contexts
 from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.ranking import rank_namespaces
 from check_conntrack_lib.plugin.resource import ConnectionTracking
 from check_conntrack_lib.readers import cpu_counters
 
@@ -105,6 +105,29 @@ def test_of_those_that_are_alike_one_is_evaluated(tmp_path: Path, monkeypatch: p
     log.write_text('4,1,4900000000,-;nf_conntrack: nf_conntrack: table full in netns 40, dropping packet\n')
     found = assess_all(host, question._replace(kernel_log=str(log), history='off'), ('all',), nullcontext)
     assert [member.namespace.inode for member in found.members if member.logged] == [40]
+
+
+@pytest.mark.parametrize('maximum', [1000, 262144])
+def test_one_of_many_idle_ones_that_begins_to_drop_is_seen_at_once(tmp_path: Path, maximum: int) -> None:
+    """Whether the history is asked by the index of busy samples or not, which only large tables are."""
+    proc = Proc(tmp_path / 'proc')
+    proc.write('sys/net/netfilter/nf_conntrack_max', f'{maximum}\n')
+    for pid in range(20, 20 + 2 * MANY):
+        proc.process(pid, pid)
+    question = Question(300, 1200, 95, 'off', str(tmp_path / 'history.sqlite'), 14, thresholds=(85, 95), filling=65)
+    for second in (0, 400, 460, 520, 580):
+        if second == 520:
+            proc.write(f'30/{cpu_counters.FILE}', STAT.format(7, 5, z='0' * 8))
+        host = proc.host._replace(clock=lambda now=second: Instant(1e9 + now, 5e3 + now, 5e3))  # type: ignore[misc]
+        members = assess_all(host, question, ('all',), nullcontext).members
+        lost = {one.namespace.inode: one.lost for one in members if one.lost}
+        assert lost == ({30: 5} if second >= 520 else {})
+        for one in members:
+            history = one.assessment.history
+            assert isinstance(history, History)
+            assert second == 0 or (history.base and history.base.netns == one.namespace.inode)
+        assert len(members) == 2 * MANY + 1
+    assert rows(tmp_path / 'history.sqlite') == 5 * len(members), 'each is recorded by each run'
 
 
 @pytest.mark.slow

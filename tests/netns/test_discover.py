@@ -12,7 +12,7 @@ from netns_tree import Proc
 
 from check_conntrack_lib import host
 from check_conntrack_lib.host import Host
-from check_conntrack_lib.model import KernelLog, LogLine, Missing, Table
+from check_conntrack_lib.model import Counters, KernelLog, LogLine, Missing, Table
 from check_conntrack_lib.netns import cgroup, discover, mounts, names, read_other
 from check_conntrack_lib.netns.discover import Namespace
 from check_conntrack_lib.netns.selection import select
@@ -118,8 +118,8 @@ def test_a_look_through_the_first_process_that_is_still_there(proc: Proc) -> Non
 
 
 def test_what_vanished_is_no_error(proc: Proc) -> None:
-    for one in (Namespace(5, pids=(19, 20)), Namespace(5, path='/nonexistent/blue')):
-        assert read_other.read(proc.host, one, stat_file=True, enter=True) == read_other.VANISHED
+    for shown, one in ((proc.host, Namespace(5, pids=(19, 20))), (Host(), Namespace(5, path='/nonexistent/blue'))):
+        assert read_other.read(shown, one, stat_file=True, enter=True) == read_other.VANISHED
     assert read_other.read(proc.host, Namespace(5, path='/nonexistent'), True, enter=False).why == 'not of this kernel'
 
 
@@ -174,14 +174,14 @@ def test_out_of_time_keeps_what_was_seen(proc: Proc, monkeypatch: pytest.MonkeyP
     for pid in (20, 30, 40, 50):
         proc.process(pid, pid)
     own = take_snapshot(proc.host, nullcontext)
-    read = read_other.read
+    read = read_other._through_a_process
 
-    def slow(host: Host, one: Namespace, stat_file: bool, enter: bool) -> read_other.OtherTable | Missing:
+    def slow(host: Host, one: Namespace) -> read_other.OtherTable | None:
         if one.inode == 40:
             raise TimeoutError('no answer within 2 s')
-        return read(host, one, stat_file, enter)
+        return read(host, one)
 
-    monkeypatch.setattr(read_other, 'read', slow)
+    monkeypatch.setattr(read_other, '_through_a_process', slow)
     seen = read_snapshots(proc.host, own, ('all',), nullcontext)
     assert [one.namespace.inode for one in seen.seen] == [1, 20, 30]
     assert seen.unseen == {Missing('network namespaces: no answer within 2 s'): 2}
@@ -192,19 +192,20 @@ def test_out_of_time_among_those_that_only_an_open_file_holds(proc: Proc, monkey
     log = KernelLog('test', tuple(LogLine(4990, inode) for inode in (81, 82, 83)), names_namespaces=True)
     read = []
 
-    def slow(_host: Host, one: Namespace, _stat_file: bool, _enter: bool) -> Missing:
+    def slow(_host: Host, one: Namespace) -> read_other.OtherTable:
         read.append(one.inode)
         if one.inode == 82:
             raise TimeoutError('no answer within 2 s')
-        return read_other.VANISHED
+        return read_other.OtherTable(0, Counters({}))
 
     monkeypatch.setattr(Host, 'is_this_kernel', lambda _host: True)
     monkeypatch.setattr(discover, 'held_by_descriptor',
                         lambda _host, inodes: [Namespace(inode, path='/proc/9/fd/4') for inode in sorted(inodes)])
     monkeypatch.setattr(discover, 'find', lambda _host: discover.Found((Namespace(1),)))
-    monkeypatch.setattr(read_other, 'read', slow)
+    monkeypatch.setattr(read_other, '_through_a_process', slow)
     seen = read_snapshots(proc.host, own._replace(kernel_log=log), ('all',), nullcontext)
     assert read == [81, 82]
+    assert [one.namespace.inode for one in seen.seen] == [1, 81]
     assert seen.unseen == {Missing('network namespaces: no answer within 2 s'): 2}
 
 

@@ -211,6 +211,29 @@ def test_the_same_answer_by_all_ways() -> None:
         assert look.counters.total('drop') == 0
 
 
+def test_several_are_entered_before_the_thread_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its own answer; one that cannot be entered has not that of the one before."""
+    monkeypatch.setattr(read_other, 'ENTERED_AT_ONCE', 3)
+    home, entered, setns = inode(), [], enter._setns
+    monkeypatch.setattr(enter, '_setns', lambda handle: [entered.append(os.fstat(handle).st_ino), setns(handle)])
+    with ExitStack() as stack, unnamed(1) as (pid,):
+        labs = [stack.enter_context(laboratory.namespace()) for _ in range(4)]
+        for number, lab in enumerate(labs):
+            lab.fill_to(10 + number)
+        wanted = [Namespace(lab.inode, path=lab.path) for lab in labs]
+        wanted[1:1] = [Namespace(1, path=labs[0].path), Namespace(2, path='/run/netns/none'),
+                       Namespace(3, path='/etc/passwd')]
+        wanted.append(Namespace(os.stat(f'/proc/{pid}/ns/net').st_ino, pids=(pid,)))
+        answers = list(read_other.read_all(Host(), wanted, stat_file=True, enter=True))
+    assert [one for one, _answer in answers] == wanted
+    vanished = read_other.VANISHED
+    assert [answer if isinstance(answer, Missing) else answer.entries for _one, answer in answers] == [
+        10, vanished, vanished, vanished, 11, 12, 13, 0]
+    assert inode() == home
+    own = int(home[5:-1])
+    assert entered == [labs[0].inode, own, *(lab.inode for lab in labs[1:3]), own, labs[3].inode, own]
+
+
 def test_an_alarm_inside_raises_at_home() -> None:
     """The whole point of holding signals back: whatever happens, this thread comes home."""
     # a fork has this thread alone: one of pytest-xdist's would take the alarms that are held back here

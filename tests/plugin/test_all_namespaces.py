@@ -13,18 +13,13 @@ from check_conntrack_lib.netns.assess import NamespaceAssessment, NamespaceAsses
 from check_conntrack_lib.netns.discover import Namespace
 from check_conntrack_lib.netns.snapshots import NamespaceSnapshots
 from check_conntrack_lib.plugin import all_namespaces
-from check_conntrack_lib.plugin.all_namespaces import (
-    Ranking,
-    lines,
-    missing,
-    namespace_metrics,
-    phrase,
-    rank_namespaces,
-)
+from check_conntrack_lib.plugin.all_namespaces import lines, missing, namespace_metrics, phrase
 from check_conntrack_lib.plugin.contexts import contexts
 from check_conntrack_lib.plugin.options import parse
+from check_conntrack_lib.plugin.ranking import Ranking, rank_namespaces
 
 HOST = Host('/nonexistent')
+OWNER = 'check_conntrack_lib.plugin.ranking.is_of_another_user'
 
 
 def member(inode: int, entries: int = 10, name: str = '', **known: Any) -> NamespaceAssessment:
@@ -42,7 +37,7 @@ def ranked(*members: NamespaceAssessment, argv: tuple[str, ...] = ('--netns', 'a
            monkeypatch: pytest.MonkeyPatch | None = None, others: tuple[int, ...] = (), **known: Any) -> Ranking:
     options = parse(list(argv))
     if monkeypatch:
-        monkeypatch.setattr(all_namespaces, 'is_of_another_user', lambda _host, one: one.inode in others)
+        monkeypatch.setattr(OWNER, lambda _host, one: one.inode in others)
     return rank_namespaces(HOST, all_of(*members, **known), contexts(options), options)
 
 
@@ -52,7 +47,7 @@ def order(ranking: Ranking) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def _owners(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_namespaces, 'is_of_another_user', lambda _host, _one: False)
+    monkeypatch.setattr(OWNER, lambda _host, _one: False)
 
 
 def test_the_order_is_by_state_then_drops_then_usage_then_messages() -> None:
@@ -119,9 +114,9 @@ def test_how_full_each_is() -> None:
     assert said == ['worst namespaces: network namespace 2 90.0% (900 entries, 2 packets dropped, 2 "table full" '
                     'messages), host 0.5% (5 entries)']
     unlimited = member(3, 900)
-    unlimited = unlimited._replace(assessment=assessment(Table(900, 0, 64)))
+    unlimited = unlimited._replace(evaluated=assessment(Table(900, 0, 64)))
     assert lines(ranked(member(1, 5), unlimited), parse([]))[0].endswith(' 900 entries')
-    hidden = member(3)._replace(assessment=assessment(Missing('x')))
+    hidden = member(3)._replace(evaluated=assessment(Missing('x')))
     assert lines(ranked(hidden, member(1)), parse([])) == [
         'worst namespaces: network namespace 3 (unreadable), host 1.0% (10 entries)']
 
