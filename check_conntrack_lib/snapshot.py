@@ -42,8 +42,10 @@ class Snapshot(NamedTuple):
     @property
     def network(self) -> Missing | None:
         """Why the table is not that of the host, where it is not."""
-        return Missing('only lo here: PrivateNetwork=yes?', 'the table of this network namespace is seen, not the one of '
-                       'the host') if self.cut_off else None
+        if not self.cut_off:
+            return None
+        return Missing('only lo here: PrivateNetwork=yes?',
+                       'the table of this network namespace is seen, not the one of the host')
 
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
