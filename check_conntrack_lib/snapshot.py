@@ -39,6 +39,14 @@ class Snapshot(NamedTuple):
     #: nothing is tracked, and there is no device but loopback: as with PrivateNetwork=yes of a unit
     cut_off: bool = False
 
+    @property
+    def network(self) -> Missing | None:
+        """Why the table is not that of the host, where it is not."""
+        if not self.cut_off:
+            return None
+        return Missing('only lo here: PrivateNetwork=yes?',
+                       'the table of this network namespace is seen, not the one of the host')
+
     def readings(self) -> Iterator[Reading]:
         """What every run reads."""
         for name, field in READINGS.items():

@@ -1,9 +1,15 @@
 #!/bin/sh
 #
 # packaging/deb.sh [DIR]: builds the Debian packages into DIR (dist), in a copy, so that the checkout stays clean.
-# Needs build-essential, debhelper, dh-python, fakeroot, python3-nagiosplugin and python3-shtab.
+# What it needs is in `needs`.
 
 set -eu
+
+needs='build-essential debhelper dh-python fakeroot python3-nagiosplugin python3-shtab'
+command -v dpkg-buildpackage > /dev/null || {
+	echo "$0: no dpkg-buildpackage here: apt install $needs" >&2
+	exit 1
+}
 
 checkout=$(dirname "$(dirname "$(readlink -f "$0")")")
 mkdir -p "${1:-dist}"

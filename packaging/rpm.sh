@@ -7,6 +7,12 @@
 
 set -eu
 
+command -v rpmbuild > /dev/null || {
+	echo "$0: no rpmbuild here: dnf install rpm-build, and pip install nagiosplugin shtab;" \
+		'on Debian: apt install rpm python3-nagiosplugin python3-shtab' >&2
+	exit 1
+}
+
 checkout=$(dirname "$(dirname "$(readlink -f "$0")")")
 mkdir -p "${1:-dist}"
 target=$(readlink -f "${1:-dist}")

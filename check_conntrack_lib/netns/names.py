@@ -27,6 +27,8 @@ HOLDERS = ('pause', 'catatonit')
 #: words with another meaning for --netns
 RESERVED = ('host', 'current', 'all')
 HOST = 'host'
+#: of the first process that is seen here, where that is not the host's: LXC, a container that runs the check itself
+THIS_CONTAINER = 'this container'
 
 
 class Name(NamedTuple):
@@ -174,6 +176,9 @@ def title_of(one: Container) -> str:
 
 
 def _of_process(host: Host, processes: list[_Process], namespace: Namespace) -> Name:
+    if 1 in namespace.pids:
+        # a system's units share it: none of them says whose it is
+        return Name(THIS_CONTAINER, THIS_CONTAINER)
     units = [one for one in processes if one.cgroup.unit and one.parent <= 1]
     if units:
         uid = _uid(host, namespace, units[0])

@@ -28,6 +28,8 @@ def lines(a: Assessment, options: Options, trouble: bool) -> list[str]:
 def _unreadable(a: Assessment) -> Iterator[str]:
     for reading, why in missing(a.readings()):
         yield f'{reading.title} not checked: {clean(why.why)}' + (f'; {clean(why.remedy)}' if why.remedy else '')
+    if a.snapshot.network:
+        yield f'network not checked: {a.snapshot.network.why}; {a.snapshot.network.remedy}'
     if isinstance(a.history, History) and a.history.unwritten:
         effect = 'drop rates and growth use older samples'
         if a.stale_base is not None:

@@ -155,9 +155,8 @@ def missing_readings(a: Assessment) -> Iterator[Metric]:
     if a.stale_base is not None and a.losses is None and not isinstance(a.snapshot.counters, Missing):
         yield Metric('losses', Missing(f'the newest recorded sample is {duration(a.stale_base)} old'),
                      context='missing')
-    if a.snapshot.cut_off:
-        yield Metric('network', Missing('only lo here: PrivateNetwork=yes?', 'the table of this network namespace is '
-                                        'seen, not the one of the host'), context='missing')
+    if a.snapshot.network:
+        yield Metric('network', a.snapshot.network, context='missing')
     if not isinstance(a.log, Missing) and a.log.partial:
         yield Metric('kernel-log', Missing(f'goes back {duration(a.log.covered)} only', chosen=not a.log.can_hide),
                      context='missing')

@@ -10,6 +10,7 @@ import proctree
 import pytest
 
 from check_conntrack_lib.doctor import cli, common_options
+from check_conntrack_lib.doctor.export import LISTEN_NEEDS
 
 
 @pytest.mark.parametrize(('argv', 'said'), [
@@ -88,6 +89,9 @@ def test_a_missing_library_is_one_line_that_says_what_to_install():
     assert (done.returncode, done.stdout, done.stderr) == (
         2, '', 'conntrack-doctor: export needs the Python library prometheus_client: apt install '
                'python3-prometheus-client, or pip install prometheus_client\n')
+    listen = subprocess.run([sys.executable, '-c', code.replace('"export"', '"export", "--listen"')],
+                            cwd=proctree.ROOT, capture_output=True, text=True, timeout=30)
+    assert (listen.returncode, listen.stderr) == (2, f'conntrack-doctor: {LISTEN_NEEDS}\n')
 
 
 def test_without_a_verb_there_is_a_short_help(capsys):

@@ -219,8 +219,8 @@ def test_without_waitress_one_line_says_what_to_install(tree, tmp_path):
 
     done = run('--listen', '127.0.0.1:0')
     assert (done.returncode, done.stdout, done.stderr) == (
-        2, '', 'conntrack-doctor: export --listen needs the Python library waitress: apt install python3-waitress, or '
-               "pip install 'check_conntrack[export]'\n")
+        2, '', 'conntrack-doctor: export --listen needs the Python libraries prometheus_client and waitress: apt '
+               "install python3-prometheus-client python3-waitress, or pip install 'check_conntrack[export]'\n")
     done = run('--textfile', tmp_path / 'a.prom')
     assert (done.returncode, done.stderr, (tmp_path / 'a.prom').exists()) == (0, '', True)
     assert run().stdout.startswith('# HELP conntrack_loaded')

@@ -181,7 +181,7 @@ def test_a_host_from_nothing_to_the_first_answer(machine: Machine) -> None:
     assert 'check_conntrack_history: the sudoers rule lets no option name a file' in refused.stdout, refused.stdout
 
     # what would be done is said, and nothing is
-    looked = played(machine, '--check', '-l', 'gw1')
+    looked = played(machine, '--check', '-l', 'gw1', '-e', '{"check_conntrack_reload": true}')
     assert counted(looked, 'gw1')['changed'] >= 4, looked
     assert '+command[check_conntrack_sudo]=' in looked
     assert [path for path in machine.traces() if 'conntrack' in path] == []

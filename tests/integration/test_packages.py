@@ -340,7 +340,12 @@ def test_debian_package_from_installation_to_purge(machine: Machine) -> None:
     assert 'password is required' in refused.stderr
     machine.do('install', '-m', '440', '/usr/share/doc/check-conntrack/examples/sudoers.d/check_conntrack',
                '/etc/sudoers.d/check_conntrack')
-    assert machine.do('sudo', '-n', PLUGIN, user=stage.USER).startswith('CONNTRACK OK')
+    # a host whose name only the DNS knows: sudo's warning would come before the first line
+    machine.put('/etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files')
+    machine.put('/etc/hosts', '127.0.0.1 localhost')
+    checked = machine.run('sudo', '-n', PLUGIN, user=stage.USER)
+    assert checked.stdout.startswith('CONNTRACK OK')
+    assert (checked.returncode, checked.stderr) == (0, '')
 
     # NRPE as Debian configures it finds its commands, in a network of its own where the port is free
     script = ('ip link set lo up; mkdir -p /run/nagios; nrpe -c /etc/nagios/nrpe.cfg -f & '
@@ -387,5 +392,15 @@ def test_debian_package_where_nothing_monitors_yet(machine: Machine) -> None:
     machine.install('check-conntrack')
     assert machine.run('test', '-e', '/var/lib/check_conntrack').returncode == 1
     assert machine.do(PLUGIN, '--kernel-log', 'off', '--history', 'off').startswith('CONNTRACK OK')
+
+    # the daemon that comes afterwards keeps its history at home, also after an upgrade
+    machine.do('useradd', '--system', '--user-group', '--create-home', '--home-dir', '/srv/home', 'nagios')
+    history = '/srv/home/.local/state/check_conntrack/history.sqlite'
+    assert machine.do(PLUGIN, '--kernel-log', 'off', user='nagios').startswith('CONNTRACK OK')
+    machine.do('test', '-s', history)
+    machine.install('check-conntrack-later')
+    assert machine.run('test', '-e', '/var/lib/check_conntrack').returncode == 1
+    machine.do('userdel', '--remove', 'nagios')
+
     machine.do('dpkg', '-P', 'check-conntrack')
     assert machine.traces() == []

@@ -84,6 +84,16 @@ def test_titles(proc: Proc, cgroup: str, comm: str, expected: str) -> None:
     assert names.name_of(proc.host, Namespace(5, pids=(20,))).title == expected
 
 
+def test_the_first_process_of_a_container_that_runs_the_check_itself(proc: Proc) -> None:
+    """In LXC the units of a whole system share its network."""
+    proc.process(1, 5, 'systemd', '0::/init.scope')
+    proc.process(20, 5, 'systemd-journal', '0::/system.slice/systemd-journald.service')
+    assert names.name_of(proc.host, Namespace(5, pids=(1, 20))) == names.Name('this container', 'this container')
+    assert names.name_of(proc.host, Namespace(5, pids=(1, 20), initial=True)).title == 'host'
+    proc.write('1/cgroup', '0::/lxc.payload.web01\n')
+    assert names.name_of(proc.host, Namespace(5, pids=(1, 20))).title == 'container web01 (lxc)'
+
+
 def test_a_name_that_people_gave_comes_first(proc: Proc) -> None:
     proc.process(20, 5, 'nginx', f'0::/docker-{ID}.scope')
     proc.process(19, 5, 'sleep')  # a visitor with a lower pid

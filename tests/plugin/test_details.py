@@ -211,5 +211,8 @@ def test_notes_and_what_was_not_read() -> None:
     assert said(a) == ['history: put aside', unwritten]
     assert said(a._replace(log=Missing('no right', 'use sudo'), cloud=Missing('x'))) == [
         'history: put aside', 'kernel log not checked: no right; use sudo', 'cloud not checked: x', unwritten]
+    assert said(a._replace(snapshot=a.snapshot._replace(cut_off=True))) == [
+        'history: put aside', 'network not checked: only lo here: PrivateNetwork=yes?; the table of this network '
+        'namespace is seen, not the one of the host', unwritten]
     assert said(a._replace(stale_base=90000))[-1] == \
         'not recorded: /h: disk full: drops are not counted: the newest sample is 25 h old'

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .metrics import Metric
 
 LOOPBACK, PORT = '127.0.0.1', 9318
+#: whichever is missing: who installs one only to read of the other starts the service twice in vain
+LISTEN_NEEDS = ('export --listen needs the Python libraries prometheus_client and waitress: apt install '
+                "python3-prometheus-client python3-waitress, or pip install 'check_conntrack[export]'")
 #: of --top: each is four series in Prometheus
 MOST_HOSTS = 1000
 #: of --most-namespaces: each is twenty series
@@ -105,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from . import prometheus
     except ImportError:
-        raise DoctorError('export needs the Python library prometheus_client: apt install python3-prometheus-client, '
+        raise DoctorError(LISTEN_NEEDS if arguments.listen else
+                          'export needs the Python library prometheus_client: apt install python3-prometheus-client, '
                           'or pip install prometheus_client') from None
     collect = _collector(take, arguments.names, lasting=bool(arguments.listen or arguments.every))
     if arguments.listen:
@@ -218,8 +222,7 @@ def _serve(host: str, port: int, collect: Callable[[], list[Metric]]) -> int:
     try:
         from .http_server import serve
     except ImportError:
-        raise DoctorError('export --listen needs the Python library waitress: apt install python3-waitress, '
-                          "or pip install 'check_conntrack[export]'") from None
+        raise DoctorError(LISTEN_NEEDS) from None
     from . import pages, prometheus
 
     def available() -> list[Metric]:
