@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: flows counted at a time: enough for Counter to work without the interpreter, few enough for the CPU's cache
 BATCH = 512
+#: different states and times left that are counted before they are sorted
+MOST_LIVES = 8192
 NAT = SRC_NAT | DST_NAT
 ANY_OFFLOAD = OFFLOAD | HW_OFFLOAD
 _place = Flow._fields.index
@@ -62,6 +64,8 @@ class ProfileCounter:
         self._pools = Pools()
         self._zones: Counter[int] = Counter()
         self._traffic: TrafficCounter | None = None
+        #: by what `_life` takes, of the last flows
+        self._lives: Counter[tuple[int, str, int, int | None]] = Counter()
         #: by protocol, state and bits of the status
         self._statuses: Counter[tuple[int, str, int]] = Counter()
         self._times: dict[TimeoutClass, Histogram] = {}
@@ -86,13 +90,20 @@ class ProfileCounter:
             self._zones[0] += len(batch)
         if list(map(_bytes, batch)).count(None) < len(batch):
             self._add_traffic(batch)
+        self._lives.update(map(_life, batch))
+        if len(self._lives) > MOST_LIVES:
+            self._add_lives()
+
+    def _add_lives(self) -> None:
+        """Those counted so far go to the states and the times, and are counted anew."""
         statuses, times = self._statuses, self._times_by_status
-        for (protocol, state, status, timeout), count in Counter(map(_life, batch)).items():
+        for (protocol, state, status, timeout), count in self._lives.items():
             key = protocol, state, status
             statuses[key] += count
             if timeout is not None:
                 left = times.get(key) or self._add_times(*key)
                 left.add(timeout, count)
+        self._lives.clear()
 
     def _add_traffic(self, batch: Sequence[Flow]) -> None:
         if self._traffic is None:
@@ -112,6 +123,7 @@ class ProfileCounter:
 
     def profile(self, entries: int, offloaded_stay: bool) -> Profile:
         """The profile of all that was added (see `summarize`); nothing may be added then."""
+        self._add_lives()
         states: Counter[tuple[int, str]] = Counter()
         for (protocol, state, status), count in self._statuses.items():
             # whatever state it had: a flowtable forwards it, past conntrack

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_conntrack_lib.analysis import profile_counter
 from check_conntrack_lib.analysis.profile import Key, Profile, Proportion, TimeLeft, TimeoutClass, share
 from check_conntrack_lib.analysis.profile_counter import spares_offloaded, summarize
 from check_conntrack_lib.analysis.state_notes import meaning_of
@@ -203,6 +204,13 @@ class TestRecord:
         # of zones with as many entries the lower number comes first
         same = summarize([FLOWS[0]._replace(zone=zone) for zone in (9, 3, 5)], 3)
         assert [key.zone for key, _count in same.zones] == [3, 5, 9]
+
+    def test_states_and_times_that_are_sorted_in_between(self, monkeypatch):
+        many = [one._replace(timeout=k) for k in range(3000) for one in FLOWS]
+        at_the_end = summarize(many, len(many))
+        assert sum(at_the_end.states.values()) == len(many)
+        monkeypatch.setattr(profile_counter, 'MOST_LIVES', 700)
+        assert summarize(many, len(many)) == at_the_end
 
     def test_zones_and_bytes_are_kept(self):
         counted = [one._replace(zone=zone, orig_packets=2, orig_bytes=1 << 62, reply_packets=1, reply_bytes=1 << 62)
