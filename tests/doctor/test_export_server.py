@@ -53,6 +53,7 @@ def asked(tmp_path_factory):
             yield server
 
 
+@pytest.mark.slow
 def test_what_it_answers(served, tree):
     status, kind, body = served.get()
     assert (status, kind) == (200, 'text/plain; version=0.0.4; charset=utf-8')

@@ -58,7 +58,8 @@ def test_a_maximum_that_was_lowered(tmp_path: Path, capfd: pytest.CaptureFixture
 @pytest.mark.parametrize(('past', 'entries', 'options', 'known'), [
     (BEFORE, 12000, '', True),
     # at any time of this boot, and from no limit
-    ('past 90000-60000 entries=12000 maximum=20000\npast 59940-60 entries=12000 maximum=13000\n', 12000, '', True),
+    pytest.param('past 90000-60000 entries=12000 maximum=20000\npast 59940-60 entries=12000 maximum=13000\n', 12000, '',
+                 True, marks=pytest.mark.slow),
     (BEFORE.replace('maximum=20000', 'maximum=0'), 12000, '', True),
     # it has grown as well; it would alert with the larger one, too; another limit is the smaller one
     ('past 900-60 entries=9000 maximum=20000\n', 12000, '', False),
