@@ -95,7 +95,7 @@ class ProfileCounter:
             self._add_lives()
 
     def _add_lives(self) -> None:
-        """Those counted so far go to the states and the times, and are counted anew."""
+        """Those counted so far go to the states and the times left; the next are counted from 0."""
         statuses, times = self._statuses, self._times_by_status
         for (protocol, state, status, timeout), count in self._lives.items():
             key = protocol, state, status
