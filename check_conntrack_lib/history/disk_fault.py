@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 
 from ..deadline import OutOfTime
@@ -51,6 +52,8 @@ def put_aside(path: str, why: str, inode: int, in_row: bool, at: Instant, patien
     inode: of the damaged file, which another run may have renamed meanwhile; in_row: where no more than rows are
     damaged, it is copied, and goes on without them. Raises TimeoutError.
     """
+    # cursors in cycles with the exception that told of the damage still hold SQLite's lock
+    gc.collect()
     with locked(path, fcntl.LOCK_EX, patience):
         try:
             if os.stat(path).st_ino != inode:
