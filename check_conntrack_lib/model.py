@@ -241,8 +241,8 @@ class History(NamedTuple):
     recent_points: tuple[Point, ...] = ()
     #: of the last hours, where packets were dropped: a sample a window, oldest first
     recent_samples: tuple[Sample, ...] = ()
-    #: where one of these two is not empty: the newest sample with a larger nf_conntrack_max, or one since `base` with a
-    #: smaller one; None: there is neither
+    #: where one of these two is not empty: the newest sample since `base` with a smaller nf_conntrack_max, else the
+    #: newest with a larger one; None: there is neither
     other_maximum: Sample | None = None
     #: where packets were dropped since `base`: the last sample that shows none of them, if that is a later one
     undropped: Sample | None = None

@@ -93,7 +93,7 @@ def _interfaces(text: object) -> tuple[tuple[str, int, int, int], ...]:
     try:
         return tuple((str(name), int(exceeded), int(linklocal), int(queued))
                      for name, exceeded, linklocal, queued in json.loads(str(text)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return ()
 
 

@@ -75,16 +75,14 @@ def _of_then(entries: int, then: int, now: int) -> int:
 
 
 def other_maximum(database: sqlite3.Connection, now: Sample, since: float) -> Sample | None:
-    """The newest sample of this boot that had a larger maximum, else one since then with a smaller one, or none."""
+    """The newest sample since then with a smaller maximum, else the newest of this boot with a larger one, or none."""
     if now.maximum <= 0:
         return None
     values = {'boot_id': now.boot_id, 'netns': now.netns, 'now': now.at.uptime, 'maximum': now.maximum, 'since': since}
     select = f'SELECT time, uptime, entries, maximum, buckets, NULL FROM sample WHERE {HERE} AND uptime < :now AND'
-    row = database.execute(f'{select} (maximum > :maximum OR maximum <= 0) ORDER BY uptime DESC LIMIT 1',
-                           values).fetchone()
-    smaller = database.execute(f'{select} uptime >= :since AND maximum BETWEEN 1 AND :maximum - 1 '
-                               'ORDER BY uptime DESC LIMIT 1', values).fetchone()
-    row = smaller or row
+    row = database.execute(f'{select} uptime >= :since AND maximum BETWEEN 1 AND :maximum - 1 '
+                           'ORDER BY uptime DESC LIMIT 1', values).fetchone() or database.execute(
+        f'{select} (maximum > :maximum OR maximum <= 0) ORDER BY uptime DESC LIMIT 1', values).fetchone()
     return sample_of(now.boot_id, now.netns, *row) if row else None
 
 

@@ -119,9 +119,10 @@ def rank_namespaces(host: Host, assessments: NamespaceAssessments, contexts: Seq
              if number < MOST_NAMED or (number < in_trouble and _is_trusted(assessments, member))][:MOST_SHOWN]
     unnamed = in_trouble - sum(number < in_trouble for number in shown)
     worst = min(places, key=lambda place: ranks[place].state)
+    state = ranks[worst].state
     worse = None
-    if ranks[worst].state < ranks[places[0]].state:
-        worse = WorseNamespace(str(SEVERITY[ranks[worst][2]]), assessments.name(host, assessments.members[worst]).title)
+    if state < ranks[places[0]].state:
+        worse = WorseNamespace(str(SEVERITY[state]), assessments.name(host, assessments.members[worst]).title)
     limit = upper_threshold(options.limits['usage'].warning)
     over_text = 'outside the warning range' if limit is None else f'above {limit:g}%'
     # what is idle is not named

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable
 from .sysctl_files import KEY, NEW_NAME, READ_ONLY, SysctlSetting, is_old, is_usable, number
 
 #: what follows nf_conntrack_ in kernels of any version: one that this kernel lacks is no slip
-_OF_OTHER_KERNELS = re.compile(
+_OF_OTHER_KERNELS = (
     r'(?:acct|buckets|checksum|count|events|events_retry_timeout|expect_max|generic_timeout|helper|icmp_timeout'
     r'|icmpv6_timeout|log_invalid|max|timestamp|tcp_(?:be_liberal|loose|max_retrans|ignore_invalid_rst|no_window_check)'
     r'|tcp_timeout_(?:syn_sent2?|syn_recv|established|fin_wait|close_wait|last_ack|time_wait|close|max_retrans'
     r'|unacknowledged)|(?:udp|udplite|gre)_timeout(?:_stream)?|(?:dccp|sctp|frag6)_[a-z0-9_]+)')
 #: the last part of a name that means one of conntrack's, in whatever spelling
-_MEANT = re.compile(r'(?:[a-z0-9]+_)?con{1,2}t?t?rack_([a-z0-9_]+)')
+_MEANT = r'(?:[a-z0-9]+_)?con{1,2}t?t?rack_([a-z0-9_]+)'
 
 
 def unusable(settings: Iterable[SysctlSetting], names: Collection[str]) -> list[SysctlSetting]:
@@ -41,14 +41,14 @@ def unusable(settings: Iterable[SysctlSetting], names: Collection[str]) -> list[
                 found.append(one._replace(fault=f'says {name}={one.value}, a name that this kernel does not have'))
         elif number(one.value) is None:
             found.append(one._replace(fault=f'says {name}={one.value}, which the kernel refuses as no plain number'))
-        elif one.key not in names and not one.forgiven and not _OF_OTHER_KERNELS.fullmatch(one.key[len(NEW_NAME):]):
+        elif one.key not in names and not one.forgiven and not re.fullmatch(_OF_OTHER_KERNELS, one.key[len(NEW_NAME):]):
             found.append(one._replace(fault=f'says {name}={one.value}, a name that no kernel has'))
     return found
 
 
 def _misnamed(one: SysctlSetting, names: Collection[str], sets: Collection[str]) -> list[SysctlSetting]:
     """A line whose name is in another place, or misspelt: its key is then the one that is meant."""
-    match = _MEANT.fullmatch(one.path.rpartition('/')[2].lower())
+    match = re.fullmatch(_MEANT, one.path.rpartition('/')[2].lower())
     key = NEW_NAME + match[1] if match and re.search(r'(?:^|\W)net/', one.path) else ''
     if key not in names or key in sets or one.forgiven or one.is_pattern:
         return []

@@ -130,7 +130,8 @@ def test_the_limit_of_an_instance_that_was_resized(tmp_path):
     assert most('new', 3611, 60000) == 70000
 
 
-@pytest.mark.parametrize('text', ['', 'null', '[1]', '[["eth0", 1]]', '[["eth0", "x", 1, 1]]', '{"a": 1}'])
+@pytest.mark.parametrize('text', ['', 'null', '[1]', '[["eth0", 1]]', '[["eth0", "x", 1, 1]]', '{"a": 1}',
+                                  '[["eth0", Infinity, 1, 1]]', pytest.param('[' * 200_000, id='deep')])
 def test_what_another_wrote_of_the_interfaces_is_nothing(text):
     assert table._interfaces(text) == ()
 
