@@ -24,7 +24,7 @@ from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import KernelLog
 from check_conntrack_lib.readers import kernel_lines, kernel_log
 from check_conntrack_lib.readers.followed_log import FollowedLog
-from check_conntrack_lib.readers.syslog_call import CLOCKS_DIFFER
+from check_conntrack_lib.readers.log_clock import CLOCKS_DIFFER
 
 #: a check's look-back in seconds
 SPAN = 300.0

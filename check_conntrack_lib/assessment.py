@@ -120,7 +120,7 @@ def assess(host: Host, question: Question, budget: TimeBudget, patience: float =
         span = log_span(before, sample, question)
         read.append(with_log(snapshot, host, question.kernel_log, span, budget,
                              partial(kernel_log.read, memory=memory)))
-        return log_clock.memory_of(read[-1].kernel_log, snapshot.at.monotonic, max(span, LONGEST_LOG_SPAN))
+        return log_clock.memory_of(read[-1].kernel_log, snapshot.at.monotonic, max(span, LONGEST_LOG_SPAN), memory)
 
     with budget():
         file = history_file(question.history)

@@ -126,9 +126,8 @@ class Allowances(NamedTuple):
 
 
 class LogLine(NamedTuple):
-    """One 'table full' line of the kernel log."""
+    """One 'table full' line of the kernel log; stamp: seconds on CLOCK_MONOTONIC."""
 
-    #: seconds on CLOCK_MONOTONIC
     stamp: float
     #: inode of the namespace it names (6.17 and later); None: the line names none
     netns: int | None = None
@@ -145,6 +144,15 @@ class Suppressed(NamedTuple):
 BOOT = float('-inf')
 
 
+class LogRing(NamedTuple):
+    """What changes with every record that is written into the kernel's log."""
+
+    #: number of its oldest record
+    oldest: int
+    #: bytes of text that no program has read by syslog(2) or from /proc/kmsg; 0: not known, or all is read
+    unread: int
+
+
 class LogMemory(NamedTuple):
     """What the history keeps of the kernel log of this boot, so that no record is missed or taken for new twice."""
 
@@ -159,6 +167,8 @@ class LogMemory(NamedTuple):
     names_namespaces: bool = False
     table_full: tuple[LogLine, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
+    #: as it was when no line about full tables was newer than those above; None: not known
+    ring: LogRing | None = None
 
 
 #: before the first reading that is remembered
@@ -181,6 +191,8 @@ class KernelLog(NamedTuple):
     sequence: int | None = None
     #: what was added to the log's stamps to make them CLOCK_MONOTONIC
     offset: float = 0.0
+    #: as it was before it was read; None: not known
+    ring: LogRing | None = None
 
 
 class Sample(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..model import BOOT, LogLine, LogMemory, Suppressed
+from ..model import BOOT, LogLine, LogMemory, LogRing, Suppressed
 from ..namedtuples import TYPE_CHECKING
 from .codec import LATEST, whole
 
@@ -20,7 +20,8 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS log (
     clock_offset REAL NOT NULL,
     complete_since REAL,      -- NULL: of the whole boot
     names INTEGER NOT NULL,   -- 1: this kernel names namespaces
-    lines TEXT NOT NULL,      -- [[[stamp, netns or null] ...], [[stamp, suppressed messages] ...]]
+    lines TEXT NOT NULL,      -- [[[stamp, netns or null] ...], [[stamp, suppressed messages] ...],
+                              -- ring: [number of the oldest record, bytes unread], or null]
     PRIMARY KEY (boot, source)) WITHOUT ROWID"""
 #: the newest lines of each sort that are kept: a storm has no end
 MOST_LINES = 1000
@@ -42,11 +43,14 @@ def read_memory(database: sqlite3.Connection, boot_id: str, source: str) -> LogM
 
 
 def _memory(sequence: int, read: float, offset: float, since: float | None, names: int, text: str) -> LogMemory:
-    full, suppressed = json.loads(text)
+    # rows of before have no ring
+    full, suppressed, *rings = json.loads(text)
+    ring, = rings or [None]
     return LogMemory(
         whole(sequence), _seconds(read), _seconds(offset), BOOT if since is None else _seconds(since), bool(names),
         tuple(LogLine(_seconds(stamp), None if netns is None else whole(netns)) for stamp, netns in full),
-        tuple(Suppressed(_seconds(stamp), whole(messages)) for stamp, messages in suppressed))
+        tuple(Suppressed(_seconds(stamp), whole(messages)) for stamp, messages in suppressed),
+        ring and LogRing(*map(whole, ring)))
 
 
 def _seconds(value: float) -> float:
@@ -61,7 +65,8 @@ def keep(database: sqlite3.Connection, boot: int, source: str, memory: LogMemory
     database.execute(SCHEMA)
     database.execute('DELETE FROM log WHERE boot != ?', (boot,))
     lines = json.dumps([[[line.stamp, line.netns] for line in memory.table_full[-MOST_LINES:]],
-                        [[line.stamp, line.messages] for line in memory.suppressed[-MOST_LINES:]]],
+                        [[line.stamp, line.messages] for line in memory.suppressed[-MOST_LINES:]],
+                        memory.ring],
                        separators=(',', ':'))
     database.execute('INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
                      (boot, source, memory.sequence, memory.read, memory.offset,

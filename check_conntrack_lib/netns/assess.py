@@ -113,7 +113,7 @@ def assess_all(host: Host, question: Question, wanted: tuple[str, ...],
     seen = read_snapshots(host, own, wanted, budget)
     if isinstance(own.all_entries, Missing):
         seen = _with_all_entries(seen)
-    memory = log_clock.memory_of(own.kernel_log, own.at.monotonic, longest)
+    memory = log_clock.memory_of(own.kernel_log, own.at.monotonic, longest, memory)
     log_reader = database.LogReader(source, lambda _history, _memory: memory) if source else None
     with budget():
         initial = own.netns if own.initial and isinstance(own.netns, int) else None

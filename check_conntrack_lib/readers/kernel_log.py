@@ -12,11 +12,11 @@ import stat
 from collections.abc import Sequence
 
 from ..host import Host
-from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
+from ..model import BOOT, Instant, KernelLog, LogMemory, LogRing, Missing
 from ..namedtuples import NamedTuple
-from .kernel_lines import MARKERS, KernelLine, head_of, may_matter, parse_record, summarize
-from .log_clock import completed, learn_offset, may_stay_unread, possible, tail_since
-from .syslog_call import has_none_since
+from .kernel_lines import KernelLine, head_of, may_matter, parse_record, summarize
+from .log_clock import completed, learn_offset, possible
+from .log_rest import ASKED_AFTER, RestOfLog
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
@@ -30,10 +30,6 @@ RECORD_SIZE = 8192
 MOST_RECORDS = 1 << 18
 #: bytes at the end of a log file that are read
 FILE_TAIL = 4 << 20
-
-#: after so many records the newest part of the log is read in one piece first (`syslog_call`): it may show that the
-#: others need not be read. Where the oldest record is not the first of this boot, the ring is full, and the log long.
-LONG_LOG, FULL_RING = 256, 1
 
 
 def read(host: Host, choice: str, span: float, memory: LogMemory | None = None) -> KernelLog | Missing:
@@ -81,8 +77,7 @@ def read_records(path: str, since: float, now: Instant | None = None,
         if is_file:
             records = _file_records(handle)
         else:
-            clock = now.monotonic - (memory.offset if memory else 0.0) if now else since
-            records = _device_records(handle, tail_since(since, memory) if path == DEVICE else None, clock)
+            records = _device_records(handle, RestOfLog(since, memory, now) if path == DEVICE else None)
     except OSError as error:
         return Missing.because(error, path)
     finally:
@@ -148,6 +143,8 @@ class Records(NamedTuple):
     other: Sequence[bytes] = ()
     #: the rest has no newer line about full tables, and was not read
     cut: bool = False
+    #: as it was before all this was read
+    ring: LogRing | None = None
 
 
 def _log(records: Records, path: str, since: float, now: Instant | None, memory: LogMemory | None) -> KernelLog:
@@ -174,7 +171,7 @@ def _log(records: Records, path: str, since: float, now: Instant | None, memory:
         log = log._replace(table_full=(*(line for line in memory.table_full if line.stamp >= since), *log.table_full),
                            suppressed=(*(line for line in memory.suppressed if line.stamp >= since), *log.suppressed))
     return log._replace(names_namespaces=names, complete_since=complete, offset=offset,
-                        sequence=None if records.cut else last)
+                        sequence=None if records.cut else last, ring=records.ring if memory else None)
 
 
 def _records_after(records: Sequence[bytes], sequence: int) -> tuple[list[bytes], list[float]]:
@@ -208,20 +205,17 @@ def _lines(records: Sequence[bytes], since: float) -> list[KernelLine]:
     return lines[::-1]
 
 
-def _device_records(handle: int, since: float | None = None, now: float = BOOT) -> Records:
+def _device_records(handle: int, rest: RestOfLog | None = None) -> Records:
     """The records of a device, one a read. Raises OSError.
 
-    since: of the running kernel's log, which is not read to its end where no line about full tables is newer and where
-    the next run will find all of it, too (both on the log's clock); None: read to the end.
+    rest: of the running kernel's log, which is not read to its end where the rest has nothing new; None: read it all.
     """
     kept: list[bytes] = []
     overrun = False
     oldest = newest = b''
-    long = LONG_LOG
     for number in range(MOST_RECORDS):
-        if number == long and since is not None and may_stay_unread(head_of(oldest), since, now) \
-                and has_none_since(since, MARKERS):
-            return Records(kept, oldest, newest, overrun, cut=True)
+        if rest and number in ASKED_AFTER and rest.has_no_news(number, *head_of(oldest)):
+            return Records(kept, oldest, newest, overrun, cut=True, ring=rest.ring)
         try:
             record = os.read(handle, RECORD_SIZE)
         except BlockingIOError:
@@ -238,13 +232,12 @@ def _device_records(handle: int, since: float | None = None, now: float = BOOT) 
             break
         if not oldest:
             oldest = record
-            long = FULL_RING if head_of(record)[0] > 0 else LONG_LOG
         newest = record
         if may_matter(record):
             kept.append(record)
     else:
         overrun = True  # what comes after so many is not read
-    return Records(kept, oldest, newest, overrun)
+    return Records(kept, oldest, newest, overrun, ring=rest.ring if rest else None)
 
 
 def _file_records(handle: int) -> Records:

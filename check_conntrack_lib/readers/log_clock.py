@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..model import BOOT, Instant, KernelLog, LogMemory, Missing
-from .syslog_call import CLOCKS_DIFFER
+
+#: the log's clock may differ from CLOCK_MONOTONIC by some seconds
+CLOCKS_DIFFER = 60.0
 
 
 def possible(memory: LogMemory | None, now: Instant | None) -> LogMemory | None:
@@ -69,10 +71,17 @@ def completed(log: KernelLog, kept: KernelLog) -> KernelLog:
         names_namespaces=log.names_namespaces or kept.names_namespaces, complete_since=kept.complete_since)
 
 
-def memory_of(log: KernelLog | Missing, now: float, longest: float) -> LogMemory | None:
-    """What to remember of a log at `now` (CLOCK_MONOTONIC): lines of the last `longest` seconds."""
-    if isinstance(log, Missing) or log.sequence is None:
+def memory_of(log: KernelLog | Missing, now: float, longest: float, before: LogMemory | None = None) -> \
+        LogMemory | None:
+    """What to remember of a log at `now` (CLOCK_MONOTONIC): lines of the last `longest` seconds; None: as before.
+
+    before: what was remembered when it was read.
+    """
+    if isinstance(log, Missing):
         return None
+    if log.sequence is None:
+        # its end was not read: nothing is new but its size
+        return before._replace(ring=log.ring) if before and log.ring and log.ring != before.ring else None
     return LogMemory(log.sequence, now, log.offset, log.complete_since, log.names_namespaces,
                      tuple(line for line in log.table_full if line.stamp >= now - longest),
-                     tuple(line for line in log.suppressed if line.stamp >= now - longest))
+                     tuple(line for line in log.suppressed if line.stamp >= now - longest), log.ring)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-#: action of syslog(2): the end of the log, as much as the buffer takes
-READ_ALL = 3
+from .log_clock import CLOCKS_DIFFER
+
+#: actions of syslog(2): the end of the log, as much as the buffer takes; the size of what no reader has taken
+READ_ALL, SIZE_UNREAD = 3, 9
 #: bytes of text that are looked at: about 800 records; 3,000 where those are too young, as where packets are logged
 TAILS = 1 << 16, 1 << 18
-#: the log's clock may differ from CLOCK_MONOTONIC by some seconds
-CLOCKS_DIFFER = 60.0
 # the time is missing with printk.time=0
 TIME = rb'<\d{1,3}>\[ {0,5}(\d{1,12}\.\d{6})\]'
 
@@ -52,13 +52,27 @@ def read_tail(size: int) -> bytes:
 
     Moves nobody's position.
     """
+    # new and known to nobody else yet, so that the kernel may write into it
+    buffer = bytes(size)
+    return buffer[:_klogctl(READ_ALL, buffer)]
+
+
+def size_unread() -> int:
+    """Bytes of the log's text that no program has read by this call or from /proc/kmsg; 0 where it cannot be made.
+
+    Where none does, as where systemd's journal reads /dev/kmsg, that is all of it: it grows with every record
+    (kernel/printk/printk.c, do_syslog).
+    """
+    return _klogctl(SIZE_UNREAD, b'')
+
+
+def _klogctl(action: int, buffer: bytes) -> int:
+    """What the call returns; 0 where it fails or cannot be made."""
     try:
         import _ctypes  # 1 ms, ctypes itself 3: only where the log is long
 
         call = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'klogctl')  # type: ignore[arg-type]  # None: this program itself
-        # new and known to nobody else yet, so that the kernel may write into it
-        buffer = bytes(size)
-        taken: int = _ctypes.call_cdeclfunction(call, (READ_ALL, buffer, size))
+        result: int = _ctypes.call_cdeclfunction(call, (action, buffer, len(buffer)))
     except (ImportError, AttributeError, OSError):
-        return b''  # another Python, another libc
-    return buffer[:max(0, taken)]
+        return 0  # another Python, another libc
+    return max(0, result)

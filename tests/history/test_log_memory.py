@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from check_conntrack_lib.history import log_memory
-from check_conntrack_lib.model import BOOT, LogLine, LogMemory, Suppressed
+from check_conntrack_lib.model import BOOT, LogLine, LogMemory, LogRing, Suppressed
 
 MEMORY = LogMemory(7, 100.0, -2.5, 50.0, True, (LogLine(60.0), LogLine(70.0, 4026532501)), (Suppressed(65.0, 9),))
 
@@ -20,7 +20,8 @@ def database() -> sqlite3.Connection:
     return made
 
 
-@pytest.mark.parametrize('memory', [MEMORY, MEMORY._replace(complete_since=BOOT, names_namespaces=False)])
+@pytest.mark.parametrize('memory', [
+    MEMORY, MEMORY._replace(complete_since=BOOT, names_namespaces=False), MEMORY._replace(ring=LogRing(5, 131072))])
 def test_what_was_kept_comes_back(database: sqlite3.Connection, memory: LogMemory) -> None:
     assert log_memory.read_memory(database, 'b', '/dev/kmsg') is None
     log_memory.keep(database, 2, '/dev/kmsg', MEMORY._replace(sequence=1))
@@ -50,6 +51,7 @@ def test_of_a_storm_the_newest_lines_are_kept(database: sqlite3.Connection) -> N
     "sequence = 'x'", 'sequence = 9e999', "read = 'x'", 'read = 9e999', "clock_offset = 'nan'",
     "complete_since = 'nan'",
     "lines = '[]'", "lines = 'null'", "lines = x'ff'", "lines = '[[[1, 1e99]], []]'", "lines = '[[[NaN, 1]], []]'",
+    "lines = '[[], [], [1]]'", "lines = '[[], [], [1, 1e99]]'", "lines = '[[], [], 7]'", "lines = '[[], [], null, 1]'",
     "lines = '[[], [[Infinity, 1]]]'", "lines = '[[], [[1, null]]]'", "lines = '[[1], []]'"])
 def test_a_row_that_is_none_of_ours_costs_itself(database: sqlite3.Connection, column: str) -> None:
     log_memory.keep(database, 1, '/dev/kmsg', MEMORY)

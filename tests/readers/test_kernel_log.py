@@ -6,19 +6,16 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from check_conntrack_lib.deadline import OutOfTime
 from check_conntrack_lib.host import Host
 from check_conntrack_lib.model import BOOT, Instant, KernelLog, LogLine, LogMemory, Missing, Suppressed
-from check_conntrack_lib.readers import followed_log, journal, kernel_log, syslog_call
+from check_conntrack_lib.readers import followed_log, journal, kernel_log
 from check_conntrack_lib.readers.followed_log import FollowedLog
 from check_conntrack_lib.readers.journal import parse_journal_line
 from check_conntrack_lib.readers.kernel_lines import KernelLine, parse_record, summarize
-from check_conntrack_lib.readers.log_clock import memory_of
-from check_conntrack_lib.readers.syslog_call import has_none_since, read_tail
 
 SAMPLES = Path(__file__).parents[1] / 'samples'
 
@@ -264,194 +261,6 @@ def test_journal_lines() -> None:
             pytest.approx(2888.789, abs=1e-3), 'nf_conntrack: x')
     assert parse_journal_line('1795179478.289000 vm sshd[1]: kernel: nf_conntrack: x', 0) is None
     assert parse_journal_line('nonsense', 0) is None
-
-
-TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack: other\n'
-
-
-@pytest.mark.parametrize(('text', 'since', 'expected'), [
-    (TAIL, 2700.001, True),
-    # it does not reach back so far, by clocks that differ
-    (TAIL, 2700.0, False),
-    (TAIL + b'<4>[ 2999.500000] nf_conntrack: nf_conntrack: table full, dropping packet\n', 2900.0, False),
-    (TAIL + b'<4>[ 2999.500000] net_ratelimit: 3 callbacks suppressed\n', 2900.0, False),
-    # the storm of an hour ago
-    (b'<4>[ 2640.000001] nf_conntrack: nf_conntrack: table full, dropping packet\n' * 9 + TAIL, 2800.0, True),
-    (b'<4>[ 2640.000001] nf_conntrack: nf_conntrack: table full, dropping packet\n' * 9 + TAIL, 2700.0, False),
-    # nobody can hide a line of now behind one with another time
-    (b'<4>[ 2640.000001] eth0\n<4>[ 2990.000000] nf_conntrack: table full, dropping packet\n'
-     b'<4>[ 2641.000000] nf_conntrack: table full, dropping packet\n', 2800.0, False),
-    (b'<4>[ 2640.000001] eth0\ntable full\n', 2800.0, False),
-    # printk.time=0, and where the call cannot be made
-    (b'<6>eth0: link up\n', 2900.0, False),
-    (b'', 2900.0, False),
-])
-def test_the_tail_of_the_log_shows_that_there_is_nothing(
-        monkeypatch: pytest.MonkeyPatch, text: bytes, since: float, expected: bool) -> None:
-    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: text)
-    assert has_none_since(since, kernel_log.MARKERS) is expected
-
-
-@pytest.mark.parametrize(('rate', 'end', 'expected', 'sizes'), [
-    (1, b'noise', True, [1 << 16]),
-    (1, b'table full', False, [1 << 16]),
-    # a gateway that logs packets writes 64 KiB within a minute
-    (10, b'noise', True, [1 << 16, 1 << 18]),
-    (10, b'table full', False, [1 << 16, 1 << 18]),
-    (30, b'noise', False, [1 << 16, 1 << 18]),
-    # all of a short log
-    (0, b'noise', False, [1 << 16]),
-])
-def test_a_longer_tail_where_the_first_one_is_too_young(
-        monkeypatch: pytest.MonkeyPatch, rate: int, end: bytes, expected: bool, sizes: list[int]) -> None:
-    asked: list[int] = []
-
-    def tail(size: int) -> bytes:
-        asked.append(size)
-        lines = [b'<4>[%5d.000000] %s\n' % (9000 - k // (rate or 1), b'n' * 61)
-                 for k in range(size // 80 if rate else 9)]
-        return b''.join(reversed(lines)) + b'<4>[ 9000.000000] %s\n' % end
-
-    monkeypatch.setattr(syslog_call, 'read_tail', tail)
-    assert has_none_since(8880.0, kernel_log.MARKERS) is expected
-    assert asked == sizes
-
-
-def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes, number: int = 4000,
-             lost: int = 1) -> list[int]:
-    """A device with so many records, 1 s apart, the last of them of a full table; counts the reads.
-
-    lost: how many of this boot the ring no longer has.
-    """
-    as_device(tmp_path / 'device', monkeypatch)
-    monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
-    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: tail)
-    reads: list[int] = []
-
-    def read(_handle: int, _size: int) -> bytes:
-        reads.append(len(reads))
-        if len(reads) > number:
-            raise BlockingIOError
-        text = 'nf_conntrack: table full, dropping packet' if len(reads) == number else 'noise'
-        return b'4,%d,%d,-;%s\n' % (len(reads) - 1 + lost, len(reads) * 1_000_000, text.encode())
-    monkeypatch.setattr(kernel_log.os, 'read', read)
-    return reads
-
-
-@pytest.mark.parametrize(('lost', 'read', 'since'), [(0, kernel_log.LONG_LOG, BOOT), (1, kernel_log.FULL_RING, 1.0)])
-def test_a_long_log_without_news_is_not_read_to_its_end(
-        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: int, read: int, since: float) -> None:
-    """10,000 records to find nothing took more than all the rest of a check; a full ring is known to be long."""
-    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<6>[ 4000.000000] noise\n', lost=lost)
-    log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
-    assert log == KernelLog(kernel_log.DEVICE, complete_since=since)
-    assert len(reads) == read
-    # which record is the newest is not known then: what is remembered stays as it is
-    assert memory_of(log, 4000.0, 3600.0) is None
-
-
-@pytest.mark.parametrize(('ring', 'interval', 'all_read'), [(190, 120, 12), (250, 120, 6), (400, 120, 6),
-                                                              (4000, 120, 0), (190, 60, 6), (250, 170, 12)])
-def test_a_ring_that_turns_over_has_no_gap_between_two_runs(
-        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ring: int, interval: int, all_read: int) -> None:
-    """What a run found to be empty it does not remember: the next one must still have it, or this one reads it all."""
-    as_device(tmp_path / 'device', monkeypatch)
-    monkeypatch.setattr(kernel_log, 'DEVICE', str(tmp_path / 'device'))
-    memory, now, position, reads = None, 10_000, 0, 0
-
-    def read(_handle: int, _size: int) -> bytes:
-        nonlocal position
-        position += 1
-        if position > ring:
-            raise BlockingIOError
-        stamp = now - ring + position
-        return b'4,%d,%d000000,-;noise\n' % (stamp, stamp)
-
-    monkeypatch.setattr(kernel_log.os, 'read', read)
-    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: b'<4>[%5d.000000] noise\n' % (now - ring + 1))
-    for _run in range(12):
-        position = 0
-        log = kernel_log.read_records(kernel_log.DEVICE, now - 300, Instant(1.8e9, now, now), memory)
-        assert isinstance(log, KernelLog)
-        assert memory is None or log.complete_since <= max(now - 300, 10_000 - ring + 1)
-        reads += position > 1
-        memory = memory_of(log, now, 3600.0) or memory
-        now += interval
-    assert reads == all_read
-
-
-def test_what_was_not_read_since_the_last_run_is_not_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The log's clock may be behind: the tail must go back to the last run, on its own clock."""
-    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n')
-    now = Instant(1.8e9, 5000.0, 5000.0)
-    log = kernel_log.read_records(kernel_log.DEVICE, 4700.0, now, LogMemory(3900, 4650.0, 1740.0, BOOT))
-    assert isinstance(log, KernelLog)
-    assert len(reads) == 4001
-    assert [line.stamp for line in log.table_full] == [5000.0]
-
-
-def test_what_the_last_run_has_read_is_no_news(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A line of the last five minutes that is remembered does not have the whole log read again and again."""
-    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] table full\n')
-    memory = LogMemory(4000, 4100.0, 0.0, BOOT, table_full=(LogLine(4000.0),))
-    log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4160.0, 4160.0), memory)
-    assert isinstance(log, KernelLog)
-    assert (len(reads), log.sequence, log.table_full) == (1, None, (LogLine(4000.0),))
-
-
-@pytest.mark.parametrize('wrong', [
-    {'read': 4100.5}, {'offset': -1e9}, {'offset': float('nan')}, {'table_full': (LogLine(4050.5),)},
-    {'suppressed': (Suppressed(float('inf'), 7),)}])
-def test_a_memory_of_the_future_hides_nothing(
-        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: dict[str, Any]) -> None:
-    """Of a damaged history: the rest of the log would be taken for old, and not be read until the next boot."""
-    reads = long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] table full\n')
-    memory = LogMemory(3998, 4050.0, 0.0, BOOT)._replace(**wrong)
-    log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4100.0, 4100.0), memory)
-    assert isinstance(log, KernelLog)
-    assert (len(reads), log.table_full) == (4001, (LogLine(4000.0),))
-
-
-def test_where_there_was_news_just_now_the_tail_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    reads = long_log(monkeypatch, tmp_path, b'')
-    monkeypatch.setattr(syslog_call, 'read_tail', lambda _size: pytest.fail('it has news: see what is remembered'))
-    memory = LogMemory(3999, 4050.0, 0.0, BOOT, suppressed=(Suppressed(4000.0, 7),))
-    log = kernel_log.read_records(kernel_log.DEVICE, 3900.0, Instant(1.8e9, 4060.0, 4060.0), memory)
-    assert isinstance(log, KernelLog)
-    assert (len(reads), log.sequence, log.suppressed) == (4001, 4000, (Suppressed(4000.0, 7),))
-    assert log.table_full == (LogLine(4060.0),)  # the log has a clock of its own: as young as it may be
-
-
-@pytest.mark.parametrize('tail', [
-    b'<6>[ 3000.000000] noise\n<4>[ 4000.000000] nf_conntrack: table full, dropping packet\n',
-    b'<6>[ 3690.000000] noise\n',
-    b'',
-], ids=['news', 'too short', 'no call'])
-def test_a_long_log_is_read_whenever_there_may_be_news(
-        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tail: bytes) -> None:
-    reads = long_log(monkeypatch, tmp_path, tail)
-    log = kernel_log.read_records(kernel_log.DEVICE, 3700.0)
-    assert isinstance(log, KernelLog)
-    assert [line.stamp for line in log.table_full] == [4000.0]
-    assert len(reads) == 4001
-
-
-def test_the_tail_of_another_log_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    long_log(monkeypatch, tmp_path, b'<6>[ 3000.000000] noise\n')
-    monkeypatch.setattr(kernel_log, 'DEVICE', '/dev/kmsg')
-    log = kernel_log.read_records(str(tmp_path / 'device'), 3700.0)
-    assert isinstance(log, KernelLog)
-    assert len(log.table_full) == 1
-
-
-def test_the_call_is_made_for_real() -> None:
-    """As root at least: the text begins with a whole line."""
-    text = read_tail(1 << 16)
-    if os.geteuid() and not text:
-        pytest.skip('kernel.dmesg_restrict')
-    assert text[:1] == b'<'
-    assert len(text) <= 1 << 16
-    assert text.endswith(b'\n')
 
 
 def test_a_program_that_stays_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

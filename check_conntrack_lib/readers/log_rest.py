@@ -1,0 +1,52 @@
+"""Has the rest of the running kernel's log anything new? Two calls show it without reading record by record.
+
+In both the kernel goes over the whole ring: once for the size, twice for the end of the text (`syslog_call`).
+"""
+
+from __future__ import annotations
+
+from ..model import Instant, LogMemory, LogRing
+from .kernel_lines import MARKERS
+from .log_clock import may_stay_unread, tail_since
+
+#: A full ring, whose oldest record is not the first of this boot, is long: the first record is enough to know it. In
+#: others reading so many records takes as long as the calls.
+FULL_RING, LONG_LOG = ASKED_AFTER = 1, 256
+#: bytes: a logger that reads /proc/kmsg leaves less, and its reading could make up for what is new
+LEAST_UNREAD = 1 << 15
+
+
+class RestOfLog:
+    """Of one reading of /dev/kmsg. since: CLOCK_MONOTONIC; memory: what an earlier run of this boot has read."""
+
+    def __init__(self, since: float, memory: LogMemory | None, now: Instant | None) -> None:
+        offset = memory.offset if memory else 0.0
+        self._memory = memory
+        # all on the log's clock
+        self._since = memory.read - offset if memory else since
+        self._tail_since = tail_since(since, memory)
+        self._now = now.monotonic - offset if now else since
+        self._done = False
+        #: as it was before the rest was read; None: not looked at
+        self.ring: LogRing | None = None
+
+    def has_no_news(self, read: int, oldest: int, stamp: float) -> bool:
+        """Is no line about full tables newer than those remembered, or than `since`? Not known: False.
+
+        read: how many records are read; oldest, stamp: number and time of the first of them.
+        """
+        known = self._memory.ring if self._memory else None
+        long = oldest > 0 or read >= LONG_LOG
+        if self._done or not (long or known):
+            return False
+        self._done = long
+        from . import syslog_call  # only where it is needed
+
+        if self._memory and not self.ring:
+            # where it is of no use it is not asked for again
+            self.ring = known if known and not known.unread else LogRing(oldest, syslog_call.size_unread())
+        if not may_stay_unread((oldest, stamp), self._since, self._now):
+            return False
+        if self.ring and self.ring == known and known.unread >= LEAST_UNREAD:
+            return True
+        return long and self._tail_since is not None and syslog_call.has_none_since(self._tail_since, MARKERS)
