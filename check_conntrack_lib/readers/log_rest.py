@@ -1,6 +1,6 @@
 """Has the rest of the running kernel's log anything new? Two calls show it without reading record by record.
 
-In both the kernel goes over the whole ring: once for the size, twice for the end of the text (`syslog_call`).
+In both the kernel goes over the whole ring (`syslog_call`): once for the size, twice for the end of the text.
 """
 
 from __future__ import annotations
@@ -36,17 +36,23 @@ class RestOfLog:
         read: how many records are read; oldest, stamp: number and time of the first of them.
         """
         known = self._memory.ring if self._memory else None
+        shows = known is not None and known.unread >= LEAST_UNREAD
         long = oldest > 0 or read >= LONG_LOG
-        if self._done or not (long or known):
+        if self._done or not (long or shows):
             return False
         self._done = long
         from . import syslog_call  # only where it is needed
 
         if self._memory and not self.ring:
-            # where it is of no use it is not asked for again
-            self.ring = known if known and not known.unread else LogRing(oldest, syslog_call.size_unread())
+            # where it was of no use it is not asked for again, unless the log has grown
+            ask = shows or not known or (known.unread and not oldest)
+            self.ring = LogRing(oldest, syslog_call.size_unread()) if ask else known
         if not may_stay_unread((oldest, stamp), self._since, self._now):
             return False
-        if self.ring and self.ring == known and known.unread >= LEAST_UNREAD:
+        if shows and self.ring == known:
             return True
-        return long and self._tail_since is not None and syslog_call.has_none_since(self._tail_since, MARKERS)
+        if not long or self._tail_since is None:
+            return False
+        from .log_tail import has_none_since  # re.compile takes longer than all of this
+
+        return has_none_since(self._tail_since, MARKERS)

@@ -1,57 +1,16 @@
-"""syslog(2): the newest part of the kernel log in one call (kernel/printk/printk.c, syslog_print_all).
+"""syslog(2): the newest part of the kernel log in one call, and its size (kernel/printk/printk.c, do_syslog).
 
-/dev/kmsg gives one record a read, always from the oldest on: in a ring of 1 MiB that is 10,000 reads to find nothing.
-Here the kernel formats the newest records only. The text is not taken for records, because in it a message with a
-line break looks like two: it only shows that there is nothing to find.
+Neither moves anybody's position in the log.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-
-from .log_clock import CLOCKS_DIFFER
-
-#: actions of syslog(2): the end of the log, as much as the buffer takes; the size of what no reader has taken
+#: actions: the end of the log, as much as the buffer takes; the size of what no reader has taken
 READ_ALL, SIZE_UNREAD = 3, 9
-#: bytes of text that are looked at: about 800 records; 3,000 where those are too young, as where packets are logged
-TAILS = 1 << 16, 1 << 18
-# the time is missing with printk.time=0
-TIME = rb'<\d{1,3}>\[ {0,5}(\d{1,12}\.\d{6})\]'
-
-
-def has_none_since(since: float, words: Sequence[bytes]) -> bool:
-    """Do the newest records go back to `since`, on the log's clock, and are all lines with one of the words older?"""
-    before = since - CLOCKS_DIFFER
-    for size in TAILS:
-        text = read_tail(size)
-        if _is_older(text, 0, before):
-            return all(_is_older(text, text.rfind(b'\n', 0, place) + 1, before)
-                       for word in words for place in _places(text, word))
-        if len(text) < size // 2:
-            break  # that is all of the log
-    return False
-
-
-def _is_older(text: bytes, line: int, until: float) -> bool:
-    """Was the line that begins there logged at that time or before? Not known of a line without a time: False."""
-    found = re.compile(TIME).match(text, line)
-    return found is not None and float(found[1]) <= until
-
-
-def _places(text: bytes, word: bytes) -> Iterator[int]:
-    """Where the word is, from the last place on: the newest line decides soonest."""
-    place = text.rfind(word)
-    while place >= 0:
-        yield place
-        place = text.rfind(word, 0, place)
 
 
 def read_tail(size: int) -> bytes:
-    """The newest records as text, whole ones only, of so many bytes at most; empty where the call cannot be made.
-
-    Moves nobody's position.
-    """
+    """The newest records as text, whole ones only, of so many bytes at most; empty where the call cannot be made."""
     # new and known to nobody else yet, so that the kernel may write into it
     buffer = bytes(size)
     return buffer[:_klogctl(READ_ALL, buffer)]

@@ -14,7 +14,8 @@ from check_conntrack_lib.model import BOOT, NOTHING_READ, Instant, KernelLog, Lo
 from check_conntrack_lib.readers import kernel_log, log_rest, syslog_call
 from check_conntrack_lib.readers.kernel_lines import MARKERS
 from check_conntrack_lib.readers.log_clock import memory_of
-from check_conntrack_lib.readers.syslog_call import has_none_since, read_tail, size_unread
+from check_conntrack_lib.readers.log_tail import has_none_since
+from check_conntrack_lib.readers.syslog_call import read_tail, size_unread
 
 TAIL = b'<6>[ 2640.000001] eth0: link up\n<4>[ 2999.500000][  T123] nf_conntrack: other\n'
 
@@ -300,11 +301,12 @@ def test_what_a_logger_takes_is_no_sign_that_nothing_came(monkeypatch: pytest.Mo
         assert behind == 300 or ring.memory.ring.unread < log_rest.LEAST_UNREAD
 
 
-def test_where_the_size_is_refused_it_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A security module may note each refusal."""
+@pytest.mark.parametrize('size', [0, log_rest.LEAST_UNREAD - 1])
+def test_where_the_size_is_of_no_use_it_is_not_asked_for_again(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int) -> None:
+    """Of a small ring, or where it is refused: a security module may note each refusal."""
     ring = Ring(monkeypatch, tmp_path, 900)
-    monkeypatch.setattr(ring, 'unread', lambda: 0)
-    monkeypatch.setattr(syslog_call, 'size_unread', lambda: 0)
+    monkeypatch.setattr(syslog_call, 'size_unread', lambda: size)
     ring.log(*[NOISE] * 1000)
     ring.now += 3600
     assert ring.run() == []
@@ -314,6 +316,29 @@ def test_where_the_size_is_refused_it_is_not_asked_for_again(monkeypatch: pytest
         ring.log(NOISE)
         assert ring.run() == []
         assert (ring.reads, ring.tails) == (1, 1)
+
+
+def test_where_the_calls_show_nothing_they_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ring = Ring(monkeypatch, tmp_path, 900)
+    ring.log(*[NOISE] * 1000)
+    ring.now += 3600
+    ring.run()
+    ring.log(*[NOISE] * 800)
+    ring.now += 600
+    ring.run()
+    ring.log(*[NOISE] * 800)
+    ring.run()
+    assert (ring.sizes, ring.tails, ring.reads) == (1, 2, 901)
+
+
+def test_a_log_that_has_grown_is_asked_for_its_size_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """At first it is so short that reading it is as quick."""
+    ring = Ring(monkeypatch, tmp_path, 10_000)
+    for number, sizes, reads in ((400, 1, 401), (0, 1, log_rest.LONG_LOG), (800, 1, log_rest.LONG_LOG), (0, 1, 1)):
+        ring.log(*[NOISE] * number)
+        ring.now += 300
+        assert ring.run() == []
+        assert (ring.sizes, ring.reads) == (sizes, reads)
 
 
 def test_what_is_remembered_must_be_possible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
