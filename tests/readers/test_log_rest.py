@@ -319,16 +319,13 @@ def test_where_the_size_is_of_no_use_it_is_not_asked_for_again(
 
 
 def test_where_the_calls_show_nothing_they_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ring = Ring(monkeypatch, tmp_path, 900)
-    ring.log(*[NOISE] * 1000)
+    ring = Ring(monkeypatch, tmp_path, 9000)
+    ring.log(*[NOISE] * 10_000)
     ring.now += 3600
     ring.run()
-    ring.log(*[NOISE] * 800)
-    ring.now += 600
+    ring.log(*[NOISE] * 5000)
     ring.run()
-    ring.log(*[NOISE] * 800)
-    ring.run()
-    assert (ring.sizes, ring.tails, ring.reads) == (1, 2, 901)
+    assert (ring.sizes, ring.tails, ring.reads) == (1, 2, 9001)
 
 
 def test_a_log_that_has_grown_is_asked_for_its_size_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
