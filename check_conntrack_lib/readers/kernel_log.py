@@ -214,7 +214,7 @@ def _device_records(handle: int, rest: RestOfLog | None = None) -> Records:
     overrun = False
     oldest = newest = b''
     for number in range(MOST_RECORDS):
-        if rest and number in ASKED_AFTER and rest.has_no_news(number, *head_of(oldest)):
+        if rest and number in ASKED_AFTER and rest.has_nothing_new(number, *head_of(oldest)):
             return Records(kept, oldest, newest, overrun, cut=True, ring=rest.ring)
         try:
             record = os.read(handle, RECORD_SIZE)

@@ -12,12 +12,15 @@ from .log_clock import may_stay_unread, tail_since
 #: A full ring, whose oldest record is not the first of this boot, is long: the first record is enough to know it. In
 #: others reading so many records takes as long as the calls.
 FULL_RING, LONG_LOG = ASKED_AFTER = 1, 256
-#: bytes: a logger that reads /proc/kmsg leaves less, and its reading could make up for what is new
+#: bytes: where less is unread, a logger takes it from /proc/kmsg, and what it takes could make up for what is new
 LEAST_UNREAD = 1 << 15
 
 
 class RestOfLog:
-    """Of one reading of /dev/kmsg. since: CLOCK_MONOTONIC; memory: what an earlier run of this boot has read."""
+    """Of one reading of /dev/kmsg: what comes after the records that are read already.
+
+    since: on CLOCK_MONOTONIC; memory: what an earlier run of this boot has read.
+    """
 
     def __init__(self, since: float, memory: LogMemory | None, now: Instant | None) -> None:
         offset = memory.offset if memory else 0.0
@@ -30,26 +33,26 @@ class RestOfLog:
         #: as it was before the rest was read; None: not looked at
         self.ring: LogRing | None = None
 
-    def has_no_news(self, read: int, oldest: int, stamp: float) -> bool:
+    def has_nothing_new(self, read: int, oldest: int, stamp: float) -> bool:
         """Is no line about full tables newer than those remembered, or than `since`? Not known: False.
 
         read: how many records are read; oldest, stamp: number and time of the first of them.
         """
         known = self._memory.ring if self._memory else None
-        shows = known is not None and known.unread >= LEAST_UNREAD
+        comparable = known is not None and known.unread >= LEAST_UNREAD
         long = oldest > 0 or read >= LONG_LOG
-        if self._done or not (long or shows):
+        if self._done or not (long or comparable):
             return False
         self._done = long
         from . import syslog_call  # only where it is needed
 
         if self._memory and not self.ring:
             # where it was of no use it is not asked for again, unless the log has grown
-            ask = shows or not known or (known.unread and not oldest)
+            ask = comparable or not known or (known.unread and not oldest)
             self.ring = LogRing(oldest, syslog_call.size_unread()) if ask else known
         if not may_stay_unread((oldest, stamp), self._since, self._now):
             return False
-        if shows and self.ring == known:
+        if comparable and self.ring == known:
             return True
         if not long or self._tail_since is None:
             return False
