@@ -149,8 +149,8 @@ class LogRing(NamedTuple):
 
     #: number of its oldest record
     oldest: int
-    #: bytes of text that no program has read by syslog(2) or from /proc/kmsg; 0: not known, or all is read
-    unread: int
+    #: bytes of text that nobody has read by syslog(2) or from /proc/kmsg; 0: all is read, or refused; None: not asked
+    unread: int | None
 
 
 class LogMemory(NamedTuple):

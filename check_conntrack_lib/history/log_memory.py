@@ -21,7 +21,7 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS log (
     complete_since REAL,      -- NULL: of the whole boot
     names INTEGER NOT NULL,   -- 1: this kernel names namespaces
     lines TEXT NOT NULL,      -- [[[stamp, netns or null] ...], [[stamp, suppressed messages] ...],
-                              -- ring: [number of the oldest record, bytes unread], or null]
+                              -- ring: [number of the oldest record, bytes unread or null], or null]
     PRIMARY KEY (boot, source)) WITHOUT ROWID"""
 #: the newest lines of each sort that are kept: a storm has no end
 MOST_LINES = 1000
@@ -50,7 +50,11 @@ def _memory(sequence: int, read: float, offset: float, since: float | None, name
         whole(sequence), _seconds(read), _seconds(offset), BOOT if since is None else _seconds(since), bool(names),
         tuple(LogLine(_seconds(stamp), None if netns is None else whole(netns)) for stamp, netns in full),
         tuple(Suppressed(_seconds(stamp), whole(messages)) for stamp, messages in suppressed),
-        ring and LogRing(*map(whole, ring)))
+        ring and _ring(*ring))
+
+
+def _ring(oldest: int, unread: int | None) -> LogRing:
+    return LogRing(whole(oldest), None if unread is None else whole(unread))
 
 
 def _seconds(value: float) -> float:

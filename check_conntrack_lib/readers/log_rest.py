@@ -39,17 +39,13 @@ class RestOfLog:
         read: how many records are read; oldest, stamp: number and time of the first of them.
         """
         known = self._memory.ring if self._memory else None
-        comparable = known is not None and known.unread >= LEAST_UNREAD
+        comparable = known is not None and (known.unread or 0) >= LEAST_UNREAD
         long = oldest > 0 or read >= LONG_LOG
         if self._done or not (long or comparable):
             return False
         self._done = long
-        from . import syslog_call  # only where it is needed
-
         if self._memory and not self.ring:
-            # where it was of no use it is not asked for again, unless the log has grown
-            ask = comparable or not known or (known.unread and not oldest)
-            self.ring = LogRing(oldest, syslog_call.size_unread()) if ask else known
+            self.ring = _ring_now(oldest, known)
         if not may_stay_unread((oldest, stamp), self._since, self._now):
             return False
         if comparable and self.ring == known:
@@ -59,3 +55,16 @@ class RestOfLog:
         from .log_tail import has_none_since  # re.compile takes longer than all of this
 
         return has_none_since(self._tail_since, MARKERS)
+
+
+def _ring_now(oldest: int, known: LogRing | None) -> LogRing:
+    """The size is asked for where the next run can compare it: not in a ring whose records are new in each run."""
+    if known and known.unread == 0:
+        return known  # refused, or taken by a logger
+    if known and oldest and known.unread and known.unread < LEAST_UNREAD:
+        return known  # a small ring
+    if known and known.oldest != oldest:
+        return LogRing(oldest, None)
+    from . import syslog_call  # only where it is needed
+
+    return LogRing(oldest, syslog_call.size_unread())

@@ -21,7 +21,8 @@ def database() -> sqlite3.Connection:
 
 
 @pytest.mark.parametrize('memory', [
-    MEMORY, MEMORY._replace(complete_since=BOOT, names_namespaces=False), MEMORY._replace(ring=LogRing(5, 131072))])
+    MEMORY, MEMORY._replace(complete_since=BOOT, names_namespaces=False), MEMORY._replace(ring=LogRing(5, 131072)),
+    MEMORY._replace(ring=LogRing(5, None))])
 def test_what_was_kept_comes_back(database: sqlite3.Connection, memory: LogMemory) -> None:
     assert log_memory.read_memory(database, 'b', '/dev/kmsg') is None
     log_memory.keep(database, 2, '/dev/kmsg', MEMORY._replace(sequence=1))
