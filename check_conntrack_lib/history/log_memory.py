@@ -50,7 +50,7 @@ def _memory(sequence: int, read: float, offset: float, since: float | None, name
         whole(sequence), _seconds(read), _seconds(offset), BOOT if since is None else _seconds(since), bool(names),
         tuple(LogLine(_seconds(stamp), None if netns is None else whole(netns)) for stamp, netns in full),
         tuple(Suppressed(_seconds(stamp), whole(messages)) for stamp, messages in suppressed),
-        ring and _ring(*ring))
+        None if ring is None else _ring(*ring))
 
 
 def _ring(oldest: int, unread: int | None) -> LogRing:

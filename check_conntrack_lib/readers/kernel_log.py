@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 from ..host import Host
 from ..model import BOOT, Instant, KernelLog, LogMemory, LogRing, Missing
-from ..namedtuples import NamedTuple
+from ..namedtuples import TYPE_CHECKING, NamedTuple
 from .kernel_lines import KernelLine, head_of, may_matter, parse_record, summarize
 from .log_clock import completed, learn_offset, possible
-from .log_rest import ASKED_AFTER, RestOfLog
+
+if TYPE_CHECKING:
+    from .log_rest import RestOfLog
 
 DEVICE = '/dev/kmsg'
 #: the device number of the kernel's log (drivers/char/mem.c): containers get other devices under its name
@@ -77,6 +79,8 @@ def read_records(path: str, since: float, now: Instant | None = None,
         if is_file:
             records = _file_records(handle)
         else:
+            from .log_rest import RestOfLog  # only where the device can be read
+
             records = _device_records(handle, RestOfLog(since, memory, now) if path == DEVICE else None)
     except OSError as error:
         return Missing.because(error, path)
@@ -214,7 +218,7 @@ def _device_records(handle: int, rest: RestOfLog | None = None) -> Records:
     overrun = False
     oldest = newest = b''
     for number in range(MOST_RECORDS):
-        if rest and number in ASKED_AFTER and rest.has_nothing_new(number, *head_of(oldest)):
+        if rest and number in rest.asked_after and rest.has_nothing_new(number, *head_of(oldest)):
             return Records(kept, oldest, newest, overrun, cut=True, ring=rest.ring)
         try:
             record = os.read(handle, RECORD_SIZE)
@@ -237,7 +241,8 @@ def _device_records(handle: int, rest: RestOfLog | None = None) -> Records:
             kept.append(record)
     else:
         overrun = True  # what comes after so many is not read
-    return Records(kept, oldest, newest, overrun, ring=rest.ring if rest else None)
+    # what was not read must not be taken for known in the next run
+    return Records(kept, oldest, newest, overrun, ring=rest.ring if rest and not overrun else None)
 
 
 def _file_records(handle: int) -> Records:

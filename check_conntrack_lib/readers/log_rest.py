@@ -11,7 +11,7 @@ from .log_clock import may_stay_unread, tail_since
 
 #: A full ring, whose oldest record is not the first of this boot, is long: the first record is enough to know it. In
 #: others reading so many records takes as long as the calls.
-FULL_RING, LONG_LOG = ASKED_AFTER = 1, 256
+FULL_RING, LONG_LOG = 1, 256
 #: bytes: where less is unread, a logger takes it from /proc/kmsg, and what it takes could make up for what is new
 LEAST_UNREAD = 1 << 15
 
@@ -21,6 +21,9 @@ class RestOfLog:
 
     since: on CLOCK_MONOTONIC; memory: what an earlier run of this boot has read.
     """
+
+    #: after so many records `has_nothing_new` is asked
+    asked_after = FULL_RING, LONG_LOG
 
     def __init__(self, since: float, memory: LogMemory | None, now: Instant | None) -> None:
         offset = memory.offset if memory else 0.0
@@ -52,7 +55,7 @@ class RestOfLog:
             return True
         if not long or self._tail_since is None:
             return False
-        from .log_tail import has_none_since  # re.compile takes longer than all of this
+        from .log_tail import has_none_since  # only where the size shows nothing
 
         return has_none_since(self._tail_since, MARKERS)
 

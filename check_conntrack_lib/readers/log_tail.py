@@ -44,5 +44,3 @@ def _places(text: bytes, word: bytes) -> Iterator[int]:
     while place >= 0:
         yield place
         place = text.rfind(word, 0, place)
-
-

@@ -52,7 +52,8 @@ def test_of_a_storm_the_newest_lines_are_kept(database: sqlite3.Connection) -> N
     "sequence = 'x'", 'sequence = 9e999', "read = 'x'", 'read = 9e999', "clock_offset = 'nan'",
     "complete_since = 'nan'",
     "lines = '[]'", "lines = 'null'", "lines = x'ff'", "lines = '[[[1, 1e99]], []]'", "lines = '[[[NaN, 1]], []]'",
-    "lines = '[[], [], [1]]'", "lines = '[[], [], [1, 1e99]]'", "lines = '[[], [], 7]'", "lines = '[[], [], null, 1]'",
+    "lines = '[[], [], [1]]'", "lines = '[[], [], [1, 1e99]]'", "lines = '[[], [], 7]'", "lines = '[[], [], {}]'",
+    "lines = '[[], [], []]'", "lines = '[[], [], 0]'", "lines = '[[], [], false]'", "lines = '[[], [], null, 1]'",
     "lines = '[[], [[Infinity, 1]]]'", "lines = '[[], [[1, null]]]'", "lines = '[[1], []]'"])
 def test_a_row_that_is_none_of_ours_costs_itself(database: sqlite3.Connection, column: str) -> None:
     log_memory.keep(database, 1, '/dev/kmsg', MEMORY)

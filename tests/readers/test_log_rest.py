@@ -348,6 +348,18 @@ def test_where_the_calls_show_nothing_they_are_made_once(monkeypatch: pytest.Mon
     assert (ring.sizes, ring.tails, ring.reads) == (0, 2, 9001)
 
 
+def test_what_was_not_read_is_not_known_in_the_next_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of an enormous ring the end is not read: the next run must say so again, though nothing came."""
+    ring = Ring(monkeypatch, tmp_path, 900)
+    monkeypatch.setattr(kernel_log, 'MOST_RECORDS', 800)
+    ring.log(*[NOISE] * 950, FULL)
+    for _ in range(2):
+        ring.run()
+        assert ring.reads == 800
+        assert ring.memory
+        assert ring.memory.ring is None
+
+
 def test_a_log_that_has_grown_is_asked_for_its_size_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """At first it is so short that reading it is as quick."""
     ring = Ring(monkeypatch, tmp_path, 10_000)
